@@ -1,0 +1,48 @@
+"""Voxel dosimetry of radionuclide therapy from serial SPECT/CT and PET/CT.
+
+The names below are the library's front door; they are imported on first use, so that
+`import nufitdose` (and `nufitdose --help`) stays instant.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nufitdose.errors import InputError as InputError
+    from nufitdose.grid import Grid as Grid
+    from nufitdose.io.nifti import load_volume as load_volume
+    from nufitdose.io.study_folder import load_study as load_study
+    from nufitdose.study import Administration as Administration
+    from nufitdose.study import Study as Study
+    from nufitdose.study import TimePoint as TimePoint
+    from nufitdose.volume import Quantity as Quantity
+    from nufitdose.volume import Volume as Volume
+
+_HOME = {
+    "Administration": "nufitdose.study",
+    "Grid": "nufitdose.grid",
+    "InputError": "nufitdose.errors",
+    "Quantity": "nufitdose.volume",
+    "Study": "nufitdose.study",
+    "TimePoint": "nufitdose.study",
+    "Volume": "nufitdose.volume",
+    "load_study": "nufitdose.io.study_folder",
+    "load_volume": "nufitdose.io.nifti",
+}
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+try:
+    __version__ = version("nufitdose")
+except PackageNotFoundError:  # run from a bare source tree
+    __version__ = "0+unknown"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'nufitdose' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,29 @@
+"""The one exception for what a user can mend."""
+
+from pathlib import Path
+
+
+class InputError(Exception):
+    """A mistake in what the user gave: what was got, where, and what to do.
+
+    `problem` says what was got and what was wanted, `where` is the file (and time point or tag),
+    `remedy` what to do. The command line prints the three as one paragraph and exits with code 2.
+    """
+
+    def __init__(self, problem: str, *, where: str | Path | None = None, remedy: str | None = None) -> None:
+        self.problem = problem.rstrip(".")
+        self.where = None if where is None else str(where)
+        self.remedy = None if remedy is None else remedy.rstrip(".")
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        where = f"{self.where}: " if self.where else ""
+        remedy = f" {self.remedy}." if self.remedy else ""
+        return f"{where}{self.problem}.{remedy}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (self.problem, self.where, self.remedy))
+
+
+def _rebuild(problem: str, where: str | None, remedy: str | None) -> InputError:
+    return InputError(problem, where=where, remedy=remedy)

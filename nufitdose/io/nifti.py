@@ -1,0 +1,133 @@
+"""Volumes as NIfTI files, and the flip between RAS+ and the LPS of DICOM and ITK."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from nufitdose.errors import InputError
+from nufitdose.grid import Grid
+from nufitdose.volume import Quantity, Volume
+
+#: RAS+ <-> LPS+: x and y change sign. Used in `nufitdose.io` alone.
+RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+_QFORM_TOLERANCE_MM = 0.1  # qform stores a rounded quaternion
+
+
+def load_volume(path: str | Path, quantity: Quantity | str) -> Volume:
+    """Read a 3-D NIfTI file as a `Volume` of `quantity`; float32, or the file's integers for labels.
+
+    World is the sform, or the qform where there is no sform. Raises `InputError` on a missing or broken
+    file, no orientation, sform and qform that disagree, other than three dimensions, non-finite values,
+    or labels that are not whole numbers.
+    """
+    path = Path(path)
+    image = _open(path)
+    shape = tuple(n for n in image.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3:
+        raise InputError(f"an image of shape {image.shape} was found, three dimensions are wanted", where=path)
+    try:
+        grid = Grid(shape, _world_affine(image, path))
+    except InputError as error:
+        raise InputError(error.problem, where=path, remedy=error.remedy) from error
+    data = _pixels(image, path).reshape(shape)
+    if Quantity(quantity) is Quantity.LABELS:
+        return Volume(_as_labels(data, path), grid, Quantity.LABELS)
+    data = np.asarray(data, dtype=np.float32)
+    if not np.isfinite(data).all():
+        raise InputError(
+            f"{int((~np.isfinite(data)).sum())} voxels are not finite numbers",
+            where=path,
+            remedy="Export the image again",
+        )
+    return Volume(data, grid, Quantity(quantity))
+
+
+def save_volume(volume: Volume, path: str | Path) -> None:
+    """Write a `Volume` as NIfTI: sform and qform both set, float32 (or the label integers), whole or not at all."""
+    save_array(volume.data, volume.grid, path)
+
+
+def save_array(data: np.ndarray, grid: Grid, path: str | Path, *, intent: str | None = None) -> None:
+    """Write an array whose first three axes are `grid`'s, under a temporary name and then renamed."""
+    image = nib.nifti1.Nifti1Image(data, np.array(grid.affine))
+    image.header.set_xyzt_units("mm")
+    image.set_sform(np.array(grid.affine), code="scanner")
+    image.set_qform(np.array(grid.affine), code="scanner")
+    if intent is not None:
+        image.header.set_intent(intent)
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(prefix=".", suffix=path.name[path.name.find(".") :], dir=path.parent)
+    os.close(handle)
+    try:
+        nib.save(image, temporary)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _open(path: Path) -> nib.nifti1.Nifti1Image:
+    if not path.is_file():
+        raise InputError("there is no such file", where=path, remedy="Check the path in study.yaml")
+    try:
+        image = nib.load(path)
+    except (ImageFileError, OSError, ValueError, EOFError) as error:
+        raise InputError(f"this is not a readable NIfTI image ({error})", where=path) from error
+    if not isinstance(image, nib.nifti1.Nifti1Image):
+        raise InputError(f"a {type(image).__name__} was found, NIfTI is wanted", where=path)
+    return image
+
+
+def _pixels(image: nib.nifti1.Nifti1Image, path: Path) -> np.ndarray:
+    try:
+        return np.asarray(image.dataobj)
+    except (OSError, EOFError, ValueError, MemoryError) as error:
+        raise InputError(f"the voxels cannot be read, the file looks truncated ({error})", where=path) from error
+    except Exception as error:  # zlib.error has no public base class of its own
+        if type(error).__module__ != "zlib":
+            raise
+        raise InputError(f"the compressed voxels are damaged ({error})", where=path) from error
+
+
+def _world_affine(image: nib.nifti1.Nifti1Image, path: Path) -> np.ndarray:
+    sform, sform_code = image.get_sform(coded=True)
+    try:
+        qform, qform_code = image.get_qform(coded=True)
+    except (ValueError, np.linalg.LinAlgError, HeaderDataError) as error:
+        raise InputError(f"the qform of the header is damaged ({error})", where=path) from error
+    if sform_code == 0 and qform_code == 0:
+        raise InputError(
+            "the header has neither sform nor qform, so left and right are unknown",
+            where=path,
+            remedy="Convert the image again with a tool that writes its orientation",
+        )
+    if sform_code > 0 and qform_code > 0:
+        shape = np.array(image.shape[:3], dtype=np.float64) - 1
+        corners = np.array([np.zeros(3), shape])
+        moved = (corners @ sform[:3, :3].T + sform[:3, 3]) - (corners @ qform[:3, :3].T + qform[:3, 3])
+        if np.abs(moved).max() > _QFORM_TOLERANCE_MM:
+            raise InputError(
+                f"sform and qform place the image {np.abs(moved).max():.1f} mm apart",
+                where=path,
+                remedy="Decide which is right and set both to it",
+            )
+    affine: np.ndarray = np.array(sform if sform_code > 0 else qform, dtype=np.float64)
+    return affine
+
+
+def _as_labels(data: np.ndarray, path: Path) -> np.ndarray:
+    if np.issubdtype(data.dtype, np.integer):
+        return data if data.dtype.itemsize <= 4 else data.astype(np.int32)
+    whole = np.rint(data)
+    if not np.array_equal(whole, data):
+        raise InputError("the label map holds fractions, whole numbers are wanted", where=path)
+    return whole.astype(np.int32)

@@ -1,0 +1,167 @@
+"""One treatment: what was administered and what was imaged when. Values and their checks; no files.
+
+Images are read on first use: a `TimePoint` holds how to get its volumes, not the volumes.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+import numpy as np
+
+from nufitdose.errors import InputError
+from nufitdose.types import Mask
+from nufitdose.volume import Quantity, Volume
+
+Read = Callable[[], Volume]
+ReadStructures = Callable[[], "Structures"]
+
+
+@dataclass(frozen=True)
+class Administration:
+    """Administered activity (MBq, at the time of administration) and, where known, that time."""
+
+    activity_mbq: float
+    time: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.activity_mbq) and self.activity_mbq > 0):
+            raise InputError(f"an administered activity of {self.activity_mbq} MBq was given, wanted a positive number")
+
+
+@dataclass(frozen=True, eq=False)
+class Structures:
+    """Named regions as label maps; several layers where regions overlap.
+
+    `names` maps a label to its structure; a label occurs in one layer only. `tumours` are the names
+    whose role is tumour.
+    """
+
+    layers: tuple[Volume, ...]
+    names: Mapping[int, str]
+    tumours: frozenset[str] = field(default_factory=frozenset)
+
+    def __post_init__(self) -> None:
+        if any(layer.quantity is not Quantity.LABELS for layer in self.layers):
+            raise ValueError("structures need volumes of labels")
+        if len(set(self.names.values())) != len(self.names):
+            raise InputError(f"two labels carry one structure name: {sorted(self.names.values())}")
+        unknown = sorted(self.tumours - set(self.names.values()))
+        if unknown:
+            raise InputError(
+                f"tumours {unknown} are not among the structures {sorted(self.names.values())}",
+                remedy="Name every tumour under 'structures: names:'",
+            )
+
+    def role(self, name: str) -> str:
+        """'tumour' or 'organ'."""
+        return "tumour" if name in self.tumours else "organ"
+
+    @cached_property
+    def _layer_of(self) -> dict[int, int]:
+        present = [set(np.unique(layer.data).tolist()) for layer in self.layers]
+        return {label: n for label in self.names for n, labels in enumerate(present) if label in labels}
+
+    def present(self) -> tuple[str, ...]:
+        """The names with at least one voxel, in order of label."""
+        return tuple(self.names[label] for label in sorted(self._layer_of))
+
+    def mask(self, name: str) -> tuple[Mask, Volume]:
+        """The voxels of a structure, and the layer they lie on (for its grid)."""
+        label = next(number for number, known in self.names.items() if known == name)
+        layer = self.layers[self._layer_of.get(label, 0)]
+        return layer.data == label, layer
+
+
+@dataclass(frozen=True, eq=False)
+class TimePoint:
+    """One scan: activity at its own acquisition time, `time_h` after administration; CT and structures if any."""
+
+    id: str
+    time_h: float
+    read_activity: Read
+    read_ct: Read | None = None
+    read_structures: ReadStructures | None = None
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.time_h) and self.time_h >= 0):
+            raise InputError(
+                f"time point {self.id!r} is {self.time_h:.3f} h after administration, wanted 0 h or later",
+                remedy="Check the administration time and the acquisition time, dates and time zones included",
+            )
+
+    @classmethod
+    def of(
+        cls, id: str, time_h: float, activity: Volume, ct: Volume | None = None, structures: Structures | None = None
+    ) -> "TimePoint":
+        """A time point of volumes already in memory."""
+        return cls(
+            id,
+            time_h,
+            lambda: activity,
+            None if ct is None else lambda: ct,
+            None if structures is None else lambda: structures,
+        )
+
+    @cached_property
+    def activity(self) -> Volume:
+        """Activity concentration, Bq/mL at acquisition."""
+        return self.read_activity()
+
+    @cached_property
+    def ct(self) -> Volume | None:
+        """CT in HU, on its own grid, in the same world as the activity."""
+        return self.read_ct() if self.read_ct else None
+
+    @cached_property
+    def structures(self) -> Structures | None:
+        """Structures drawn on this time point."""
+        return self.read_structures() if self.read_structures else None
+
+    def released(self) -> "TimePoint":
+        """The same time point with nothing held in memory."""
+        return TimePoint(self.id, self.time_h, self.read_activity, self.read_ct, self.read_structures)
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Serial scans of one patient after one administration; `reference` names the scan all others are brought to.
+
+    Time points are held in order of time. `dicom` holds the attributes (keyword -> value) that DICOM
+    objects made for this patient must repeat, where the images came from DICOM. Raises
+    `InputError` on no time points, two of one id or one time, or an unknown reference.
+    """
+
+    patient: str
+    nuclide: str
+    administration: Administration
+    reference_id: str
+    timepoints: tuple[TimePoint, ...]
+    dicom: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "timepoints", tuple(sorted(self.timepoints, key=lambda tp: tp.time_h)))
+        ids = [tp.id for tp in self.timepoints]
+        if not ids:
+            raise InputError(f"study {self.patient!r} has no time points, at least one is wanted")
+        if len(set(ids)) != len(ids):
+            raise InputError(f"study {self.patient!r} has two time points of one id: {ids}")
+        for early, late in zip(self.timepoints, self.timepoints[1:], strict=False):
+            if late.time_h - early.time_h < 1e-3:
+                raise InputError(
+                    f"time points {early.id!r} and {late.id!r} are both {early.time_h:.3f} h after administration",
+                    remedy="Give each scan its own acquisition time, or remove the copy",
+                )
+        if self.reference_id not in ids:
+            raise InputError(f"the reference time point {self.reference_id!r} is not among {ids}")
+
+    @property
+    def reference(self) -> TimePoint:
+        """The time point whose grid and anatomy all others are brought to."""
+        return next(tp for tp in self.timepoints if tp.id == self.reference_id)
+
+    @property
+    def structures(self) -> Structures | None:
+        """The structures on the reference time point."""
+        return self.reference.structures

@@ -1,0 +1,22 @@
+"""Shared fixtures: where the real data lie, and shape checks switched on for the whole run."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("NUFITDOSE_DATA") or ROOT / "../shared/data")
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """`real_data(name)` is the folder of a real data set; the test is skipped where it is absent."""
+
+    def folder(name: str) -> Path:
+        path = DATA / name
+        if not path.is_dir():
+            pytest.skip(f"real data set {name!r} not found in {DATA}: set NUFITDOSE_DATA to the folder that holds it")
+        return path
+
+    return folder
