@@ -46,8 +46,6 @@ def load_volume(path: str | Path, quantity: Quantity | str) -> Volume:
             f"{int((~np.isfinite(data)).sum())} voxels are not finite numbers",
             where=path,
             remedy="Export the image again",
-            where=path,
-            remedy="Export the image again",
         )
     return Volume(data, grid, Quantity(quantity))
 
