@@ -1,0 +1,257 @@
+"""DICOM files found in a folder, and their headers read without trust.
+
+Headers are read without pixels. Every value is fetched through a `Header` method that names the file and
+the tag when the value is missing or damaged; pydicom converts values on first use, so any of its errors
+can surface there.
+"""
+
+import math
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydicom import config, dcmread
+from pydicom.datadict import keyword_dict
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from nufitdose.errors import InputError
+
+T = TypeVar("T")
+_PREAMBLE = 132
+_EXPORT_AGAIN = "Export the series again, or take the damaged file out of the folder"
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """One DICOM object without its pixels.
+
+    `dataset` may be an item of a sequence (see `items`); `trail` then says which. Methods raise
+    `InputError` naming the file and the tag.
+    """
+
+    path: Path
+    dataset: Dataset
+    bytes_after_header: int = 0
+    trail: str = ""
+
+    def has(self, keyword: str) -> bool:
+        """Whether the attribute is present with a value."""
+        value = self._value(keyword)
+        return value is not None and not (hasattr(value, "__len__") and len(value) == 0)
+
+    def text(self, keyword: str) -> str:
+        """The attribute as text without padding; empty where absent. Several values are joined by a backslash."""
+        return "\\".join(self.texts(keyword))
+
+    def texts(self, keyword: str) -> tuple[str, ...]:
+        """All values of the attribute as text; none where absent."""
+        if not self.has(keyword):
+            return ()
+        value = self._value(keyword)
+        many = [value] if isinstance(value, str | bytes) or not isinstance(value, Sequence) else value
+        return tuple(self._convert(keyword, lambda: [str(v).strip().strip("\x00") for v in many]))
+
+    def required_text(self, keyword: str, remedy: str = _EXPORT_AGAIN) -> str:
+        """The attribute as text; `InputError` where absent."""
+        if not (text := self.text(keyword)):
+            raise self.missing(keyword, remedy)
+        return text
+
+    def numbers(self, keyword: str) -> tuple[float, ...]:
+        """All values of the attribute as finite numbers; none where absent."""
+        found = tuple(self._convert(keyword, lambda: [float(v) for v in self.texts(keyword)]))
+        if not all(map(math.isfinite, found)):
+            raise self.wrong(keyword, "finite numbers are wanted")
+        return found
+
+    def number(self, keyword: str) -> float | None:
+        """The attribute as one finite number, or None where absent."""
+        found = self.numbers(keyword)
+        if len(found) > 1:
+            raise self.wrong(keyword, "one number is wanted")
+        return found[0] if found else None
+
+    def required_number(self, keyword: str, remedy: str = _EXPORT_AGAIN) -> float:
+        """The attribute as one finite number; `InputError` where absent."""
+        if (value := self.number(keyword)) is None:
+            raise self.missing(keyword, remedy)
+        return value
+
+    def vector(self, keyword: str, length: int) -> tuple[float, ...]:
+        """The attribute as exactly `length` finite numbers."""
+        found = self.numbers(keyword)
+        if not found:
+            raise self.missing(keyword)
+        if len(found) != length:
+            raise self.wrong(keyword, f"{length} numbers are wanted")
+        return found
+
+    def count(self, keyword: str) -> int:
+        """The attribute as a positive whole number."""
+        value = self.required_number(keyword)
+        if value != int(value) or not 1 <= value <= 65535:
+            raise self.wrong(keyword, "a whole number from 1 to 65535 is wanted")
+        return int(value)
+
+    def items(self, keyword: str) -> tuple["Header", ...]:
+        """The items of a sequence; none where absent."""
+        if not self.has(keyword):
+            return ()
+        value = self._value(keyword)
+        found = self._convert(keyword, lambda: list(value))
+        if not all(isinstance(item, Dataset) for item in found):
+            raise self.wrong(keyword, "a sequence is wanted")
+        return tuple(
+            Header(self.path, item, 0, f"{self.trail}{keyword}[{n}] > ") for n, item in enumerate(found, start=1)
+        )
+
+    def missing(self, keyword: str, remedy: str = _EXPORT_AGAIN) -> InputError:
+        """The error of an absent attribute."""
+        return InputError(f"{self.trail}{tag_name(keyword)} is missing or empty", where=self.path, remedy=remedy)
+
+    def wrong(self, keyword: str, wanted: str, remedy: str = _EXPORT_AGAIN) -> InputError:
+        """The error of an attribute whose value cannot be used."""
+        try:
+            got = self.text(keyword)
+        except InputError:
+            got = "unreadable"
+        return InputError(f"{self.trail}{tag_name(keyword)} is {got[:80]!r}, {wanted}", where=self.path, remedy=remedy)
+
+    @cached_property
+    def modality(self) -> str:
+        """Modality (0008,0060)."""
+        return self.text("Modality")
+
+    @cached_property
+    def sop_class(self) -> UID:
+        """SOP Class UID (0008,0016)."""
+        return UID(self.required_text("SOPClassUID"))
+
+    @cached_property
+    def transfer_syntax(self) -> UID:
+        """Transfer Syntax UID (0002,0010)."""
+        meta = getattr(self.dataset, "file_meta", None)
+        return UID(str(meta.get("TransferSyntaxUID", "")) if meta is not None else "")
+
+    def _value(self, keyword: str) -> Any:
+        return self._convert(keyword, lambda: self.dataset.get(keyword))
+
+    def _convert(self, keyword: str, convert: Callable[[], T]) -> T:
+        try:
+            with quiet():
+                return convert()
+        except Exception as error:  # pydicom raises whatever the damaged bytes lead it into
+            raise InputError(
+                f"{self.trail}{tag_name(keyword)} cannot be read ({error})", where=self.path, remedy=_EXPORT_AGAIN
+            ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a folder holds: DICOM headers in order of path, and how many other files were passed over."""
+
+    headers: tuple[Header, ...]
+    other_files: int
+    copies: tuple[Path, ...]
+
+
+def tag_name(keyword: str) -> str:
+    """'SliceThickness (0018,0050)'."""
+    number = keyword_dict[keyword]
+    return f"{keyword} ({number >> 16:04x},{number & 0xFFFF:04x})"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without pydicom's remarks on values that break the standard: what matters is checked here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def find_dicom(folder: Path) -> Found:
+    """Read the headers of all DICOM files in a folder, at any depth.
+
+    Other files, DICOMDIR among them, are counted and passed over; of byte-identical copies one is kept. Raises
+    `InputError` where the folder is missing, holds no DICOM, or a DICOM file cannot be read.
+    """
+    if not folder.is_dir():
+        raise InputError("there is no such folder", where=folder, remedy="Give the folder that holds the DICOM files")
+    headers, others = [], 0
+    for path in _files(folder):
+        header = read_header(path)
+        if header is None:
+            others += 1
+        else:
+            headers.append(header)
+    if not headers:
+        raise InputError(
+            f"no DICOM images were found among {others} files",
+            where=folder,
+            remedy="Give the folder that holds the DICOM files; it is searched at any depth",
+        )
+    unique, copies = _without_copies(headers)
+    return Found(tuple(unique), others, tuple(copies))
+
+
+def read_header(path: Path) -> Header | None:
+    """The header of a DICOM file, or None where the file is something else."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_PREAMBLE + 4)
+            if not _looks_like_dicom(start):
+                return None
+            file.seek(0)
+            with quiet(), config.disable_value_validation():
+                dataset = dcmread(file, stop_before_pixels=True, force=True)
+            rest = path.stat().st_size - file.tell()
+    except OSError as error:
+        raise InputError(f"the file cannot be read ({error.strerror})", where=path) from error
+    except InvalidDicomError:
+        return None
+    except Exception as error:  # see Header
+        raise InputError(f"the DICOM header is damaged ({error})", where=path, remedy=_EXPORT_AGAIN) from error
+    without_preamble = start[128:132] != b"DICM"
+    if "DirectoryRecordSequence" in dataset or (without_preamble and "SOPClassUID" not in dataset):
+        return None
+    header = Header(path, dataset, rest)
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        header.required_text(keyword)
+    if header.transfer_syntax == DeflatedExplicitVRLittleEndian:
+        return Header(path, dataset, 1 << 62)  # its length says nothing about the pixels
+    return header
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield Path(place, name)
+
+
+def _looks_like_dicom(start: bytes) -> bool:
+    if start[128:132] == b"DICM":
+        return True
+    # without preamble: the first element is of group 0002 or 0008, little endian, with a plausible VR or length
+    return re.match(rb"[\x02\x08]\x00.\x00(?:[A-Z]{2}|..[\x00-\x01]\x00)", start, re.DOTALL) is not None
+
+
+def _without_copies(headers: list[Header]) -> tuple[list[Header], list[Path]]:
+    first: dict[str, Header] = {}
+    unique, copies = [], []
+    for header in headers:
+        twin = first.setdefault(header.text("SOPInstanceUID"), header)
+        if twin is not header and twin.path.read_bytes() == header.path.read_bytes():
+            copies.append(header.path)
+        else:
+            unique.append(header)
+    return unique, copies
