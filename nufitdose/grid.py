@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 
 from nufitdose.errors import InputError
-from nufitdose.types import Affine, Points
+from nufitdose.types import Affine, Mask, Points
 
 MM3_PER_ML = 1000.0
 _TOLERANCE_MM = 1e-3  # two grids whose corners agree within this are one grid
@@ -114,6 +114,16 @@ class Grid:
         """Which world positions lie inside the voxels (half a voxel beyond the outer centres)."""
         index = self.index(points_mm)
         return np.asarray(((index > -0.5) & (index < np.array(self.shape) - 0.5)).all(axis=-1))
+
+    def covers(self, other: "Grid") -> Mask:
+        """Which voxels of another grid have their centres inside this one's voxels, `[i, j, k]` of the other."""
+        to_index = self.inverse_affine @ other.affine
+        inside = np.ones(other.shape, dtype=bool)
+        axes = np.ogrid[tuple(slice(0, n) for n in other.shape)]
+        for row, size in zip(to_index[:3], self.shape, strict=True):
+            index = row[0] * axes[0] + row[1] * axes[1] + row[2] * axes[2] + row[3]
+            inside &= (index > -0.5) & (index < size - 0.5)
+        return inside
 
     def corners_mm(self) -> Points:
         """World positions of the eight outer corner-voxel centres, `[8, 3]`."""

@@ -70,6 +70,24 @@ class Volume:
         )
         return Volume(data, grid, self.quantity)
 
+    def averaged_onto(self, grid: Grid, *, outside: float = 0.0) -> "Volume":
+        """This volume as means over the voxels of a coarser grid; linear where the grid is not coarser.
+
+        A Gaussian of variance (s_new² - s_old²)/12 along each axis stands for the box of the new voxel;
+        beyond the field of view the value is `outside`.
+        """
+        if self.grid.matches(grid):
+            return self
+        old, new = np.array(self.grid.spacing_mm), np.array(grid.spacing_mm)
+        along = np.abs(self.grid.directions.T @ grid.directions) @ new  # new voxel seen along the old axes
+        sigma = np.sqrt(np.maximum(along**2 - old**2, 0.0) / 12.0) / old
+        smooth = ndimage.gaussian_filter(self.data, sigma, mode="nearest", truncate=3.0) if sigma.any() else self.data
+        to_index = self.grid.inverse_affine @ grid.affine
+        data = ndimage.affine_transform(
+            smooth, to_index[:3, :3], to_index[:3, 3], output_shape=grid.shape, order=1, cval=outside
+        )
+        return Volume(data, grid, self.quantity)
+
     def total_mbq(self, where: Mask | None = None) -> float:
         """Sum of an activity volume in MBq: Σ c[Bq/mL] · voxel volume, over `where` or everywhere."""
         if self.quantity is not Quantity.ACTIVITY:

@@ -1,0 +1,73 @@
+"""Every scan brought onto the reference activity grid, each image interpolated once."""
+
+from dataclasses import dataclass
+
+from nufitdose.progress import Steps
+from nufitdose.registration import Registration, register
+from nufitdose.registration.quality import StructureAgreement, structure_agreement
+from nufitdose.study import Study, TimePoint
+from nufitdose.types import Mask
+from nufitdose.volume import Volume
+
+SECONDS_A_PAIR = 8.0  # expected, for the progress bar alone
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One time point on the reference activity grid.
+
+    `activity` is Bq/mL at the scan's own acquisition, `inside` marks the voxels its field of view covers
+    (None: all of them), `total_mbq` is what the scan itself held. The reference has no `registration`.
+    """
+
+    id: str
+    time_h: float
+    activity: Volume
+    total_mbq: float
+    inside: Mask | None = None
+    registration: Registration | None = None
+    agreement: tuple[StructureAgreement, ...] = ()
+
+
+def registered_frames(study: Study, engine: str, steps: Steps, *, device: str = "auto") -> tuple[Frame, ...]:
+    """All time points, the moving ones through the registration engine."""
+    frames = []
+    for timepoint in study.timepoints:
+        if timepoint.id == study.reference_id:
+            frames.append(_as_it_is(timepoint))
+            continue
+        with steps.step(f"registering {timepoint.id} ({engine})", SECONDS_A_PAIR) as tell:
+            found = register(study.reference, timepoint, engine=engine, device=device, on_progress=tell)
+            frames.append(_warped(timepoint, study.reference, found))
+    return tuple(frames)
+
+
+def unregistered_frames(study: Study) -> tuple[Frame, ...]:
+    """All time points laid over the reference by their world coordinates alone."""
+    grid = study.reference.activity.grid
+    frames = []
+    for timepoint in study.timepoints:
+        own = timepoint.activity
+        inside = None if timepoint.id == study.reference_id else own.grid.covers(grid)
+        frames.append(Frame(timepoint.id, timepoint.time_h, own.resampled_to(grid), own.total_mbq(), inside))
+    return tuple(frames)
+
+
+def _as_it_is(timepoint: TimePoint) -> Frame:
+    return Frame(timepoint.id, timepoint.time_h, timepoint.activity, timepoint.activity.total_mbq())
+
+
+def _warped(moving: TimePoint, fixed: TimePoint, found: Registration) -> Frame:
+    grid = fixed.activity.grid
+    agreement: tuple[StructureAgreement, ...] = ()
+    if fixed.structures is not None and moving.structures is not None:
+        agreement = tuple(structure_agreement(fixed.structures, moving.structures, found.field))
+    return Frame(
+        id=moving.id,
+        time_h=moving.time_h,
+        activity=found.warp(moving.activity, onto=grid),
+        total_mbq=moving.activity.total_mbq(),
+        inside=found.inside(moving.activity.grid, onto=grid),
+        registration=found,
+        agreement=agreement,
+    )

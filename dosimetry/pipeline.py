@@ -1,0 +1,174 @@
+"""The patient run, top to bottom: registration, voxel curves, absorbed dose, structures, files."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from dosimetry.config import DosimetrySettings
+from dosimetry.dose import absorbed_dose, density_from_ct
+from dosimetry.frames import SECONDS_A_PAIR, Frame, registered_frames, unregistered_frames
+from dosimetry.kinetics import fit_voxels
+from dosimetry.outputs import write_maps, write_registered, write_rtdose_if_wanted
+from dosimetry.report import write_report
+from dosimetry.results import DoseMaps, PatientResults
+from dosimetry.structures import structure_results
+from dosimetry.tables import write_registration_tables, write_tables
+from nufitdose.io.study_folder import load_study, manifest_path, study_files
+from nufitdose.nuclides import half_life_h, long_lived_progeny
+from nufitdose.progress import Steps
+from nufitdose.run import RunRecord, collected_warnings, output_folder, write_record
+from nufitdose.study import Study
+from nufitdose.volume import Quantity, Volume
+
+log = logging.getLogger(__name__)
+
+# Expected seconds of a step on a whole-body study, for the progress bar alone.
+_COST = {"read": 2.0, "maps": 3.0, "unregistered": 3.0, "structures": 3.0, "write": 8.0, "report": 6.0}
+
+
+def run_patient(
+    study: Study | str | Path,
+    out: str | Path,
+    settings: DosimetrySettings | None = None,
+    *,
+    device: str = "auto",
+    seed: int = 0,
+    stream: TextIO | None = None,
+) -> PatientResults:
+    """Run the whole chain, write every file of the results folder `out`, and return what was found.
+
+    `study` is a `Study` or the path of a study folder; progress goes to `stream`. Raises `InputError` on
+    anything the user can mend; `out` is then left as it was.
+    """
+    settings = settings or DosimetrySettings()
+    record = RunRecord("dosimetry", settings.model_dump(mode="json"), seed=seed, device=device)
+    with _run_on(study, out, record) as (place, loaded):
+        with Steps(sum(_COST.values()) + SECONDS_A_PAIR * (len(loaded.timepoints) - 1), stream) as steps:
+            results = analyse(loaded, settings, steps, device=device)
+            results = replace(results, warnings=tuple(record.warnings))
+            with steps.step("writing tables and maps", _COST["write"]):
+                write_tables(results, place)
+                write_maps(results, place)
+                write_registered(results.study, results.frames, place)
+                write_rtdose_if_wanted(results, place)
+            with steps.step("writing the report", _COST["report"]):
+                record.timings_s = steps.seconds
+                write_report(results, record, place)
+        record.timings_s = steps.seconds
+    return results
+
+
+def run_registration(
+    study: Study | str | Path,
+    out: str | Path,
+    settings: DosimetrySettings | None = None,
+    *,
+    device: str = "auto",
+    seed: int = 0,
+    stream: TextIO | None = None,
+) -> tuple[Frame, ...]:
+    """Registration alone: registered/, registration.csv, registration_structures.csv and run.json in `out`."""
+    settings = settings or DosimetrySettings()
+    record = RunRecord("register", settings.model_dump(mode="json"), seed=seed, device=device)
+    with _run_on(study, out, record) as (place, loaded):
+        with Steps(_COST["write"] + SECONDS_A_PAIR * (len(loaded.timepoints) - 1), stream) as steps:
+            frames = registered_frames(loaded, settings.registration.engine, steps, device=device)
+            with steps.step("writing", _COST["write"]):
+                write_registration_tables(frames, place)
+                write_registered(loaded, frames, place)
+        record.timings_s = steps.seconds
+    return frames
+
+
+@contextmanager
+def _run_on(study: Study | str | Path, out: str | Path, record: RunRecord) -> Iterator[tuple[Path, Study]]:
+    """The folder to write into and the study itself; run.json is written at the end."""
+    folder = None if isinstance(study, Study) else manifest_path(study).parent
+    with output_folder(out, inputs=folder) as place, collected_warnings(record):
+        if folder is not None:
+            assert not isinstance(study, Study)
+            record.add_inputs(study_files(study), folder)
+            study = load_study(study)
+        assert isinstance(study, Study)
+        record.notes |= {"patient": study.patient, "nuclide": study.nuclide}
+        yield place, study
+        write_record(record, place)
+
+
+def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: str = "auto") -> PatientResults:
+    """The chain itself, in memory: study -> registered frames -> voxel curves -> dose -> structures."""
+    with steps.step("reading the reference scan", _COST["read"]):
+        check(study)
+        grid, ct = study.reference.activity.grid, study.reference.ct
+        density = density_from_ct(ct, grid) if ct is not None else None
+    frames = registered_frames(study, settings.registration.engine, steps, device=device)
+    with steps.step("fitting voxel curves, computing dose", _COST["maps"]):
+        maps = dose_maps(frames, study, settings)
+    plain, unregistered = (), None
+    if len(frames) > 1 and settings.registration.engine != "none":
+        with steps.step("the same without registration", _COST["unregistered"]):
+            plain = unregistered_frames(study)
+            unregistered = dose_maps(plain, study, settings)
+    with steps.step("measuring structures", _COST["structures"]):
+        structures = structure_results(study, settings, frames, maps, unregistered, density)
+    return PatientResults(
+        study=study,
+        settings=settings,
+        frames=frames,
+        maps=maps,
+        dose_uncertainty=_dose_uncertainty(maps),
+        unregistered_frames=plain,
+        unregistered=unregistered,
+        density=density,
+        structures=structures,
+    )
+
+
+def check(study: Study) -> None:
+    """Say what the study lacks, before anything takes long."""
+    if study.reference.ct is None:
+        log.warning("the reference time point %r has no CT: one density is used for every voxel", study.reference_id)
+    if study.structures is None:
+        log.warning("no structures are given: the maps are written, metrics.csv has no rows")
+    if len(study.timepoints) < 3:
+        log.warning(
+            "%d time point%s: the curves have no degree of freedom left, so no fit uncertainty can be stated",
+            len(study.timepoints),
+            "" if len(study.timepoints) == 1 else "s",
+        )
+    left_out = long_lived_progeny(study.nuclide)
+    if left_out:
+        log.warning("radioactive progeny that outlive %s are not in the dose: %s", study.nuclide, ", ".join(left_out))
+
+
+def dose_maps(frames: tuple[Frame, ...], study: Study, settings: DosimetrySettings) -> DoseMaps:
+    """Voxel curves, their exact integral, and the dose of it; a voxel outside a scan's view lacks that time."""
+    grid = study.reference.activity.grid
+    curves = np.empty((grid.size, len(frames)), dtype=np.float32)
+    for number, frame in enumerate(frames):
+        curves[:, number] = frame.activity.data.reshape(-1)
+        if frame.inside is not None:
+            curves[~frame.inside.reshape(-1), number] = np.nan
+    times_h = np.array([frame.time_h for frame in frames])
+    fit = fit_voxels(curves, times_h, half_life_h(study.nuclide), model=settings.kinetics.model)
+    tia = Volume(fit.tia.reshape(grid.shape), grid, Quantity.TIA)
+    dose = absorbed_dose(
+        tia,
+        study.reference.ct,
+        study.nuclide,
+        settings.dose.engine,
+        density_without_ct_g_ml=settings.dose.density_without_ct_g_ml,
+        density_floor_g_ml=settings.dose.density_floor_g_ml,
+    )
+    return DoseMaps(fit, tia, dose)
+
+
+def _dose_uncertainty(maps: DoseMaps) -> Volume:
+    tia = maps.tia.data
+    relative = np.divide(maps.fit.u_tia.reshape(tia.shape), tia, out=np.zeros_like(tia), where=tia > 0)
+    return maps.dose.with_data(maps.dose.data * relative)

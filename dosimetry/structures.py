@@ -1,0 +1,109 @@
+"""The numbers of every structure, from the maps and the frames."""
+
+import logging
+
+import numpy as np
+
+from dosimetry.config import DosimetrySettings
+from dosimetry.frames import Frame
+from dosimetry.kinetics import FitStatus, fit_organ
+from dosimetry.metrics import DoseVolume, Region, dose_volume_metrics, region_on
+from dosimetry.results import F64, DoseMaps, StructureResult
+from nufitdose.nuclides import half_life_h
+from nufitdose.study import Structures, Study
+from nufitdose.volume import Volume
+
+log = logging.getLogger(__name__)
+
+_COVERED = 0.99  # share of a structure a field of view must hold for its activity to count
+
+
+def structure_results(
+    study: Study,
+    settings: DosimetrySettings,
+    frames: tuple[Frame, ...],
+    maps: DoseMaps,
+    unregistered: DoseMaps | None,
+    density: Volume | None,
+) -> tuple[StructureResult, ...]:
+    """One result for each structure of the reference time point that has voxels on the activity grid."""
+    structures = study.structures
+    if structures is None:
+        return ()
+    absent = sorted(set(structures.names.values()) - set(structures.present()))
+    if absent:
+        log.warning("named in the manifest but without a voxel in the label map: %s", ", ".join(absent))
+    results = []
+    for name in structures.present():
+        region = _region(structures, name, maps.dose)
+        if region is not None:
+            role = structures.role(name)
+            results.append(_result(name, role, region, study, settings, frames, maps, unregistered, density))
+    return tuple(results)
+
+
+def _region(structures: Structures, name: str, onto: Volume) -> Region | None:
+    mask, layer = structures.mask(name)
+    region = region_on(mask, layer.grid, onto.grid)
+    whole = region.volume_ml + region.outside_ml
+    if region.outside_ml > (1.0 - _COVERED) * whole:
+        log.warning("%.0f %% of structure %r lies outside the reference scan", 100 * region.outside_ml / whole, name)
+    return region if region.index.size else None
+
+
+def _result(
+    name: str,
+    role: str,
+    region: Region,
+    study: Study,
+    settings: DosimetrySettings,
+    frames: tuple[Frame, ...],
+    maps: DoseMaps,
+    unregistered: DoseMaps | None,
+    density: Volume | None,
+) -> StructureResult:
+    density_g_ml = region.values(density) if density else settings.dose.density_without_ct_g_ml
+    activity_mbq = np.array([_activity_mbq(region, frame, name) for frame in frames])
+    times_h = np.array([frame.time_h for frame in frames])
+    fit = fit_organ(times_h, activity_mbq, half_life_h(study.nuclide), model=settings.kinetics.model)
+    tia_mbq_h = region.integral(maps.tia) * 1e-6
+    dose_gy = region.values(maps.dose)
+    thresholds = settings.metrics.volume_at_gy
+    return StructureResult(
+        name=name,
+        role=role,
+        region=region,
+        mass_g=float(np.sum(region.part_ml * density_g_ml)),
+        activity_mbq=activity_mbq,
+        fit=fit,
+        tia_mbq_h=tia_mbq_h,
+        tiac_h=tia_mbq_h / study.administration.activity_mbq,
+        dose=dose_volume_metrics(dose_gy, region.part_ml, density_g_ml, volume_at_gy=thresholds),
+        histogram=DoseVolume.of(dose_gy, region.part_ml, density_g_ml),
+        unregistered=dose_volume_metrics(
+            region.values(unregistered.dose), region.part_ml, density_g_ml, volume_at_gy=thresholds
+        )
+        if unregistered
+        else {},
+        status_percent=_status_percent(region, maps),
+    )
+
+
+def _activity_mbq(region: Region, frame: Frame, name: str) -> float:
+    if frame.inside is not None:
+        held = float(frame.inside.reshape(-1)[region.index] @ region.part_ml) / region.volume_ml
+        if held < _COVERED:
+            log.warning(
+                "%.0f %% of structure %r lies outside scan %s: that time is left out of its curve",
+                100 * (1 - held),
+                name,
+                frame.id,
+            )
+            return float("nan")
+    return region.integral(frame.activity) * 1e-6
+
+
+def _status_percent(region: Region, maps: DoseMaps) -> dict[str, float]:
+    status: F64 = maps.fit.status[region.index]
+    shares = {s.name: 100 * float(region.part_ml[status == s].sum()) / region.volume_ml for s in FitStatus}
+    return {name: share for name, share in shares.items() if share > 0}

@@ -1,0 +1,33 @@
+"""What a run found, in one table for the terminal."""
+
+from dosimetry.results import PatientResults
+from nufitdose.text import significant, text_table
+
+
+def summary(results: PatientResults) -> str:
+    """Structures with TIA and dose, beside the dose without registration, and the warnings."""
+    columns = [
+        "structure",
+        "role",
+        "mL",
+        "TIA MBq·h",
+        "T_eff h",
+        "mean Gy",
+        "D2% Gy",
+        "D98% Gy",
+        "mean Gy unregistered",
+    ]
+    rows = [
+        [
+            found.name,
+            found.role,
+            significant(found.volume_ml),
+            significant(found.tia_mbq_h),
+            significant(found.fit.teff_h),
+            *(significant(found.dose[f"dose_{key}_gy"]) for key in ("mean", "d2", "d98")),
+            significant(found.unregistered.get("dose_mean_gy", float("nan"))),
+        ]
+        for found in results.structures
+    ]
+    lines = [text_table(columns, rows)] if rows else []
+    return "\n".join([*lines, *(f"warning: {warning}" for warning in results.warnings)])

@@ -1,0 +1,151 @@
+"""The one command, `nufitdose`; heavy packages are imported only by the sub-command that needs them."""
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nufitdose import __version__
+from nufitdose.errors import InputError
+
+app = typer.Typer(
+    name="nufitdose",
+    help="Voxel dosimetry of radionuclide therapy from serial SPECT/CT and PET/CT. Research use; not a medical device.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Out = Annotated[Path, typer.Option("--out", help="Folder to write; replaced only if it holds an earlier result.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override one setting: key=value. Repeatable.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.", min=0)]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
+StudyFolder = Annotated[Path, typer.Argument(help="Study folder, or its study.yaml.")]
+
+
+def main() -> None:
+    """Run the command line: exit code 0 done, 1 failed, 2 bad arguments or bad input."""
+    try:
+        app()
+    except InputError as error:
+        print(f"nufitdose: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        print(f"nufitdose: the system refused: {error.strerror or error}{place}", file=sys.stderr)
+        sys.exit(1)
+    except Exception:
+        traceback.print_exc()
+        print("nufitdose: this is a fault of the program, not yours; please report the lines above.", file=sys.stderr)
+        sys.exit(1)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"nufitdose {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(out: Out = Path("demo"), overrides: Overrides = None, device: Device = "auto", seed: Seed = 1) -> None:
+    """Simulate a patient, run the whole chain on it and compare with the known truth."""
+    from dosimetry.config import load_settings
+    from dosimetry.demo import run_demo
+
+    print(run_demo(out, load_settings(None, overrides or ()), device=device, seed=seed, stream=sys.stderr))
+
+
+@app.command(name="import")
+def import_(
+    dicom: Annotated[Path, typer.Argument(metavar="DICOM_DIR", help="Folder of DICOM files, however nested.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Study folder to write.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the series and what would be done; write nothing.")
+    ] = False,
+    nuclide: Annotated[str | None, typer.Option(help="Nuclide, where the files do not say, as Lu-177.")] = None,
+    administered_mbq: Annotated[float | None, typer.Option(help="Administered activity in MBq.")] = None,
+    administered_at: Annotated[str | None, typer.Option(help="Administration time, ISO 8601.")] = None,
+    calibration: Annotated[float | None, typer.Option(help="Bq/mL per count, for uncalibrated NM series.")] = None,
+    sensitivity: Annotated[float | None, typer.Option(help="cps/MBq, for uncalibrated NM series.")] = None,
+    decay_correction: Annotated[
+        str | None, typer.Option(help="NONE, START or ADMIN, where the files do not say.")
+    ] = None,
+    patient: Annotated[str | None, typer.Option(help="Patient name in the study, instead of PatientID.")] = None,
+    series: Annotated[list[str] | None, typer.Option(help="SeriesInstanceUID to take. Repeatable.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Reference time point, as tp1.")] = None,
+) -> None:
+    """Turn a folder of DICOM files into a study folder."""
+    from nufitdose.io.import_command import run_import
+    from nufitdose.io.importer import ImportOptions
+
+    if out is None and not dry_run:
+        raise InputError("no --out was given", remedy="Name the study folder to write, or use --dry-run to only look")
+    options = ImportOptions(
+        nuclide=nuclide,
+        administered_mbq=administered_mbq,
+        administered_at=administered_at,
+        calibration_bq_per_ml_per_count=calibration,
+        sensitivity_cps_per_mbq=sensitivity,
+        decay_correction=decay_correction,
+        patient=patient,
+        series=tuple(series or ()),
+        reference=reference,
+    )
+    print(run_import(dicom, None if dry_run else out, options, stream=sys.stderr))
+
+
+@app.command()
+def register(
+    study: StudyFolder,
+    out: Out,
+    engine: Annotated[str | None, typer.Option(help="Registration engine.")] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Bring all time points of a study onto its reference; no dosimetry."""
+    from dosimetry.config import load_settings
+    from dosimetry.pipeline import run_registration
+
+    chosen = [*(overrides or ()), *([f"registration.engine={engine}"] if engine else [])]
+    frames = run_registration(study, out, load_settings(config, chosen), device=device, seed=seed, stream=sys.stderr)
+    for frame in frames:
+        if frame.registration is not None:
+            found = frame.registration
+            print(f"{frame.id}: {found.engine} on {found.basis}, {found.seconds:.1f} s")
+    print(f"registered scans and fields: {out / 'registered'}")
+
+
+@app.command()
+def dosimetry(
+    study: StudyFolder,
+    out: Out,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Run one patient: registration, voxel curves, absorbed dose, metrics and the report."""
+    from dosimetry.config import load_settings
+    from dosimetry.pipeline import run_patient
+    from dosimetry.summary import summary
+
+    results = run_patient(
+        study, out, load_settings(config, overrides or ()), device=device, seed=seed, stream=sys.stderr
+    )
+    print(summary(results))
+    print(f"report: {out / 'report.html'}")

@@ -1,0 +1,69 @@
+"""What is being done and how long it will take: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+OnProgress = Callable[[float], None]  # takes the finished share of a step, 0 to 1
+
+
+class Steps:
+    """Timed steps of known relative cost, shown on `stream` (nothing is shown where it is None).
+
+    Use as a context manager; `planned` is the sum of the weights of all steps to come, so that the bar
+    and the remaining time mean the whole run. `seconds` holds what each step took.
+    """
+
+    def __init__(self, planned: float, stream: TextIO | None = None) -> None:
+        self.planned = planned
+        self.seconds: dict[str, float] = {}
+        self._stream = stream
+        self._start = time.monotonic()
+        self._done = 0.0
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> "Steps":
+        if self._stream is not None and self._stream.isatty():
+            columns = (
+                TextColumn("{task.description:<34}"),
+                BarColumn(bar_width=30),
+                TextColumn("{task.percentage:>3.0f} %"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+            )
+            self._bar = Progress(*columns, console=Console(file=self._stream), transient=True)
+            self._task = self._bar.add_task("starting", total=self.planned)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    @contextmanager
+    def step(self, name: str, weight: float = 1.0) -> Iterator[OnProgress]:
+        """One step; yields a callable that takes its finished share."""
+        begun = time.monotonic()
+        self._show(name, 0.0)
+        if self._stream is not None and self._bar is None:
+            print(f"[{begun - self._start:6.1f} s] {name}", file=self._stream, flush=True)
+        yield lambda share: self._show(name, weight * min(max(share, 0.0), 1.0))
+        self._done += weight
+        self._show(name, 0.0)
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begun
+
+    def _show(self, name: str, within: float) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=name, completed=self._done + within)
+
+
+def terminal() -> TextIO:
+    """Where a command shows its progress: standard error, so that standard output stays for results."""
+    return sys.stderr

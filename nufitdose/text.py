@@ -1,0 +1,34 @@
+"""Tables for a terminal, and numbers as a person reads them."""
+
+import io
+import math
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+
+def text_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, width: int = 160) -> str:
+    """An aligned table; the first column to the left, the others to the right."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(file=io.StringIO(), width=width, color_system=None, markup=False)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()).strip("\n")
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A number with three significant digits and no exponent where it can be read without; '-' if unknown."""
+    if not math.isfinite(value):
+        return "-"
+    if value == 0:
+        return "0"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    if not -6 < decimals < 9:
+        return f"{value:.{digits - 1}e}"
+    return f"{round(value, decimals):.{max(decimals, 0)}f}"
