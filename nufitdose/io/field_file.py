@@ -1,0 +1,54 @@
+"""Displacement fields as files: vector NIfTI that ITK reads as a displacement field (dim 5, intent 1007, LPS mm)."""
+
+from pathlib import Path
+
+import numpy as np
+
+from nufitdose.errors import InputError
+from nufitdose.grid import Grid
+from nufitdose.io.nifti import RAS_LPS, _open, _pixels, _world_affine, save_array
+from nufitdose.types import Field
+
+#: Displacements are rounded to this step (0.004 mm) before they are written: the file shrinks and nothing is lost.
+STEP_MM = 2.0**-8
+
+_VECTOR = 1007  # NIFTI_INTENT_VECTOR
+
+
+def save_field(field_mm: Field, grid: Grid, path: str | Path) -> None:
+    """Write a pull field (mm, RAS+, on the fixed grid) as an ITK displacement field: whole or not at all.
+
+    Values are rounded to `STEP_MM`. `path` ends in .nii or .nii.gz.
+    """
+    lps = np.empty((*grid.shape, 1, 3), np.float32, order="F")
+    for axis in range(3):
+        lps[..., 0, axis] = np.rint(field_mm[axis] * (RAS_LPS[axis, axis] / STEP_MM)) * STEP_MM
+    lps += 0.0  # no negative zeros
+    save_array(lps, grid, path, intent="vector")
+
+
+def load_field(path: str | Path) -> tuple[Field, Grid]:
+    """Read a displacement field written by `save_field`, ITK or ANTs: the field (mm, RAS+) and its grid.
+
+    Raises `InputError` where the file is not a readable NIfTI of three-component vectors with finite values.
+    """
+    path = Path(path)
+    image = _open(path)
+    if len(image.shape) != 5 or image.shape[3:] != (1, 3) or int(image.header["intent_code"]) != _VECTOR:
+        raise InputError(
+            f"an image of shape {image.shape} and intent {int(image.header['intent_code'])} was found, "
+            f"a displacement field (i, j, k, 1, 3) of intent {_VECTOR} is wanted",
+            where=path,
+            remedy="Export the field as an ITK displacement field",
+        )
+    try:
+        grid = Grid(image.shape[:3], _world_affine(image, path))
+    except InputError as error:
+        raise InputError(error.problem, where=path, remedy=error.remedy) from error
+    lps = _pixels(image, path)
+    if not np.isfinite(lps).all():
+        raise InputError("some displacements are not finite numbers", where=path)
+    field = np.empty((3, *grid.shape), np.float32)
+    for axis in range(3):
+        field[axis] = lps[..., 0, axis] * RAS_LPS[axis, axis]
+    return field, grid
