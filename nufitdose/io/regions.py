@@ -1,0 +1,71 @@
+"""Named regions on a grid, and how they become `Structures`: names, roles, layers."""
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nufitdose.grid import Grid
+from nufitdose.io.contours import Box
+from nufitdose.study import Structures
+from nufitdose.types import Mask
+from nufitdose.volume import Quantity, Volume
+
+_log = logging.getLogger(__name__)
+_TUMOUR = re.compile(r"lesion|tumou?r|gtv|metasta|(?<![a-z])mets?(?![a-z])", re.IGNORECASE)
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A structure on the part `box` of a grid."""
+
+    name: str
+    mask: Mask
+    box: Box
+
+
+def looks_like_tumour(name: str) -> bool:
+    """Whether a name says lesion, tumour (tumor), GTV, metastasis or met.
+
+    The rule decides the first proposal only: `structures: tumours:` in study.yaml has the last word.
+    """
+    return _TUMOUR.search(name) is not None
+
+
+def readable_name(text: str, otherwise: str) -> str:
+    """The text on one line without control characters, or `otherwise` where nothing is left."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split()) or otherwise
+
+
+def layered(regions: Sequence[Region], grid: Grid) -> Structures:
+    """Label maps of the regions, in as few layers as overlaps allow; names made unique, tumours by name."""
+    kind = np.uint8 if len(regions) < 256 else np.uint16
+    layers: list[np.ndarray] = []
+    for label, region in enumerate(regions, start=1):
+        for layer in layers:
+            if not layer[region.box][region.mask].any():
+                break
+        else:
+            layer = np.zeros(grid.shape, dtype=kind)
+            layers.append(layer)
+        layer[region.box][region.mask] = label
+    names = dict(enumerate(_unique([region.name for region in regions]), start=1))
+    tumours = frozenset(name for name in names.values() if looks_like_tumour(name))
+    if tumours:
+        _log.info("taken as tumours by their names: %s; study.yaml can change that", ", ".join(sorted(tumours)))
+    return Structures(tuple(Volume(layer, grid, Quantity.LABELS) for layer in layers), names, tumours)
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    given: list[str] = []
+    for name in names:
+        new, number = name, 1
+        while new in given or (number > 1 and new in names):
+            number += 1
+            new = f"{name} ({number})"
+        if new != name:
+            _log.warning("two structures are named %r: the later one is called %r", name, new)
+        given.append(new)
+    return given
