@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 
 from nufitdose.errors import InputError
-from nufitdose.types import Affine, Mask, Points
+from nufitdose.types import Affine, Mask, Points, Triple
 
 MM3_PER_ML = 1000.0
 _TOLERANCE_MM = 1e-3  # two grids whose corners agree within this are one grid
@@ -55,9 +55,9 @@ class Grid:
     def from_spacing(
         cls,
         shape: Sequence[int],
-        spacing_mm: Sequence[float],
+        spacing_mm: Triple,
         *,
-        centre_mm: Sequence[float] = (0.0, 0.0, 0.0),
+        centre_mm: Triple = (0.0, 0.0, 0.0),
     ) -> "Grid":
         """A RAS-aligned grid of `shape` and `spacing_mm` whose middle is at `centre_mm`."""
         spacing = np.asarray(spacing_mm, dtype=np.float64)
@@ -135,7 +135,7 @@ class Grid:
             return False
         return bool(np.abs(self.corners_mm() - other.corners_mm()).max() <= tolerance_mm)
 
-    def resampled(self, spacing_mm: Sequence[float] | float) -> "Grid":
+    def resampled(self, spacing_mm: Triple | float) -> "Grid":
         """The grid of another spacing over the same field of view (voxel edges kept at the first corner).
 
         The centre of the first voxel moves by half the change of spacing, as it does under average

@@ -5,9 +5,14 @@ coordinates in mm (RAS+). The annotations are checked at run time under pytest o
 shapes stand in `nufitdose.registration.tensors`, so that this module does not import torch.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Integer, Num
 
+Numbers = float | np.floating | Sequence[Any] | np.ndarray  # a number or what numpy makes an array of
+Triple = Sequence[float] | Float[np.ndarray, " 3"]
 Affine = Float64[np.ndarray, "4 4"]
 Points = Float64[np.ndarray, "*points 3"]
 Image = Num[np.ndarray, "i j k"]

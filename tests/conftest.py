@@ -3,7 +3,15 @@
 import os
 from pathlib import Path
 
+import matplotlib
 import pytest
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+matplotlib.use("Agg")
+install_import_hook(["nufitdose", "dosimetry"], "beartype.beartype")
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("NUFITDOSE_DATA") or ROOT / "../shared/data")

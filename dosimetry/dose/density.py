@@ -1,9 +1,10 @@
 """Mass density from CT numbers."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from nufitdose.grid import Grid
+from nufitdose.types import Numbers
 from nufitdose.volume import Quantity, Volume
 
 #: Schneider, Bortfeld, Schlegel, Phys Med Biol 2000;45:459, doi:10.1088/0031-9155/45/2/314: HU and g/mL,
@@ -12,7 +13,7 @@ SCHNEIDER_HU = np.array([-1000.0, -98.0, -97.0, 14.0, 23.0, 100.0, 101.0, 1600.0
 SCHNEIDER_G_ML = np.array([1.21e-3, 0.93, 0.930486, 1.03, 1.031, 1.1199, 1.0762, 1.9642, 2.8])
 
 
-def mass_density_g_ml(hu: ArrayLike) -> NDArray[np.float32]:
+def mass_density_g_ml(hu: Numbers) -> NDArray[np.float32]:
     """Density of a CT number by Schneider's stoichiometric calibration, g/mL."""
     return np.interp(np.asarray(hu), SCHNEIDER_HU, SCHNEIDER_G_ML).astype(np.float32)
 

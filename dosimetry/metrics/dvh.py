@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+
+from nufitdose.types import Numbers
 
 F64 = NDArray[np.float64]
 
@@ -24,7 +26,7 @@ class DoseVolume:
     mass_g: F64
 
     @classmethod
-    def of(cls, dose_gy: ArrayLike, part_ml: ArrayLike, density_g_ml: ArrayLike = 1.0) -> "DoseVolume":
+    def of(cls, dose_gy: Numbers, part_ml: Numbers, density_g_ml: Numbers = 1.0) -> "DoseVolume":
         """The histogram of voxels with these doses, volumes within the structure and densities."""
         dose, part = np.asarray(dose_gy, dtype=np.float64).ravel(), np.asarray(part_ml, dtype=np.float64).ravel()
         if dose.size == 0 or dose.shape != part.shape or not (part > 0).all() or not np.isfinite(dose).all():
@@ -59,7 +61,7 @@ class DoseVolume:
 
 
 def dose_volume_metrics(
-    dose_gy: ArrayLike, part_ml: ArrayLike, density_g_ml: ArrayLike = 1.0, *, volume_at_gy: Sequence[float] = ()
+    dose_gy: Numbers, part_ml: Numbers, density_g_ml: Numbers = 1.0, *, volume_at_gy: Sequence[float] = ()
 ) -> dict[str, float]:
     """Mean (mass-weighted), D2%, D50%, D98%, extremes, D to 35 mm³ where the structure is under 2 mL, and V_x.
 

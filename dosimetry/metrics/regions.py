@@ -9,6 +9,8 @@ from nufitdose.grid import Grid
 from nufitdose.types import Mask
 from nufitdose.volume import Volume
 
+_POINTS_AT_ONCE = 2_000_000
+
 
 @dataclass(frozen=True, eq=False)
 class Region:
@@ -45,22 +47,26 @@ def region_on(mask: Mask, mask_grid: Grid, grid: Grid) -> Region:
     Each voxel of the mask is cut into equal parts no larger than half a voxel of `grid` and each part
     is given to the voxel of `grid` that holds its centre. On one and the same grid nothing changes.
     """
-    where = np.argwhere(mask)
     if mask_grid.matches(grid):
-        flat = np.ravel_multi_index(tuple(where.T), grid.shape).astype(np.int64)
-        return Region(flat, np.full(len(flat), grid.voxel_volume_ml), 0.0)
-    along = np.abs(mask_grid.directions.T @ grid.directions).T @ np.array(mask_grid.spacing_mm)
-    coarser = float((along / np.array(grid.spacing_mm)).max())
-    parts = max(1, int(np.ceil(2.0 * coarser - 1e-6)))
-    centres = (np.arange(parts) + 0.5) / parts - 0.5
-    weight = np.zeros(grid.size)
-    part_ml, outside = mask_grid.voxel_volume_ml / parts**3, 0
-    shape = np.array(grid.shape)
-    for offset in np.stack(np.meshgrid(centres, centres, centres, indexing="ij"), -1).reshape(-1, 3):
-        index = np.rint(grid.index(mask_grid.world(where + offset))).astype(np.int64)
+        flat = np.flatnonzero(mask)
+        return Region(flat, np.full(flat.size, grid.voxel_volume_ml), 0.0)
+    where, offsets = np.argwhere(mask).astype(np.float64), _part_centres(mask_grid, grid)
+    part_ml = mask_grid.voxel_volume_ml / len(offsets)
+    count, outside, shape = np.zeros(grid.size, dtype=np.int64), 0, np.array(grid.shape)
+    for some in np.array_split(where, 1 + len(where) * len(offsets) // _POINTS_AT_ONCE):
+        points = mask_grid.world((some[:, None] + offsets).reshape(-1, 3))
+        index = np.floor(grid.index(points) + 0.5).astype(np.int64)
         inside = ((index >= 0) & (index < shape)).all(axis=1)
         outside += int((~inside).sum())
         flat = np.ravel_multi_index(tuple(index[inside].T), grid.shape)
-        weight += np.bincount(flat, minlength=grid.size) * part_ml
-    chosen = np.flatnonzero(weight)
-    return Region(chosen, weight[chosen], outside * part_ml)
+        count += np.bincount(flat, minlength=grid.size)
+    chosen = np.flatnonzero(count)
+    return Region(chosen, count[chosen] * part_ml, outside * part_ml)
+
+
+def _part_centres(mask_grid: Grid, grid: Grid) -> NDArray[np.float64]:
+    """Centres of the parts of one mask voxel, in its own index."""
+    steps = grid.inverse_affine[:3, :3] @ mask_grid.affine[:3, :3]  # a mask voxel's edges in voxels of `grid`
+    parts = np.maximum(1, np.ceil(2.0 * np.abs(steps).max(axis=0) - 1e-6)).astype(int)
+    centres = [(np.arange(n) + 0.5) / n - 0.5 for n in parts]
+    return np.stack(np.meshgrid(*centres, indexing="ij"), axis=-1).reshape(-1, 3)
