@@ -61,7 +61,7 @@ def region_on(mask: Mask, mask_grid: Grid, grid: Grid) -> Region:
         flat = np.ravel_multi_index(tuple(index[inside].T), grid.shape)
         count += np.bincount(flat, minlength=grid.size)
     chosen = np.flatnonzero(count)
-    return Region(chosen, count[chosen] * part_ml, outside * part_ml)
+    return Region(chosen, count[chosen] * np.float64(part_ml), outside * part_ml)
 
 
 def _part_centres(mask_grid: Grid, grid: Grid) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import zlib
 from pathlib import Path
 
 import nibabel as nib
@@ -80,7 +81,7 @@ def _open(path: Path) -> nib.nifti1.Nifti1Image:
         raise InputError("there is no such file", where=path, remedy="Check the path in study.yaml")
     try:
         image = nib.load(path)
-    except (ImageFileError, OSError, ValueError, EOFError) as error:
+    except (ImageFileError, OSError, ValueError, EOFError, zlib.error) as error:
         raise InputError(f"this is not a readable NIfTI image ({error})", where=path) from error
     if not isinstance(image, nib.nifti1.Nifti1Image):
         raise InputError(f"a {type(image).__name__} was found, NIfTI is wanted", where=path)
@@ -90,12 +91,10 @@ def _open(path: Path) -> nib.nifti1.Nifti1Image:
 def _pixels(image: nib.nifti1.Nifti1Image, path: Path) -> np.ndarray:
     try:
         return np.asarray(image.dataobj)
-    except (OSError, EOFError, ValueError, MemoryError) as error:
-        raise InputError(f"the voxels cannot be read, the file looks truncated ({error})", where=path) from error
-    except Exception as error:  # zlib.error has no public base class of its own
-        if type(error).__module__ != "zlib":
-            raise
-        raise InputError(f"the compressed voxels are damaged ({error})", where=path) from error
+    except (OSError, EOFError, ValueError, MemoryError, zlib.error) as error:
+        raise InputError(
+            f"the voxels cannot be read, the file is truncated or damaged ({error})", where=path
+        ) from error
 
 
 def _world_affine(image: nib.nifti1.Nifti1Image, path: Path) -> np.ndarray:

@@ -65,6 +65,16 @@ class StructuresEntry(Settings):
     names: dict[int, Name] = Field(min_length=1)
     tumours: tuple[Name, ...] = ()
 
+    @model_validator(mode="after")
+    def _known_and_single(self) -> "StructuresEntry":
+        known = list(self.names.values())
+        if len(set(known)) != len(known):
+            raise ValueError(f"two labels carry one structure name: {sorted(known)}")
+        unknown = sorted(set(self.tumours) - set(known))
+        if unknown:
+            raise ValueError(f"the tumours {unknown} are not among the structures {known}")
+        return self
+
 
 class Manifest(Settings):
     """`study.yaml` (DESIGN: the study folder)."""
