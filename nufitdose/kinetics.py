@@ -22,7 +22,7 @@ def integral(amplitudes: ArrayLike, rates_per_h: ArrayLike, start_h: float = 0.0
     if not (lam > 0).all():
         raise ValueError("an integral of exponentials needs positive decay constants")
     weight = np.exp(-lam * start_h) * -np.expm1(-lam * (end_h - start_h)) / lam
-    result: F64 = (a * weight).sum(axis=-1)
+    result: F64 = np.asarray((a * weight).sum(axis=-1))
     return result
 
 
@@ -34,4 +34,4 @@ def integral_gradient(amplitudes: ArrayLike, rates_per_h: ArrayLike) -> tuple[F6
 
 def extrapolated_fraction(amplitudes: ArrayLike, rates_per_h: ArrayLike, last_h: float) -> F64:
     """Share of Ã that lies after the last measurement: Ã(t_n,∞)/Ã."""
-    return integral(amplitudes, rates_per_h, last_h) / integral(amplitudes, rates_per_h)
+    return np.asarray(integral(amplitudes, rates_per_h, last_h) / integral(amplitudes, rates_per_h))

@@ -1,0 +1,342 @@
+"""Time-activity curve of an organ or tumour: constrained least squares by lmfit, with errors and quality flags."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import lmfit
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import nnls
+
+from dosimetry.kinetics.models import LN2, Model, Role, check_times, model_named, physical_rate
+from dosimetry.kinetics.status import FitStatus
+from dosimetry.kinetics.voxel_kernels import rising, rising_share
+from nufitdose import kinetics
+
+F64 = NDArray[np.float64]
+START_RATES = {1: 48, 2: 32, 3: 14}  # values tried of each rate before the descent, by number of free rates
+STARTS = 3
+TAIL_WARNING = 0.2  # extrapolated share of TIA from which a flag is raised
+TIMES_WARNING = 3.0  # effective half-lives that the last scan should follow administration by
+CV_LIMIT, CORRELATION_LIMIT = 0.5, 0.8  # doi:10.1186/s40658-021-00427-x
+
+
+@dataclass(frozen=True, eq=False)
+class OrganFit:
+    """The fitted curve f(t) = Σ_j a_j e^(-λ_j t) of one structure and its integral.
+
+    `amplitudes_mbq` a_j at administration, `rates_per_h` λ_j, slowest first; `covariance` [K, K] of the model's
+    amplitudes and free rates, NaN where the data leave none to be known; `fitted_mbq` [times] NaN where the value
+    was missing too; `chi2` weighted by 1/u² if u was given, otherwise in MBq²; `dof` points less parameters.
+    For `FitStatus.RISING` the exponential is the tail only, and `points` carry the curve before it.
+    """
+
+    model: str
+    status: FitStatus
+    times_h: F64
+    activity_mbq: F64
+    amplitudes_mbq: F64
+    rates_per_h: F64
+    covariance: F64
+    fitted_mbq: F64
+    tia_mbq_h: float
+    u_tia_mbq_h: float
+    u_teff_h: float
+    chi2: float
+    aicc: float
+    dof: int
+    extrapolated_fraction: float
+    flags: tuple[str, ...]
+
+    @property
+    def teff_h(self) -> float:
+        """Effective half-life of the last phase, h; NaN without activity."""
+        return float(LN2 / self.rates_per_h[0]) if self.rates_per_h.size else float("nan")
+
+    @property
+    def amplitude_mbq(self) -> float:
+        """Amplitude of the last phase at administration, MBq."""
+        return float(self.amplitudes_mbq[0]) if self.rates_per_h.size else 0.0
+
+    @property
+    def rate_per_h(self) -> float:
+        """Effective decay constant of the last phase, 1/h."""
+        return float(self.rates_per_h[0]) if self.rates_per_h.size else float("nan")
+
+    def curve(self, times_h: ArrayLike) -> F64:
+        """Fitted activity, MBq, at any times >= 0 h."""
+        t = np.asarray(times_h, dtype=np.float64)
+        if not self.rates_per_h.size:
+            return np.zeros_like(t)
+        tail = kinetics.value(self.amplitudes_mbq, self.rates_per_h, t)
+        if self.status is not FitStatus.RISING:
+            return tail
+        known = np.isfinite(self.activity_mbq)
+        nodes_h = np.concatenate([[0.0], self.times_h[known]])
+        nodes_mbq = np.concatenate([[0.0], self.activity_mbq[known]])
+        return np.where(t <= nodes_h[-1], np.interp(t, nodes_h, nodes_mbq), tail)
+
+
+def fit_organ(
+    times_h: ArrayLike,
+    activity_mbq: ArrayLike,
+    half_life_h: float,
+    *,
+    u_activity_mbq: ArrayLike | float | None = None,
+    model: str = "mono",
+) -> OrganFit:
+    """Fit one structure's activity, MBq at acquisition, at `times_h` after administration, and integrate it.
+
+    Bounds: A_k >= 0, λ_p <= λ_j <= the fastest rate that the times resolve. `u_activity_mbq` (a number or [times])
+    gives weights 1/u² and errors that follow from u; without it all points weigh the same and errors follow from the
+    residuals, so that there are none without degrees of freedom. NaN is a missing value. One point: physical
+    decay; two: mono; activity that rises under "mono": the rule of `FitStatus.RISING`.
+    Raises `InputError` for times or a half-life that make no sense or too few points for the model.
+    """
+    shape = model_named(model)
+    rate_p = physical_rate(half_life_h)
+    t, y, u = _arrays(times_h, activity_mbq, u_activity_mbq)
+    check_times(t, rate_p)
+    known = np.isfinite(y)
+    if not known.any() or (y[known] == 0).all():
+        return _without_activity(model, FitStatus.NOTHING, t, y, "no measured activity")
+    if known.sum() == 1:
+        shape = Model("mono", ((1,),), (Role.PHYSICAL,), FitStatus.ONE_POINT)
+    elif known.sum() < shape.n_parameters:
+        shape = model_named("mono")
+    sigma = np.ones_like(t) if u is None else u
+    weight = np.where(known, sigma**-2.0, 0.0)
+    amplitudes, rates = _solve(shape, t[known], y[known], sigma[known], rate_p)
+    if not (amplitudes > 0).any():
+        return _without_activity(model, FitStatus.NOT_POSITIVE, t, y, "the best amplitude is not positive")
+    return _conclude(shape, t, y, weight, u is not None, amplitudes, rates, rate_p)
+
+
+def _arrays(
+    times_h: ArrayLike, activity_mbq: ArrayLike, u_activity_mbq: ArrayLike | float | None
+) -> tuple[F64, F64, F64 | None]:
+    t, y = np.asarray(times_h, dtype=np.float64), np.array(activity_mbq, dtype=np.float64)
+    if t.ndim != 1 or t.shape != y.shape:
+        raise ValueError(f"times {t.shape} and activity {y.shape} must both be [times]")
+    y[~np.isfinite(y)] = np.nan
+    order = np.argsort(t)
+    if u_activity_mbq is None:
+        return t[order], y[order], None
+    u = np.broadcast_to(np.asarray(u_activity_mbq, dtype=np.float64), y.shape)
+    if not ((u > 0) & np.isfinite(u) | np.isnan(y)).all():
+        raise ValueError("uncertainties of activity must be positive and finite wherever there is a measured value")
+    return t[order], y[order], u[order]
+
+
+def _solve(shape: Model, t: F64, y: F64, sigma: F64, rate_p: float) -> tuple[F64, F64]:
+    """Amplitudes A_k and rates λ_j of the least squares: the best descent by lmfit from a few coarse minima."""
+    bounds = shape.bounds(t, rate_p)
+    found = []
+    for rates in _starts(shape, t, y, sigma, bounds):
+        if shape.free_rates and (_amplitudes(shape, t, y, sigma, rates)[0] > 0).any():
+            rates = _descend(shape, t, y, sigma, bounds, rates)  # noqa: PLW2901
+        amplitudes, misfit = _amplitudes(shape, t, y, sigma, rates)
+        found.append((misfit, amplitudes, rates))
+    _, amplitudes, rates = min(found, key=lambda candidate: candidate[0])
+    return amplitudes, rates
+
+
+def _descend(shape: Model, t: F64, y: F64, sigma: F64, bounds: F64, rates: F64) -> F64:
+    """Rates of the local minimum below `rates`, all parameters free within their bounds."""
+    amplitudes, _ = _amplitudes(shape, t, y, sigma, rates)
+    scale = float(np.abs(amplitudes).max())
+    parameters = lmfit.Parameters()
+    for k, amplitude in enumerate(amplitudes):
+        parameters.add(f"a{k}", value=amplitude / scale, min=0.0)
+    for j in shape.free_rates:
+        low, high = bounds[j]
+        parameters.add(f"rate{j}", value=float(np.clip(rates[j], low, high)), min=low, max=high)
+
+    def rates_of(p: lmfit.Parameters) -> F64:
+        return np.array([p[f"rate{j}"].value if j in shape.free_rates else rates[j] for j in range(rates.size)])
+
+    def residual(p: lmfit.Parameters) -> F64:
+        a = np.array([p[f"a{k}"].value for k in range(amplitudes.size)])
+        return (y / scale - shape.basis(t, rates_of(p)) @ a) * (float(sigma.min()) / sigma)
+
+    tight = {"xtol": 1e-13, "ftol": 1e-13, "gtol": 1e-13, "x_scale": "jac"}
+    with np.errstate(invalid="ignore", divide="ignore"):  # lmfit's own correlations, where one rate has no effect
+        result = lmfit.minimize(residual, parameters, method="least_squares", nan_policy="raise", **tight)
+    found = rates_of(result.params)
+    found[list(shape.free_rates)] = [_onto_bound(found[j], *bounds[j]) for j in shape.free_rates]
+    return found
+
+
+def _onto_bound(rate: float, low: float, high: float) -> float:
+    """A rate that the descent left within 1e-6 of a bound stands on it."""
+    return low if rate <= low * (1 + 1e-6) else high if rate >= high * (1 - 1e-6) else rate
+
+
+def _amplitudes(shape: Model, t: F64, y: F64, sigma: F64, rates: F64) -> tuple[F64, float]:
+    """A_k >= 0 of the least squares at given rates, and the root of the sum of squares left."""
+    found: tuple[F64, float] = nnls(shape.basis(t, rates) / sigma[:, None], y / sigma)
+    return found
+
+
+def _starts(shape: Model, t: F64, y: F64, sigma: F64, bounds: F64) -> list[F64]:
+    """Rates in increasing order: the best of a coarse grid, and the next best that are no neighbours of it."""
+    free = list(shape.free_rates)
+    if not free:
+        return [bounds[:, 0].copy()]
+    steps = np.geomspace(bounds[free, 0].min(), bounds[free, 1].max(), START_RATES[len(free)])
+    tried = []
+    for chosen in combinations_with_replacement(range(steps.size), len(free)):
+        rates = bounds[:, 0].copy()
+        rates[free] = np.minimum(steps[list(chosen)], bounds[free, 1])
+        tried.append((_amplitudes(shape, t, y, sigma, rates)[1], chosen, rates))
+    tried.sort(key=lambda trial: trial[0])
+    kept: list[tuple[float, tuple[int, ...], F64]] = []
+    for trial in tried:
+        if all(max(abs(i - j) for i, j in zip(trial[1], other[1], strict=True)) > 2 for other in kept):
+            kept.append(trial)
+        if len(kept) == STARTS:
+            break
+    return [rates for _, _, rates in kept]
+
+
+def _conclude(
+    shape: Model, t: F64, y: F64, weight: F64, noise_known: bool, amplitudes: F64, rates: F64, rate_p: float
+) -> OrganFit:
+    known = weight > 0
+    bounds = shape.bounds(t[known], rate_p)
+    free = [j for j in shape.free_rates if bounds[j, 0] < rates[j] < bounds[j, 1]]
+    fitted = shape.basis(t, rates) @ amplitudes
+    residual = np.where(known, y - fitted, 0.0)
+    n, k = int(known.sum()), len(shape.mixing) + len(free)
+    dof, chi2 = n - k, float((weight * residual**2).sum())
+    covariance = _covariance(shape, t, weight, amplitudes, rates, free)
+    if not noise_known:
+        covariance = covariance * (chi2 / dof if dof > 0 else np.nan)
+    gradient = shape.tia_gradient(amplitudes, rates)
+    terms = amplitudes @ shape.matrix
+    tia = float(kinetics.integral(terms, rates))
+    u_tia = float(np.sqrt(gradient @ covariance @ gradient))
+    status, flags = _status(shape, rates, bounds, dof, noise_known)
+    if status is FitStatus.MONO_AT_PHYSICAL and n > 1:
+        risen = _risen(t, y, weight, noise_known, rates, amplitudes, rate_p)
+        if risen:
+            tia, u_tia, terms = risen
+            status = FitStatus.RISING
+            flags = ["activity rises: trapezoids, then physical decay after the last point"]
+    order = np.argsort(rates, kind="stable")
+    last = t[known][-1]
+    tail = float(kinetics.integral(terms, rates, last)) / tia
+    u_rate = np.sqrt(covariance[-len(shape.free_rates), -len(shape.free_rates)]) if shape.free_rates else np.nan
+    flags += _quality(shape, amplitudes, rates, covariance, tail, last)
+    fit = OrganFit(
+        model=shape.name,
+        status=status,
+        times_h=t,
+        activity_mbq=y,
+        amplitudes_mbq=terms[order],
+        rates_per_h=rates[order],
+        covariance=covariance,
+        fitted_mbq=fitted,
+        tia_mbq_h=tia,
+        u_tia_mbq_h=u_tia,
+        u_teff_h=float(u_rate * LN2 / rates[0] ** 2),
+        chi2=chi2,
+        aicc=aicc(n, k, chi2=chi2) if noise_known else aicc(n, k + 1, rss=chi2),
+        dof=dof,
+        extrapolated_fraction=tail,
+        flags=tuple(flags),
+    )
+    fit.fitted_mbq[:] = np.where(known, fit.curve(t), np.nan)
+    return fit
+
+
+def _covariance(shape: Model, t: F64, weight: F64, amplitudes: F64, rates: F64, free: Sequence[int]) -> F64:
+    """V = (JᵀWJ)⁻¹ over amplitudes and the rates off their bounds; zero rows for rates on a bound."""
+    j = shape.jacobian(t, amplitudes, rates)
+    use = [*range(len(shape.mixing)), *(len(shape.mixing) + shape.free_rates.index(f) for f in free)]
+    information = j[:, use].T @ (weight[:, None] * j[:, use])
+    scale = np.sqrt(np.diag(information))
+    scale[scale == 0] = 1.0
+    whole = np.zeros((j.shape[1], j.shape[1]))
+    whole[np.ix_(use, use)] = np.linalg.pinv(information / np.outer(scale, scale), hermitian=True) / np.outer(
+        scale, scale
+    )
+    return whole
+
+
+def _status(shape: Model, rates: F64, bounds: F64, dof: int, noise_known: bool) -> tuple[FitStatus, list[str]]:
+    status, flags = shape.status, []
+    if status is FitStatus.ONE_POINT:
+        flags.append("one point: physical decay assumed")
+    if status is FitStatus.MONO and rates[0] <= bounds[0, 0]:
+        status = FitStatus.MONO_AT_PHYSICAL
+    elif status is FitStatus.MONO and rates[0] >= bounds[0, 1]:
+        status = FitStatus.MONO_AT_FASTEST
+    elif any(not bounds[j, 0] < rates[j] < bounds[j, 1] for j in shape.free_rates):
+        flags.append("a decay constant lies on its bound")
+    if status in {FitStatus.MONO_AT_PHYSICAL, FitStatus.MONO_AT_FASTEST}:
+        flags.append(status.meaning)
+    if dof <= 0:
+        flags.append(
+            "no degrees of freedom: " + ("errors from the given uncertainties" if noise_known else "no fit error")
+        )
+    return status, flags
+
+
+def _risen(
+    t: F64, y: F64, weight: F64, noise_known: bool, rates: F64, amplitudes: F64, rate_p: float
+) -> tuple[float, float, F64] | None:
+    """Ã, u(Ã) and the tail's amplitude by the rule for rising activity, or None where it does not apply."""
+    values, known = np.nan_to_num(y), weight > 0
+    last = int(np.flatnonzero(known)[-1])
+    e = np.exp(-rate_p * (t - t[0]))
+    slope = float((weight * (t - t[0]) * e * (values - amplitudes[0] * np.exp(-rate_p * t))).sum())
+    share = float(rising_share(values, weight, t, slope, int(known.sum())))
+    if share <= 0.0 or values[last] <= 0.0:
+        return None
+    mono_weight = float(np.exp(rate_p * t[0]) / rate_p / (weight * e * e).sum())
+    tia, variance = rising(values, weight, e, t, rate_p, mono_weight, share, last)
+    if tia <= 0.0:
+        return None
+    tail = (1.0 - share) * amplitudes + share * values[last] * np.exp(rate_p * t[last])
+    return float(tia), float(np.sqrt(variance)) if noise_known else float("nan"), tail
+
+
+def _quality(shape: Model, amplitudes: F64, rates: F64, covariance: F64, tail: float, last_h: float) -> list[str]:
+    flags = []
+    errors = np.sqrt(np.diag(covariance))
+    values = np.concatenate([amplitudes, rates[list(shape.free_rates)]])
+    used = errors > 0
+    if (errors[used] > CV_LIMIT * np.abs(values[used])).any():
+        flags.append(f"a parameter is known to worse than {CV_LIMIT:.0%}")
+    correlation = covariance[np.ix_(used, used)] / np.outer(errors[used], errors[used])
+    if shape.n_parameters > 2 and (np.abs(correlation[np.triu_indices(used.sum(), 1)]) > CORRELATION_LIMIT).any():
+        flags.append(f"two parameters are correlated by more than {CORRELATION_LIMIT}")
+    if tail > TAIL_WARNING:
+        flags.append(f"{tail:.0%} of the time-integrated activity lies after the last scan")
+    if last_h < TIMES_WARNING * LN2 / rates.min():
+        flags.append(f"the last scan is earlier than {TIMES_WARNING:.0f} effective half-lives")
+    return flags
+
+
+def _without_activity(model: str, status: FitStatus, t: F64, y: F64, flag: str) -> OrganFit:
+    none = np.empty(0)
+    nan = float("nan")
+    zero = np.where(np.isfinite(y), 0.0, np.nan)
+    return OrganFit(model, status, t, y, none, none, np.empty((0, 0)), zero, 0.0, nan, nan, nan, nan, 0, nan, (flag,))
+
+
+def aicc(n: int, k: int, *, chi2: float | None = None, rss: float | None = None) -> float:
+    """Corrected Akaike criterion, χ² or N ln(RSS/N), plus 2K + 2K(K+1)/(N-K-1); infinite unless N >= K + 2.
+
+    `k` counts every estimated quantity, the variance included where it is estimated. Burnham & Anderson 2002.
+    """
+    if n < k + 2:
+        return float("inf")
+    penalty = 2.0 * k + 2.0 * k * (k + 1) / (n - k - 1)
+    if chi2 is not None:
+        return chi2 + penalty
+    if rss is None:
+        raise ValueError("the criterion needs chi2 (known noise) or rss (estimated noise)")
+    return (n * float(np.log(rss / n)) if rss > 0 else -float("inf")) + penalty

@@ -1,0 +1,148 @@
+"""Time-integrated activity of every voxel: checks, batches and threads around the compiled fit."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from numba import config as numba_config
+from numpy.typing import ArrayLike, NDArray
+
+from dosimetry.kinetics.models import check_times, fastest_rate, physical_rate
+from dosimetry.kinetics.status import FitStatus
+from dosimetry.kinetics.voxel_kernels import fit_mono
+from nufitdose.errors import InputError
+from nufitdose.types import Curves
+
+F64 = NDArray[np.float64]
+PerVoxel32 = Float32[np.ndarray, " voxels"]
+
+MODELS = ("mono",)
+BATCH = 1 << 16  # voxels copied to double precision at once by each thread
+GRID_RATES = 32
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelFit:
+    """What a fit says of each voxel; arrays [voxels].
+
+    `tia` Bq·h/mL; `u_tia` its standard uncertainty, NaN where the data leave none to be known; `teff_h` effective
+    half-life of the last phase; `amplitude` Bq/mL of that phase, extrapolated to administration; `rmse` Bq/mL, root
+    mean square residual of the exponential, NaN without degrees of freedom; `extrapolated` share of `tia` after the
+    voxel's last point; `status` the code of a `FitStatus`.
+    """
+
+    tia: PerVoxel32
+    u_tia: PerVoxel32
+    teff_h: PerVoxel32
+    amplitude: PerVoxel32
+    rmse: PerVoxel32
+    extrapolated: PerVoxel32
+    status: UInt8[np.ndarray, " voxels"]
+
+    def counts(self) -> dict[FitStatus, int]:
+        """Number of voxels of each status that occurs."""
+        numbers = np.bincount(self.status, minlength=len(FitStatus))
+        return {status: int(numbers[status]) for status in FitStatus if numbers[status]}
+
+    @classmethod
+    def empty(cls, n_voxels: int) -> "VoxelFit":
+        """Room for the results of `n_voxels`."""
+        tia, u_tia, teff_h, amplitude, rmse, extrapolated = (np.empty(n_voxels, np.float32) for _ in range(6))
+        return cls(tia, u_tia, teff_h, amplitude, rmse, extrapolated, np.empty(n_voxels, np.uint8))
+
+    def arrays(self) -> tuple[NDArray[np.generic], ...]:
+        """The arrays in the order of the fields."""
+        return (self.tia, self.u_tia, self.teff_h, self.amplitude, self.rmse, self.extrapolated, self.status)
+
+
+def fit_voxels(
+    activity: Curves,
+    times_h: ArrayLike,
+    half_life_h: float,
+    model: str = "mono",
+    sigma: ArrayLike | float | None = None,
+) -> VoxelFit:
+    """Fit a e^(-λt), λ >= ln2/half_life_h and a >= 0, to each voxel by least squares and integrate it, Ã = a/λ.
+
+    `activity` [voxels, times] Bq/mL at acquisition, any order in memory; NaN or infinite values are missing, for that
+    voxel only. `times_h` [times] h after administration in any order, or [voxels, times] where scan times differ
+    (multi-bed). `half_life_h` is the physical half-life. `sigma` Bq/mL, standard deviation of the values: a number,
+    [times] or [voxels, times]; with it points weigh 1/σ² and `u_tia` follows from σ, without it all weigh
+    the same and `u_tia` follows from the residuals where points outnumber parameters.
+
+    One point: physical decay. Two: exact within the bounds. Activity that rises: linear from zero, trapezoids, then
+    physical decay. Which rule each voxel got is in `status`; the rules and bounds are in docs/kinetics.md.
+    Raises `InputError` for times or a half-life that make no sense, ValueError for arrays that do not fit together.
+    """
+    if model not in MODELS:
+        raise InputError(f"the voxel model {model!r} was asked for, wanted one of {', '.join(MODELS)}")
+    rate_p = physical_rate(half_life_h)
+    times = np.asarray(times_h, dtype=np.float64)
+    n_voxels, n_times = activity.shape
+    if times.shape not in {(n_times,), (n_voxels, n_times)}:
+        raise ValueError(f"activity has shape {activity.shape}, so times need {n_times} entries, got {times.shape}")
+    noise = (
+        None if sigma is None else _checked_sigma(np.asarray(sigma, dtype=np.result_type(sigma, np.float32)), activity)
+    )
+    fit = VoxelFit.empty(n_voxels)
+    if times.ndim == 1:
+        _fit_group(activity, None, times, rate_p, noise, fit)
+        return fit
+    rows, group = np.unique(times, axis=0, return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    for row, voxels in zip(rows, np.split(order, np.cumsum(np.bincount(group))[:-1]), strict=True):
+        _fit_group(activity, voxels, row, rate_p, noise, fit)
+    return fit
+
+
+def _checked_sigma(sigma: NDArray[np.floating], activity: Curves) -> NDArray[np.floating]:
+    if sigma.shape not in {(), activity.shape[1:], activity.shape}:
+        raise ValueError(f"sigma has shape {sigma.shape}, wanted a number, {activity.shape[1:]} or {activity.shape}")
+    for start in range(0, activity.shape[0], BATCH):
+        part = slice(start, start + BATCH)
+        here = sigma[part] if sigma.ndim == 2 else sigma
+        if not ((here > 0) & (here < np.inf) | ~np.isfinite(activity[part])).all():
+            raise ValueError("sigma must be positive and finite wherever there is a measured value")
+    return sigma
+
+
+def _fit_group(
+    activity: Curves,
+    voxels: NDArray[np.intp] | None,
+    times_h: F64,
+    rate_p: float,
+    sigma: NDArray[np.floating] | None,
+    fit: VoxelFit,
+) -> None:
+    """Fit the voxels (all, or those listed) that share their scan times, and put the results in their place."""
+    order = np.argsort(times_h)
+    times_h = times_h[order]
+    check_times(times_h, rate_p)
+    grid = np.geomspace(rate_p, fastest_rate(times_h, rate_p), GRID_RATES)
+    n = activity.shape[0] if voxels is None else voxels.size
+
+    def batch(start: int) -> None:
+        part = slice(start, min(start + BATCH, n)) if voxels is None else voxels[start : start + BATCH]
+        y = np.array(activity[part].T[order], dtype=np.float64, order="C")
+        weight = _weights(sigma, part, order)
+        known = sigma is not None
+        if isinstance(part, slice):
+            fit_mono(y, weight, times_h, rate_p, grid, known, *(array[part] for array in fit.arrays()))
+            return
+        results = VoxelFit.empty(part.size)
+        fit_mono(y, weight, times_h, rate_p, grid, known, *results.arrays())
+        for whole, values in zip(fit.arrays(), results.arrays(), strict=True):
+            whole[part] = values
+
+    with ThreadPoolExecutor(numba_config.NUMBA_NUM_THREADS) as pool:
+        list(pool.map(batch, range(0, n, BATCH)))
+
+
+def _weights(sigma: NDArray[np.floating] | None, part: slice | NDArray[np.intp], order: NDArray[np.intp]) -> F64:
+    """Weights [times, 1 or voxels of the batch] in the order of the sorted times."""
+    if sigma is None:
+        return np.ones((order.size, 1))
+    if sigma.ndim == 2:
+        return np.ascontiguousarray(sigma[part].T[order].astype(np.float64) ** -2)
+    return np.ascontiguousarray(np.broadcast_to(sigma.astype(np.float64), order.shape)[order, None] ** -2)
