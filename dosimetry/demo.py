@@ -1,7 +1,6 @@
 """The whole chain on a digital patient, compared with the truth that only a digital patient has."""
 
 from pathlib import Path
-from typing import TextIO
 
 from dosimetry.config import DosimetrySettings
 from dosimetry.dose import absorbed_dose, density_from_ct
@@ -9,7 +8,7 @@ from dosimetry.metrics import dose_volume_metrics, region_on
 from dosimetry.pipeline import run_patient
 from dosimetry.results import PatientResults, StructureResult
 from nufitdose.phantom import DigitalPatient, simulate_patient, write_patient
-from nufitdose.progress import Steps
+from nufitdose.progress import Steps, Stream
 from nufitdose.run import RunRecord, output_folder, write_record
 from nufitdose.text import significant, text_table
 
@@ -17,7 +16,7 @@ _KEYS = {"mean": "dose_mean_gy", "D2%": "dose_d2_gy", "D98%": "dose_d98_gy"}
 
 
 def run_demo(
-    out: Path, settings: DosimetrySettings, *, device: str = "auto", seed: int = 1, stream: TextIO | None = None
+    out: Path, settings: DosimetrySettings, *, device: str = "auto", seed: int = 1, stream: Stream | None = None
 ) -> str:
     """Simulate the patient into out/study, run it into out/results, and return the comparison as text."""
     record = RunRecord("demo", settings.model_dump(mode="json"), seed=seed, device=device)

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from dosimetry.frames import Frame
 from dosimetry.results import PatientResults
 from nufitdose.io.dicom_write import write_rtdose
 from nufitdose.io.field_file import save_field
 from nufitdose.io.nifti import save_array, save_volume
+from nufitdose.study import Study
 from nufitdose.volume import Quantity, Volume
 
 

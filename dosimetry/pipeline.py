@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from dosimetry.structures import structure_results
 from dosimetry.tables import write_registration_tables, write_tables
 from nufitdose.io.study_folder import load_study, manifest_path, study_files
 from nufitdose.nuclides import half_life_h, long_lived_progeny
-from nufitdose.progress import Steps
+from nufitdose.progress import Steps, Stream
 from nufitdose.run import RunRecord, collected_warnings, output_folder, write_record
 from nufitdose.study import Study
 from nufitdose.volume import Quantity, Volume
@@ -38,7 +37,7 @@ def run_patient(
     *,
     device: str = "auto",
     seed: int = 0,
-    stream: TextIO | None = None,
+    stream: Stream | None = None,
 ) -> PatientResults:
     """Run the whole chain, write every file of the results folder `out`, and return what was found.
 
@@ -70,7 +69,7 @@ def run_registration(
     *,
     device: str = "auto",
     seed: int = 0,
-    stream: TextIO | None = None,
+    stream: Stream | None = None,
 ) -> tuple[Frame, ...]:
     """Registration alone: registered/, registration.csv, registration_structures.csv and run.json in `out`."""
     settings = settings or DosimetrySettings()
@@ -109,7 +108,8 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
     frames = registered_frames(study, settings.registration.engine, steps, device=device)
     with steps.step("fitting voxel curves, computing dose", _COST["maps"]):
         maps = dose_maps(frames, study, settings)
-    plain, unregistered = (), None
+    plain: tuple[Frame, ...] = ()
+    unregistered = None
     if len(frames) > 1 and settings.registration.engine != "none":
         with steps.step("the same without registration", _COST["unregistered"]):
             plain = unregistered_frames(study)

@@ -1,15 +1,23 @@
 """What is being done and how long it will take: a bar on a terminal, plain lines elsewhere."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import IO, Protocol, cast, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 OnProgress = Callable[[float], None]  # takes the finished share of a step, 0 to 1
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """Where progress is shown; standard error for a command."""
+
+    def write(self, text: str, /) -> object: ...
+    def flush(self) -> object: ...
+    def isatty(self) -> bool: ...
 
 
 class Steps:
@@ -19,7 +27,7 @@ class Steps:
     and the remaining time mean the whole run. `seconds` holds what each step took.
     """
 
-    def __init__(self, planned: float, stream: TextIO | None = None) -> None:
+    def __init__(self, planned: float, stream: Stream | None = None) -> None:
         self.planned = planned
         self.seconds: dict[str, float] = {}
         self._stream = stream
@@ -38,7 +46,7 @@ class Steps:
                 TextColumn("left"),
                 TimeRemainingColumn(),
             )
-            self._bar = Progress(*columns, console=Console(file=self._stream), transient=True)
+            self._bar = Progress(*columns, console=Console(file=cast(IO[str], self._stream)), transient=True)
             self._task = self._bar.add_task("starting", total=self.planned)
             self._bar.start()
         return self
@@ -62,8 +70,3 @@ class Steps:
     def _show(self, name: str, within: float) -> None:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=name, completed=self._done + within)
-
-
-def terminal() -> TextIO:
-    """Where a command shows its progress: standard error, so that standard output stays for results."""
-    return sys.stderr

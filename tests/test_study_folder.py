@@ -1,3 +1,5 @@
+import contextlib
+
 import numpy as np
 import pytest
 import yaml
@@ -96,7 +98,7 @@ FAULTS = {
     "structures without names": (lambda m: m["structures"].pop("names"), "names"),
     "tumour unknown": (lambda m: m["structures"].update(tumours=["t1"]), "t1"),
     "two labels of one name": (lambda m: m["structures"].update(names={1: "liver", 2: "liver"}), "two labels"),
-    "structures named nowhere": (lambda m: m["timepoints"][1].update(structures=m.pop("structures")["labels"]), "no label"),
+    "labels without names": (lambda m: m["timepoints"][1].update(structures=m.pop("structures")["labels"]), "no label"),
     "id that is a path": (lambda m: m["timepoints"][0].update(id="../tp1"), "id"),
     "patient missing": (lambda m: m.pop("patient"), "patient"),
     "patient a fraction": (lambda m: m.update(patient=1.5), "quotes"),
@@ -109,8 +111,7 @@ def test_a_faulty_manifest_is_refused_in_one_sentence(tmp_path, fault):
     folder = small_study_folder(tmp_path / "s")
     edit(folder, change)
     with pytest.raises(InputError, match=said) as caught:
-        study = load_study(folder)
-        assert study.structures is None or study.structures.names
+        load_study(folder)
     assert "study.yaml" in str(caught.value)
 
 
@@ -131,8 +132,5 @@ def test_no_mangled_manifest_does_worse_than_an_input_error(tmp_path_factory, da
     end = data.draw(st.integers(start, min(len(text), start + 40)))
     junk = st.text(alphabet="abc0129:-{}[]'\"\n #&*!|>%@\t.e~é", max_size=12)
     (folder / "study.yaml").write_text(text[:start] + data.draw(junk) + text[end:], encoding="utf-8")
-    try:
-        study = load_study(folder)
-        assert study.timepoints
-    except InputError as error:
-        assert str(error)
+    with contextlib.suppress(InputError):
+        assert load_study(folder).timepoints

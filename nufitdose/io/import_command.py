@@ -1,15 +1,14 @@
 """The import as a user sees it: plan, table, and the study folder written whole or not at all."""
 
 from pathlib import Path
-from typing import TextIO
 
 from nufitdose.io.importer import ImportOptions, plan_import, write_study
-from nufitdose.progress import Steps
+from nufitdose.progress import Steps, Stream
 from nufitdose.run import RunRecord, collected_warnings, output_folder, write_record
 from nufitdose.text import text_table
 
 
-def run_import(dicom: Path, out: Path | None, options: ImportOptions, *, stream: TextIO | None = None) -> str:
+def run_import(dicom: Path, out: Path | None, options: ImportOptions, *, stream: Stream | None = None) -> str:
     """Import a folder of DICOM files into `out`, or only say what would be done where `out` is None.
 
     Returns the text to show. Raises `InputError` when the series do not make a study.

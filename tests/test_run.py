@@ -1,0 +1,106 @@
+import json
+import logging
+import os
+
+import pytest
+
+from nufitdose.errors import InputError
+from nufitdose.progress import Steps
+from nufitdose.run import RunRecord, collected_warnings, output_folder, sha256, write_record
+
+
+def test_a_run_appears_whole(tmp_path):
+    with output_folder(tmp_path / "out") as place:
+        (place / "a.txt").write_text("x")
+        assert not (tmp_path / "out").exists()
+    assert (tmp_path / "out/a.txt").read_text() == "x"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_failed_run_leaves_nothing_and_the_earlier_result(tmp_path):
+    with output_folder(tmp_path / "out") as place:
+        (place / "run.json").write_text("{}")
+    with pytest.raises(FileNotFoundError), output_folder(tmp_path / "out") as place:
+        (place / "half.txt").rename(place / "whole.txt")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["run.json"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_earlier_result_is_replaced_whole(tmp_path):
+    for name in ("first", "second"):
+        with output_folder(tmp_path / "out") as place:
+            (place / "run.json").write_text("{}")
+            (place / name).touch()
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["run.json", "second"]
+
+
+def test_somebody_elses_folder_is_left_alone(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/me.jpg").touch()
+    with pytest.raises(InputError, match="not empty"), output_folder(tmp_path / "photos"):
+        pass
+    assert (tmp_path / "photos/me.jpg").exists()
+
+
+@pytest.mark.parametrize("out", ["study", "study/results", "."])
+def test_output_and_input_stay_apart(tmp_path, out):
+    (tmp_path / "study").mkdir()
+    with pytest.raises(InputError, match="input"), output_folder(tmp_path / out, inputs=tmp_path / "study"):
+        pass
+
+
+def test_a_file_in_the_way_is_named(tmp_path):
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(InputError, match="a folder is wanted"), output_folder(tmp_path / "out"):
+        pass
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="cannot be made"), output_folder(tmp_path / "file/below/out"):
+        pass
+
+
+def test_the_record_says_how_it_came_about(tmp_path):
+    (tmp_path / "input.txt").write_text("abc")
+    record = RunRecord("dosimetry", {"engine": "rigid"}, seed=3)
+    with collected_warnings(record):
+        logging.getLogger("dosimetry.somewhere").warning("mind %d things", 2)
+        logging.getLogger("dosimetry.somewhere").warning("mind %d things", 2)
+        logging.getLogger("dosimetry.somewhere").info("quiet")
+    logging.getLogger("dosimetry.somewhere").addHandler(logging.NullHandler())
+    record.add_inputs([tmp_path / "input.txt"], tmp_path)
+    write_record(record, tmp_path)
+    found = json.loads((tmp_path / "run.json").read_text())
+    assert found["warnings"] == ["mind 2 things"]
+    assert found["inputs"] == [{"path": "input.txt", "sha256": sha256(tmp_path / "input.txt")}]
+    assert found["inputs"][0]["sha256"].startswith("ba7816bf")  # FIPS 180-2, "abc"
+    assert found["seed"] == 3
+    assert found["versions"]["python"]
+
+
+def test_steps_are_timed_and_told_in_plain_lines(capsys):
+    import sys
+
+    with Steps(3.0, sys.stderr) as steps:
+        with steps.step("one") as tell:
+            tell(0.5)
+        with steps.step("two", 2.0):
+            pass
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("] ")[1] for line in lines] == ["one", "two"]
+    assert set(steps.seconds) == {"one", "two"}
+
+
+def test_on_a_terminal_a_bar_with_the_remaining_time_is_shown():
+    import pty
+
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "w") as stream, Steps(2.0, stream) as steps:
+        with steps.step("registering tp2") as tell:
+            tell(0.5)
+        steps._bar.refresh()
+    shown = os.read(master, 65536).decode()
+    os.close(master)
+    assert "registering tp2" in shown
+    assert "%" in shown
