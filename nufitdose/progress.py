@@ -15,9 +15,14 @@ OnProgress = Callable[[float], None]  # takes the finished share of a step, 0 to
 class Stream(Protocol):
     """Where progress is shown; standard error for a command."""
 
-    def write(self, text: str, /) -> object: ...
-    def flush(self) -> object: ...
-    def isatty(self) -> bool: ...
+    def write(self, text: str, /) -> object:
+        """Take text."""
+
+    def flush(self) -> object:
+        """Pass on what was taken."""
+
+    def isatty(self) -> bool:
+        """Whether a person watches."""
 
 
 class Steps:
