@@ -12,19 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numba
 import numpy as np
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
-from nufitdose.types import Mask, Points
+from nufitdose.io.polygons import area, cover, fill, outline
+from nufitdose.types import Mask
 
-_LINES = 1024  # scan lines that measure the area of a plane
 _SNAP_DECIMALS = 6  # of a voxel: the last digits of a file's numbers must not decide a tie
 _SLICE_TOLERANCE = 0.01  # of a slice: how exactly a plane is placed
+_TIE = 1e-5  # of a voxel: shares closer than this are equal
 _TILT = 0.5  # of a slice: a contour that spans more is not parallel to the slices
 _VOLUME_TOLERANCE = 0.01  # of the volume: what the rule of centres may miss
-_SUBLINES = 16  # scan lines that measure the share of a voxel inside
 _NEIGHBOURS = 1.5  # contour spacings up to which two planes belong together
 
 
@@ -50,7 +49,7 @@ class Rasterised:
     empty_slices: int
 
 
-def rasterise(contours_mm: Sequence[Points], grid: Grid) -> Rasterised:
+def rasterise(contours_mm: Sequence[np.ndarray], grid: Grid) -> Rasterised:
     """The voxels of `grid` whose centres lie inside closed contours, each `[points, 3]` in mm, RAS+.
 
     Raises `InputError` when a contour is not parallel to the slices of the grid.
@@ -59,13 +58,13 @@ def rasterise(contours_mm: Sequence[Points], grid: Grid) -> Rasterised:
     _check_parallel(contours, grid)
     positions, members = _planes(contours, grid)
     slabs, spacing = _slabs(positions)
-    planes = [_edges([contours[n] for n in chosen]) for chosen in members]
+    planes = [outline([contours[n] for n in chosen]) for chosen in members]
     whole_ml, inside_ml = _volumes_ml(planes, slabs, grid)
     box = _box(contours, slabs, grid)
     slices = [_slices(low, high, grid.shape[2]) for low, high in slabs]
     mask = _by_centres(planes, slices, box)
     if abs(int(mask.sum()) * grid.voxel_volume_ml - inside_ml) > _VOLUME_TOLERANCE * inside_ml:
-        mask = _by_shares(planes, slabs, box, round(inside_ml / grid.voxel_volume_ml))
+        mask = _by_shares(planes, slabs, box, mask, round(inside_ml / grid.voxel_volume_ml))
     return Rasterised(
         mask=mask,
         box=box,
@@ -141,8 +140,8 @@ def _volumes_ml(planes: Sequence[np.ndarray], slabs: Sequence[Slab], grid: Grid)
     far, (i_end, j_end, k_end) = np.inf, np.array(grid.shape) - 0.5
     whole = inside = 0.0
     for edges, (low, high) in zip(planes, slabs, strict=True):
-        whole += _area(edges, -far, far, -far, far) * (high - low)
-        inside += _area(edges, -0.5, i_end, -0.5, j_end) * max(0.0, min(high, k_end) - max(low, -0.5))
+        whole += area(edges, -far, far, -far, far) * (high - low)
+        inside += area(edges, -0.5, i_end, -0.5, j_end) * max(0.0, min(high, k_end) - max(low, -0.5))
     return whole * grid.voxel_volume_ml, inside * grid.voxel_volume_ml
 
 
@@ -151,13 +150,13 @@ def _by_centres(planes: Sequence[np.ndarray], slices: Sequence[tuple[int, int]],
     for edges, (first, last) in zip(planes, slices, strict=True):
         if first < last and mask.size:
             plane = np.zeros(mask.shape[:2], dtype=bool)
-            _fill(edges, plane, box[0].start, box[1].start)
+            fill(edges, plane, box[0].start, box[1].start)
             mask[:, :, first - box[2].start : last - box[2].start] = plane[:, :, None]
     return mask
 
 
-def _by_shares(planes: Sequence[np.ndarray], slabs: Sequence[Slab], box: Box, count: int) -> Mask:
-    """The `count` voxels with the largest share of their volume inside the slabs."""
+def _by_shares(planes: Sequence[np.ndarray], slabs: Sequence[Slab], box: Box, by_centres: Mask, count: int) -> Mask:
+    """The `count` voxels with the largest share of their volume inside; of equal shares the centre decides."""
     shares = np.zeros([part.stop - part.start for part in box], dtype=np.float32)
     centres = np.arange(box[2].start, box[2].stop)
     for edges, (low, high) in zip(planes, slabs, strict=True):
@@ -165,78 +164,10 @@ def _by_shares(planes: Sequence[np.ndarray], slabs: Sequence[Slab], box: Box, co
         touched = np.flatnonzero(overlap > 0)
         if touched.size:
             plane = np.zeros(shares.shape[:2])
-            _cover(edges, plane, box[0].start, box[1].start)
+            cover(edges, plane, box[0].start, box[1].start)
             shares[:, :, touched] += plane[:, :, None] * overlap[touched]
+    shares[by_centres] += _TIE
     order = np.argsort(-shares, axis=None, kind="stable")[: min(count, int((shares > 0).sum()))]
     mask = np.zeros(shares.shape, dtype=bool)
     mask.reshape(-1)[order] = True
     return mask
-
-
-def _edges(polygons: Sequence[np.ndarray]) -> np.ndarray:
-    """Edges `[n, 4]` (u0, v0, u1, v1) of closed polygons, u0 < u1; an edge and its reverse come out equal."""
-    starts = np.concatenate([points[:, :2] for points in polygons])
-    ends = np.concatenate([np.roll(points[:, :2], -1, axis=0) for points in polygons])
-    swap = starts[:, 0] > ends[:, 0]
-    starts[swap], ends[swap] = ends[swap], starts[swap].copy()
-    edges = np.concatenate([starts, ends], axis=1)
-    return np.ascontiguousarray(edges[edges[:, 0] < edges[:, 2]])
-
-
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _crossings(edges: np.ndarray, u: float, found: np.ndarray) -> int:
-    """Where the line at `u` crosses the edges, ascending in `found`; returns how many."""
-    count = 0
-    for n in range(edges.shape[0]):
-        if edges[n, 0] <= u < edges[n, 2]:
-            part = (u - edges[n, 0]) / (edges[n, 2] - edges[n, 0])
-            found[count] = edges[n, 1] + part * (edges[n, 3] - edges[n, 1])
-            count += 1
-    found[:count].sort()
-    return count
-
-
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _fill(edges: np.ndarray, plane: np.ndarray, first_u: int, first_v: int) -> None:
-    """Set the voxels of `plane` (its corner at index first_u, first_v) whose centres lie inside."""
-    found = np.empty(edges.shape[0])
-    for row in range(plane.shape[0]):
-        count = _crossings(edges, float(row + first_u), found)
-        for n in range(0, count - 1, 2):
-            start = max(int(np.ceil(found[n])) - first_v, 0)
-            stop = min(int(np.ceil(found[n + 1])) - first_v, plane.shape[1])
-            for column in range(start, stop):
-                plane[row, column] = True
-
-
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _cover(edges: np.ndarray, plane: np.ndarray, first_u: int, first_v: int) -> None:
-    """Add to every voxel of `plane` the share of its area that lies inside."""
-    found = np.empty(edges.shape[0])
-    for line in range(plane.shape[0] * _SUBLINES):
-        row = line // _SUBLINES
-        count = _crossings(edges, first_u - 0.5 + (line + 0.5) / _SUBLINES, found)
-        for n in range(0, count - 1, 2):
-            start = max(found[n] - first_v + 0.5, 0.0)
-            stop = min(found[n + 1] - first_v + 0.5, float(plane.shape[1]))
-            for column in range(int(start), min(int(np.ceil(stop)), plane.shape[1])):
-                plane[row, column] += max(0.0, min(stop, column + 1.0) - max(start, float(column))) / _SUBLINES
-
-
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _area(edges: np.ndarray, low_u: float, high_u: float, low_v: float, high_v: float) -> float:
-    """Even-odd area of the polygons within a rectangle: ∫ length(u) du by the midpoint rule."""
-    if edges.shape[0] == 0:
-        return 0.0
-    low_u = max(low_u, edges[:, 0].min())
-    high_u = min(high_u, edges[:, 2].max())
-    if high_u <= low_u:
-        return 0.0
-    step = (high_u - low_u) / _LINES
-    found = np.empty(edges.shape[0])
-    total = 0.0
-    for line in range(_LINES):
-        count = _crossings(edges, low_u + (line + 0.5) * step, found)
-        for n in range(0, count - 1, 2):
-            total += max(0.0, min(found[n + 1], high_v) - max(found[n], low_v))
-    return total * step
