@@ -20,7 +20,7 @@ from pydicom import config, dcmread
 from pydicom.datadict import keyword_dict
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, NuclearMedicineImageStorage
 
 from nufitdose.errors import InputError
 
@@ -134,6 +134,11 @@ class Header:
     def sop_class(self) -> UID:
         """SOP Class UID (0008,0016)."""
         return UID(self.required_text("SOPClassUID"))
+
+    @property
+    def is_nm(self) -> bool:
+        """Whether this is a Nuclear Medicine image, whose attributes differ from those of PET."""
+        return self.sop_class == NuclearMedicineImageStorage
 
     @cached_property
     def transfer_syntax(self) -> UID:

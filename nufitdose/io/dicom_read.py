@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from pydicom.pixels import pixel_array
-from pydicom.uid import UID, CTImageStorage, PositronEmissionTomographyImageStorage
+from pydicom.pixels.utils import pixel_array
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
@@ -216,6 +215,3 @@ def _stored(header: Header) -> np.ndarray:
     if unused:  # bits above the high bit are not part of the value; shift in the value's sign
         stored = np.right_shift(np.left_shift(stored, unused), unused)
     return stored
-
-
-SINGLE_FRAME: dict[UID, str] = {CTImageStorage: "CT", PositronEmissionTomographyImageStorage: "PT"}

@@ -1,0 +1,525 @@
+"""The import: what each DICOM series of a folder is, what is done with it, and the study they make."""
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from nufitdose.errors import InputError
+from nufitdose.io.dicom_activity import ActivityScan, Calibration, activity_scan, hours_after
+from nufitdose.io.dicom_decay import CORRECTIONS, Undone, undo_decay
+from nufitdose.io.dicom_file import Header, find_dicom
+from nufitdose.io.dicom_isotope import decay_half_life_s, nuclide_of
+from nufitdose.io.dicom_match import check_separate, drawn_on, matching_ct, read_structures
+from nufitdose.io.dicom_read import ImageSeries, read_ct
+from nufitdose.io.dicom_series import Gathered, Kind, gather
+from nufitdose.io.dicom_time import administration_time
+from nufitdose.io.structures import references
+from nufitdose.io.study_folder import save_study
+from nufitdose.nuclides import half_life_h
+from nufitdose.study import Administration, Study, TimePoint
+
+_LOG = logging.getLogger(__name__)
+_SAME_ACTIVITY = 0.001
+_MORE_THAN_GIVEN = 1.1  # an image with more activity than this share of what is left deserves a warning
+_REPEATED = (
+    "PatientID",
+    "StudyInstanceUID",
+    "FrameOfReferenceUID",
+    "SeriesInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+)
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What the user supplies where the files do not say.
+
+    `administered_at` is ISO 8601. `series` names SeriesInstanceUIDs to take: among the kinds of series it
+    names (activity, CT, structures) no others are used. `reference` is a time point's id.
+    """
+
+    nuclide: str | None = None
+    administered_mbq: float | None = None
+    administered_at: datetime | str | None = None
+    calibration_bq_per_ml_per_count: float | None = None
+    sensitivity_cps_per_mbq: float | None = None
+    decay_correction: str | None = None
+    patient: str | None = None
+    series: tuple[str, ...] = ()
+    reference: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.administered_at, str):
+            try:
+                object.__setattr__(self, "administered_at", datetime.fromisoformat(self.administered_at.strip()))
+            except ValueError:
+                raise InputError(
+                    f"the administration time {self.administered_at!r} was given",
+                    remedy="Write it as 2018-11-15T09:22:00, with an offset as +01:00 if the files state theirs",
+                ) from None
+        if self.decay_correction is not None:
+            object.__setattr__(self, "decay_correction", self.decay_correction.strip().upper())
+            if self.decay_correction not in CORRECTIONS:
+                raise InputError(
+                    f"the decay correction {self.decay_correction!r} was given, wanted one of {', '.join(CORRECTIONS)}"
+                )
+        if self.administered_mbq is not None:
+            Administration(self.administered_mbq)
+
+    @property
+    def calibration(self) -> Calibration:
+        """What turns counts into Bq/mL."""
+        return Calibration(self.calibration_bq_per_ml_per_count, self.sensitivity_cps_per_mbq)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for run.json."""
+        at = self.administered_at
+        return {**asdict(self), "administered_at": at.isoformat() if isinstance(at, datetime) else at}
+
+
+@dataclass(frozen=True)
+class SeriesRow:
+    """One series as the dry run shows it; None where unknown."""
+
+    series_uid: str
+    modality: str
+    description: str
+    files: int
+    hours: float | None
+    matrix: tuple[int, int, int] | None
+    spacing_mm: tuple[float, float, float] | None
+    orientation: str | None
+    units: str
+    total_mbq: float | None
+    use: str
+
+    def texts(self) -> tuple[str, ...]:
+        """The row as text, in order of `ImportPlan.columns`."""
+        return (
+            self.modality,
+            self.description,
+            str(self.files),
+            "-" if self.hours is None else f"{self.hours:.3f}",
+            "-" if self.matrix is None else " × ".join(map(str, self.matrix)),
+            "-" if self.spacing_mm is None else " × ".join(f"{mm:.4g}" for mm in self.spacing_mm),
+            self.orientation or "-",
+            self.units or "-",
+            "-" if self.total_mbq is None else f"{self.total_mbq:.2f}",
+            self.use,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ImportPlan:
+    """What a folder of DICOM holds and what is done with it.
+
+    `refusal` is why no study can be made of it, or None.
+    """
+
+    series: tuple[SeriesRow, ...]
+    refusal: InputError | None
+    _study: Study | None = field(repr=False)
+    _files: tuple[Path, ...] = field(repr=False)
+    _record: dict[str, Any] = field(repr=False)
+
+    columns = (
+        "modality", "description", "files", "hours", "matrix", "spacing mm", "axes", "units", "total MBq", "use",
+    )  # fmt: skip
+
+    @property
+    def study(self) -> Study:
+        """The study, images read on first use; raises the refusal where there is one."""
+        if self.refusal is not None or self._study is None:
+            raise self.refusal or InputError("the series make no study")
+        return self._study
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The series as texts, in order of `columns`."""
+        return [row.texts() for row in self.series]
+
+    def files(self) -> list[Path]:
+        """The files the study is made of."""
+        return list(self._files)
+
+    def record(self) -> dict[str, Any]:
+        """What was used and how decay was undone, for run.json."""
+        return self._record
+
+
+@dataclass(eq=False)
+class _Candidate:
+    """A series on its way into the study."""
+
+    gathered: Gathered
+    refusal: InputError | None
+    use: str
+    scan: ActivityScan | None = None
+    undone: Undone | None = None
+    hours: float | None = None
+    total_mbq: float | None = None
+    units: str = ""
+
+    @property
+    def open(self) -> bool:
+        return self.refusal is None and not self.use
+
+    def refuse(self, refusal: InputError) -> None:
+        self.refusal, self.use = refusal, f"refused: {refusal.problem}"
+
+
+@dataclass(eq=False)
+class _Place:
+    """A time point being put together."""
+
+    id: str
+    candidate: _Candidate
+    ct: ImageSeries | None = None
+    structures: list[tuple[Path, ImageSeries]] = field(default_factory=list)
+
+
+def plan_import(
+    folder: Path, options: ImportOptions | None = None, on_progress: Callable[[float], None] | None = None
+) -> ImportPlan:
+    """Look at a folder of DICOM files and plan the study they make.
+
+    What makes a single series unusable stands in its row and, where the series would have been needed, in
+    `refusal`; so does what makes the study impossible. Raises `InputError` only where the folder holds no
+    readable DICOM.
+    """
+    options, tell = options or ImportOptions(), on_progress or (lambda share: None)
+    found = find_dicom(Path(folder))
+    tell(0.4)
+    problems: list[InputError] = []
+    with _noting(problems):
+        patient = _patient(found.headers, options)
+    candidates = [_candidate(gathered) for gathered in gather(found.headers)]
+    with _noting(problems):
+        _choose(candidates, options.series)
+    scans = _scans(candidates, options)
+    problems += [c.refusal for c in candidates if c.gathered.kind is Kind.ACTIVITY and c.refusal]
+    if not scans and not problems:
+        problems.append(_nothing(folder, candidates))
+    places: list[_Place] = []
+    administration, nuclide = None, ""
+    if scans:
+        with _noting(problems):
+            check_separate([_scan(c) for c in scans])
+        with _noting(problems):
+            nuclide, administration = _administration([_scan(c) for c in scans], options)
+    if administration is not None:
+        for number, candidate in enumerate(scans):
+            try:
+                _quantify(candidate, administration, nuclide, options)
+                places.append(_Place(f"tp{len(places) + 1}", candidate))
+            except InputError as refusal:
+                candidate.refuse(refusal)
+                problems.append(refusal)
+            tell(0.4 + 0.6 * (number + 1) / len(scans))
+    _place_ct(places, candidates, problems)
+    _place_structures(places, candidates, problems)
+    for place in places:
+        place.candidate.use = f"activity of {place.id}"
+    study = None
+    if not problems and administration is not None:
+        with _noting(problems):
+            study = _study(patient, nuclide, administration, places, options)
+    record = _record(places, nuclide, administration, candidates, found.other_files, len(found.copies))
+    rows = tuple(_row(candidate) for candidate in candidates)
+    return ImportPlan(rows, problems[0] if problems else None, study, tuple(_files(places)), record)
+
+
+def write_study(plan: ImportPlan, out: Path) -> Path:
+    """Write the planned study as a study folder; returns its manifest."""
+    return save_study(plan.study, out)
+
+
+@contextmanager
+def _noting(problems: list[InputError]) -> Iterator[None]:
+    try:
+        yield
+    except InputError as problem:
+        problems.append(problem)
+
+
+def _candidate(gathered: Gathered) -> _Candidate:
+    candidate = _Candidate(gathered, None, f"skipped: {gathered.skipped}" if gathered.skipped else "")
+    candidate.units = "HU" if gathered.kind is Kind.CT else ""
+    if gathered.refusal:
+        candidate.refuse(gathered.refusal)
+    return candidate
+
+
+def _patient(headers: Sequence[Header], options: ImportOptions) -> str:
+    """The one patient of all objects, as named by the user or by PatientID (0010,0020)."""
+    for keyword, shown in (("PatientID", True), ("PatientBirthDate", False), ("PatientSex", False)):
+        first: dict[str, Header] = {}
+        for header in headers:
+            first.setdefault(header.text(keyword).upper(), header)
+        known = {value: header for value, header in first.items() if value}
+        if len(known) > 1:
+            which = f" ({', '.join(sorted(known))})" if shown else ""
+            (_, one), (_, other) = list(known.items())[:2]
+            raise InputError(
+                f"the folder holds images of two patients: {keyword} differs between {one.path} and "
+                f"{other.path}{which}",
+                where=other.path,
+                remedy="Import one patient at a time",
+            )
+        if keyword == "PatientID":
+            patient = options.patient or next((header.text(keyword) for header in known.values()), "")
+    if not patient:
+        raise headers[0].missing("PatientID", "Give a name for the patient with --patient")
+    return patient
+
+
+def _choose(candidates: Sequence[_Candidate], uids: Sequence[str]) -> None:
+    unknown = [uid for uid in uids if uid not in {c.gathered.uid for c in candidates}]
+    if unknown:
+        raise InputError(
+            f"the series {unknown[0]} is not in the folder", remedy="Run with --dry-run to see what is there"
+        )
+    named = {c.gathered.kind for c in candidates if c.gathered.uid in uids}
+    for candidate in candidates:
+        if candidate.gathered.kind in named and candidate.gathered.uid not in uids:
+            candidate.refusal, candidate.use = None, "skipped: not among the series asked for"
+
+
+def _scans(candidates: Sequence[_Candidate], options: ImportOptions) -> list[_Candidate]:
+    """Activity series that can be read, in order of time."""
+    scans = []
+    for candidate in candidates:
+        series = candidate.gathered.series
+        if not candidate.open or candidate.gathered.kind is not Kind.ACTIVITY or series is None:
+            continue
+        candidate.units = series.header.text("Units") or "counts"
+        try:
+            candidate.scan = activity_scan(series, options.calibration)
+            candidate.units = candidate.scan.units
+            scans.append(candidate)
+        except InputError as refusal:
+            candidate.refuse(refusal)
+    if len({_scan(c).timing.started.tzinfo is None for c in scans}) == 1:
+        scans.sort(key=lambda c: _scan(c).timing.started)
+    return scans
+
+
+def _scan(candidate: _Candidate) -> ActivityScan:
+    assert candidate.scan is not None
+    return candidate.scan
+
+
+def _nothing(folder: Path, candidates: Sequence[_Candidate]) -> InputError:
+    kinds = sorted({c.gathered.headers[0].modality or "unknown" for c in candidates})
+    return InputError(
+        f"no activity image (PT, or reconstructed NM) was found, only {', '.join(kinds)}",
+        where=folder,
+        remedy="A study needs at least one quantitative PET or SPECT series; put it into the folder",
+    )
+
+
+def _administration(scans: Sequence[ActivityScan], options: ImportOptions) -> tuple[str, Administration]:
+    """What all scans agree was given, and when."""
+    names = {nuclide_of(scan.isotope, options.nuclide, scan.series.header): scan for scan in scans}
+    if len(names) > 1:
+        raise InputError(
+            f"the scans are of different nuclides: {', '.join(sorted(names))}",
+            where=next(iter(names.values())).series.header.path,
+            remedy="Import the scans of one nuclide at a time, or give the right one with --nuclide",
+        )
+    given = options.administered_at
+    assert not isinstance(given, str)
+    moment = administration_time([scan.claim for scan in scans], given)
+    return next(iter(names)), Administration(_activity_mbq(scans, options.administered_mbq), moment)
+
+
+def _activity_mbq(scans: Sequence[ActivityScan], given: float | None) -> float:
+    stated = {id(scan): scan.isotope.activity_mbq for scan in scans}
+    known = [scan for scan in scans if stated[id(scan)] is not None]
+    wanted = given if given is not None else next((stated[id(scan)] for scan in known), None)
+    if wanted is None:
+        raise InputError(
+            "RadionuclideTotalDose (0018,1074) is missing, so the administered activity is unknown",
+            where=scans[0].series.header.path,
+            remedy="Give it with --administered-mbq",
+        )
+    for scan in known:
+        mbq = scan.isotope.activity_mbq or 0.0
+        if abs(mbq / wanted - 1.0) <= _SAME_ACTIVITY:
+            continue
+        if given is None:
+            raise InputError(
+                f"the series disagree about the administered activity: {mbq:.6g} MBq here, {wanted:.6g} MBq in "
+                f"{known[0].series.header.path}",
+                where=scan.series.header.path,
+                remedy="Give the right one with --administered-mbq; import different administrations one by one",
+            )
+        _LOG.warning("%g MBq administered as given; %s says %g MBq", given, scan.series.header.path, mbq)
+    return wanted
+
+
+def _quantify(candidate: _Candidate, administration: Administration, nuclide: str, options: ImportOptions) -> None:
+    """Undo the decay correction of a scan and measure its total; pixels are read and let go."""
+    scan, administered = _scan(candidate), administration.time
+    assert administered is not None
+    candidate.hours = hours_after(scan.timing.started, administered)
+    half_life_s = decay_half_life_s(scan.isotope, nuclide, scan.series.header)
+    file_reference = scan.claim.moment or administered
+    candidate.undone = undo_decay(scan.series, scan.timing, file_reference, half_life_s, options.decay_correction)
+    total = scan.read(candidate.undone).total_mbq()
+    left = administration.activity_mbq * 2.0 ** (-candidate.hours / half_life_h(nuclide))
+    if not (math.isfinite(total) and total > 0.0):
+        raise InputError(f"the image holds {total:.3g} MBq, no activity", where=scan.series.where)
+    if total > _MORE_THAN_GIVEN * left:
+        _LOG.warning(
+            "%s holds %.4g MBq, but only %.4g MBq of the administered activity are left: check units and calibration",
+            scan.series.where,
+            total,
+            left,
+        )
+    candidate.total_mbq = total
+
+
+def _place_ct(places: Sequence[_Place], candidates: Sequence[_Candidate], problems: list[InputError]) -> None:
+    cts = [c for c in candidates if c.gathered.kind is Kind.CT and c.open and c.gathered.series is not None]
+    of: dict[int, list[str]] = {}
+    for place in places:
+        with _noting(problems):
+            place.ct = matching_ct(_scan(place.candidate), [c.gathered.series for c in cts if c.gathered.series])
+        if place.ct is not None:
+            of.setdefault(id(place.ct), []).append(place.id)
+    for candidate in cts:
+        owners = of.get(id(candidate.gathered.series))
+        candidate.use = f"CT of {' and '.join(owners)}" if owners else "skipped: belongs to no activity image"
+        if owners and len(owners) > 1:
+            _LOG.warning("one CT serves %s: the patient may have moved between them", " and ".join(owners))
+    frames = {_scan(place.candidate).series.frame_of_reference_uid for place in places}
+    for candidate in candidates:
+        if candidate.gathered.kind is Kind.CT and candidate.refusal is not None:
+            ours = candidate.gathered.headers[0].text("FrameOfReferenceUID") in frames
+            if ours or any(place.ct is None for place in places):
+                problems.append(candidate.refusal)
+
+
+def _place_structures(places: Sequence[_Place], candidates: Sequence[_Candidate], problems: list[InputError]) -> None:
+    used = {p.id: [_scan(p.candidate).series, *([p.ct] if p.ct else [])] for p in places}
+    for candidate in candidates:
+        if candidate.gathered.kind is not Kind.STRUCTURES or not candidate.open:
+            continue
+        path = candidate.gathered.headers[0].path
+        try:
+            found = references(path)
+        except InputError as refusal:
+            candidate.refuse(refusal)
+            problems.append(refusal)
+            continue
+        try:
+            place_id, series = drawn_on(found, used)
+        except InputError as reason:
+            candidate.use = f"skipped: {reason.problem}"
+            if places:
+                _LOG.warning("%s", reason)
+            continue
+        next(p for p in places if p.id == place_id).structures.append((path, series))
+        candidate.use = f"structures of {place_id}"
+
+
+def _study(
+    patient: str, nuclide: str, administration: Administration, places: Sequence[_Place], options: ImportOptions
+) -> Study:
+    reference_id = options.reference or places[0].id
+    reference = next((place for place in places if place.id == reference_id), None)
+    if reference is None:
+        raise InputError(
+            f"the reference time point {reference_id!r} was given, there are {', '.join(p.id for p in places)}",
+            remedy="Time points are numbered tp1, tp2, ... in order of time",
+        )
+    header = _scan(reference.candidate).series.header
+    return Study(
+        patient=patient,
+        nuclide=nuclide,
+        administration=administration,
+        reference_id=reference_id,
+        timepoints=tuple(_timepoint(place) for place in places),
+        dicom={keyword: header.text(keyword) for keyword in _REPEATED if header.has(keyword)},
+    )
+
+
+def _timepoint(place: _Place) -> TimePoint:
+    undone, hours = place.candidate.undone, place.candidate.hours
+    assert undone is not None
+    assert hours is not None
+    return TimePoint(
+        place.id,
+        hours,
+        partial(_scan(place.candidate).read, undone),
+        partial(read_ct, place.ct) if place.ct else None,
+        partial(read_structures, place.structures) if place.structures else None,
+    )
+
+
+def _row(candidate: _Candidate) -> SeriesRow:
+    header, series = candidate.gathered.headers[0], candidate.gathered.series
+    return SeriesRow(
+        series_uid=candidate.gathered.uid,
+        modality=header.modality,
+        description=header.text("SeriesDescription"),
+        files=len(candidate.gathered.headers),
+        hours=candidate.hours,
+        matrix=series.grid.shape if series else None,
+        spacing_mm=series.grid.spacing_mm if series else None,
+        orientation=series.grid.axis_codes if series else None,
+        units=candidate.units,
+        total_mbq=candidate.total_mbq,
+        use=candidate.use,
+    )
+
+
+def _files(places: Sequence[_Place]) -> Iterator[Path]:
+    for place in places:
+        yield from _scan(place.candidate).series.files
+        yield from place.ct.files if place.ct else ()
+        yield from (path for path, _ in place.structures)
+
+
+def _record(
+    places: Sequence[_Place],
+    nuclide: str,
+    administration: Administration | None,
+    candidates: Sequence[_Candidate],
+    other_files: int,
+    copies: int,
+) -> dict[str, Any]:
+    timepoints = {
+        place.id: {
+            **_scan(place.candidate).record(),
+            **(place.candidate.undone.record() if place.candidate.undone else {}),
+            "hours_after_administration": place.candidate.hours,
+            "total_mbq": place.candidate.total_mbq,
+            "ct": place.ct.series_uid if place.ct else None,
+            "structures": [path.name for path, _ in place.structures],
+        }
+        for place in places
+    }
+    given = administration
+    return {
+        "nuclide": nuclide,
+        "administered_mbq": given.activity_mbq if given else None,
+        "administered_at": given.time.isoformat() if given and given.time else None,
+        "timepoints": timepoints,
+        "not_used": [
+            {"series": c.gathered.uid, "modality": c.gathered.headers[0].modality, "why": c.use}
+            for c in candidates
+            if c.use.startswith(("skipped", "refused"))
+        ],
+        "other_files": other_files,
+        "copies_left_out": copies,
+    }
