@@ -3,7 +3,7 @@
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,16 +21,16 @@ app = typer.Typer(
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to write; replaced only if it holds an earlier result.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override one setting: key=value. Repeatable.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where tensors are computed.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.", min=0)]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
-StudyFolder = Annotated[Path, typer.Argument(help="Study folder, or its study.yaml.")]
+StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="Study folder, or its study.yaml.")]
 
 
 def main() -> None:
     """Run the command line: exit code 0 done, 1 failed, 2 bad arguments or bad input."""
     try:
-        app()
+        app(prog_name="nufitdose")
     except InputError as error:
         print(f"nufitdose: {error}", file=sys.stderr)
         sys.exit(2)
@@ -44,10 +44,11 @@ def main() -> None:
         sys.exit(1)
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> bool:
     if wanted:
         print(f"nufitdose {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
