@@ -136,9 +136,12 @@ def undo_decay(
         factors = ones * math.exp(-rate * elapsed_s)
         return Undone(correction, f"administration at {administered.isoformat()}", factors, half_life_s)
     if correction == "START":
-        if option == "START":
-            return Undone(correction, "acquisition start, as stated by --decay-correction", ones, half_life_s)
-        reference = _start_reference(series, when, rate)
+        try:
+            reference = _start_reference(series, when, rate)
+        except InputError:
+            if option != "START":
+                raise
+            return Undone(correction, "acquisition start, as given with --decay-correction", ones, half_life_s)
         factors = ones * math.exp(-rate * seconds_between(when.started, reference, series.header))
         return Undone(correction, f"series start at {reference.isoformat()}", factors, half_life_s)
     if when.durations_s is None:

@@ -56,7 +56,7 @@ def matching_ct(scan: ActivityScan, cts: Sequence[ImageSeries]) -> ImageSeries |
     the one of the same study, made within four hours, that covers the scan (with a warning). Raises
     `InputError` where several fit.
     """
-    shared = [ct for ct in cts if ct.frame_of_reference_uid and ct.frame_of_reference_uid == _frame(scan)]
+    shared = [ct for ct in cts if ct.frame_of_reference_uid == _frame(scan) and overlap(scan.series, ct) > 0.1]
     if shared:
         apart = {id(ct): _apart_s(scan, ct) for ct in shared}
         session = [ct for ct in shared if apart[id(ct)] is None or abs(apart[id(ct)] or 0.0) <= _SESSION_S]
@@ -176,7 +176,7 @@ def _apart_s(scan: ActivityScan, ct: ImageSeries) -> float | None:
 
 
 def _frame(scan: ActivityScan) -> str:
-    return scan.series.frame_of_reference_uid
+    return scan.series.frame_of_reference_uid or "unknown"
 
 
 def _name(series: ImageSeries) -> str:

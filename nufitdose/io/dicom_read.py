@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from pydicom import dcmread
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
@@ -183,6 +185,8 @@ def _check_pixels(header: Header) -> None:
     """What can be known of the pixels without reading them."""
     if (samples := header.count("SamplesPerPixel")) != 1:
         raise header.wrong("SamplesPerPixel", f"one value per voxel is wanted, this is a colour image of {samples}")
+    if header.text("PhotometricInterpretation") not in {"MONOCHROME1", "MONOCHROME2"}:
+        raise header.wrong("PhotometricInterpretation", "MONOCHROME2 is wanted")
     allocated, stored = header.count("BitsAllocated"), header.count("BitsStored")
     if allocated not in {8, 16, 32} or stored > allocated or header.required_number("HighBit") != stored - 1:
         raise header.wrong("BitsStored", f"with {allocated} bits allocated, a plain integer image is wanted")
@@ -204,7 +208,12 @@ def _stored(header: Header) -> np.ndarray:
     """Stored values of all frames of a file, `[row, column]` or `[frame, row, column]`."""
     try:
         with quiet():
-            stored = pixel_array(header.path, raw=True)
+            dataset = dcmread(header.path, force=True)
+            if "TransferSyntaxUID" not in dataset.file_meta:  # a file without preamble and meta information
+                implicit, little = dataset.original_encoding
+                explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+                dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+            stored = pixel_array(dataset, raw=True)
     except Exception as error:  # pydicom and its decoders raise many kinds
         raise InputError(
             f"the pixels cannot be read, the file looks truncated or damaged ({error})",

@@ -58,6 +58,12 @@ class Gathered:
         """SeriesInstanceUID."""
         return self.headers[0].text("SeriesInstanceUID")
 
+    @property
+    def uids(self) -> frozenset[str]:
+        """What a user may name it by: the series, or the object where it is a single one."""
+        single = {self.headers[0].text("SOPInstanceUID")} if len(self.headers) == 1 else set()
+        return frozenset({self.uid} | single)
+
 
 def gather(headers: Sequence[Header]) -> list[Gathered]:
     """Sort objects into volumes and structure objects, in order of first appearance; nothing is raised."""

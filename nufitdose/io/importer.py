@@ -4,28 +4,28 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nufitdose.errors import InputError
-from nufitdose.io.dicom_activity import ActivityScan, Calibration, activity_scan, hours_after
-from nufitdose.io.dicom_decay import CORRECTIONS, Undone, undo_decay
-from nufitdose.io.dicom_file import Header, find_dicom
-from nufitdose.io.dicom_isotope import decay_half_life_s, nuclide_of
+from nufitdose.io.dicom_activity import ActivityScan, activity_scan, hours_after
+from nufitdose.io.dicom_administration import administration_of, one_patient
+from nufitdose.io.dicom_decay import Undone, undo_decay
+from nufitdose.io.dicom_file import find_dicom
+from nufitdose.io.dicom_isotope import decay_half_life_s
 from nufitdose.io.dicom_match import check_separate, drawn_on, matching_ct, read_structures
+from nufitdose.io.dicom_plan import ImportOptions, ImportPlan, SeriesRow
 from nufitdose.io.dicom_read import ImageSeries, read_ct
 from nufitdose.io.dicom_series import Gathered, Kind, gather
-from nufitdose.io.dicom_time import administration_time
 from nufitdose.io.structures import references
 from nufitdose.io.study_folder import save_study
 from nufitdose.nuclides import half_life_h
 from nufitdose.study import Administration, Study, TimePoint
 
+__all__ = ["ImportOptions", "ImportPlan", "SeriesRow", "plan_import", "write_study"]
 _LOG = logging.getLogger(__name__)
-_SAME_ACTIVITY = 0.001
 _MORE_THAN_GIVEN = 1.1  # an image with more activity than this share of what is left deserves a warning
 _REPEATED = (
     "PatientID",
@@ -37,122 +37,6 @@ _REPEATED = (
     "StudyID",
     "AccessionNumber",
 )
-
-
-@dataclass(frozen=True)
-class ImportOptions:
-    """What the user supplies where the files do not say.
-
-    `administered_at` is ISO 8601. `series` names SeriesInstanceUIDs to take: among the kinds of series it
-    names (activity, CT, structures) no others are used. `reference` is a time point's id.
-    """
-
-    nuclide: str | None = None
-    administered_mbq: float | None = None
-    administered_at: datetime | str | None = None
-    calibration_bq_per_ml_per_count: float | None = None
-    sensitivity_cps_per_mbq: float | None = None
-    decay_correction: str | None = None
-    patient: str | None = None
-    series: tuple[str, ...] = ()
-    reference: str | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.administered_at, str):
-            try:
-                object.__setattr__(self, "administered_at", datetime.fromisoformat(self.administered_at.strip()))
-            except ValueError:
-                raise InputError(
-                    f"the administration time {self.administered_at!r} was given",
-                    remedy="Write it as 2018-11-15T09:22:00, with an offset as +01:00 if the files state theirs",
-                ) from None
-        if self.decay_correction is not None:
-            object.__setattr__(self, "decay_correction", self.decay_correction.strip().upper())
-            if self.decay_correction not in CORRECTIONS:
-                raise InputError(
-                    f"the decay correction {self.decay_correction!r} was given, wanted one of {', '.join(CORRECTIONS)}"
-                )
-        if self.administered_mbq is not None:
-            Administration(self.administered_mbq)
-
-    @property
-    def calibration(self) -> Calibration:
-        """What turns counts into Bq/mL."""
-        return Calibration(self.calibration_bq_per_ml_per_count, self.sensitivity_cps_per_mbq)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for run.json."""
-        at = self.administered_at
-        return {**asdict(self), "administered_at": at.isoformat() if isinstance(at, datetime) else at}
-
-
-@dataclass(frozen=True)
-class SeriesRow:
-    """One series as the dry run shows it; None where unknown."""
-
-    series_uid: str
-    modality: str
-    description: str
-    files: int
-    hours: float | None
-    matrix: tuple[int, int, int] | None
-    spacing_mm: tuple[float, float, float] | None
-    orientation: str | None
-    units: str
-    total_mbq: float | None
-    use: str
-
-    def texts(self) -> tuple[str, ...]:
-        """The row as text, in order of `ImportPlan.columns`."""
-        return (
-            self.modality,
-            self.description,
-            str(self.files),
-            "-" if self.hours is None else f"{self.hours:.3f}",
-            "-" if self.matrix is None else " × ".join(map(str, self.matrix)),
-            "-" if self.spacing_mm is None else " × ".join(f"{mm:.4g}" for mm in self.spacing_mm),
-            self.orientation or "-",
-            self.units or "-",
-            "-" if self.total_mbq is None else f"{self.total_mbq:.2f}",
-            self.use,
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class ImportPlan:
-    """What a folder of DICOM holds and what is done with it.
-
-    `refusal` is why no study can be made of it, or None.
-    """
-
-    series: tuple[SeriesRow, ...]
-    refusal: InputError | None
-    _study: Study | None = field(repr=False)
-    _files: tuple[Path, ...] = field(repr=False)
-    _record: dict[str, Any] = field(repr=False)
-
-    columns = (
-        "modality", "description", "files", "hours", "matrix", "spacing mm", "axes", "units", "total MBq", "use",
-    )  # fmt: skip
-
-    @property
-    def study(self) -> Study:
-        """The study, images read on first use; raises the refusal where there is one."""
-        if self.refusal is not None or self._study is None:
-            raise self.refusal or InputError("the series make no study")
-        return self._study
-
-    def rows(self) -> list[tuple[str, ...]]:
-        """The series as texts, in order of `columns`."""
-        return [row.texts() for row in self.series]
-
-    def files(self) -> list[Path]:
-        """The files the study is made of."""
-        return list(self._files)
-
-    def record(self) -> dict[str, Any]:
-        """What was used and how decay was undone, for run.json."""
-        return self._record
 
 
 @dataclass(eq=False)
@@ -200,7 +84,7 @@ def plan_import(
     tell(0.4)
     problems: list[InputError] = []
     with _noting(problems):
-        patient = _patient(found.headers, options)
+        patient = one_patient(found.headers, options.patient)
     candidates = [_candidate(gathered) for gathered in gather(found.headers)]
     with _noting(problems):
         _choose(candidates, options.series)
@@ -214,7 +98,7 @@ def plan_import(
         with _noting(problems):
             check_separate([_scan(c) for c in scans])
         with _noting(problems):
-            nuclide, administration = _administration([_scan(c) for c in scans], options)
+            nuclide, administration = administration_of([_scan(c) for c in scans], options)
     if administration is not None:
         for number, candidate in enumerate(scans):
             try:
@@ -258,38 +142,15 @@ def _candidate(gathered: Gathered) -> _Candidate:
     return candidate
 
 
-def _patient(headers: Sequence[Header], options: ImportOptions) -> str:
-    """The one patient of all objects, as named by the user or by PatientID (0010,0020)."""
-    for keyword, shown in (("PatientID", True), ("PatientBirthDate", False), ("PatientSex", False)):
-        first: dict[str, Header] = {}
-        for header in headers:
-            first.setdefault(header.text(keyword).upper(), header)
-        known = {value: header for value, header in first.items() if value}
-        if len(known) > 1:
-            which = f" ({', '.join(sorted(known))})" if shown else ""
-            (_, one), (_, other) = list(known.items())[:2]
-            raise InputError(
-                f"the folder holds images of two patients: {keyword} differs between {one.path} and "
-                f"{other.path}{which}",
-                where=other.path,
-                remedy="Import one patient at a time",
-            )
-        if keyword == "PatientID":
-            patient = options.patient or next((header.text(keyword) for header in known.values()), "")
-    if not patient:
-        raise headers[0].missing("PatientID", "Give a name for the patient with --patient")
-    return patient
-
-
 def _choose(candidates: Sequence[_Candidate], uids: Sequence[str]) -> None:
-    unknown = [uid for uid in uids if uid not in {c.gathered.uid for c in candidates}]
+    unknown = [uid for uid in uids if not any(uid in c.gathered.uids for c in candidates)]
     if unknown:
         raise InputError(
             f"the series {unknown[0]} is not in the folder", remedy="Run with --dry-run to see what is there"
         )
-    named = {c.gathered.kind for c in candidates if c.gathered.uid in uids}
+    named = {c.gathered.kind for c in candidates if not c.gathered.uids.isdisjoint(uids)}
     for candidate in candidates:
-        if candidate.gathered.kind in named and candidate.gathered.uid not in uids:
+        if candidate.gathered.kind in named and candidate.gathered.uids.isdisjoint(uids):
             candidate.refusal, candidate.use = None, "skipped: not among the series asked for"
 
 
@@ -307,6 +168,8 @@ def _scans(candidates: Sequence[_Candidate], options: ImportOptions) -> list[_Ca
             scans.append(candidate)
         except InputError as refusal:
             candidate.refuse(refusal)
+    if options.given_calibration and all(_scan(c).units == "BQML" for c in scans):
+        _LOG.warning("a calibration was given, but every image is in Bq/mL already: it is not used")
     if len({_scan(c).timing.started.tzinfo is None for c in scans}) == 1:
         scans.sort(key=lambda c: _scan(c).timing.started)
     return scans
@@ -324,46 +187,6 @@ def _nothing(folder: Path, candidates: Sequence[_Candidate]) -> InputError:
         where=folder,
         remedy="A study needs at least one quantitative PET or SPECT series; put it into the folder",
     )
-
-
-def _administration(scans: Sequence[ActivityScan], options: ImportOptions) -> tuple[str, Administration]:
-    """What all scans agree was given, and when."""
-    names = {nuclide_of(scan.isotope, options.nuclide, scan.series.header): scan for scan in scans}
-    if len(names) > 1:
-        raise InputError(
-            f"the scans are of different nuclides: {', '.join(sorted(names))}",
-            where=next(iter(names.values())).series.header.path,
-            remedy="Import the scans of one nuclide at a time, or give the right one with --nuclide",
-        )
-    given = options.administered_at
-    assert not isinstance(given, str)
-    moment = administration_time([scan.claim for scan in scans], given)
-    return next(iter(names)), Administration(_activity_mbq(scans, options.administered_mbq), moment)
-
-
-def _activity_mbq(scans: Sequence[ActivityScan], given: float | None) -> float:
-    stated = {id(scan): scan.isotope.activity_mbq for scan in scans}
-    known = [scan for scan in scans if stated[id(scan)] is not None]
-    wanted = given if given is not None else next((stated[id(scan)] for scan in known), None)
-    if wanted is None:
-        raise InputError(
-            "RadionuclideTotalDose (0018,1074) is missing, so the administered activity is unknown",
-            where=scans[0].series.header.path,
-            remedy="Give it with --administered-mbq",
-        )
-    for scan in known:
-        mbq = scan.isotope.activity_mbq or 0.0
-        if abs(mbq / wanted - 1.0) <= _SAME_ACTIVITY:
-            continue
-        if given is None:
-            raise InputError(
-                f"the series disagree about the administered activity: {mbq:.6g} MBq here, {wanted:.6g} MBq in "
-                f"{known[0].series.header.path}",
-                where=scan.series.header.path,
-                remedy="Give the right one with --administered-mbq; import different administrations one by one",
-            )
-        _LOG.warning("%g MBq administered as given; %s says %g MBq", given, scan.series.header.path, mbq)
-    return wanted
 
 
 def _quantify(candidate: _Candidate, administration: Administration, nuclide: str, options: ImportOptions) -> None:
@@ -410,6 +233,7 @@ def _place_ct(places: Sequence[_Place], candidates: Sequence[_Candidate], proble
 
 
 def _place_structures(places: Sequence[_Place], candidates: Sequence[_Candidate], problems: list[InputError]) -> None:
+    refused = {c.gathered.uid for c in candidates if c.refusal is not None}
     used = {p.id: [_scan(p.candidate).series, *([p.ct] if p.ct else [])] for p in places}
     for candidate in candidates:
         if candidate.gathered.kind is not Kind.STRUCTURES or not candidate.open:
@@ -421,12 +245,17 @@ def _place_structures(places: Sequence[_Place], candidates: Sequence[_Candidate]
             candidate.refuse(refusal)
             problems.append(refusal)
             continue
+        if found.series_uids & refused:
+            candidate.use = "skipped: the images it was drawn on are refused"
+            continue
+        if not places:
+            candidate.use = "skipped: no activity image to go with"
+            continue
         try:
             place_id, series = drawn_on(found, used)
         except InputError as reason:
             candidate.use = f"skipped: {reason.problem}"
-            if places:
-                _LOG.warning("%s", reason)
+            _LOG.warning("%s", reason)
             continue
         next(p for p in places if p.id == place_id).structures.append((path, series))
         candidate.use = f"structures of {place_id}"
