@@ -21,7 +21,6 @@ from nufitdose.io.dicom_file import Header, quiet
 from nufitdose.io.nifti import RAS_LPS
 from nufitdose.io.references import StructureReferences, collect
 from nufitdose.io.regions import Region, readable_name
-from nufitdose.types import Mask
 from nufitdose.volume import Quantity, Volume
 
 _log = logging.getLogger(__name__)
@@ -167,7 +166,7 @@ def _on_grid(frame: _Frame, grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 def _by_segment(
     header: Header, kind: str, names: dict[int, str], frames: Sequence[_Frame]
-) -> Iterator[tuple[int, list[_Frame], list[Mask]]]:
+) -> Iterator[tuple[int, list[_Frame], list[np.ndarray]]]:
     """Every segment with its frames and which pixels `[row, column]` of them belong to it."""
     dataset = _with_pixels(header.path)
     if kind == "LABELMAP":
@@ -213,25 +212,23 @@ def _decode(header: Header, dataset: Dataset, numbers: Sequence[int]) -> list[np
         ) from error
 
 
-def _place(name: str, frames: Sequence[_Frame], pixels: Sequence[Mask], grid: Grid) -> tuple[Region | None, int]:
+def _place(name: str, frames: Sequence[_Frame], pixels: Sequence[np.ndarray], grid: Grid) -> tuple[Region | None, int]:
     """The region of a segment, None where it has no voxel in the grid, and how many voxels lie outside."""
-    placed = []
+    whole, outside = np.zeros(grid.shape, dtype=bool), 0
+    first, last = np.array(grid.shape), np.zeros(3, dtype=int)
     for frame, plane in zip(frames, pixels, strict=True):
-        if plane.any():
-            corner, column, row = (np.rint(part).astype(int) for part in _on_grid(frame, grid))
-            rows, columns = np.nonzero(plane)
-            placed.append(corner + columns[:, None] * column + rows[:, None] * row)
-    if not placed:
-        return None, 0
-    index = np.concatenate(placed)
-    inside = ((index >= 0) & (index < np.array(grid.shape))).all(axis=1)
-    if not inside.any():
-        return None, len(index)
-    first, last = index[inside].min(axis=0), index[inside].max(axis=0) + 1
-    mask = np.zeros(last - first, dtype=bool)
-    mask[tuple((index[inside] - first).T)] = True
-    i, j, k = (slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
-    return Region(name, mask, (i, j, k)), int((~inside).sum())
+        corner, column, row = (np.rint(part).astype(int) for part in _on_grid(frame, grid))
+        rows, columns = np.nonzero(plane)
+        index = corner + columns[:, None] * column + rows[:, None] * row
+        inside = index[((index >= 0) & (index < np.array(grid.shape))).all(axis=1)]
+        outside += len(index) - len(inside)
+        if len(inside):
+            whole[tuple(inside.T)] = True
+            first, last = np.minimum(first, inside.min(axis=0)), np.maximum(last, inside.max(axis=0) + 1)
+    if (first >= last).any():
+        return None, outside
+    i, j, k = (slice(int(low), int(high)) for low, high in zip(first, last, strict=True))
+    return Region(name, whole[i, j, k].copy(), (i, j, k)), outside
 
 
 def _own_grid(header: Header, frames: Sequence[_Frame], grid: Grid) -> Grid:
