@@ -1,0 +1,197 @@
+"""Diffeomorphic maps of the body: velocity lattices, their exponential, exact inversion, Jacobians.
+
+A map leads from the reference pose to another pose, `y = R(x + u(x))`: a smooth displacement u, the
+exponential of a stationary velocity field on a lattice, followed by a rigid motion R of the whole patient.
+"""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from nufitdose.grid import Grid
+from nufitdose.types import Affine, Field, Image32, Points
+
+_SQUARINGS = 7
+
+
+@dataclass(frozen=True, eq=False)
+class BodyMap:
+    """y = R(x + u(x)): `forward` is u, `backward` the displacement of the inverse, both mm on `lattice`."""
+
+    lattice: Grid
+    forward: Field
+    backward: Field
+    rigid: Affine
+
+    @classmethod
+    def exponential(cls, lattice: Grid, velocity: Field, rigid: Affine) -> "BodyMap":
+        """exp(v) by scaling and squaring, `u ← u + u∘(x+u)`, 7 times from v/2⁷; its inverse from exp(-v)."""
+        to_index = np.ascontiguousarray(lattice.inverse_affine[:3, :3])
+        return cls(lattice, _squared(velocity, to_index), _squared(-velocity, to_index), rigid)
+
+    @classmethod
+    def identity(cls) -> "BodyMap":
+        """The map that moves nothing."""
+        lattice = Grid.from_spacing((2, 2, 2), (1e3,) * 3)
+        nothing = np.zeros((3, 2, 2, 2), dtype=np.float32)
+        return cls(lattice, nothing, nothing, np.eye(4))
+
+    def field(self, grid: Grid) -> Field:
+        """Displacement mm `y(x) - x` at the voxel centres of `grid` (reference pose)."""
+        out = np.empty((3, *grid.shape), dtype=np.float32)
+        _push(np.ascontiguousarray(grid.affine), self.lattice.inverse_affine, self.forward, self.rigid, out)
+        return out
+
+    def inverse_field(self, grid: Grid) -> Field:
+        """Displacement mm `x(y) - y` at the voxel centres of `grid` (moved pose), solved from the forward map."""
+        out = np.empty((3, *grid.shape), dtype=np.float32)
+        back = np.ascontiguousarray(np.linalg.inv(self.rigid))
+        _pull(np.ascontiguousarray(grid.affine), self.lattice.inverse_affine, self.forward, self.backward, back, out)
+        return out
+
+    def moved(self, points_mm: Points) -> Points:
+        """Where reference points are in the moved pose."""
+        points = np.ascontiguousarray(points_mm, dtype=np.float64)
+        shift = _at_points(self.forward, self.lattice.inverse_affine, points)
+        return (points + shift) @ self.rigid[:3, :3].T + self.rigid[:3, 3]
+
+
+def jacobian_determinant(field: Field, grid: Grid) -> Image32:
+    """det(∂(x + u)/∂x) by central differences, one-sided at the rim."""
+    inverse = grid.inverse_affine[:3, :3]
+    steps = [np.gradient(component, axis=(0, 1, 2)) for component in field]
+    j = np.empty((3, 3, *grid.shape), dtype=np.float32)
+    for c in range(3):
+        for axis in range(3):
+            j[c, axis] = sum(steps[c][n] * np.float32(inverse[n, axis]) for n in range(3))
+        j[c, c] += 1.0
+    determinant = (
+        j[0, 0] * (j[1, 1] * j[2, 2] - j[1, 2] * j[2, 1])
+        - j[0, 1] * (j[1, 0] * j[2, 2] - j[1, 2] * j[2, 0])
+        + j[0, 2] * (j[1, 0] * j[2, 1] - j[1, 1] * j[2, 0])
+    )
+    return np.asarray(determinant, dtype=np.float32)
+
+
+def rigid_motion(
+    shift_mm: NDArray[np.float64], turn_deg: NDArray[np.float64], centre_mm: NDArray[np.float64]
+) -> Affine:
+    """A rotation (degrees about x, y, z) around `centre_mm`, then a shift, as a 4x4 matrix."""
+    from nufitdose.phantom.shapes import rotation
+
+    turn = rotation(*(float(a) for a in turn_deg))
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn
+    matrix[:3, 3] = centre_mm - turn @ centre_mm + shift_mm
+    return matrix
+
+
+@numba.njit(cache=True, inline="always")
+def _at(field, x, y, z, out):  # type: ignore[no-untyped-def]
+    """Trilinear value of a `[3, i, j, k]` field at a fractional index, held constant beyond the rim."""
+    ni, nj, nk = field.shape[1], field.shape[2], field.shape[3]
+    x, y, z = min(max(x, 0.0), ni - 1.0), min(max(y, 0.0), nj - 1.0), min(max(z, 0.0), nk - 1.0)
+    i, j, k = min(int(x), ni - 2), min(int(y), nj - 2), min(int(z), nk - 2)
+    fx, fy, fz = x - i, y - j, z - k
+    for c in range(3):
+        a = field[c, i, j, k] * (1 - fz) + field[c, i, j, k + 1] * fz
+        b = field[c, i, j + 1, k] * (1 - fz) + field[c, i, j + 1, k + 1] * fz
+        d = field[c, i + 1, j, k] * (1 - fz) + field[c, i + 1, j, k + 1] * fz
+        e = field[c, i + 1, j + 1, k] * (1 - fz) + field[c, i + 1, j + 1, k + 1] * fz
+        out[c] = (a * (1 - fy) + b * fy) * (1 - fx) + (d * (1 - fy) + e * fy) * fx
+
+
+def _squared(velocity: Field, to_index: NDArray[np.float64]) -> Field:
+    u = velocity / np.float32(2**_SQUARINGS)
+    for _ in range(_SQUARINGS):
+        u = _composed_with_itself(u, to_index)
+    return u
+
+
+@numba.njit(cache=True, parallel=True)
+def _composed_with_itself(u, to_index):  # type: ignore[no-untyped-def]
+    out = np.empty_like(u)
+    for i in numba.prange(u.shape[1]):
+        value = np.empty(3)
+        for j in range(u.shape[2]):
+            for k in range(u.shape[3]):
+                a, b, c = u[0, i, j, k], u[1, i, j, k], u[2, i, j, k]
+                _at(
+                    u,
+                    i + to_index[0, 0] * a + to_index[0, 1] * b + to_index[0, 2] * c,
+                    j + to_index[1, 0] * a + to_index[1, 1] * b + to_index[1, 2] * c,
+                    k + to_index[2, 0] * a + to_index[2, 1] * b + to_index[2, 2] * c,
+                    value,
+                )
+                out[0, i, j, k], out[1, i, j, k], out[2, i, j, k] = a + value[0], b + value[1], c + value[2]
+    return out
+
+
+@numba.njit(cache=True, inline="always")
+def _at_world(field, w, p, out):  # type: ignore[no-untyped-def]
+    _at(
+        field,
+        w[0, 0] * p[0] + w[0, 1] * p[1] + w[0, 2] * p[2] + w[0, 3],
+        w[1, 0] * p[0] + w[1, 1] * p[1] + w[1, 2] * p[2] + w[1, 3],
+        w[2, 0] * p[0] + w[2, 1] * p[1] + w[2, 2] * p[2] + w[2, 3],
+        out,
+    )
+
+
+@numba.njit(cache=True)
+def _at_points(field, to_lattice, points):  # type: ignore[no-untyped-def]
+    out, value = np.empty_like(points), np.empty(3)
+    for n in range(points.shape[0]):
+        _at_world(field, to_lattice, points[n], value)
+        out[n] = value
+    return out
+
+
+@numba.njit(cache=True, inline="always")
+def _transformed(m, p, out):  # type: ignore[no-untyped-def]
+    for c in range(3):
+        out[c] = m[c, 0] * p[0] + m[c, 1] * p[1] + m[c, 2] * p[2] + m[c, 3]
+
+
+@numba.njit(cache=True, parallel=True)
+def _push(affine, to_lattice, forward, rigid, out):  # type: ignore[no-untyped-def]
+    for i in numba.prange(out.shape[1]):
+        start, value, end, p = np.empty(3), np.empty(3), np.empty(3), np.empty(3)
+        for j in range(out.shape[2]):
+            for k in range(out.shape[3]):
+                p[0], p[1], p[2] = i, j, k
+                _transformed(affine, p, start)
+                _at_world(forward, to_lattice, start, value)
+                for c in range(3):
+                    value[c] += start[c]
+                _transformed(rigid, value, end)
+                for c in range(3):
+                    out[c, i, j, k] = end[c] - start[c]
+
+
+@numba.njit(cache=True, parallel=True)
+def _pull(affine, to_lattice, forward, backward, unrigid, out):  # type: ignore[no-untyped-def]
+    """Damped fixed-point iteration on w: `w ← w - (w + u(y' + w))`, from exp(-v), until 0.002 mm."""
+    for i in numba.prange(out.shape[1]):
+        p, y, z, w, u, x = np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
+        for j in range(out.shape[2]):
+            for k in range(out.shape[3]):
+                p[0], p[1], p[2] = i, j, k
+                _transformed(affine, p, y)
+                _transformed(unrigid, y, z)
+                _at_world(backward, to_lattice, z, w)
+                for _ in range(25):
+                    for c in range(3):
+                        x[c] = z[c] + w[c]
+                    _at_world(forward, to_lattice, x, u)
+                    worst = 0.0
+                    for c in range(3):
+                        residual = w[c] + u[c]
+                        worst = max(worst, abs(residual))
+                        w[c] -= 0.85 * residual
+                    if worst < 2e-3:
+                        break
+                for c in range(3):
+                    out[c, i, j, k] = z[c] + w[c] - y[c]

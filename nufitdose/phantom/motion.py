@@ -1,0 +1,190 @@
+"""How a patient differs between two scans: breathing, posture, filling, smooth local change, the couch.
+
+The velocity field is a blend of rigid and swelling motions of parts of the body (a log-Euclidean
+polyaffine, Arsigny et al. 2009, doi:10.1007/s10851-008-0135-9): `v = Σ w_i V_i / Σ w_i` with weights
+`w_i = (1 + (d_i/s)²)^-3` of the distance d_i from part i, so that bones and organs move nearly as wholes and
+what lies between them gives way.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from nufitdose.grid import Grid
+from nufitdose.phantom.fields import BodyMap, jacobian_determinant, rigid_motion
+from nufitdose.phantom.texture import SmoothNoise
+from nufitdose.types import Field, Labels
+
+LATTICE_MM = 6.0
+_MARGIN_MM = 60.0
+_FALL_OFF_MM = 9.0
+_LEAST_JACOBIAN = 0.15
+
+
+@dataclass(frozen=True)
+class MotionSize:
+    """How much moves between two scans (standard deviations unless said otherwise).
+
+    Means of the literature: liver cranio-caudal 10-25 mm within a breath and 5-10 mm between sessions in
+    its mean position (Keall et al. 2006, AAPM TG-76, doi:10.1118/1.2349696); kidneys and spleen about 0.7 of
+    the liver (Siva et al. 2013, doi:10.1186/1748-717X-8-248). The split into components is ours.
+    """
+
+    breathing_mm: float = 9.0  # of the diaphragm; its size is drawn between 0.5 and 1.6 of this
+    kidney_mm: float = 2.5
+    bowel_mm: float = 6.0
+    local_mm: float = 2.0
+    posture_deg: float = 1.2
+    posture_mm: float = 2.0
+    bladder_volume: float = 0.45  # of the logarithm of the volume
+    stomach_volume: float = 0.30
+    couch_mm: float = 6.0
+    couch_deg: float = 0.8
+
+    def scaled(self, factor: float) -> "MotionSize":
+        """Everything larger by `factor`."""
+        return MotionSize(*(factor * getattr(self, name) for name in self.__dataclass_fields__))
+
+
+#: Structures that move together, and the share of the breathing shift they take.
+_BREATHING = {
+    "liver": (("liver", "gallbladder", "adrenal_right"), 1.0),
+    "spleen": (("spleen",), 0.85),
+    "stomach": (("stomach",), 0.85),
+    "pancreas": (("pancreas", "adrenal_left"), 0.65),
+    "kidney_left": (("kidney_left",), 0.70),
+    "kidney_right": (("kidney_right",), 0.75),
+    "heart": (("heart",), 0.45),
+    "bowel": (("small_bowel", "colon"), 0.35),
+}
+_BONES = {
+    "thorax": ("ribs", "shoulder_girdle"),
+    "spine": ("vertebrae", "spinal_cord"),
+    "pelvis": ("pelvic_bone",),
+    "femora": ("femora",),
+    "head": ("brain", "mandible"),
+    "arms": ("arm_bones",),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A part of the body: its distance map (mm, zero inside), centre, and its motion over the lattice."""
+
+    shift_mm: NDArray[np.float64]
+    turn_rad: NDArray[np.float64]
+    swelling: float
+    centre_mm: NDArray[np.float64]
+    distance_mm: NDArray[np.float32]
+
+
+def motion_lattice(grid: Grid) -> Grid:
+    """A lattice of 6 mm that reaches 60 mm beyond `grid` on all sides."""
+    corners = grid.corners_mm()
+    low, high = corners.min(axis=0) - _MARGIN_MM, corners.max(axis=0) + _MARGIN_MM
+    shape = np.ceil((high - low) / LATTICE_MM).astype(int) + 1
+    return Grid.from_spacing(shape.tolist(), (LATTICE_MM,) * 3, centre_mm=((low + high) / 2).tolist())
+
+
+class Mover:
+    """Draws maps of one patient; holds the distance maps of its parts, which all time points share.
+
+    `labels` on `lattice` are region numbers, `structures` the structure of each number.
+    """
+
+    def __init__(self, lattice: Grid, labels: Labels, structures: Sequence[str]) -> None:
+        self.lattice = lattice
+        self._distance: dict[str, NDArray[np.float32]] = {}
+        self._centre: dict[str, NDArray[np.float64]] = {}
+        groups = (
+            {name: members for name, (members, _) in _BREATHING.items()} | _BONES | {"bladder": ("urinary_bladder",)}
+        )
+        for name, members in groups.items():
+            numbers = [n for n, structure in enumerate(structures) if structure in members]
+            where = np.isin(labels, numbers)
+            if not where.any():
+                continue
+            distance = ndimage.distance_transform_edt(~where, sampling=lattice.spacing_mm)
+            self._distance[name] = np.asarray(distance, dtype=np.float32)
+            self._centre[name] = lattice.world(np.argwhere(where).mean(axis=0))
+
+    def draw(self, random: np.random.Generator, size: MotionSize) -> BodyMap:
+        """One pose; the velocity is damped where needed until every Jacobian exceeds 0.15."""
+        velocity = self._velocity(random, size)
+        centre = self.lattice.centre_mm
+        rigid = rigid_motion(random.normal(0, size.couch_mm, 3), random.normal(0, size.couch_deg, 3), centre)
+        while True:
+            pose = BodyMap.exponential(self.lattice, velocity, rigid)
+            if jacobian_determinant(pose.forward, self.lattice).min() > _LEAST_JACOBIAN:
+                return pose
+            velocity = velocity * np.float32(0.85)
+
+    def _velocity(self, random: np.random.Generator, size: MotionSize) -> Field:
+        parts = self._parts(random, size)
+        total = np.zeros(self.lattice.shape, dtype=np.float32)
+        velocity = np.zeros((3, *self.lattice.shape), dtype=np.float32)
+        axes = [np.arange(n) * s for n, s in zip(self.lattice.shape, self.lattice.spacing_mm, strict=True)]
+        x, y, z = np.meshgrid(*(a.astype(np.float32) for a in axes), indexing="ij", sparse=True)
+        origin = self.lattice.affine[:3, 3]
+        for part in parts:
+            weight = (1.0 + (part.distance_mm / np.float32(_FALL_OFF_MM)) ** 2) ** -3
+            total += weight
+            rx, ry, rz = (p - np.float32(c - o) for p, c, o in zip((x, y, z), part.centre_mm, origin, strict=True))
+            (tx, ty, tz), s = part.turn_rad.astype(np.float32), np.float32(part.swelling)
+            sx, sy, sz = part.shift_mm.astype(np.float32)
+            velocity[0] += weight * (sx + s * rx + ty * rz - tz * ry)
+            velocity[1] += weight * (sy + s * ry + tz * rx - tx * rz)
+            velocity[2] += weight * (sz + s * rz + tx * ry - ty * rx)
+        velocity /= np.maximum(total, np.float32(1e-12))
+        velocity += self._local(random, size.local_mm)
+        for component in velocity:
+            ndimage.gaussian_filter(component, 1.0, output=component, mode="nearest")
+        return velocity
+
+    def _parts(self, random: np.random.Generator, size: MotionSize) -> list[_Part]:
+        breath = size.breathing_mm * random.uniform(0.5, 1.6) * random.choice([-1.0, 1.0])
+        parts = []
+
+        def add(name: str, shift: NDArray[np.float64], turn_deg: float, swelling: float = 0.0) -> None:
+            turn = np.radians(random.normal(0.0, turn_deg, 3))
+            if name in self._distance:
+                parts.append(_Part(shift, turn, swelling, self._centre[name], self._distance[name]))
+
+        down = np.array([0.06, 0.25, -1.0])  # inspiration moves organs down and a little forward
+        own = {"kidney_left": size.kidney_mm, "kidney_right": size.kidney_mm, "bowel": size.bowel_mm}
+        stomach = random.normal(0.0, size.stomach_volume) / 3.0
+        for name, (_, share) in _BREATHING.items():
+            shift = breath * share * down + random.normal(0.0, own.get(name, 0.15 * size.breathing_mm), 3)
+            add(name, shift, 1.5 * size.posture_deg, stomach if name == "stomach" else 0.0)
+        add("bladder", random.normal(0, 1.5, 3), 0.0, random.normal(0.0, size.bladder_volume) / 3.0)
+        trunk = random.normal(0.0, size.posture_mm, 3)
+        for name in _BONES:
+            chest = np.array([0.0, 0.10 * breath, 0.05 * breath]) if name == "thorax" else np.zeros(3)
+            limb = 3.0 if name == "arms" else 1.0
+            shift = 0.5 * trunk + chest + limb * random.normal(0.0, 0.5 * size.posture_mm, 3)
+            add(name, shift, limb * size.posture_deg)
+        return parts
+
+    def _local(self, random: np.random.Generator, local_mm: float) -> Field:
+        """A divergence-free random velocity, the curl of a smooth random potential, fading at the bones."""
+        coarse = Grid.from_spacing(
+            [max(4, n // 3 + 1) for n in self.lattice.shape], (3 * LATTICE_MM,) * 3, centre_mm=self.lattice.centre_mm
+        )
+        potential = np.stack([SmoothNoise.draw(random, (90.0, 200.0)).on(coarse) for _ in range(3)])
+        step = 3 * LATTICE_MM
+        d = [[np.gradient(p, step, axis=axis) for axis in range(3)] for p in potential]
+        curl = np.stack([d[2][1] - d[1][2], d[0][2] - d[2][0], d[1][0] - d[0][1]])
+        curl *= local_mm / max(float(curl.std()), 1e-9)
+        near = [self._distance[name] for name in _BONES if name in self._distance]
+        fade = np.clip(np.min(near, axis=0) / 40.0, 0.0, 1.0) if near else np.float32(1.0)
+        index = coarse.inverse_affine @ self.lattice.affine
+        fine = [
+            ndimage.affine_transform(
+                c, index[:3, :3], index[:3, 3], output_shape=self.lattice.shape, order=1, mode="nearest"
+            )
+            for c in curl
+        ]
+        return np.asarray(np.stack(fine) * fade, dtype=np.float32)

@@ -1,0 +1,259 @@
+"""Smooth parametric solids: how far a point lies outside or inside each, in mm.
+
+A solid is one row of numbers so that the compiled painter can walk through hundreds of them. Distances
+are first-order: exact on the surface, close to it within a voxel or two, of the right sign everywhere.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+F64 = NDArray[np.float64]
+
+
+class Kind(IntEnum):
+    """The family of a solid."""
+
+    ELLIPSOID = 0
+    TUBE = 1
+    RING = 2
+    LOFT = 3
+
+
+# Columns of a row; the meaning of SIZE0.. depends on the kind.
+KIND, OUTER, INNER, THICKNESS, WOBBLE, WAVENUMBER, PHASE = 0, 1, 2, 3, 4, 5, 6  # PHASE takes three columns
+CENTRE, ROTATION, SIZE = 9, 12, 21  # 3, 9 and 7 columns
+ROW_LENGTH = 28
+NO_REGION = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Solid:
+    """One solid: its row of numbers and the box (mm, world) outside which it has no point."""
+
+    row: F64
+    low_mm: F64
+    high_mm: F64
+
+    def painted(
+        self, region: int, *, inner: int = NO_REGION, thickness_mm: float = 0.0, wobble: "Wobble | None" = None
+    ) -> "Solid":
+        """This solid filled with `region`; deeper than `thickness_mm` below its surface with `inner`."""
+        row = self.row.copy()
+        row[OUTER], row[INNER], row[THICKNESS] = region, inner, thickness_mm
+        margin = 0.0
+        if wobble is not None:
+            row[WOBBLE], row[WAVENUMBER] = wobble.amplitude_mm, 2.0 * math.pi / wobble.wavelength_mm
+            row[PHASE : PHASE + 3] = wobble.phases
+            margin = abs(wobble.amplitude_mm)
+        return Solid(row, self.low_mm - margin, self.high_mm + margin)
+
+
+@dataclass(frozen=True)
+class Wobble:
+    """A smooth unevenness of a surface: amplitude and wavelength in mm, three phases in rad."""
+
+    amplitude_mm: float
+    wavelength_mm: float
+    phases: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+def rotation(x_deg: float = 0.0, y_deg: float = 0.0, z_deg: float = 0.0) -> F64:
+    """R = Rz·Ry·Rx, right-handed rotations about the world axes; columns are the solid's axes in world."""
+    (cx, sx), (cy, sy), (cz, sz) = ((math.cos(a), math.sin(a)) for a in map(math.radians, (x_deg, y_deg, z_deg)))
+    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    return np.asarray(about_z @ about_y @ about_x, dtype=np.float64)
+
+
+def ellipsoid(
+    centre_mm: Sequence[float] | F64, radii_mm: Sequence[float] | F64, turn: F64 | None = None, exponent: float = 2.0
+) -> Solid:
+    """(|x/a|^p + |y/b|^p + |z/c|^p)^(1/p) ≤ 1 in the solid's own axes; p = 2 is an ellipsoid, larger is boxier."""
+    turn = np.eye(3) if turn is None else turn
+    radii = np.asarray(radii_mm, dtype=np.float64)
+    row = _row(Kind.ELLIPSOID, centre_mm, turn)
+    row[SIZE : SIZE + 3], row[SIZE + 3] = radii, exponent
+    reach = np.sqrt((turn**2) @ radii**2) if exponent == 2.0 else np.abs(turn) @ radii
+    return _boxed(row, np.asarray(centre_mm) - reach, np.asarray(centre_mm) + reach)
+
+
+def superellipsoid_volume_ml(radii_mm: Sequence[float] | F64, exponent: float = 2.0) -> float:
+    """V = 8abc Γ(1+1/p)³ / Γ(1+3/p)."""
+    factor = 8.0 * math.gamma(1.0 + 1.0 / exponent) ** 3 / math.gamma(1.0 + 3.0 / exponent)
+    return factor * float(np.prod(np.asarray(radii_mm, dtype=np.float64))) / 1000.0
+
+
+def tube(
+    start_mm: Sequence[float] | F64, end_mm: Sequence[float] | F64, radius_mm: float, end_radius_mm: float | None = None
+) -> Solid:
+    """A round-ended tube between two points, its radius changing linearly."""
+    start, end = np.asarray(start_mm, dtype=np.float64), np.asarray(end_mm, dtype=np.float64)
+    last = radius_mm if end_radius_mm is None else end_radius_mm
+    row = _row(Kind.TUBE, start, np.eye(3))
+    row[SIZE : SIZE + 3] = end - start
+    row[SIZE + 3], row[SIZE + 4] = radius_mm, last
+    low = np.minimum(start - radius_mm, end - last)
+    return _boxed(row, low, np.maximum(start + radius_mm, end + last))
+
+
+def ring(
+    centre_mm: Sequence[float] | F64,
+    radii_mm: tuple[float, float],
+    thickness_mm: tuple[float, float],
+    turn: F64 | None = None,
+    half_angle_rad: float = math.pi,
+) -> Solid:
+    """An elliptic hoop in the solid's x-y plane, kept where the angle from its -y axis is below `half_angle_rad`.
+
+    `thickness_mm` are the half-widths of its cross-section in the plane and across it.
+    """
+    turn = np.eye(3) if turn is None else turn
+    row = _row(Kind.RING, centre_mm, turn)
+    row[SIZE : SIZE + 2], row[SIZE + 2 : SIZE + 4], row[SIZE + 4] = radii_mm, thickness_mm, half_angle_rad
+    outer = np.array([radii_mm[0] + thickness_mm[0], radii_mm[1] + thickness_mm[0], thickness_mm[1]])
+    reach = np.sqrt((turn**2) @ outer**2) + max(thickness_mm)
+    return _boxed(row, np.asarray(centre_mm) - reach, np.asarray(centre_mm) + reach)
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Cross-sections of a loft along z: rows of (z, half-width x, half-depth y, centre y, exponent), mm."""
+
+    knots: F64
+
+    def sampled(self, samples: int) -> tuple[float, float, F64]:
+        """First z, step and a `[samples, 4]` table between the knots (monotone cubic)."""
+        from scipy.interpolate import PchipInterpolator
+
+        z = np.linspace(self.knots[0, 0], self.knots[-1, 0], samples)
+        table = PchipInterpolator(self.knots[:, 0], self.knots[:, 1:])(z)
+        return float(z[0]), float(z[1] - z[0]), np.asarray(table, dtype=np.float64)
+
+    def grown(self, by_mm: float) -> "Profile":
+        """The profile with every half-width and half-depth larger by `by_mm`."""
+        knots = self.knots.copy()
+        knots[:, 1:3] = np.maximum(knots[:, 1:3] + by_mm, 5.0)
+        return replace(self, knots=knots)
+
+    def at(self, z_mm: float) -> F64:
+        """Half-width, half-depth, centre y and exponent at one height."""
+        return np.array([np.interp(z_mm, self.knots[:, 0], column) for column in self.knots[:, 1:].T])
+
+
+def loft(profile: Profile, index: int) -> Solid:
+    """A stack of superelliptic cross-sections; `index` is the profile's place in the painter's tables."""
+    knots = profile.knots
+    row = _row(Kind.LOFT, (0.0, 0.0, 0.0), np.eye(3))
+    row[SIZE] = index
+    row[SIZE + 1], row[SIZE + 2] = knots[0, 0], knots[-1, 0]
+    low = np.array([-knots[:, 1].max(), (knots[:, 3] - knots[:, 2]).min(), knots[0, 0]])
+    high = np.array([knots[:, 1].max(), (knots[:, 3] + knots[:, 2]).max(), knots[-1, 0]])
+    return _boxed(row, low, high)
+
+
+def _row(kind: Kind, centre_mm: Sequence[float] | F64, turn: F64) -> F64:
+    row = np.zeros(ROW_LENGTH)
+    row[KIND], row[INNER] = kind, NO_REGION
+    row[CENTRE : CENTRE + 3] = centre_mm
+    row[ROTATION : ROTATION + 9] = turn.T.ravel()  # world -> solid
+    return row
+
+
+def _boxed(row: F64, low: F64, high: F64) -> Solid:
+    return Solid(row, np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64))
+
+
+@numba.njit(cache=True, inline="always")
+def _ellipsoid_distance(row, x, y, z):  # type: ignore[no-untyped-def]
+    a, b, c, p = row[SIZE], row[SIZE + 1], row[SIZE + 2], row[SIZE + 3]
+    if p == 2.0:
+        k0 = math.sqrt((x / a) ** 2 + (y / b) ** 2 + (z / c) ** 2)
+        k1 = math.sqrt((x / a**2) ** 2 + (y / b**2) ** 2 + (z / c**2) ** 2)
+        return (k0 - 1.0) * k0 / k1 if k1 > 1e-9 else -min(a, b, c)
+    ax, ay, az = abs(x) / a, abs(y) / b, abs(z) / c
+    k0 = (ax**p + ay**p + az**p) ** (1.0 / p)
+    if k0 < 1e-6:
+        return -min(a, b, c)
+    q = p - 1.0
+    gradient = math.sqrt((ax**q / a) ** 2 + (ay**q / b) ** 2 + (az**q / c) ** 2) * k0**-q
+    return (k0 - 1.0) / gradient
+
+
+@numba.njit(cache=True, inline="always")
+def _tube_distance(row, x, y, z):  # type: ignore[no-untyped-def]
+    dx, dy, dz = row[SIZE], row[SIZE + 1], row[SIZE + 2]
+    length2 = dx * dx + dy * dy + dz * dz
+    t = 0.0 if length2 < 1e-9 else min(1.0, max(0.0, (x * dx + y * dy + z * dz) / length2))
+    away = math.sqrt((x - t * dx) ** 2 + (y - t * dy) ** 2 + (z - t * dz) ** 2)
+    return away - (row[SIZE + 3] + t * (row[SIZE + 4] - row[SIZE + 3]))
+
+
+@numba.njit(cache=True, inline="always")
+def _ring_distance(row, x, y, z):  # type: ignore[no-untyped-def]
+    a, b, wide, high, limit = row[SIZE], row[SIZE + 1], row[SIZE + 2], row[SIZE + 3], row[SIZE + 4]
+    k0 = math.sqrt((x / a) ** 2 + (y / b) ** 2)
+    k1 = math.sqrt((x / a**2) ** 2 + (y / b**2) ** 2)
+    plane = (k0 - 1.0) * k0 / k1 if k1 > 1e-9 else -min(a, b)
+    section = math.sqrt((plane / wide) ** 2 + (z / high) ** 2)
+    distance = (section - 1.0) * min(wide, high)
+    angle = abs(math.atan2(x, -y))
+    past_end = (angle - limit) * math.sqrt(x * x + y * y)
+    return max(distance, past_end)
+
+
+@numba.njit(cache=True, inline="always")
+def _loft_distance(row, x, y, z, starts, steps, tables):  # type: ignore[no-untyped-def]
+    n = int(row[SIZE])
+    table = tables[n]
+    s = (z - starts[n]) / steps[n]
+    s = min(max(s, 0.0), table.shape[0] - 1.000001)
+    m = int(s)
+    f = s - m
+    a = table[m, 0] * (1 - f) + table[m + 1, 0] * f
+    b = table[m, 1] * (1 - f) + table[m + 1, 1] * f
+    y0 = table[m, 2] * (1 - f) + table[m + 1, 2] * f
+    p = table[m, 3] * (1 - f) + table[m + 1, 3] * f
+    ax, ay = abs(x) / a, abs(y - y0) / b
+    k0 = (ax**p + ay**p) ** (1.0 / p)
+    if k0 < 1e-6:
+        side = -min(a, b)
+    else:
+        q = p - 1.0
+        side = (k0 - 1.0) / (math.sqrt((ax**q / a) ** 2 + (ay**q / b) ** 2) * k0**-q)
+    return max(side, row[SIZE + 1] - z, z - row[SIZE + 2])
+
+
+@numba.njit(cache=True)
+def distance(row, x, y, z, starts, steps, tables):  # type: ignore[no-untyped-def]
+    """Signed distance (mm, negative inside) of the world point (x, y, z) from one solid's surface."""
+    px, py, pz = x - row[CENTRE], y - row[CENTRE + 1], z - row[CENTRE + 2]
+    kind = int(row[KIND])
+    if kind == Kind.TUBE:
+        d = _tube_distance(row, px, py, pz)
+    elif kind == Kind.LOFT:
+        d = _loft_distance(row, px, py, pz, starts, steps, tables)
+    else:
+        r = row[ROTATION : ROTATION + 9]
+        qx = r[0] * px + r[1] * py + r[2] * pz
+        qy = r[3] * px + r[4] * py + r[5] * pz
+        qz = r[6] * px + r[7] * py + r[8] * pz
+        d = _ellipsoid_distance(row, qx, qy, qz) if kind == Kind.ELLIPSOID else _ring_distance(row, qx, qy, qz)
+    if row[WOBBLE] != 0.0:
+        k = row[WAVENUMBER]
+        d += (
+            row[WOBBLE]
+            * (
+                math.sin(k * px + row[PHASE]) * math.cos(k * py + row[PHASE + 1])
+                + math.sin(k * py + row[PHASE + 1]) * math.cos(k * pz + row[PHASE + 2])
+                + math.sin(k * pz + row[PHASE + 2]) * math.cos(k * px + row[PHASE])
+            )
+            / 1.5
+        )
+    return d

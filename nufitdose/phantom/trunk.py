@@ -1,0 +1,166 @@
+"""The body outline and its layers: skin, fat, muscle, the chest and abdominal cavity, limbs, breasts."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from nufitdose.phantom.build import Build
+from nufitdose.phantom.shapes import Profile, Solid, Wobble, ellipsoid, loft, rotation, tube
+from nufitdose.phantom.skeleton import arm_joints
+from nufitdose.phantom.tissues import Palette
+
+SKIN_MM = 2.0
+
+# z, half-width, half-depth, centre y, exponent of the muscular trunk, neck to crotch (reference mm).
+_MUSCLE = np.array(
+    [
+        [-372, 128, 62, -22, 2.3],
+        [-340, 168, 82, -24, 2.4],
+        [-300, 173, 90, -24, 2.5],
+        [-260, 170, 91, -22, 2.5],
+        [-210, 162, 90, -16, 2.5],
+        [-160, 152, 90, -8, 2.5],
+        [-120, 144, 92, -3, 2.4],
+        [-80, 140, 94, 0, 2.3],
+        [-40, 140, 98, 2, 2.3],
+        [0, 143, 102, 4, 2.3],
+        [40, 147, 106, 2, 2.3],
+        [80, 152, 107, -4, 2.3],
+        [120, 160, 106, -10, 2.4],
+        [160, 168, 104, -18, 2.4],
+        [200, 172, 98, -25, 2.4],
+        [235, 168, 84, -31, 2.3],
+        [262, 140, 66, -31, 2.1],
+        [285, 96, 55, -26, 2.0],
+        [302, 66, 50, -18, 2.0],
+        [325, 56, 50, -8, 2.0],
+        [365, 54, 54, -2, 2.0],
+        [415, 55, 60, 6, 2.0],
+    ],
+    dtype=np.float64,
+)
+_CAVITY = np.array(
+    [
+        [-318, 52, 40, 2, 2.0],
+        [-285, 82, 56, 0, 2.1],
+        [-240, 98, 62, 2, 2.2],
+        [-185, 110, 70, 8, 2.3],
+        [-120, 118, 76, 14, 2.3],
+        [-60, 122, 82, 14, 2.3],
+        [0, 127, 88, 10, 2.3],
+        [60, 131, 93, 3, 2.3],
+        [110, 132, 93, -2, 2.3],
+        [150, 127, 88, -8, 2.3],
+        [190, 114, 78, -15, 2.2],
+        [225, 94, 64, -22, 2.1],
+        [255, 66, 46, -26, 2.0],
+        [276, 36, 28, -24, 2.0],
+    ],
+    dtype=np.float64,
+)
+
+
+def _scaled(knots: np.ndarray, body: Build) -> Profile:
+    scale = np.array([body.length, body.width, body.depth, body.depth, 1.0])
+    return Profile(knots * scale)
+
+
+def cavity_profile(body: Build) -> Profile:
+    """The inner wall of chest and abdomen."""
+    return _scaled(_CAVITY, body)
+
+
+def muscle_profile(body: Build) -> Profile:
+    """The outer surface of the muscular wall; at least 9 mm outside the cavity, so that the ribs fit between."""
+    muscle = _scaled(_MUSCLE, body).grown(body.muscle_mm)
+    cavity, knots = cavity_profile(body), muscle.knots.copy()
+    for n, z in enumerate(knots[:, 0]):
+        if cavity.knots[0, 0] < z < cavity.knots[-1, 0]:
+            width, depth, centre, _ = cavity.at(float(z))
+            knots[n, 1] = max(knots[n, 1], width + 12.0)
+            knots[n, 2] = max(knots[n, 2], depth + abs(centre - knots[n, 3]) + 11.0)
+    return Profile(knots)
+
+
+def fat_profile(body: Build, muscle: Profile) -> Profile:
+    """The muscular wall with its layer of fat, thicker at the belly and the hips than at the neck."""
+    knots = muscle.knots.copy()
+    z = knots[:, 0] / body.length
+    belly = 0.35 + 0.65 * np.exp(-(((z + 120.0) / 190.0) ** 2))
+    knots[:, 1] += body.fat_mm * belly
+    knots[:, 2] += body.fat_mm * belly
+    knots[:, 3] += 0.35 * body.fat_mm * np.exp(-(((z + 60.0) / 110.0) ** 2))  # the belly bulges forward
+    return Profile(knots)
+
+
+def outline(body: Build, palette: Palette, index: dict[str, int]) -> list[Solid]:
+    """Skin and fat of the whole figure, then its muscle; `index` is the place of each profile."""
+    skin, fat, muscle = (palette.region(name, structure="") for name in ("skin", "fat", "muscle"))
+    fat_mm, limb_fat = body.fat_mm, 3.0 + 0.3 * body.fat_mm
+
+    def skinned(solid: Solid) -> Solid:
+        return solid.painted(skin, inner=fat, thickness_mm=SKIN_MM)
+
+    outer = [skinned(loft(_whole(body), index["fat"]))]
+    inner: list[Solid] = []
+    for side in (-1.0, 1.0):
+        hip, knee = body.at(side * 92, -16, -330), body.at(side * 82, -10, -640)
+        outer.append(skinned(tube(hip, knee, 86 + 0.5 * fat_mm, 62 + limb_fat)))
+        inner.append(tube(hip, knee, 80, 58).painted(muscle))
+        shoulder = ellipsoid(body.at(side * 165, -26, 246), body.sizes(48, 50, 52))
+        outer.append(skinned(shoulder))
+        inner.append(ellipsoid(body.at(side * 163, -26, 246), body.sizes(42, 44, 46)).painted(muscle))
+    for shoulder_mm, elbow, wrist in arm_joints(body):
+        outer.append(skinned(tube(shoulder_mm, elbow, 44 + limb_fat * 0.6, 36 + limb_fat * 0.4)))
+        outer.append(skinned(tube(elbow, wrist, 37 + limb_fat * 0.4, 25)))
+        inner.append(tube(shoulder_mm, elbow, 41, 33).painted(muscle))
+        inner.append(tube(elbow, wrist, 34, 21).painted(muscle))
+    head = skinned(ellipsoid(body.at(0, 10, 476), body.sizes(80, 100, 88)))
+    jaw = ellipsoid(body.at(0, 52, 402), body.sizes(66, 58, 52)).painted(skin, inner=muscle, thickness_mm=7.0)
+    if body.sex == "female":
+        outer += breasts(body, palette)
+    trunk = loft(muscle_profile(body), index["muscle"]).painted(muscle)
+    return [*outer, head, jaw, *inner, trunk]
+
+
+def _whole(body: Build) -> Profile:
+    return fat_profile(body, muscle_profile(body))
+
+
+def breasts(body: Build, palette: Palette) -> list[Solid]:
+    """Breasts: skin, glandular tissue mixed with fat."""
+    skin, gland = palette.region("skin", structure=""), palette.region("breast", structure="")
+    size = 42.0 + 0.9 * body.fat_mm
+    return [
+        ellipsoid(body.at(side * 82, 76, 132), (size * 1.15, size, size * 1.1)).painted(
+            skin, inner=gland, thickness_mm=SKIN_MM
+        )
+        for side in (-1.0, 1.0)
+    ]
+
+
+def muscles(body: Build, palette: Palette) -> list[Solid]:
+    """Fat planes in the wall, and the muscles beside the spine and in the pelvis that lie in the cavity."""
+    fat = palette.region("fat", structure="")
+    solids = []
+    for side in (-1.0, 1.0):
+        gluteal_cleft = ellipsoid(body.at(side * 62, -72, -262), body.sizes(6, 34, 50), rotation(z_deg=side * 50))
+        axilla = ellipsoid(body.at(side * 146, -22, 214), body.sizes(10, 26, 30), rotation(z_deg=side * 15))
+        solids += [gluteal_cleft.painted(fat), axilla.painted(fat)]
+        thigh_gap = tube(body.at(side * 52, 20, -335), body.at(side * 60, 15, -560), 9)
+        solids.append(thigh_gap.painted(fat, wobble=Wobble(3.0, 60.0, (0.4, 1.3, 2.2))))
+    return solids
+
+
+def deep_muscles(body: Build, palette: Palette) -> list[Solid]:
+    """Psoas, iliacus and erector spinae, painted over the cavity."""
+    muscle = palette.region("muscle", structure="")
+    solids = []
+    for side in (-1.0, 1.0):
+        psoas = [(34, -30, -8, 11), (44, -24, -90, 20), (58, -14, -170, 24), (78, 18, -255, 19), (92, 12, -305, 15)]
+        for (x, y, z, r), (x2, y2, z2, r2) in pairwise(psoas):
+            solids.append(tube(body.at(side * x, y, z), body.at(side * x2, y2, z2), r, r2).painted(muscle))
+        erector = tube(body.at(side * 34, -76, -190), body.at(side * 30, -82, 230), 26, 20)
+        quadratus = tube(body.at(side * 66, -50, -140), body.at(side * 58, -52, -5), 17, 13)
+        solids += [erector.painted(muscle), quadratus.painted(muscle)]
+    return solids

@@ -1,0 +1,165 @@
+"""What is true of a digital patient: integrals, half-lives, labels, fields, landmarks, tables."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from nufitdose.grid import Grid
+from nufitdose.phantom.anatomy import Anatomy
+from nufitdose.phantom.composition import Composition
+from nufitdose.phantom.fields import BodyMap
+from nufitdose.phantom.tracer import LN2, Distribution
+from nufitdose.types import Field, Image32
+from nufitdose.volume import Quantity, Volume
+
+_LANDMARKS_PER_STRUCTURE = 7
+
+
+@dataclass(frozen=True, eq=False)
+class TimePointTruth:
+    """One scan: `field` leads from the reference pose to this one, `inverse` back (mm, RAS+, both on `grid`).
+
+    `activity` is the true concentration (Bq/mL) in this pose, without blur and noise.
+    """
+
+    id: str
+    time_h: float
+    field: Field
+    inverse: Field
+    pose: BodyMap
+    activity: Image32
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class Landmark:
+    """A point of a structure at rest and where it is at a time point (mm, RAS+)."""
+
+    structure: str
+    timepoint: str
+    fixed_mm: tuple[float, float, float]
+    moving_mm: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class OrganTruth:
+    """A structure on the reference grid: `tiac_h` is Ã over the administered activity, `teff_h` = Σ Ã T / Σ Ã.
+
+    `activity_mbq` holds the total at each time point, at rest.
+    """
+
+    structure: str
+    role: str
+    volume_ml: float
+    tia_mbq_h: float
+    tiac_h: float
+    teff_h: float
+    activity_mbq: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class PatientTruth:
+    """The truth on the reference activity grid; `names` are the structures of `labels`, `ct` has no noise (HU)."""
+
+    tia: Volume
+    effective_half_life: Volume
+    labels: Volume
+    names: Mapping[int, str]
+    tumours: frozenset[str]
+    ct: Volume
+    timepoints: tuple[TimePointTruth, ...]
+    landmarks: tuple[Landmark, ...]
+    organs: tuple[OrganTruth, ...]
+
+    def timepoint(self, id: str) -> TimePointTruth:
+        """The truth of one scan."""
+        return next(tp for tp in self.timepoints if tp.id == id)
+
+
+def gather_truth(
+    anatomy: Anatomy,
+    distribution: Distribution,
+    grid: Grid,
+    true_hu: Callable[[Composition, None], Image32],
+    timepoints: tuple[TimePointTruth, ...],
+) -> PatientTruth:
+    """Everything true of a patient at rest, on the reference activity grid."""
+    composition = anatomy.compose(grid)
+    tia, half_life = distribution.integral(composition)
+    structures = [region.structure if n else "" for n, region in enumerate(anatomy.regions)]
+    present = np.unique(composition.labels)
+    names = dict(enumerate(dict.fromkeys(structures[n] for n in present if structures[n]), start=1))
+    number = {name: label for label, name in names.items()}
+    table = np.array([number.get(structure, 0) for structure in structures], dtype=np.uint8)
+    labels = table[composition.labels]
+    organs = _organs(composition, structures, names, distribution, timepoints, tia, half_life)
+    return PatientTruth(
+        tia=Volume(tia, grid, Quantity.TIA),
+        effective_half_life=Volume(half_life, grid, Quantity.TIME),
+        labels=Volume(labels, grid, Quantity.LABELS),
+        names=names,
+        tumours=frozenset(tumour.name for tumour in anatomy.tumours if tumour.name in number),
+        ct=Volume(true_hu(composition, None), grid, Quantity.HU),
+        timepoints=timepoints,
+        landmarks=_landmarks(labels, names, grid, timepoints),
+        organs=organs,
+    )
+
+
+def _organs(
+    composition: Composition,
+    structures: list[str],
+    names: Mapping[int, str],
+    distribution: Distribution,
+    timepoints: tuple[TimePointTruth, ...],
+    tia: Image32,
+    half_life: Image32,
+) -> tuple[OrganTruth, ...]:
+    """Totals over each structure's voxels, every region with its own share of a voxel."""
+    millilitre = composition.grid.voxel_volume_ml
+    at_rest = {tp.id: distribution.activity(composition, tp.time_h) for tp in timepoints}
+    rows = []
+    for name in names.values():
+        numbers = [n for n, structure in enumerate(structures) if structure == name]
+        own = np.isin(composition.regions, numbers)
+        share = np.where(own, composition.shares, 0.0).sum(axis=0)
+        inside = np.isin(composition.labels, numbers)
+        volume_ml = float(share.sum(dtype=np.float64)) * millilitre
+        total = float(tia[inside].sum(dtype=np.float64)) * millilitre * 1e-6
+        weighted = float((tia[inside] * half_life[inside]).sum(dtype=np.float64)) * millilitre * 1e-6
+        activity = {key: float(a[inside].sum(dtype=np.float64)) * millilitre * 1e-6 for key, a in at_rest.items()}
+        rows.append(
+            OrganTruth(
+                structure=name,
+                role="tumour" if name.startswith("tumour") else "organ",
+                volume_ml=volume_ml,
+                tia_mbq_h=total,
+                tiac_h=total / distribution.administered_mbq,
+                teff_h=weighted / total if total > 0 else LN2 / distribution.decay_per_h,
+                activity_mbq=activity,
+            )
+        )
+    return tuple(rows)
+
+
+def _landmarks(
+    labels: np.ndarray, names: Mapping[int, str], grid: Grid, timepoints: tuple[TimePointTruth, ...]
+) -> tuple[Landmark, ...]:
+    """The centre of every structure and its outermost points along the three axes."""
+    rows = []
+    for label, name in names.items():
+        points = grid.world(np.argwhere(labels == label).astype(np.float64))
+        if len(points) < 4:
+            continue
+        ends = [points[int(f(points[:, axis]))] for axis in range(3) for f in (np.argmin, np.argmax)]
+        chosen = np.array([points.mean(axis=0), *ends])[:_LANDMARKS_PER_STRUCTURE]
+        for tp in timepoints:
+            for fixed, moving in zip(chosen, tp.pose.moved(chosen), strict=True):
+                rows.append(Landmark(name, tp.id, _triple(fixed), _triple(moving)))
+    return tuple(rows)
+
+
+def _triple(point: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = (float(c) for c in point)
+    return x, y, z

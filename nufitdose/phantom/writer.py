@@ -1,0 +1,92 @@
+"""A digital patient as a folder: the study as anyone's study folder, and `truth/` beside it."""
+
+import csv
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from nufitdose.errors import InputError
+from nufitdose.io.field_file import save_field
+from nufitdose.io.nifti import save_volume
+from nufitdose.io.study_folder import save_study
+from nufitdose.phantom.patient import DigitalPatient
+from nufitdose.phantom.truth import PatientTruth
+
+
+def write_patient(patient: DigitalPatient, folder: str | Path) -> Path:
+    """Write study and truth under a temporary name beside `folder`, then rename it into place; returns `folder`.
+
+    Raises `InputError` when `folder` exists and holds something, or cannot be written.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(
+            "there is already something here", where=folder, remedy="Name a new folder, or remove this one"
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise InputError(f"the folder cannot be made ({error.strerror})", where=folder) from error
+    try:
+        save_study(patient.study, temporary)
+        _write_truth(patient.truth, temporary / "truth")
+        temporary.chmod(0o755)
+        if folder.exists():
+            folder.rmdir()
+        temporary.rename(folder)
+    except OSError as error:
+        raise InputError(
+            f"the patient could not be written ({error.strerror})", where=folder, remedy="Check free space and rights"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _write_truth(truth: PatientTruth, folder: Path) -> None:
+    folder.mkdir()
+    save_volume(truth.tia, folder / "tia.nii.gz")
+    save_volume(truth.effective_half_life, folder / "effective_half_life.nii.gz")
+    save_volume(truth.labels, folder / "labels.nii.gz")
+    save_volume(truth.ct, folder / "ct.nii.gz")
+    for tp in truth.timepoints:
+        save_field(tp.field, tp.grid, folder / f"{tp.id}_field.nii.gz")
+        save_field(tp.inverse, tp.grid, folder / f"{tp.id}_inverse_field.nii.gz")
+    columns = [f"{pose}_{axis}_mm" for pose in ("fixed", "moving") for axis in "xyz"]
+    _table(
+        folder / "landmarks.csv",
+        ["structure", "timepoint", *columns],
+        ([m.structure, m.timepoint, *(f"{c:.4f}" for c in (*m.fixed_mm, *m.moving_mm))] for m in truth.landmarks),
+    )
+    number = {name: label for label, name in truth.names.items()}
+    _table(
+        folder / "organs.csv",
+        ["label", "structure", "role", "volume_ml", "tia_mbq_h", "tiac_h", "teff_h"],
+        (
+            [number[o.structure], o.structure, o.role, *_digits(o.volume_ml, o.tia_mbq_h, o.tiac_h, o.teff_h)]
+            for o in truth.organs
+        ),
+    )
+    _table(
+        folder / "tac.csv",
+        ["structure", "timepoint", "time_h", "activity_mbq"],
+        (
+            [o.structure, tp.id, f"{tp.time_h:.6g}", *_digits(o.activity_mbq[tp.id])]
+            for o in truth.organs
+            for tp in truth.timepoints
+        ),
+    )
+
+
+def _digits(*values: float) -> list[str]:
+    return [f"{value:.6g}" for value in values]
+
+
+def _table(path: Path, header: list[str], rows: Iterable[list[Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
