@@ -1,0 +1,99 @@
+"""`register`: bring one scan onto another with an engine chosen by name."""
+
+import difflib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from nufitdose.errors import InputError
+from nufitdose.grid import Grid
+from nufitdose.registration.body import body_mask
+from nufitdose.registration.device import resolve_device
+from nufitdose.registration.field import DisplacementField
+from nufitdose.registration.quality import RegistrationQuality, registration_quality
+from nufitdose.registration.rigid import rigid_pose
+from nufitdose.study import TimePoint
+from nufitdose.types import Mask
+from nufitdose.volume import Volume
+
+Basis = Literal["CT", "activity"]
+Progress = Callable[[float], None]
+Engine = Callable[[TimePoint, TimePoint, Grid, Basis, torch.device, Progress], DisplacementField]
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """A moving scan brought onto a fixed one: `field` (mm, RAS+, pull) and how well that went.
+
+    `basis` names the images that were compared. `field` lies on the fixed CT grid, or on the fixed activity grid
+    where there is no CT. `unregistered` is the quality as the scans stand in their worlds. `seconds` is what the
+    engine took.
+    """
+
+    engine: str
+    basis: Basis
+    field: DisplacementField
+    seconds: float
+    quality: RegistrationQuality
+    unregistered: RegistrationQuality
+
+    def warp(self, volume: Volume, onto: Grid | None = None) -> Volume:
+        """A volume of the moving scan on the fixed scan, interpolated once (see `DisplacementField.warp`)."""
+        return self.field.warp(volume, onto)
+
+    def inside(self, moving_grid: Grid, onto: Grid | None = None) -> Mask:
+        """Which voxels are brought from within the moving field of view (see `DisplacementField.inside`)."""
+        return self.field.inside(moving_grid, onto)
+
+
+def register(
+    fixed: TimePoint,
+    moving: TimePoint,
+    *,
+    engine: str = "rigid",
+    device: str = "auto",
+    on_progress: Callable[[float], None] | None = None,
+) -> Registration:
+    """Bring `moving` onto `fixed` with one of `ENGINES`; `on_progress` is told the share done, 0 ... 1.
+
+    Compares CTs where both scans have one, else activities. Raises `InputError` on an unknown engine, a device that
+    is not there, or a scan without activity.
+    """
+    if engine not in ENGINES:
+        near = difflib.get_close_matches(engine, ENGINES, 1)
+        hint = f"Did you mean {near[0]!r}? Known: " if near else "Known: "
+        raise InputError(f"registration engine {engine!r} is unknown", remedy=hint + ", ".join(ENGINES))
+    torch_device = resolve_device(device)
+    tell = on_progress or (lambda share: None)
+    basis: Basis = "CT" if fixed.ct is not None and moving.ct is not None else "activity"
+    grid = fixed.activity.grid if fixed.ct is None else fixed.ct.grid
+    start = time.perf_counter()
+    field = ENGINES[engine](fixed, moving, grid, basis, torch_device, lambda share: tell(0.6 * share))
+    seconds = time.perf_counter() - start
+    body = body_mask(fixed)
+    unmoved = DisplacementField.identity(fixed.activity.grid)
+    before = registration_quality(fixed, moving, unmoved, body=body, device=torch_device)
+    tell(0.8)
+    after = before if engine == "none" else registration_quality(fixed, moving, field, body=body, device=torch_device)
+    tell(1.0)
+    return Registration(engine, basis, field, seconds, after, before)
+
+
+def _none(
+    fixed: TimePoint, moving: TimePoint, grid: Grid, basis: Basis, device: torch.device, tell: Progress
+) -> DisplacementField:
+    """The scans as they stand in their worlds."""
+    return DisplacementField.identity(grid)
+
+
+def _rigid(
+    fixed: TimePoint, moving: TimePoint, grid: Grid, basis: Basis, device: torch.device, tell: Progress
+) -> DisplacementField:
+    return DisplacementField.from_affine(rigid_pose(fixed, moving, basis, device, tell).matrix, grid)
+
+
+#: The engines by name; each returns the field on the grid it is given.
+ENGINES: dict[str, Engine] = {"none": _none, "rigid": _rigid}
