@@ -18,8 +18,8 @@ F64 = NDArray[np.float64]
 PerVoxel32 = Float32[np.ndarray, " voxels"]
 
 MODELS = ("mono",)
-BATCH = 1 << 16  # voxels copied to double precision at once by each thread
-GRID_RATES = 32
+BATCH = 1 << 15  # voxels copied to double precision at once by each thread
+GRID_STEP = 0.2  # of ln λ, between the rates of the search
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,12 +119,16 @@ def _fit_group(
     order = np.argsort(times_h)
     times_h = times_h[order]
     check_times(times_h, rate_p)
-    grid = np.geomspace(rate_p, fastest_rate(times_h, rate_p), GRID_RATES)
+    fastest = fastest_rate(times_h, rate_p)
+    grid = np.geomspace(rate_p, fastest, 2 + int(np.log(fastest / rate_p) / GRID_STEP))
     n = activity.shape[0] if voxels is None else voxels.size
 
     def batch(start: int) -> None:
         part = slice(start, min(start + BATCH, n)) if voxels is None else voxels[start : start + BATCH]
-        y = np.array(activity[part].T[order], dtype=np.float64, order="C")
+        rows = activity[part]
+        y = np.empty((order.size, rows.shape[0]))
+        for i, column in enumerate(order):
+            y[i] = rows[:, column]
         weight = _weights(sigma, part, order)
         known = sigma is not None
         if isinstance(part, slice):

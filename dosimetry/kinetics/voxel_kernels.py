@@ -13,14 +13,18 @@ from typing import no_type_check
 
 import numpy as np
 
-from dosimetry.kinetics.compiled import compiled, decay
+from dosimetry.kinetics.compiled import compiled, decay, part_of_kernel
 from dosimetry.kinetics.models import LN2, POINTS_HALF_LIVES, START_HALF_LIVES
 
 BLOCK = 128  # voxels handled together; their scratch stays in the first-level cache
 MAX_STEPS = 60
-TOLERANCE = 1e-7  # relative step in λ at which the solution stands (Newton: its error is the square of it)
+TOLERANCE = 1e-4  # relative step in λ that is the last one: its error is the square, and the sums follow it by Taylor
 
 NOTHING, MONO, AT_PHYSICAL, AT_FASTEST, ONE_POINT, RISING, NOT_POSITIVE = range(7)  # the values of FitStatus
+# Scratch is one-dimensional, a row of BLOCK voxels behind the other; these are where the rows begin.
+N0, N1, N2, D0, D1, D2, D3 = range(0, 7 * BLOCK, BLOCK)  # sums N_k = Σ w y τ^k e and D_k = Σ w τ^k e²
+COUNT, FIRST, LAST, GAP, FASTEST, RATE, BEST, BEST_D = range(0, 8 * BLOCK, BLOCK)  # points, times, bound, λ, N² and D
+ORIGIN, LOW, HIGH, STEP = range(0, 4 * BLOCK, BLOCK)  # the search for λ
 
 
 @compiled
@@ -31,192 +35,248 @@ def fit_mono(y, weight, t, rate_p, grid, noise_known, tia, u_tia, teff, amplitud
     `t` are the times in h, `rate_p` the physical decay constant, `grid` increasing rates from `rate_p` upwards.
     With `noise_known` the weights are 1/σ²; without it they are relative and σ² comes from the residuals.
     """
-    n_times, n_voxels = y.shape
-    table = np.empty((grid.size, n_times))
+    n_voxels = y.shape[1]
+    tau = t - t[0]
+    table = np.empty((grid.size, t.size))
     for k in range(grid.size):
-        for i in range(n_times):
-            table[k, i] = exp(-grid[k] * (t[i] - t[0]))
-    value = np.empty((n_times, BLOCK))
-    w = np.empty((n_times, BLOCK))
-    wy = np.empty((n_times, BLOCK))
-    e = np.empty((n_times, BLOCK))
-    sums = np.empty((6, BLOCK))
-    rate = np.empty(BLOCK)
-    fastest = np.empty(BLOCK)
-    best = np.empty(BLOCK)
-    for start in range(0, n_voxels, BLOCK):
-        stop = min(start + BLOCK, n_voxels)
-        _load(y, weight, start, stop, value, w, wy)
-        _fastest_rate(w, t, rate_p, fastest)
-        _search(w, wy, grid, table, fastest, sums, rate, best)
-        _solve(w, wy, t, rate_p, grid, fastest, best, e, sums, rate)
-        for b in range(stop - start):
-            v = start + b
-            tia[v], u_tia[v], teff[v], amplitude[v], rmse[v], extrapolated[v], status[v] = _conclude(
-                value[:, b], w[:, b], e[:, b], sums[:, b], t, rate[b], fastest[b], best[b], rate_p, noise_known
-            )
-
-
-@compiled
-@no_type_check
-def _load(y, weight, start, stop, value, w, wy):
-    """Copy one block; a missing value gets weight 0. The rest of the last block is empty."""
-    shared = weight.shape[1] == 1
-    for i in range(y.shape[0]):
-        for b in range(stop - start):
-            present = np.isfinite(y[i, start + b])
-            value[i, b] = y[i, start + b] if present else 0.0
-            w[i, b] = (weight[i, 0] if shared else weight[i, start + b]) if present else 0.0
-            wy[i, b] = w[i, b] * value[i, b]
-        for b in range(stop - start, BLOCK):
-            value[i, b] = w[i, b] = wy[i, b] = 0.0
-
-
-@compiled
-@no_type_check
-def _fastest_rate(w, t, rate_p, fastest):
-    """The upper bound of λ for the points that each voxel has."""
-    for b in range(BLOCK):
-        first, last, gap = inf, -inf, inf
         for i in range(t.size):
-            if w[i, b] > 0.0:
-                gap = min(gap, t[i] - last)
-                first = min(first, t[i])
-                last = t[i]
-        fastest[b] = rate_p + LN2 * min(START_HALF_LIVES / first, POINTS_HALF_LIVES / gap)
+            table[k, i] = exp(-grid[k] * tau[i])
+    rows = t.size * BLOCK
+    value, w, wy, e = np.zeros(rows), np.zeros(rows), np.zeros(rows), np.zeros(rows)
+    sums, voxel, search = np.zeros(7 * BLOCK), np.zeros(8 * BLOCK), np.zeros(4 * BLOCK)
+    for start in range(0, n_voxels, BLOCK):
+        size = min(BLOCK, n_voxels - start)
+        _load(y, weight, start, size, t, rate_p, value, w, wy, voxel)
+        _search(wy, w, grid, table, sums, voxel)
+        _solve(wy, w, tau, rate_p, grid[1] / grid[0], sums, voxel, search, e)
+        s = slice(start, start + size)
+        _inside(
+            value,
+            w,
+            e,
+            sums,
+            voxel,
+            t[0],
+            noise_known,
+            tia[s],
+            u_tia[s],
+            teff[s],
+            amplitude[s],
+            rmse[s],
+            extrapolated[s],
+        )
+        for b in range(size):
+            v = start + b
+            status[v] = MONO
+            if voxel[COUNT + b] < 2.0 or not rate_p < voxel[RATE + b] < voxel[FASTEST + b]:
+                tia[v], u_tia[v], teff[v], amplitude[v], rmse[v], extrapolated[v], status[v] = _elsewhere(
+                    value, w, e, sums, voxel, b, t, rate_p, noise_known
+                )
 
 
-@compiled
+@part_of_kernel
 @no_type_check
-def _search(w, wy, grid, table, fastest, sums, rate, best):
-    """The grid rate with the largest N²/D among N > 0; `best` stays 0 where no rate has a positive amplitude."""
-    numerator, denominator = sums[0], sums[1]
+def _load(y, weight, start, size, t, rate_p, value, w, wy, voxel):
+    """Copy one block, a missing value with weight 0; count points and bound λ for those that each voxel has."""
+    shared = weight.shape[1] == 1
     for b in range(BLOCK):
-        best[b] = 0.0
-        rate[b] = grid[0]
-    for k in range(grid.size):
-        for b in range(BLOCK):
-            numerator[b] = 0.0
-            denominator[b] = 1e-300
-        for i in range(w.shape[0]):
-            e = table[k, i]
-            for b in range(BLOCK):
-                numerator[b] += wy[i, b] * e
-                denominator[b] += w[i, b] * (e * e)
-        for b in range(BLOCK):
-            positive = max(numerator[b], 0.0)
-            score = positive * positive / denominator[b]
-            better = (score > best[b]) & (grid[k] <= fastest[b])
-            best[b] = score if better else best[b]
-            rate[b] = grid[k] if better else rate[b]
+        voxel[COUNT + b] = 0.0
+        voxel[FIRST + b] = inf
+        voxel[LAST + b] = -inf
+        voxel[GAP + b] = inf
+    for i in range(t.size):
+        for b in range(size):
+            present = abs(y[i, start + b]) < inf
+            value[i * BLOCK + b] = y[i, start + b] if present else 0.0
+            w[i * BLOCK + b] = (weight[i, 0] if shared else weight[i, start + b]) if present else 0.0
+            voxel[GAP + b] = min(voxel[GAP + b], t[i] - voxel[LAST + b]) if present else voxel[GAP + b]
+            voxel[FIRST + b] = min(voxel[FIRST + b], t[i]) if present else voxel[FIRST + b]
+            voxel[LAST + b] = t[i] if present else voxel[LAST + b]
+            voxel[COUNT + b] += 1.0 if present else 0.0
+        for b in range(size, BLOCK):
+            value[i * BLOCK + b] = 0.0
+            w[i * BLOCK + b] = 0.0
+        for b in range(i * BLOCK, (i + 1) * BLOCK):
+            wy[b] = w[b] * value[b]
+    for b in range(BLOCK):
+        limit = min(START_HALF_LIVES / voxel[FIRST + b], POINTS_HALF_LIVES / voxel[GAP + b])
+        voxel[FASTEST + b] = rate_p + LN2 * limit
 
 
-@compiled
+@part_of_kernel
 @no_type_check
-def _solve(w, wy, t, rate_p, grid, fastest, best, e, sums, rate):
+def _search(wy, w, grid, table, sums, voxel):
+    """The grid rate with the largest N²/D among N > 0; BEST stays 0 where no rate has a positive amplitude."""
+    for b in range(BLOCK):
+        voxel[BEST + b] = 0.0
+        voxel[BEST_D + b] = 1.0
+        voxel[RATE + b] = grid[0]
+    for k in range(grid.size):
+        rate = grid[k]
+        for b in range(BLOCK):
+            sums[N0 + b] = 0.0
+            sums[D0 + b] = 1e-300
+        for i in range(table.shape[1]):
+            e, row = table[k, i], i * BLOCK
+            for b in range(BLOCK):
+                sums[N0 + b] += wy[row + b] * e
+                sums[D0 + b] += w[row + b] * (e * e)
+        for b in range(BLOCK):
+            positive = max(sums[N0 + b], 0.0)
+            better = positive * positive * voxel[BEST_D + b] > voxel[BEST + b] * sums[D0 + b]  # N²/D without dividing
+            better &= rate <= voxel[FASTEST + b]
+            voxel[BEST + b] = positive * positive if better else voxel[BEST + b]
+            voxel[BEST_D + b] = sums[D0 + b] if better else voxel[BEST_D + b]
+            voxel[RATE + b] = rate if better else voxel[RATE + b]
+
+
+@part_of_kernel
+@no_type_check
+def _solve(wy, w, tau, rate_p, ratio, sums, voxel, search, e):
     """Newton steps on half the slope of ln(N²/D), inside a bracket; leaves e and the sums at the solution.
 
-    With N_k = Σ w y τ^k e and D_k = Σ w τ^k e²:  slope = -N_1/N + D_1/D,
-    curvature = N_2/N - (N_1/N)² - 2 (D_2/D - (D_1/D)²).
+    slope = -N_1/N_0 + D_1/D_0,  curvature = N_2/N_0 - (N_1/N_0)² - 2 (D_2/D_0 - (D_1/D_0)²).
     """
-    origin, low, high, following = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
-    ratio = grid[1] / grid[0]
     for b in range(BLOCK):
-        origin[b] = rate[b]
-        low[b] = max(rate[b] / ratio, rate_p)
-        high[b] = min(rate[b] * ratio, fastest[b])
-    n0, n1, n2, d0, d1, d2 = sums[0], sums[1], sums[2], sums[3], sums[4], sums[5]
+        search[ORIGIN + b] = voxel[RATE + b]
+        search[LOW + b] = max(voxel[RATE + b] / ratio, rate_p)
+        search[HIGH + b] = min(voxel[RATE + b] * ratio, voxel[FASTEST + b])
     for _ in range(MAX_STEPS):
+        _sum(wy, w, tau, sums, voxel, e)
+        moving = 0
         for b in range(BLOCK):
-            n0[b] = n1[b] = n2[b] = d1[b] = d2[b] = 0.0
-            d0[b] = 1e-300
-        for i in range(t.size):
-            tau = t[i] - t[0]
-            for b in range(BLOCK):
-                f = decay(rate[b] * tau)
-                e[i, b] = f
-                nf = wy[i, b] * f
-                df = w[i, b] * (f * f)
-                n0[b] += nf
-                d0[b] += df
-                n1[b] += tau * nf
-                d1[b] += tau * df
-                n2[b] += tau * tau * nf
-                d2[b] += tau * tau * df
-        largest = 0.0
-        for b in range(BLOCK):
-            mean_n = n1[b] / n0[b]
-            mean_d = d1[b] / d0[b]
+            rate = voxel[RATE + b]
+            mean_n, mean_d = sums[N1 + b] / sums[N0 + b], sums[D1 + b] / sums[D0 + b]
             slope = mean_d - mean_n
-            curvature = n2[b] / n0[b] - mean_n * mean_n - 2.0 * (d2[b] / d0[b] - mean_d * mean_d)
-            positive = n0[b] > 0.0  # N < 0 is beyond a minimum of N²/D: back towards where the search began
-            below = slope > 0.0 if positive else rate[b] < origin[b]
-            low[b] = rate[b] if below else low[b]
-            high[b] = high[b] if below else rate[b]
-            newton = rate[b] - slope / curvature
-            inside = positive & (curvature < 0.0) & (newton >= low[b]) & (newton <= high[b])
-            target = newton if inside else 0.5 * (low[b] + high[b])
-            step = abs(target - rate[b]) / rate[b] if best[b] > 0.0 else 0.0
-            following[b] = target if step > TOLERANCE else rate[b]
-            largest = max(largest, step)
-        if largest <= TOLERANCE:
-            return
-        rate[:] = following
+            curvature = (
+                sums[N2 + b] / sums[N0 + b] - mean_n * mean_n - 2.0 * (sums[D2 + b] / sums[D0 + b] - mean_d * mean_d)
+            )
+            positive = sums[N0 + b] > 0.0  # N < 0 is beyond a minimum of N²/D: back towards where the search began
+            below = (positive & (slope > 0.0)) | (~positive & (rate < search[ORIGIN + b]))
+            low = rate if below else search[LOW + b]
+            high = search[HIGH + b] if below else rate
+            newton = rate - slope / curvature
+            inside = positive & (curvature < 0.0) & (newton >= low) & (newton <= high)
+            target = newton if inside else 0.5 * (low + high)
+            step = target - rate if voxel[BEST + b] > 0.0 else 0.0
+            search[LOW + b] = low
+            search[HIGH + b] = high
+            search[STEP + b] = step
+            voxel[RATE + b] = rate + step
+            moving += 1 if abs(step) > TOLERANCE * rate else 0
+        if moving == 0:
+            break
+    for b in range(BLOCK):
+        h = search[STEP + b]
+        sums[N0 + b] += h * (-sums[N1 + b] + 0.5 * h * sums[N2 + b])
+        sums[N1 + b] -= h * sums[N2 + b]
+        sums[D0 + b] += h * (-2.0 * sums[D1 + b] + 2.0 * h * sums[D2 + b])
+        sums[D1 + b] += h * (-2.0 * sums[D2 + b] + 2.0 * h * sums[D3 + b])
+        sums[D2 + b] -= 2.0 * h * sums[D3 + b]
+    for i in range(tau.size):
+        for b in range(BLOCK):
+            x = search[STEP + b] * tau[i]
+            e[i * BLOCK + b] *= 1.0 - x + 0.5 * x * x
 
 
-@compiled
+@part_of_kernel
 @no_type_check
-def _conclude(y, w, e, sums, t, rate, fastest, best, rate_p, noise_known):
-    """TIA, its uncertainty, T_eff, amplitude, rmse, share after the last point and status of one voxel."""
-    n, last, zero = 0, 0, True
+def _sum(wy, w, tau, sums, voxel, e):
+    """e = e^(-λ τ) and the sums N_k, D_k at one rate for each voxel."""
+    for b in range(7 * BLOCK):
+        sums[b] = 0.0
+    for i in range(tau.size):
+        x = tau[i]
+        row = i * BLOCK
+        for b in range(BLOCK):
+            f = decay(voxel[RATE + b] * x)
+            e[row + b] = f
+            n = wy[row + b] * f
+            d = w[row + b] * (f * f)
+            sums[N0 + b] += n
+            sums[D0 + b] += d
+            n *= x
+            d *= x
+            sums[N1 + b] += n
+            sums[D1 + b] += d
+            d *= x
+            sums[N2 + b] += x * n
+            sums[D2 + b] += d
+            sums[D3 + b] += x * d
+    for b in range(BLOCK):
+        sums[D0 + b] = max(sums[D0 + b], 1e-300)
+
+
+@part_of_kernel
+@no_type_check
+def _inside(value, w, e, sums, voxel, first, noise_known, tia, u_tia, teff, amplitude, rmse, extrapolated):
+    """Results of the voxels of a block whose rate lies within its bounds (what it gives for others is replaced).
+
+    V = σ² (JᵀWJ)⁻¹ with J = (e, -a τ e); u² = gᵀVg with g = (1, a (t_1 - 1/λ)) e^(λ t_1)/λ.
+    """
+    for b in range(BLOCK):
+        sums[N1 + b] = 0.0  # from here on the rows of N_1 and N_2 hold Σ r² and Σ w r²
+        sums[N2 + b] = 0.0
+    for row in range(0, w.size, BLOCK):
+        for b in range(BLOCK):
+            r = value[row + b] - sums[N0 + b] / sums[D0 + b] * e[row + b]
+            r = r if w[row + b] > 0.0 else 0.0
+            sums[N1 + b] += r * r
+            sums[N2 + b] += w[row + b] * r * r
+    for b in range(tia.size):
+        rate, points = voxel[RATE + b], voxel[COUNT + b]
+        a = sums[N0 + b] / sums[D0 + b]  # at t_1
+        per_a = 1.0 / (decay(rate * first) * rate)
+        x = first - 1.0 / rate
+        information = sums[D0 + b] * sums[D2 + b] - sums[D1 + b] * sums[D1 + b]
+        variance = per_a * per_a * (sums[D2 + b] + 2.0 * x * sums[D1 + b] + x * x * sums[D0 + b]) / information
+        free = points - 2.0 if points > 2.0 else nan
+        scale = 1.0 if noise_known else sums[N2 + b] / free
+        tia[b] = a * per_a
+        u_tia[b] = sqrt(variance * scale)
+        teff[b] = LN2 / rate
+        amplitude[b] = a * per_a * rate
+        rmse[b] = sqrt(sums[N1 + b] / points) + 0.0 * free
+        extrapolated[b] = decay(rate * voxel[LAST + b])
+
+
+@part_of_kernel
+@no_type_check
+def _elsewhere(value, w, e, sums, voxel, b, t, rate_p, noise_known):
+    """Results and status of a voxel that has one point, no activity, a rate on a bound, or rises."""
+    n, last = int(voxel[COUNT + b]), 0
+    zero = True
     for i in range(t.size):
-        if w[i] > 0.0:
-            n += 1
+        if w[i * BLOCK + b] > 0.0:
             last = i
-            zero = zero and y[i] == 0.0
-    if n == 0 or zero:
+            zero = zero and value[i * BLOCK + b] == 0.0
+    if zero:
         return 0.0, nan, nan, 0.0, nan, nan, NOTHING
-    if best <= 0.0:
+    if voxel[BEST + b] <= 0.0:
         return 0.0, nan, nan, 0.0, nan, nan, NOT_POSITIVE
-    at_physical = rate <= rate_p * (1.0 + 1e-6)
-    if at_physical:
-        rate = rate_p
-    free = 1 if at_physical or rate >= fastest * (1.0 - 1e-6) else 2
-    n0, n1, d0, d1, d2 = sums[0], sums[1], sums[3], sums[4], sums[5]
-    a = n0 / d0  # at t_1
-    squares, chi2 = 0.0, 0.0
-    for i in range(t.size):
-        if w[i] > 0.0:
-            residual = y[i] - a * e[i]
-            squares += residual * residual
-            chi2 += w[i] * residual * residual
-    back = exp(rate * t[0])
-    total = a * back / rate
-    per_a = back / rate
-    if free == 1:
-        variance = per_a * per_a / d0
-    else:
-        per_rate = total * (t[0] - 1.0 / rate)
-        information = d0 * d2 - d1 * d1
-        variance = (per_a * per_a * a * a * d2 + 2.0 * per_a * per_rate * a * d1 + per_rate * per_rate * d0) / (
-            a * a * information
-        )
+    rate = voxel[RATE + b]
+    a, per_a = sums[N0 + b] / sums[D0 + b], exp(rate * t[0]) / rate
+    squares, chi2, slope = sums[N1 + b], sums[N2 + b], 0.0
+    variance = per_a * per_a / sums[D0 + b]
     if not noise_known:
-        variance = variance * chi2 / (n - free) if n > free else nan
-    u = sqrt(variance) if variance >= 0.0 else nan
-    rms = sqrt(squares / n) if n > free else nan
-    a *= back
-    code = ONE_POINT if n == 1 else (MONO if free == 2 else (AT_PHYSICAL if at_physical else AT_FASTEST))
-    if at_physical and n > 1 and y[last] > 0.0:
-        share = rising_share(y, w, t, n1 - n0 / d0 * d1, n)
+        variance *= chi2 / (n - 1) if n > 1 else nan
+    rms = sqrt(squares / n) if n > 1 else nan
+    total = a * per_a
+    code = ONE_POINT if n == 1 else (AT_PHYSICAL if rate <= rate_p else AT_FASTEST)
+    tail = total * rate
+    if code == AT_PHYSICAL and value[last * BLOCK + b] > 0.0:
+        y, weight, f = value[b::BLOCK][: t.size], w[b::BLOCK][: t.size], e[b::BLOCK][: t.size]
+        for i in range(t.size):
+            slope += weight[i] * (t[i] - t[0]) * f[i] * (y[i] - a * f[i])
+        share = rising_share(y, weight, t, slope, n)
         if share > 0.0:
-            risen, variance_risen = rising(y, w, e, t, rate_p, per_a / d0, share, last)
+            risen, variance_risen = rising(y, weight, f, t, rate_p, per_a / sums[D0 + b], share, last)
             if risen > 0.0:
                 total = risen
-                u = sqrt(variance_risen) if noise_known else nan
-                a = (1.0 - share) * a + share * y[last] * exp(rate_p * t[last])
+                variance = variance_risen if noise_known else nan
+                tail = (1.0 - share) * tail + share * y[last] * exp(rate_p * t[last])
                 code = RISING
-    return total, u, LN2 / rate, a, rms, a * exp(-rate * t[last]) / rate / total, code
+    return total, sqrt(variance), LN2 / rate, tail, rms, tail * exp(-rate * t[last]) / rate / total, code
 
 
 @compiled
