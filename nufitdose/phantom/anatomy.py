@@ -27,20 +27,14 @@ class Anatomy:
         """What every voxel of `grid` is made of, `pull` leading back to the pose at rest (mm, RAS+)."""
         return compose(self.scene, grid, pull, subsamples=subsamples)
 
-    def whole_body_grid(self, spacing_mm: float) -> Grid:
-        """A grid that holds the whole figure."""
-        low, high = self.scene.low_mm.min(axis=0), self.scene.high_mm.max(axis=0)
-        shape = tuple(int(n) for n in np.ceil((high - low) / spacing_mm) + 1)
-        return Grid.from_spacing(shape, (spacing_mm,) * 3, centre_mm=(low + high) / 2)
-
 
 def build_anatomy(
     body: Build,
     random: np.random.Generator,
     *,
+    inside_mm: tuple[np.ndarray, np.ndarray],
     tumour_sites: tuple[str, ...] = (),
     thyroid_left: float = 1.0,
-    inside_mm: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Anatomy:
     """Place every organ in `body`, then one tumour at each of `tumour_sites`, centred within the box `inside_mm`."""
     palette = Palette()
@@ -66,8 +60,9 @@ def build_anatomy(
         *skeleton.spine(body, palette),
     ]
     bare = Anatomy(Scene.of(solids, profiles), palette.regions, (), body)
-    resting = bare.compose(bare.whole_body_grid(5.0), subsamples=1)
-    tumours = place_tumours(resting, palette, random, tumour_sites, inside_mm=inside_mm)
+    low, high = inside_mm
+    within = Grid.from_spacing([max(2, int(n)) for n in (high - low) / 5.0], (5.0,) * 3, centre_mm=(low + high) / 2)
+    tumours = place_tumours(bare.compose(within, subsamples=1), palette, random, tumour_sites)
     if not tumours:
         return bare
     for tumour in tumours:

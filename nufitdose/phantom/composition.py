@@ -17,7 +17,7 @@ from nufitdose.phantom.shapes import INNER, OUTER, THICKNESS, Profile, Solid, di
 from nufitdose.types import Field, Labels
 
 KEPT = 4  # regions kept in a voxel, the largest shares
-_BRICK = 8
+_BRICK = 4
 _PROFILE_SAMPLES = 256
 
 
@@ -107,11 +107,21 @@ def compose(scene: Scene, grid: Grid, pull: Field | None = None, *, subsamples: 
 
 
 @numba.njit(cache=True)
-def _weigh(rows, candidates, count, x, y, z, width, starts, steps, tables, factor, weights):  # type: ignore[no-untyped-def]
+def _weigh(rows, low, high, candidates, count, x, y, z, margin, width, starts, steps, tables, factor, weights):  # type: ignore[no-untyped-def]
     """Add the point's shares to `weights`; the distance to the nearest surface that is seen."""
     transparent, nearest = 1.0, 1e9
     for n in range(count):
-        row = rows[candidates[n]]
+        m = candidates[n]
+        if (
+            x < low[m, 0] - margin
+            or y < low[m, 1] - margin
+            or z < low[m, 2] - margin
+            or x > high[m, 0] + margin
+            or y > high[m, 1] + margin
+            or z > high[m, 2] + margin
+        ):
+            continue
+        row = rows[m]
         d = distance(row, x, y, z, starts, steps, tables)
         nearest = min(nearest, abs(d))
         covered = min(1.0, max(0.0, 0.5 - d / width))
@@ -201,7 +211,23 @@ def _paint(  # type: ignore[no-untyped-def]
                 for k in range(k0, k1):
                     x, y, z = points[i - i0, j - j0, k - k0]
                     weights[:] = 0.0
-                    nearest = _weigh(rows, candidates, count, x, y, z, spacing, starts, steps, tables, 1.0, weights)
+                    nearest = _weigh(
+                        rows,
+                        low,
+                        high,
+                        candidates,
+                        count,
+                        x,
+                        y,
+                        z,
+                        half_diagonal,
+                        spacing,
+                        starts,
+                        steps,
+                        tables,
+                        1.0,
+                        weights,
+                    )
                     if nearest < half_diagonal and subsamples > 1:
                         weights[:] = 0.0
                         for axis in range(3):
@@ -224,11 +250,14 @@ def _paint(  # type: ignore[no-untyped-def]
                                     w = (c + 0.5) / subsamples - 0.5
                                     _weigh(
                                         rows,
+                                        low,
+                                        high,
                                         candidates,
                                         count,
                                         x + axes[0, 0] * u + axes[0, 1] * v + axes[0, 2] * w,
                                         y + axes[1, 0] * u + axes[1, 1] * v + axes[1, 2] * w,
                                         z + axes[2, 0] * u + axes[2, 1] * v + axes[2, 2] * w,
+                                        0.5 * spacing / subsamples,
                                         spacing / subsamples,
                                         starts,
                                         steps,

@@ -30,7 +30,7 @@ OUTLINED = (
     "kidney_left", "kidney_right", "liver", "spleen", "pancreas", "urinary_bladder", "heart", "lung_left",
     "lung_right", "thyroid", "salivary_gland_left", "salivary_gland_right", "prostate",
 )  # fmt: skip
-_WHOLE = 0.95  # an organ is outlined when this share of it is in the field of view
+_WHOLE = 0.985  # share of an organ that must be in the field of view, of what is in it and in a margin around it
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +74,11 @@ class _Imaging:
         """The padded image without its margin."""
         m = self.margin
         return np.ascontiguousarray(image[m:-m, m:-m, m:-m])
+
+    def cropped_composition(self, padded: Composition) -> Composition:
+        """The padded composition without its margin."""
+        m = slice(self.margin, -self.margin)
+        return Composition(self.grid, padded.regions[:, m, m, m], padded.shares[:, m, m, m])
 
     def true_hu(self, composition: Composition, pull: Field | None) -> Image32:
         """CT numbers without noise."""
@@ -141,7 +146,7 @@ def simulate_patient(
         ct_noise_hu=CT_NOISE_HU if noise else 0.0,
         calibration=1.0 + calibration_error * float(random.normal()),
         contrast=bool(random.random() < 0.25) if contrast is None else contrast,
-        ct_texture=SmoothNoise.draw(random, (6.0, 22.0), terms=10),
+        ct_texture=SmoothNoise.draw(random, (6.0, 22.0)),
     )
     return _image_patient(imaging, sorted(float(t) for t in times_h), (motion_size or MotionSize()).scaled(motion),
                           patient or f"sim{seed:04d}")  # fmt: skip
@@ -170,7 +175,9 @@ def _image_patient(imaging: _Imaging, times_h: list[float], size: MotionSize, na
         reference_id="tp1",
         timepoints=tuple(timepoints),
     )
-    truth_volumes = gather_truth(anatomy, imaging.distribution, imaging.grid, imaging.true_hu, tuple(truths))
+    truth_volumes = gather_truth(
+        anatomy, imaging.distribution, imaging.cropped_composition(rest), imaging.true_hu, tuple(truths)
+    )
     return DigitalPatient(study, truth_volumes)
 
 
@@ -214,22 +221,17 @@ def _image_timepoint(
 
 
 def _outlined(rest: Composition, imaging: _Imaging) -> dict[int, str]:
-    """Label and name of the structures outlined: tumours, and organs that lie wholly in the field of view."""
+    """Label and name of the structures outlined: tumours, and organs that do not reach out of the field of view."""
     regions = imaging.anatomy.regions
-    whole = imaging.anatomy.compose(imaging.anatomy.whole_body_grid(5.0), subsamples=1).volumes_ml(len(regions))
-    seen = _inside(rest, imaging).volumes_ml(len(regions))
+    with_margin = rest.volumes_ml(len(regions))
+    seen = imaging.cropped_composition(rest).volumes_ml(len(regions))
     names = []
     for name in (*OUTLINED, *(tumour.name for tumour in imaging.anatomy.tumours)):
         numbers = [n for n, region in enumerate(regions) if region.structure == name]
-        total = whole[numbers].sum()
-        if numbers and (name.startswith("tumour") or (total > 0 and seen[numbers].sum() > _WHOLE * total)):
+        total = with_margin[numbers].sum()
+        if name.startswith("tumour") or (total > 0 and seen[numbers].sum() > _WHOLE * total):
             names.append(name)
     return dict(enumerate(names, start=1))
-
-
-def _inside(composition: Composition, imaging: _Imaging) -> Composition:
-    m = slice(imaging.margin, -imaging.margin)
-    return Composition(imaging.grid, composition.regions[:, m, m, m], composition.shares[:, m, m, m])
 
 
 def _structures(composition: Composition, regions: tuple[Region, ...], outlined: dict[int, str]) -> Structures:

@@ -30,6 +30,7 @@ KIND, OUTER, INNER, THICKNESS, WOBBLE, WAVENUMBER, PHASE = 0, 1, 2, 3, 4, 5, 6  
 CENTRE, ROTATION, SIZE = 9, 12, 21  # 3, 9 and 7 columns
 ROW_LENGTH = 28
 NO_REGION = -1
+_NEAR_MM = 15.0  # farther from the surface its unevenness does not matter
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ class Solid:
         if wobble is not None:
             row[WOBBLE], row[WAVENUMBER] = wobble.amplitude_mm, 2.0 * math.pi / wobble.wavelength_mm
             row[PHASE : PHASE + 3] = wobble.phases
-            margin = abs(wobble.amplitude_mm)
+            margin = 2.0 * abs(wobble.amplitude_mm)
         return Solid(row, self.low_mm - margin, self.high_mm + margin)
 
 
@@ -75,7 +76,8 @@ def rotation(x_deg: float = 0.0, y_deg: float = 0.0, z_deg: float = 0.0) -> F64:
 def ellipsoid(
     centre_mm: Sequence[float] | F64, radii_mm: Sequence[float] | F64, turn: F64 | None = None, exponent: float = 2.0
 ) -> Solid:
-    """(|x/a|^p + |y/b|^p + |z/c|^p)^(1/p) ≤ 1 in the solid's own axes; p = 2 is an ellipsoid, larger is boxier."""
+    """|x/a|^p + |y/b|^p + |z/c|^p ≤ 1 in the solid's own axes, p one of 2, 2.5, 4: an ellipsoid, or boxier."""
+    assert exponent in (2.0, 2.5, 4.0), exponent
     turn = np.eye(3) if turn is None else turn
     radii = np.asarray(radii_mm, dtype=np.float64)
     row = _row(Kind.ELLIPSOID, centre_mm, turn)
@@ -124,12 +126,12 @@ def ring(
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """Cross-sections of a loft along z: rows of (z, half-width x, half-depth y, centre y, exponent), mm."""
+    """Cross-sections of a loft along z: rows of (z, half-width x, half-depth y, centre y), mm."""
 
     knots: F64
 
     def sampled(self, samples: int) -> tuple[float, float, F64]:
-        """First z, step and a `[samples, 4]` table between the knots (monotone cubic)."""
+        """First z, step and a `[samples, 3]` table between the knots (monotone cubic)."""
         from scipy.interpolate import PchipInterpolator
 
         z = np.linspace(self.knots[0, 0], self.knots[-1, 0], samples)
@@ -143,12 +145,12 @@ class Profile:
         return replace(self, knots=knots)
 
     def at(self, z_mm: float) -> F64:
-        """Half-width, half-depth, centre y and exponent at one height."""
+        """Half-width, half-depth and centre y at one height."""
         return np.array([np.interp(z_mm, self.knots[:, 0], column) for column in self.knots[:, 1:].T])
 
 
 def loft(profile: Profile, index: int) -> Solid:
-    """A stack of superelliptic cross-sections; `index` is the profile's place in the painter's tables."""
+    """A stack of superelliptic cross-sections of exponent 2.5; `index` is the profile's place among the painter's."""
     knots = profile.knots
     row = _row(Kind.LOFT, (0.0, 0.0, 0.0), np.eye(3))
     row[SIZE] = index
@@ -171,19 +173,26 @@ def _boxed(row: F64, low: F64, high: F64) -> Solid:
 
 
 @numba.njit(cache=True, inline="always")
-def _ellipsoid_distance(row, x, y, z):  # type: ignore[no-untyped-def]
-    a, b, c, p = row[SIZE], row[SIZE + 1], row[SIZE + 2], row[SIZE + 3]
+def _norm(x, y, z, a, b, c, p):  # type: ignore[no-untyped-def]
+    """First-order distance from |x/a|^p + |y/b|^p + |z/c|^p = 1, p one of 2, 2.5, 4: (k-1)/|∇k|, k the p-norm."""
+    x, y, z = abs(x) / a, abs(y) / b, abs(z) / c
     if p == 2.0:
-        k0 = math.sqrt((x / a) ** 2 + (y / b) ** 2 + (z / c) ** 2)
-        k1 = math.sqrt((x / a**2) ** 2 + (y / b**2) ** 2 + (z / c**2) ** 2)
-        return (k0 - 1.0) * k0 / k1 if k1 > 1e-9 else -min(a, b, c)
-    ax, ay, az = abs(x) / a, abs(y) / b, abs(z) / c
-    k0 = (ax**p + ay**p + az**p) ** (1.0 / p)
-    if k0 < 1e-6:
+        k = math.sqrt(x * x + y * y + z * z)
+        slope = math.sqrt((x / a) ** 2 + (y / b) ** 2 + (z / c) ** 2)
+        return (k - 1.0) * k / slope if slope > 1e-9 else -min(a, b, c)
+    if p == 4.0:
+        x3, y3, z3 = x * x * x, y * y * y, z * z * z
+        total = x3 * x + y3 * y + z3 * z
+        if total < 1e-9:
+            return -min(a, b, c)
+        k = math.sqrt(math.sqrt(total))
+        return (k - 1.0) * k * k * k / math.sqrt((x3 / a) ** 2 + (y3 / b) ** 2 + (z3 / c) ** 2)
+    x3, y3, z3 = x * math.sqrt(x), y * math.sqrt(y), z * math.sqrt(z)
+    total = x3 * x + y3 * y + z3 * z
+    if total < 1e-6:
         return -min(a, b, c)
-    q = p - 1.0
-    gradient = math.sqrt((ax**q / a) ** 2 + (ay**q / b) ** 2 + (az**q / c) ** 2) * k0**-q
-    return (k0 - 1.0) / gradient
+    k = total**0.4
+    return (k - 1.0) * total / k / math.sqrt((x3 / a) ** 2 + (y3 / b) ** 2 + (z3 / c) ** 2)
 
 
 @numba.njit(cache=True, inline="always")
@@ -198,9 +207,7 @@ def _tube_distance(row, x, y, z):  # type: ignore[no-untyped-def]
 @numba.njit(cache=True, inline="always")
 def _ring_distance(row, x, y, z):  # type: ignore[no-untyped-def]
     a, b, wide, high, limit = row[SIZE], row[SIZE + 1], row[SIZE + 2], row[SIZE + 3], row[SIZE + 4]
-    k0 = math.sqrt((x / a) ** 2 + (y / b) ** 2)
-    k1 = math.sqrt((x / a**2) ** 2 + (y / b**2) ** 2)
-    plane = (k0 - 1.0) * k0 / k1 if k1 > 1e-9 else -min(a, b)
+    plane = _norm(x, y, 0.0, a, b, 1e9, 2.0)
     section = math.sqrt((plane / wide) ** 2 + (z / high) ** 2)
     distance = (section - 1.0) * min(wide, high)
     angle = abs(math.atan2(x, -y))
@@ -219,14 +226,7 @@ def _loft_distance(row, x, y, z, starts, steps, tables):  # type: ignore[no-unty
     a = table[m, 0] * (1 - f) + table[m + 1, 0] * f
     b = table[m, 1] * (1 - f) + table[m + 1, 1] * f
     y0 = table[m, 2] * (1 - f) + table[m + 1, 2] * f
-    p = table[m, 3] * (1 - f) + table[m + 1, 3] * f
-    ax, ay = abs(x) / a, abs(y - y0) / b
-    k0 = (ax**p + ay**p) ** (1.0 / p)
-    if k0 < 1e-6:
-        side = -min(a, b)
-    else:
-        q = p - 1.0
-        side = (k0 - 1.0) / (math.sqrt((ax**q / a) ** 2 + (ay**q / b) ** 2) * k0**-q)
+    side = _norm(x, y - y0, 0.0, a, b, 1.0, 2.5)
     return max(side, row[SIZE + 1] - z, z - row[SIZE + 2])
 
 
@@ -244,8 +244,12 @@ def distance(row, x, y, z, starts, steps, tables):  # type: ignore[no-untyped-de
         qx = r[0] * px + r[1] * py + r[2] * pz
         qy = r[3] * px + r[4] * py + r[5] * pz
         qz = r[6] * px + r[7] * py + r[8] * pz
-        d = _ellipsoid_distance(row, qx, qy, qz) if kind == Kind.ELLIPSOID else _ring_distance(row, qx, qy, qz)
-    if row[WOBBLE] != 0.0:
+        d = (
+            _norm(qx, qy, qz, row[SIZE], row[SIZE + 1], row[SIZE + 2], row[SIZE + 3])
+            if kind == Kind.ELLIPSOID
+            else _ring_distance(row, qx, qy, qz)
+        )
+    if row[WOBBLE] != 0.0 and abs(d) < 3.0 * row[WOBBLE] + _NEAR_MM:
         k = row[WAVENUMBER]
         d += (
             row[WOBBLE]

@@ -59,13 +59,13 @@ def spine(body: Build, palette: Palette) -> list[Solid]:
         drop = 14.0 if v.name.startswith("T") else 5.0
         spinous = tube(body.at(0, back - 24, v.z - 5), body.at(0, back - 44, v.z - 5 - drop), arch, arch * 0.8)
         solids.append(spinous.painted(bone))
-        vertebral = ellipsoid(body.at(0, v.y, v.z), body.sizes(width, depth, half_height), exponent=3.5)
+        vertebral = ellipsoid(body.at(0, v.y, v.z), body.sizes(width, depth, half_height), exponent=4.0)
         solids.append(vertebral.painted(bone, inner=marrow, thickness_mm=1.6))
     for above, below in pairwise(levels):
         start, end = (body.at(0, v.y - v.radii[1] - 8, v.z) for v in (above, below))
         solids.append(tube(start, end, 7.5).painted(cord))
     pelvic_marrow = palette.region("pelvic_bone", "spongiosa")
-    sacrum = ellipsoid(body.at(0, -52, -195), body.sizes(50, 17, 52), rotation(x_deg=-22), 2.3)
+    sacrum = ellipsoid(body.at(0, -52, -195), body.sizes(50, 17, 52), rotation(x_deg=-22), 2.5)
     solids.append(sacrum.painted(bone, inner=pelvic_marrow, thickness_mm=CORTEX_MM))
     coccyx = tube(body.at(0, -72, -240), body.at(0, -66, -272), 9, 4)
     return [*solids, coccyx.painted(bone, inner=pelvic_marrow, thickness_mm=CORTEX_MM)]
@@ -81,7 +81,7 @@ def rib_cage(body: Build, cavity: Profile, palette: Palette) -> list[Solid]:
         tilt = 14.0 + 1.6 * n
         reach = math.radians(132.0 - 2.5 * n if n < 10 else 92.0 - 22.0 * (n - 10))
         middle_z = posterior_z - 95.0 * math.tan(math.radians(tilt)) * 0.85
-        width, depth, centre_y, _ = cavity.at(max(middle_z, -150.0) * body.length)
+        width, depth, centre_y = cavity.at(max(middle_z, -150.0) * body.length)
         centre = np.array([0.0, centre_y, middle_z * body.length])
         stretch = 1.0 / math.cos(math.radians(tilt))
         radii = (width + 3.5, (depth + 3.5) * stretch)
@@ -93,7 +93,7 @@ def rib_cage(body: Build, cavity: Profile, palette: Palette) -> list[Solid]:
             solids.insert(0, front.painted(cartilage))
     chest_front = cavity.at(190.0 * body.length)
     front_y = float(chest_front[2] + chest_front[1]) + 2.0
-    sternum = ellipsoid((0, front_y - 4, 185 * body.length), body.sizes(19, 7, 78), rotation(x_deg=-11), 3.0)
+    sternum = ellipsoid((0, front_y - 4, 185 * body.length), body.sizes(19, 7, 78), rotation(x_deg=-11), 4.0)
     return [*solids, sternum.painted(bone, inner=marrow, thickness_mm=1.5)]
 
 
@@ -112,10 +112,10 @@ def girdles(body: Build, palette: Palette) -> list[Solid]:
         add(tube(body.at(side * 20, 40, 250), body.at(side * 85, 12, 272), 6.5), shoulder)
         add(tube(body.at(side * 85, 12, 272), body.at(side * 155, -22, 270 + lift), 6.0), shoulder)
         blade = rotation(z_deg=side * 28, y_deg=-side * (8 + lift * 0.6))
-        add(ellipsoid(body.at(side * 118, -88, 212 + lift * 0.5), body.sizes(48, 5.5, 72), blade, 2.6), shoulder, 1.6)
+        add(ellipsoid(body.at(side * 118, -88, 212 + lift * 0.5), body.sizes(48, 5.5, 72), blade, 2.5), shoulder, 1.6)
         add(tube(body.at(side * 100, -98, 252), body.at(side * 165, -45, 268 + lift), 6.0), shoulder)
         wing = rotation(x_deg=6, y_deg=-side * 26) @ rotation(z_deg=side * 38)
-        add(ellipsoid(body.at(side * 92, -22, -182), body.sizes(9.5, 60, 58), wing, 2.4), pelvis)
+        add(ellipsoid(body.at(side * 92, -22, -182), body.sizes(9.5, 60, 58), wing, 2.5), pelvis)
         add(tube(body.at(side * 52, -58, -180), body.at(side * 84, -25, -245), 15, 14), pelvis)
         add(ellipsoid(body.at(side * 87, -8, -266), body.sizes(31, 31, 31)), pelvis)
         add(tube(body.at(side * 72, 10, -268), body.at(side * 18, 38, -302), 9.5, 9), pelvis)

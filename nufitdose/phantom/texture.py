@@ -1,6 +1,5 @@
-"""Smooth random functions of position: the unevenness of tissues, known at any point without a grid."""
+"""Smooth random functions of position: the unevenness of tissues, known at any point."""
 
-import math
 from dataclasses import dataclass
 
 import numba
@@ -10,41 +9,56 @@ from numpy.typing import NDArray
 from nufitdose.grid import Grid
 from nufitdose.types import Field, Image32
 
+_NODES = 64
+_NODES_PER_WAVE = 4.0  # of the shortest wave
+
 
 @dataclass(frozen=True, eq=False)
 class SmoothNoise:
-    """g(x) = sqrt(2/K) Σ_k cos(q_k·x + φ_k): mean 0, variance 1, wavelengths 2π/|q_k| within a range."""
+    """g(x): mean 0, variance 1, made of waves within a band; a periodic tile between whose nodes it is linear."""
 
-    waves: NDArray[np.float64]  # [K, 4]: q (rad/mm) and phase
+    tile: NDArray[np.float32]
+    spacing_mm: float
 
     @classmethod
-    def draw(cls, random: np.random.Generator, wavelengths_mm: tuple[float, float], terms: int = 14) -> "SmoothNoise":
-        """Random directions and phases; wavelengths log-uniform in the range."""
-        direction = random.normal(size=(terms, 3))
-        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-        length = np.exp(random.uniform(math.log(wavelengths_mm[0]), math.log(wavelengths_mm[1]), (terms, 1)))
-        return cls(np.hstack([direction * 2 * np.pi / length, random.uniform(0, 2 * np.pi, (terms, 1))]))
+    def draw(cls, random: np.random.Generator, wavelengths_mm: tuple[float, float]) -> "SmoothNoise":
+        """White noise whose spectrum is kept between the wavelengths, equal power in each octave."""
+        spacing = wavelengths_mm[0] / _NODES_PER_WAVE
+        longest = min(wavelengths_mm[1], _NODES * spacing)
+        axis = np.fft.fftfreq(_NODES, spacing)
+        f = np.sqrt(axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, : _NODES // 2 + 1] ** 2)
+        band = (f >= 1.0 / longest) & (f <= 1.0 / wavelengths_mm[0])
+        spectrum = np.fft.rfftn(random.standard_normal((_NODES,) * 3))
+        tile = np.fft.irfftn(spectrum * band * np.maximum(f, 1e-9) ** -1.5, s=(_NODES,) * 3)
+        return cls(np.asarray(tile / tile.std(), dtype=np.float32), spacing)
 
     def on(self, grid: Grid, pull: Field | None = None) -> Image32:
         """g at `x + pull(x)` for the voxel centres x of `grid`."""
         out = np.empty(grid.shape, dtype=np.float32)
         field = np.zeros((3, 1, 1, 1), dtype=np.float32) if pull is None else pull
-        _evaluate(self.waves, np.ascontiguousarray(grid.affine), field, pull is not None, out)
+        _evaluate(self.tile, self.spacing_mm, np.ascontiguousarray(grid.affine), field, pull is not None, out)
         return out
 
 
-@numba.njit(cache=True, parallel=True, fastmath=True)
-def _evaluate(waves, affine, pull, moved, out):  # type: ignore[no-untyped-def]
-    scale = np.sqrt(2.0 / waves.shape[0])
+@numba.njit(cache=True, parallel=True)
+def _evaluate(tile, spacing, affine, pull, moved, out):  # type: ignore[no-untyped-def]
+    last = _NODES - 1  # the size is a power of two: `& last` wraps, also below zero
     for i in numba.prange(out.shape[0]):
+        p = np.empty(3)
+        low, high = np.empty(3, dtype=np.int64), np.empty(3, dtype=np.int64)
         for j in range(out.shape[1]):
             for k in range(out.shape[2]):
-                x = affine[0, 0] * i + affine[0, 1] * j + affine[0, 2] * k + affine[0, 3]
-                y = affine[1, 0] * i + affine[1, 1] * j + affine[1, 2] * k + affine[1, 3]
-                z = affine[2, 0] * i + affine[2, 1] * j + affine[2, 2] * k + affine[2, 3]
-                if moved:
-                    x, y, z = x + pull[0, i, j, k], y + pull[1, i, j, k], z + pull[2, i, j, k]
-                total = 0.0
-                for n in range(waves.shape[0]):
-                    total += np.cos(waves[n, 0] * x + waves[n, 1] * y + waves[n, 2] * z + waves[n, 3])
-                out[i, j, k] = scale * total
+                for c in range(3):
+                    x = affine[c, 0] * i + affine[c, 1] * j + affine[c, 2] * k + affine[c, 3]
+                    if moved:
+                        x += pull[c, i, j, k]
+                    x /= spacing
+                    floor = np.floor(x)
+                    p[c] = x - floor
+                    low[c] = int(floor) & last
+                    high[c] = (low[c] + 1) & last
+                a = tile[low[0], low[1], low[2]] * (1 - p[2]) + tile[low[0], low[1], high[2]] * p[2]
+                b = tile[low[0], high[1], low[2]] * (1 - p[2]) + tile[low[0], high[1], high[2]] * p[2]
+                d = tile[high[0], low[1], low[2]] * (1 - p[2]) + tile[high[0], low[1], high[2]] * p[2]
+                e = tile[high[0], high[1], low[2]] * (1 - p[2]) + tile[high[0], high[1], high[2]] * p[2]
+                out[i, j, k] = (a * (1 - p[1]) + b * p[1]) * (1 - p[0]) + (d * (1 - p[1]) + e * p[1]) * p[0]

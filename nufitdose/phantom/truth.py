@@ -80,12 +80,12 @@ class PatientTruth:
 def gather_truth(
     anatomy: Anatomy,
     distribution: Distribution,
-    grid: Grid,
+    composition: Composition,
     true_hu: Callable[[Composition, None], Image32],
     timepoints: tuple[TimePointTruth, ...],
 ) -> PatientTruth:
-    """Everything true of a patient at rest, on the reference activity grid."""
-    composition = anatomy.compose(grid)
+    """Everything true of a patient at rest, on the reference activity grid (that of `composition`)."""
+    grid = composition.grid
     tia, half_life = distribution.integral(composition)
     structures = [region.structure if n else "" for n, region in enumerate(anatomy.regions)]
     present = np.unique(composition.labels)

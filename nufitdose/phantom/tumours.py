@@ -47,8 +47,6 @@ def place_tumours(
     palette: Palette,
     random: np.random.Generator,
     sites: tuple[str, ...],
-    *,
-    inside_mm: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> list[Tumour]:
     """One tumour for each of `sites`, centred in the site's tissue and apart from the others."""
     numbers = {region.name: number for number, region in enumerate(palette.regions)}
@@ -57,8 +55,6 @@ def place_tumours(
         hosts = [numbers[name] for name in SITES[site] if name in numbers]
         pure = np.isin(composition.labels, hosts) & (composition.shares[0] > 0.95)
         places = composition.grid.world(np.argwhere(pure).astype(np.float64))
-        if inside_mm is not None:
-            places = places[((places > inside_mm[0]) & (places < inside_mm[1])).all(axis=1)]
         if not len(places):
             continue
         longest = _LONGEST_MM.get(site, 60.0)

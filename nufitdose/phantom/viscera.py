@@ -115,7 +115,7 @@ def upper_abdomen(body: Build, palette: Palette, random: np.random.Generator) ->
         ((16, 38, 62), (66, 38, 34), rotation(y_deg=-14, z_deg=8)),
     ):
         middle = anchor + size * (np.array(centre, dtype=np.float64) - anchor)
-        lobe = ellipsoid(body.at(*middle), np.array(radii) * size, turn, 2.2)
+        lobe = ellipsoid(body.at(*middle), np.array(radii) * size, turn)
         solids.append(lobe.painted(liver, wobble=wobble(3.0, 90.0)))
     solids.append(
         ellipsoid(body.at(52, 40, 2), body.sizes(13, 15, 26), rotation(x_deg=20)).painted(
@@ -149,7 +149,7 @@ def kidney(body: Build, palette: Palette, side: float, name: str, share: float) 
     pelvis = ellipsoid(centre + 0.85 * inward, radii * np.array([0.32, 0.26, 0.22]), turn)
     return [
         ellipsoid(centre, radii + 9.0, turn).painted(fat),
-        ellipsoid(centre, radii, turn, 2.2).painted(cortex, inner=medulla, thickness_mm=depth),
+        ellipsoid(centre, radii, turn).painted(cortex, inner=medulla, thickness_mm=depth),
         sinus.painted(fat),
         pelvis.painted(palette.region(f"renal_pelvis_{name}", "urine", "")),
     ]
