@@ -19,6 +19,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+simulate = typer.Typer(no_args_is_help=True, help="Digital patients whose motion, kinetics and dose are known.")
+app.add_typer(simulate, name="simulate")
+
 Out = Annotated[Path, typer.Option("--out", help="Folder to write; replaced only if it holds an earlier result.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override one setting: key=value. Repeatable.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where tensors are computed.")]
@@ -67,6 +70,39 @@ def demo(out: Out = Path("demo"), overrides: Overrides = None, device: Device = 
     from dosimetry.demo import run_demo
 
     print(run_demo(out, load_settings(None, overrides or ()), device=device, seed=seed, stream=sys.stderr))
+
+
+@simulate.command(name="patient")
+def simulate_patient(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; it must be new.")],
+    tracer: Annotated[
+        str, typer.Option("--tracer", "--nuclide", help="Tracer, as Lu-177-DOTATATE, or nuclide, as Lu-177.")
+    ] = "Lu-177",
+    times: Annotated[str, typer.Option(help="Hours after administration, comma-separated.")] = "4,24,72,168",
+    shape: Annotated[str, typer.Option(help="Voxels of the activity images.")] = "96,96,96",
+    spacing: Annotated[float, typer.Option(help="Their size in mm.")] = 4.0,
+    dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM series too.")] = False,
+    seed: Seed = 1,
+) -> None:
+    """Simulate one patient: a study folder, and truth/ beside it."""
+    from nufitdose.phantom import simulate_patient as simulated
+    from nufitdose.phantom import write_patient
+
+    patient = simulated(
+        tracer=tracer,
+        times_h=_numbers(times, "--times"),
+        shape=[int(n) for n in _numbers(shape, "--shape")],
+        spacing_mm=spacing,
+        seed=seed,
+    )
+    print(f"study: {write_patient(patient, out) / 'study.yaml'}")
+
+
+def _numbers(text: str, option: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"{option} {text!r} was given, numbers with commas are wanted, as 4,24,72") from error
 
 
 @app.command(name="import")

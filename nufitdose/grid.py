@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 
 from nufitdose.errors import InputError
-from nufitdose.types import Affine, Mask, Points, Triple
+from nufitdose.types import Affine, Indices, Mask, Points, Triple
 
 MM3_PER_ML = 1000.0
 _TOLERANCE_MM = 1e-3  # two grids whose corners agree within this are one grid
@@ -102,7 +102,7 @@ class Grid:
         columns = [int(np.argmax(np.abs(self.directions[:, axis]))) for axis in range(3)]
         return "".join("LPI"[c] if self.directions[c, a] < 0 else "RAS"[c] for a, c in enumerate(columns))
 
-    def world(self, index: Points) -> Points:
+    def world(self, index: Indices) -> Points:
         """World positions (mm, RAS+) of voxel indices `[..., 3]`, fractions allowed."""
         return np.asarray(index, dtype=np.float64) @ self.affine[:3, :3].T + self.affine[:3, 3]
 

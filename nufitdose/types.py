@@ -15,6 +15,7 @@ Numbers = float | np.floating | Sequence[Any] | np.ndarray  # a number or what n
 Triple = Sequence[float] | Float[np.ndarray, " 3"]
 Affine = Float64[np.ndarray, "4 4"]
 Points = Float64[np.ndarray, "*points 3"]
+Indices = Num[np.ndarray, "*points 3"]  # voxel indices, whole or fractional
 Image = Num[np.ndarray, "i j k"]
 Image32 = Float32[np.ndarray, "i j k"]
 Labels = Integer[np.ndarray, "i j k"]
