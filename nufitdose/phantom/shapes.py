@@ -86,6 +86,14 @@ def ellipsoid(
     return _boxed(row, np.asarray(centre_mm) - reach, np.asarray(centre_mm) + reach)
 
 
+def around(solid: Solid, by_mm: float) -> Solid:
+    """An ellipsoid with every radius larger by `by_mm`."""
+    assert solid.row[KIND] == Kind.ELLIPSOID
+    row = solid.row.copy()
+    row[SIZE : SIZE + 3] += by_mm
+    return _boxed(row, solid.low_mm - by_mm, solid.high_mm + by_mm)
+
+
 def superellipsoid_volume_ml(radii_mm: Sequence[float] | F64, exponent: float = 2.0) -> float:
     """V = 8abc Γ(1+1/p)³ / Γ(1+3/p)."""
     factor = 8.0 * math.gamma(1.0 + 1.0 / exponent) ** 3 / math.gamma(1.0 + 3.0 / exponent)

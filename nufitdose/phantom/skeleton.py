@@ -91,9 +91,9 @@ def rib_cage(body: Build, cavity: Profile, palette: Palette) -> list[Solid]:
         if n < 8:
             front = ring(centre, radii, (3.2, 5.0), turn, math.pi - 0.05)
             solids.insert(0, front.painted(cartilage))
-    chest_front = cavity.at(190.0 * body.length)
-    front_y = float(chest_front[2] + chest_front[1]) + 2.0
-    sternum = ellipsoid((0, front_y - 4, 185 * body.length), body.sizes(19, 7, 78), rotation(x_deg=-11), 4.0)
+    chest_front = cavity.at(165.0 * body.length)
+    front_y = float(chest_front[2] + chest_front[1]) + 1.0
+    sternum = ellipsoid((0, front_y, 165 * body.length), body.sizes(18, 6, 76), rotation(x_deg=21), 4.0)
     return [*solids, sternum.painted(bone, inner=marrow, thickness_mm=1.5)]
 
 
@@ -112,8 +112,8 @@ def girdles(body: Build, palette: Palette) -> list[Solid]:
         add(tube(body.at(side * 20, 40, 250), body.at(side * 85, 12, 272), 6.5), shoulder)
         add(tube(body.at(side * 85, 12, 272), body.at(side * 155, -22, 270 + lift), 6.0), shoulder)
         blade = rotation(z_deg=side * 28, y_deg=-side * (8 + lift * 0.6))
-        add(ellipsoid(body.at(side * 118, -88, 212 + lift * 0.5), body.sizes(48, 5.5, 72), blade, 2.5), shoulder, 1.6)
-        add(tube(body.at(side * 100, -98, 252), body.at(side * 165, -45, 268 + lift), 6.0), shoulder)
+        add(ellipsoid(body.at(side * 118, -88, 206 + lift * 0.2), body.sizes(46, 5.5, 66), blade, 2.5), shoulder, 1.6)
+        add(tube(body.at(side * 100, -94, 250), body.at(side * 162, -42, 262 + lift), 6.0), shoulder)
         wing = rotation(x_deg=6, y_deg=-side * 26) @ rotation(z_deg=side * 38)
         add(ellipsoid(body.at(side * 92, -22, -182), body.sizes(9.5, 60, 58), wing, 2.5), pelvis)
         add(tube(body.at(side * 52, -58, -180), body.at(side * 84, -25, -245), 15, 14), pelvis)

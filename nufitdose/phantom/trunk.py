@@ -52,9 +52,9 @@ _CAVITY = np.array(
         [110, 132, 93, -2],
         [150, 127, 88, -8],
         [190, 114, 78, -15],
-        [225, 94, 64, -22],
-        [255, 66, 46, -26],
-        [276, 36, 28, -24],
+        [225, 102, 64, -22],
+        [255, 78, 46, -26],
+        [278, 44, 28, -24],
     ],
     dtype=np.float64,
 )
@@ -107,6 +107,9 @@ def outline(body: Build, palette: Palette, index: dict[str, int]) -> list[Solid]
         hip, knee = body.at(side * 92, -16, -330), body.at(side * 82, -10, -640)
         outer.append(skinned(tube(hip, knee, 86 + 0.5 * fat_mm, 62 + limb_fat)))
         inner.append(tube(hip, knee, 80, 58).painted(muscle))
+        neck, acromion = body.at(side * 26, -46, 325), body.at(side * 150, -48, 258)
+        outer.append(skinned(tube(neck, acromion, 30 + 0.3 * fat_mm, 44 + 0.3 * fat_mm)))
+        inner.append(tube(neck, acromion, 26, 38).painted(muscle))
         shoulder = ellipsoid(body.at(side * 165, -26, 246), body.sizes(48, 50, 52))
         outer.append(skinned(shoulder))
         inner.append(ellipsoid(body.at(side * 163, -26, 246), body.sizes(42, 44, 46)).painted(muscle))

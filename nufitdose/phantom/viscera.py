@@ -5,8 +5,10 @@ from itertools import pairwise
 import numpy as np
 
 from nufitdose.phantom.build import Build
-from nufitdose.phantom.shapes import Solid, Wobble, ellipsoid, rotation, superellipsoid_volume_ml, tube
+from nufitdose.phantom.shapes import Solid, Wobble, around, ellipsoid, rotation, superellipsoid_volume_ml, tube
 from nufitdose.phantom.tissues import Palette
+
+_SIDES = ((1.0, "right"), (-1.0, "left"))
 
 
 def _fitted(volume_ml: float, ratios: tuple[float, float, float]) -> np.ndarray:
@@ -23,19 +25,14 @@ def chest(body: Build, palette: Palette) -> list[Solid]:
     """Lungs, diaphragm domes with the fat below, mediastinum, heart, great vessels, airways."""
     mesentery, muscle = palette.region("mesentery", structure=""), palette.region("muscle", structure="")
     solids = [
-        ellipsoid(body.at(66, -12, 152), body.sizes(61, 81, 121), rotation(y_deg=-5), 2.5).painted(
-            palette.region("lung_right", "lung")
-        ),
-        ellipsoid(body.at(-68, -14, 154), body.sizes(60, 80, 119), rotation(y_deg=5), 2.5).painted(
-            palette.region("lung_left", "lung")
-        ),
+        *lungs(body, palette),
         ellipsoid(body.at(0, -8, 190), body.sizes(27, 36, 84)).painted(palette.region("mediastinum", "mesentery", "")),
         ellipsoid(body.at(69, 0, -8), body.sizes(68, 93, 114)).painted(muscle, inner=mesentery, thickness_mm=3.0),
         ellipsoid(body.at(-68, 0, -12), body.sizes(66, 91, 104)).painted(muscle, inner=mesentery, thickness_mm=3.0),
         ellipsoid(body.at(0, 12, -18), body.sizes(70, 80, 104)).painted(muscle, inner=mesentery, thickness_mm=3.0),
     ]
     heart = ellipsoid(
-        body.at(-24, 18, 136), _fitted(body.volume_ml["heart"], (50, 46, 66)), rotation(x_deg=-38, y_deg=38)
+        body.at(-24, 18, 136), _fitted(1.2 * body.volume_ml["heart"], (50, 46, 66)), rotation(x_deg=-38, y_deg=38)
     )
     solids.append(
         heart.painted(
@@ -83,6 +80,17 @@ def chest(body: Build, palette: Palette) -> list[Solid]:
     return solids
 
 
+def lungs(body: Build, palette: Palette) -> list[Solid]:
+    """Each lung as a cone towards the apex and a wide base; heart and diaphragm are painted over them."""
+    solids = []
+    for side, name in ((1.0, "right"), (-1.0, "left")):
+        lung = palette.region(f"lung_{name}", "lung")
+        cone = ellipsoid(body.at(side * 62, -14, 160), body.sizes(56, 80, 118), rotation(y_deg=-side * 9))
+        base = ellipsoid(body.at(side * 69, -10, 92), body.sizes(57, 83, 88), exponent=2.5)
+        solids += [cone.painted(lung), base.painted(lung)]
+    return solids
+
+
 def upper_abdomen(body: Build, palette: Palette, random: np.random.Generator) -> list[Solid]:
     """Stomach, spleen, liver with gallbladder, pancreas, adrenals, kidneys."""
 
@@ -91,6 +99,10 @@ def upper_abdomen(body: Build, palette: Palette, random: np.random.Generator) ->
         return Wobble(amplitude_mm, wavelength_mm, (float(a), float(b), float(c)))
 
     solids = []
+    fat = palette.region("mesentery", structure="")
+    kidneys = [kidney(body, palette, side, name, float(random.normal(1.0, 0.05))) for side, name in _SIDES]
+    for cortex, *_ in kidneys:
+        solids.append(around(cortex, 7.0).painted(fat))
     fill = float((body.volume_ml["stomach"] / 385.0) ** (1 / 3))
     wall, content = (
         palette.region("stomach_wall", "gut_wall", "stomach"),
@@ -101,12 +113,12 @@ def upper_abdomen(body: Build, palette: Palette, random: np.random.Generator) ->
         solids.append(solid.painted(wall, inner=content, thickness_mm=4.0))
     bubble = ellipsoid(body.at(-64, 38, 64), body.sizes(19, 10, 20) * fill)
     solids.append(bubble.painted(palette.region("stomach_gas", "gas", "stomach")))
-    spleen = ellipsoid(
-        body.at(-98, -42, 62), _fitted(body.volume_ml["spleen"], (23, 38, 52)), rotation(x_deg=25, z_deg=-28)
-    )
-    solids.append(spleen.painted(palette.region("spleen"), wobble=wobble(2.0, 60.0)))
-    # The lobes overlap: 0.80 is their union over the sum of their volumes at the reference size.
-    size = float((body.volume_ml["liver"] / (0.80 * 1950.0)) ** (1.0 / 3.0))
+    thick = float((body.volume_ml["pancreas"] / 102.0) ** 0.5)
+    path = [body.at(*p) for p in [(40, 22, -14), (22, 30, 2), (-10, 26, 12), (-44, 2, 22), (-70, -18, 34)]]
+    for solid in _chain(path, [21 * thick, 19 * thick, 16 * thick, 14 * thick, 12 * thick]):
+        solids.append(solid.painted(palette.region("pancreas"), wobble=wobble(2.0, 22.0)))
+    # The lobes overlap: 0.786 is their union over the sum of their volumes at the reference size.
+    size = float((body.volume_ml["liver"] / (0.786 * 1950.0)) ** (1.0 / 3.0))
     liver = palette.region("liver")
     anchor = np.array([76.0, 5.0, 40.0])
     for centre, radii, turn in (
@@ -122,19 +134,22 @@ def upper_abdomen(body: Build, palette: Palette, random: np.random.Generator) ->
             palette.region("gallbladder", "bile")
         )
     )
-    thick = float((body.volume_ml["pancreas"] / 128.0) ** 0.5)
-    path = [body.at(*p) for p in [(40, 22, -14), (22, 30, 2), (-10, 26, 12), (-44, 2, 22), (-70, -18, 34)]]
-    for solid in _chain(path, [15 * thick, 14 * thick, 11 * thick, 10 * thick, 8 * thick]):
-        solids.append(solid.painted(palette.region("pancreas"), wobble=wobble(2.0, 22.0)))
-    for side, name in ((1.0, "right"), (-1.0, "left")):
+    for (side, name), parts in zip(_SIDES, kidneys, strict=True):
         adrenal = ellipsoid(body.at(side * 42, -40, 44), body.sizes(4.5, 13, 15), rotation(z_deg=side * 30))
-        solids.append(adrenal.painted(palette.region(f"adrenal_{name}", "adrenal")))
-        solids += kidney(body, palette, side, name, float(random.normal(1.0, 0.05)))
+        solids += [
+            around(parts[0], 2.5).painted(fat),
+            adrenal.painted(palette.region(f"adrenal_{name}", "adrenal")),
+            *parts,
+        ]
+    spleen = ellipsoid(
+        body.at(-92, -42, 62), _fitted(1.06 * body.volume_ml["spleen"], (23, 38, 52)), rotation(x_deg=25, z_deg=-28)
+    )
+    solids.append(spleen.painted(palette.region("spleen"), wobble=wobble(2.0, 60.0)))
     return solids
 
 
 def kidney(body: Build, palette: Palette, side: float, name: str, share: float) -> list[Solid]:
-    """Cortex and medulla as nested ellipsoids, fat of the sinus and the pelvis at the hilum."""
+    """Cortex and medulla as nested ellipsoids (first), fat of the sinus and the pelvis at the hilum."""
     structure = f"kidney_{name}"
     centre = body.at(side * 70, -40, -12 if side > 0 else -2)
     # The sinus takes 7 % of the ellipsoid.
@@ -148,7 +163,6 @@ def kidney(body: Build, palette: Palette, side: float, name: str, share: float) 
     sinus = ellipsoid(centre + 0.95 * inward, radii * np.array([0.55, 0.42, 0.40]), turn)
     pelvis = ellipsoid(centre + 0.85 * inward, radii * np.array([0.32, 0.26, 0.22]), turn)
     return [
-        ellipsoid(centre, radii + 9.0, turn).painted(fat),
         ellipsoid(centre, radii, turn).painted(cortex, inner=medulla, thickness_mm=depth),
         sinus.painted(fat),
         pelvis.painted(palette.region(f"renal_pelvis_{name}", "urine", "")),
