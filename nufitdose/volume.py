@@ -65,7 +65,7 @@ class Volume:
             to_index[:3, 3],
             output_shape=grid.shape,
             order=0 if labels else 1,
-            mode="constant" if labels else "grid-constant",
+            mode="grid-constant",  # "constant" would cut off the outer half of the outer voxels
             cval=OUTSIDE.get(self.quantity, 0.0),
         )
         return Volume(data, grid, self.quantity)

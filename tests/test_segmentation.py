@@ -278,6 +278,24 @@ def test_the_images_decide_where_the_frame_of_reference_differs(tmp_path, warned
     assert warned("the frame of reference differs")
 
 
+def test_one_plane_off_the_image_needs_its_thickness(tmp_path):
+    images, pixels = ct_slices(tmp_path), np.zeros((SLICES, ROWS, COLUMNS), dtype=np.uint8)
+    pixels[1, 4:8, 4:9] = 1
+
+    def lift(dataset):
+        measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        measures.SliceThickness, measures.SpacingBetweenSlices = "2.5", None
+        dataset.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0].ImagePositionPatient = [-12.0, -9.0, 33.2]
+
+    def forget(dataset):
+        dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness = None
+
+    path = edit_seg(write_seg(tmp_path / "seg.dcm", images, pixels, ("liver",)), lift)
+    assert read_structure_objects([path], series_of(*images)).mask("liver")[0].sum(axis=(0, 1))[1] == 20
+    with pytest.raises(InputError, match=r"SpacingBetweenSlices \(0018,0088\) is missing"):
+        read_structure_objects([edit_seg(path, forget)], series_of(*images))
+
+
 def test_frames_outside_the_image_are_told(tmp_path, warned):
     images, pixels = ct_slices(tmp_path), masks()
     path = write_seg(tmp_path / "seg.dcm", images, pixels)
@@ -318,6 +336,14 @@ def no_segments(dataset):
     dataset.SegmentSequence = []
 
 
+def no_direction(dataset):
+    dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient = [0] * 6
+
+
+def flat_pixels(dataset):
+    dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing = [0, 1]
+
+
 def short_pixels(dataset):
     dataset.PixelData = dataset.PixelData[:40]
 
@@ -328,6 +354,8 @@ def short_pixels(dataset):
         (no_position, r"PlanePositionSequence \(0020,9113\) is missing"),
         (no_orientation, r"PlaneOrientationSequence \(0020,9116\) is missing"),
         (other_kind, r"SegmentationType \(0062,0001\) is 'SURFACE', one of BINARY, FRACTIONAL, LABELMAP"),
+        (no_direction, r"ImageOrientationPatient \(0020,0037\) is .*, two perpendicular unit vectors"),
+        (flat_pixels, r"PixelSpacing \(0028,0030\) is .*, two positive numbers"),
         (too_few_groups, r"NumberOfFrames \(0028,0008\) is '\d+', the object describes \d+ frames"),
         (two_of_one_number, r"SegmentNumber \(0062,0004\) is '1', a number of its own"),
         (no_segments, "describes no segment"),
@@ -343,11 +371,14 @@ def test_broken_objects_are_refused(tmp_path, change, problem):
     assert "Export the segmentation again" in str(caught.value)
 
 
-def test_frames_off_any_grid_are_refused(tmp_path):
+@pytest.mark.parametrize("position", [[-11.3, -9.0, 32.5], [-12.0, -9.0, 30.9], [-12.0, -9.0, 9e6]])
+def test_frames_off_any_grid_are_refused(tmp_path, position):
     images = ct_slices(tmp_path)
 
     def shift(dataset):
-        dataset.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0].ImagePositionPatient = [-11.3, -9.0, 30.9]
+        groups = dataset.PerFrameFunctionalGroupsSequence
+        groups[1].PlanePositionSequence[0].ImagePositionPatient = position
+        groups[2].PlanePositionSequence[0].ImagePositionPatient = [-12.0, -9.0, 31.1]  # on no slice of the image
 
     path = edit_seg(write_seg(tmp_path / "seg.dcm", images, masks()), shift)
     with pytest.raises(InputError, match="do not lie on one regular grid"):

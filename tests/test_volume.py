@@ -56,3 +56,10 @@ def test_total_activity_is_concentration_times_volume():
 def test_array_and_grid_must_agree():
     with pytest.raises(InputError, match=r"\(2, 2, 2\)"):
         Volume(np.zeros((2, 2, 2), np.float32), Grid.from_spacing((2, 2, 3), (1.0, 1.0, 1.0)), Quantity.HU)
+
+
+def test_labels_reach_to_the_edges_of_the_outer_voxels():
+    coarse = Grid.from_spacing((3, 3, 1), (4.0, 4.0, 4.0))
+    fine = Grid.from_spacing((16, 16, 8), (1.0, 1.0, 1.0))
+    found = Volume(np.ones(coarse.shape, np.uint8), coarse, Quantity.LABELS).resampled_to(fine)
+    assert found.data.sum() == 12 * 12 * 4
