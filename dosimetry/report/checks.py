@@ -1,0 +1,188 @@
+"""The traffic lights: what a physicist looks at first, each with its number and the value it is held against.
+
+The limits are guide values of this program without published authority, except where a light cannot be
+right at all (more activity seen than administered, a registration that made things worse).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dosimetry.kinetics import FitStatus
+from dosimetry.report.balance import Balance
+from dosimetry.report.numbers import percent, three
+from dosimetry.results import PatientResults, StructureResult
+
+F64 = NDArray[np.float64]
+
+CENTROID_MM = 6.0
+FOLDING_PERCENT = 0.0
+WARPED_ACTIVITY_PERCENT = 5.0
+FITTED_PERCENT = 80.0
+OF_ADMINISTERED_PERCENT = 105.0
+EXTRAPOLATED_PERCENT = 20.0
+MOSTLY_EXTRAPOLATED_PERCENT = 50.0
+HALF_LIVES_COVERED = 3.0
+OUTSIDE_PERCENT = 1.0
+
+_FITTED = (FitStatus.MONO, FitStatus.MONO_AT_PHYSICAL)
+
+
+class State(StrEnum):
+    """How a light stands; the value is its word in the report."""
+
+    GOOD = "within guide"
+    LOOK = "outside guide"
+    BAD = "far outside"
+    UNKNOWN = "not known"
+
+
+@dataclass(frozen=True)
+class Light:
+    """One line of the list: what was found, and the guide value behind the state."""
+
+    topic: str
+    state: State
+    found: str
+    guide: str
+
+
+def lights(results: PatientResults, balance: Balance) -> tuple[Light, ...]:
+    """All lights in reading order."""
+    return (
+        _registration(results),
+        _folding(results),
+        _fit(results),
+        _balance(results, balance),
+        _tail(results),
+        _coverage(results),
+    )
+
+
+def _registration(results: PatientResults) -> Light:
+    topic, guide = "Registration", f"structure centroids within {CENTROID_MM:g} mm"
+    moved = [frame for frame in results.frames if frame.registration is not None]
+    if not moved:
+        return Light(topic, State.UNKNOWN, "one time point: nothing to register", guide)
+    rows = [(row, frame.id) for frame in moved for row in frame.agreement if np.isfinite(row.centroid_after_mm)]
+    if not rows:
+        return _similarity(results, topic)
+    worst, where = max(rows, key=lambda pair: pair[0].centroid_after_mm)
+    found = (
+        f"largest centroid distance {three(worst.centroid_after_mm, 2)} mm ({worst.structure}, {where}), "
+        f"{three(worst.centroid_before_mm, 2)} mm before"
+    )
+    worse = [row for row, _ in rows if row.centroid_after_mm > max(CENTROID_MM, row.centroid_before_mm)]
+    state = State.BAD if worse else State.GOOD if worst.centroid_after_mm <= CENTROID_MM else State.LOOK
+    return Light(topic, state, found, guide)
+
+
+def _similarity(results: PatientResults, topic: str) -> Light:
+    """Without structures on the other scans: whether the pictures became more alike."""
+    pairs = [(f.registration, f.id) for f in results.frames if f.registration is not None]
+    worst, where = min(pairs, key=lambda pair: pair[0].quality.lncc - pair[0].unregistered.lncc)
+    before, after = worst.unregistered.lncc, worst.quality.lncc
+    found = f"no structures on the other scans; local correlation {three(before, 2)} to {three(after, 2)} ({where})"
+    guide = "local correlation rises"
+    if not (np.isfinite(before) and np.isfinite(after)):
+        return Light(topic, State.UNKNOWN, found, guide)
+    return Light(topic, State.GOOD if after >= before else State.BAD, found, guide)
+
+
+def _folding(results: PatientResults) -> Light:
+    topic = "Field of displacement"
+    guide = f"no folding; activity kept within {WARPED_ACTIVITY_PERCENT:g} %"
+    qualities = [(f.registration.quality, f.id) for f in results.frames if f.registration is not None]
+    if not qualities:
+        return Light(topic, State.UNKNOWN, "one time point: no field", guide)
+    folding = max(quality.folding_percent for quality, _ in qualities)
+    change, where = max(
+        ((quality.activity_change_percent, name) for quality, name in qualities), key=lambda pair: abs(pair[0])
+    )
+    found = f"{percent(folding)} of the voxels folded; activity changed by up to {percent(change)} ({where})"
+    if folding > FOLDING_PERCENT:
+        return Light(topic, State.BAD if folding > 1.0 else State.LOOK, found, guide)
+    return Light(topic, State.GOOD if abs(change) <= WARPED_ACTIVITY_PERCENT else State.LOOK, found, guide)
+
+
+def _fit(results: PatientResults) -> Light:
+    guide = f"decaying exponential in at least {FITTED_PERCENT:g} % of the voxels"
+    if results.structures:
+        volumes = [s.region.volume_ml for s in results.structures]
+        shares = {
+            status: float(
+                np.average([s.status_percent.get(status.name, 0.0) for s in results.structures], weights=volumes)
+            )
+            for status in FitStatus
+        }
+        where = "of the structures' volume"
+    else:
+        counts = {s: n for s, n in results.maps.fit.counts().items() if s is not FitStatus.NOTHING}
+        total = sum(counts.values())
+        shares = {status: 100.0 * n / total for status, n in counts.items()}
+        where = "of the active voxels"
+    fitted = sum(shares.get(status, 0.0) for status in _FITTED)
+    others = {s: share for s, share in shares.items() if s not in _FITTED and share >= 0.05}
+    rest = "; ".join(f"{percent(share)} {short(s)}" for s, share in sorted(others.items(), key=lambda o: -o[1]))
+    found = f"{percent(fitted)} {where} by a decaying exponential" + (f"; {rest}" if rest else "")
+    return Light("Voxel curves", State.GOOD if fitted >= FITTED_PERCENT else State.LOOK, found, guide)
+
+
+def short(status: FitStatus) -> str:
+    """The status in a word or two."""
+    return status.name.replace("_", " ").lower()
+
+
+def _balance(results: PatientResults, balance: Balance) -> Light:
+    guide = f"never more than {OF_ADMINISTERED_PERCENT:g} % of administered × decay"
+    share = 100.0 * balance.whole_mbq / balance.administered_mbq
+    most = int(np.argmax(share))
+    listed = ", ".join(percent(float(s)) for s in share)
+    found = f"field of view holds {listed} of administered × decay"
+    if share[most] > OF_ADMINISTERED_PERCENT:
+        return Light("Activity balance", State.BAD, f"{found}: check calibration and units", guide)
+    if (np.diff(share) > 5.0).any():
+        return Light("Activity balance", State.LOOK, f"{found}: the share rises, the views may differ", guide)
+    return Light("Activity balance", State.GOOD, found, guide)
+
+
+def _tail(results: PatientResults) -> Light:
+    guide = f"at most {EXTRAPOLATED_PERCENT:g} % of TIA after the last scan, which is past {HALF_LIVES_COVERED:g} T_eff"
+    known = [s for s in results.structures if np.isfinite(s.fit.extrapolated_fraction)]
+    if not known:
+        return Light("Extrapolation", State.UNKNOWN, "no structure with a curve", guide)
+    worst = max(known, key=lambda s: s.fit.extrapolated_fraction)
+    share = 100.0 * worst.fit.extrapolated_fraction
+    covered = half_lives_covered(worst, results.times_h)
+    found = f"up to {percent(share)} ({worst.name}), last scan at {three(covered, 2)} T_eff of it"
+    fewest = min(half_lives_covered(s, results.times_h) for s in known)
+    if share > MOSTLY_EXTRAPOLATED_PERCENT:
+        return Light("Extrapolation", State.BAD, f"{found}: most of it was not measured", guide)
+    good = share <= EXTRAPOLATED_PERCENT and fewest >= HALF_LIVES_COVERED
+    return Light("Extrapolation", State.GOOD if good else State.LOOK, found, guide)
+
+
+def half_lives_covered(result: StructureResult, times_h: F64) -> float:
+    """The time of the structure's last measured point in its effective half-lives."""
+    measured: Sequence[float] = times_h[np.isfinite(result.activity_mbq)].tolist()
+    return measured[-1] / result.fit.teff_h if measured else float("nan")
+
+
+def _coverage(results: PatientResults) -> Light:
+    guide = f"at least {100 - OUTSIDE_PERCENT:g} % of every structure on every scan"
+    if not results.structures:
+        return Light("Structures in view", State.UNKNOWN, "no structures given", guide)
+    outside = [(100.0 * s.region.outside_ml / s.volume_ml, s.name) for s in results.structures]
+    worst, name = max(outside)
+    cut = [(s.name, int(np.isnan(s.activity_mbq).sum())) for s in results.structures if np.isnan(s.activity_mbq).any()]
+    parts = [f"{percent(worst)} of {name} beyond the reference scan" if worst > 0 else "all within the reference scan"]
+    if cut:
+        parts.append("cut by another scan's view: " + ", ".join(f"{n} ({times}×)" for n, times in cut))
+    if worst > OUTSIDE_PERCENT:
+        state = State.BAD if worst > 10.0 else State.LOOK
+    else:
+        state = State.LOOK if cut else State.GOOD
+    return Light("Structures in view", state, "; ".join(parts), guide)

@@ -1,0 +1,140 @@
+"""Curves of the report: activity over time, activity balance, dose-volume histograms."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from numpy.typing import NDArray
+
+from dosimetry.report.balance import Balance
+from dosimetry.report.figures import PAGE_WIDTH_IN, Picture, as_svg, axes_at, new_figure
+from dosimetry.report.numbers import three
+from dosimetry.report.palette import FAINT, INK, Look
+from dosimetry.results import PatientResults, StructureResult
+from nufitdose.kinetics import value
+
+F64 = NDArray[np.float64]
+
+_CURVE_POINTS = 240
+_HISTOGRAM_POINTS = 300
+_VIEW_COLOUR = "#b8c0c9"
+
+
+def last_shown_h(results: PatientResults) -> float:
+    """Where all time axes end: two of the longest effective half-lives after the last scan."""
+    last = float(results.times_h.max())
+    half_lives = [s.fit.teff_h for s in results.structures if np.isfinite(s.fit.teff_h)]
+    return max(1.25 * last, last + 2.0 * max(half_lives, default=0.0), 1.0)
+
+
+def time_activity(result: StructureResult, times_h: F64, physical_h: float, end_h: float, style: Look) -> Picture:
+    """One structure's points, fitted curve and physical decay, linear and semilogarithmic."""
+    figure = new_figure(1.75, 4.75)
+    for left, logarithmic in ((0.5, False), (2.95, True)):
+        axes = axes_at(figure, left, 0.08, 1.75, 1.27)
+        _draw_time_activity(axes, result, times_h, physical_h, end_h, style, logarithmic=logarithmic)
+        axes.set_xlabel("h after administration", labelpad=2)
+    figure.axes[0].set_ylabel("MBq")
+    return as_svg(figure)
+
+
+def _draw_time_activity(
+    axes: Axes,
+    result: StructureResult,
+    times_h: F64,
+    physical_h: float,
+    end_h: float,
+    style: Look,
+    *,
+    logarithmic: bool,
+) -> None:
+    measured = np.isfinite(result.activity_mbq)
+    t, a = times_h[measured], result.activity_mbq[measured]
+    fine_h = np.union1d(np.linspace(0.0, end_h, _CURVE_POINTS), t)
+    curve = result.fit.curve(fine_h)
+    shown = [curve, a]
+    axes.axvspan(float(times_h.max()), end_h, color="#f3f4f6", linewidth=0, zorder=0)
+    if t.size:
+        later = fine_h[fine_h >= t[0]]
+        decay = value([a[0]], [np.log(2.0) / physical_h], later - t[0])
+        axes.plot(later, decay, color=FAINT, linewidth=1.0, linestyle=(0, (3, 2)))
+        shown.append(decay)
+    axes.plot(fine_h, curve, color=style.colour, linestyle=style.linestyle)
+    axes.plot(
+        t, a, "o", color=style.colour, markersize=5.5, markeredgecolor="white", markeredgewidth=0.8, clip_on=False
+    )
+    axes.set_xlim(0.0, end_h)
+    everything = np.concatenate(shown)
+    everything = everything[np.isfinite(everything)]
+    top = float(everything.max(initial=0.0))
+    if logarithmic and top > 0:
+        floor = float(everything[everything > 0].min())
+        axes.set_yscale("log")
+        low = max(floor, 1e-4 * top) / 1.4
+        axes.set_ylim(low, 1.5 * top)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if top / low < 50 else (1.0,), numticks=12))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: three(y, 1)))
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set_ylim(0.0, 1.08 * top if top > 0 else 1.0)
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.ticklabel_format(axis="y", scilimits=(-3, 5))
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+
+
+def balance(times_h: F64, held: Balance, looks: Sequence[Look]) -> Picture:
+    """Per scan: field of view (grey) in what decay leaves of the administered (outline); structures in the former."""
+    figure = new_figure(1.9, 3.6)
+    places = np.arange(times_h.size, dtype=np.float64)
+    outer = axes_at(figure, 0.62, 0.22, 1.2, 1.35)
+    outer.bar(places, held.administered_mbq, 0.8, facecolor="none", edgecolor=FAINT, linestyle=(0, (3, 2)))
+    outer.bar(places, held.whole_mbq, 0.56, color=_VIEW_COLOUR)
+    inner = axes_at(figure, 2.38, 0.22, 1.2, 1.35)
+    inner.bar(places, held.whole_mbq, 0.8, color=_VIEW_COLOUR)
+    bottom = np.zeros(times_h.size)
+    for part, style in zip(np.nan_to_num(held.parts_mbq), looks, strict=True):
+        inner.bar(places, part, 0.56, bottom=bottom, color=style.colour, edgecolor="white", linewidth=0.4)
+        bottom += part
+    for axes, title in ((outer, "view in administered"), (inner, "structures in view")):
+        axes.set_title(title, loc="left", color=INK)
+        axes.set_xticks(places, [three(float(t), 2) for t in times_h])
+        axes.set_xlim(-0.6, max(times_h.size, 2) - 0.4)
+        axes.set_xlabel("h", labelpad=1)
+        axes.tick_params(axis="x", length=0)
+        axes.grid(False, axis="x")
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.ticklabel_format(axis="y", scilimits=(-3, 6))
+    outer.set_ylabel("MBq")
+    return as_svg(figure)
+
+
+def dose_volume(results: PatientResults, looks: dict[str, Look]) -> Picture:
+    """Cumulative dose-volume histograms, organs and tumours on their own scales."""
+    by_role = {role: [s for s in results.structures if s.role == role] for role in ("organ", "tumour")}
+    panels = [(role, found) for role, found in by_role.items() if found]
+    figure = new_figure(2.5)
+    width = (PAGE_WIDTH_IN - 0.75 - 0.6 * (len(panels) - 1)) / len(panels)
+    for number, (role, found) in enumerate(panels):
+        axes = axes_at(figure, 0.65 + number * (width + 0.6), 0.25, width, 1.8)
+        for result in found:
+            style = looks[result.name]
+            axes.plot(*_histogram(result), color=style.colour, linestyle=style.linestyle)
+        top = max(float(result.histogram.dose_gy[0]) for result in found)
+        axes.set_xlim(0.0, 1.03 * top if top > 0 else 1.0)
+        axes.set_ylim(0.0, 102.0)
+        axes.set_xlabel("dose in Gy", labelpad=2)
+        axes.set_title({"organ": "organs", "tumour": "tumours"}[role], loc="left", color=INK)
+        for percent in (98.0, 50.0, 2.0):
+            axes.axhline(percent, color=FAINT, linewidth=0.5, linestyle=(0, (1, 2)), zorder=0)
+    figure.axes[0].set_ylabel("volume in % that\nreceives at least the dose")
+    return as_svg(figure)
+
+
+def _histogram(result: StructureResult) -> tuple[F64, F64]:
+    """Dose and percent of the volume, at most a few hundred points evenly spread over the volume."""
+    histogram = result.histogram
+    steps = np.unique(np.linspace(0, histogram.dose_gy.size - 1, _HISTOGRAM_POINTS).astype(int))
+    share = 100.0 * histogram.volume_ml[steps] / histogram.volume_ml[-1]
+    dose = np.concatenate(([histogram.dose_gy[0]], histogram.dose_gy[steps], [0.0]))
+    return dose, np.concatenate(([0.0], share, [100.0]))

@@ -1,0 +1,153 @@
+"""What was done, in words to paste, and what the numbers do not contain."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dosimetry.report.numbers import percent, three
+from dosimetry.results import PatientResults
+from nufitdose.nuclides import (
+    Emissions,
+    canonical_name,
+    chain_emissions,
+    half_life_h,
+    long_lived_progeny,
+    progeny_decays,
+)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One entry of the list of references."""
+
+    text: str
+    doi: str
+
+
+REFERENCES = (
+    Reference(
+        "Eckerman K, Endo A. ICRP Publication 107: Nuclear decay data for dosimetric calculations. "
+        "Ann ICRP 2008;38(3).",
+        "10.1016/j.icrp.2008.10.004",
+    ),
+    Reference(
+        "Bolch WE, Eckerman KF, Sgouros G, Thomas SR. MIRD pamphlet No. 21: A generalized schema for "
+        "radiopharmaceutical dosimetry. J Nucl Med 2009;50:477–484.",
+        "10.2967/jnumed.108.056036",
+    ),
+    Reference(
+        "Schneider W, Bortfeld T, Schlegel W. Correlation between CT numbers and tissue parameters. "
+        "Phys Med Biol 2000;45:459–478.",
+        "10.1088/0031-9155/45/2/314",
+    ),
+    Reference("ICRU Report 83. J ICRU 2010;10(1).", "10.1093/jicru/10.1.Report83"),
+    Reference("ICRU Report 91. J ICRU 2014;14(2).", "10.1093/jicru/ndx006"),
+    Reference(
+        "Lassmann M, Chiesa C, Flux G, Bardiès M. EANM guidance: good practice of clinical dosimetry reporting. "
+        "Eur J Nucl Med Mol Imaging 2011;38:192–200.",
+        "10.1007/s00259-010-1549-3",
+    ),
+)
+
+
+def methods_paragraph(results: PatientResults, program: str) -> str:
+    """The methods of this run as one paragraph."""
+    return " ".join([*_imaging(results, program), *_curves(results), *_dose(results), *_numbers(results)])
+
+
+def photon_percent(energy: Emissions) -> float:
+    """Share of the emitted energy that photons carry away from local deposition."""
+    emitted = energy.local_mev + energy.photon_mev
+    return 100.0 * energy.photon_mev / emitted if emitted > 0 else 0.0
+
+
+def left_out(results: PatientResults) -> list[str]:
+    """What the doses do not contain, one sentence each."""
+    nuclide, settings = results.study.nuclide, results.settings.dose
+    energy = chain_emissions(nuclide)
+    said = [
+        f"Photons: {three(energy.photon_mev)} MeV per decay, {percent(photon_percent(energy))} of the emitted energy, "
+        f"are not deposited; {three(energy.local_mev)} MeV of electrons, alphas and recoils stay in their voxel."
+    ]
+    included, outliving = progeny_decays(nuclide), long_lived_progeny(nuclide)
+    if included:
+        named = ", ".join(f"{name} ({three(share)} per decay)" for name, share in included.items())
+        said.append(f"Progeny are included at the place of the parent: {named}.")
+    if outliving:
+        said.append(f"Progeny that outlive {nuclide} are left out: {', '.join(outliving)}.")
+    if results.density is None:
+        said.append(
+            f"There is no CT: every voxel has a density of {three(settings.density_without_ct_g_ml)} g/mL; lung is "
+            "then given too little dose and bone too much."
+        )
+    else:
+        floor = three(settings.density_floor_g_ml)
+        said.append(f"Densities below {floor} g/mL are held there; air outside the body has no dose.")
+    said.append(
+        "No correction for the partial-volume effect, no recovery coefficients; the uncertainty of calibration, "
+        "contours and registration is not in the ± values, which come from the curve fit alone."
+    )
+    said.append("Absorbed dose only: no relative biological effectiveness, no dose-rate effects.")
+    return said
+
+
+def _imaging(results: PatientResults, program: str) -> list[str]:
+    study, count = results.study, len(results.frames)
+    times = _listed([three(float(t)) for t in results.times_h])
+    said = [
+        f"Absorbed doses were calculated with {program}.",
+        f"{_count(count)} activity image{'' if count == 1 else 's'} (Bq/mL at acquisition) taken {times} h after "
+        f"administration of {three(study.administration.activity_mbq)} MBq {canonical_name(study.nuclide)} "
+        f"(half-life {three(half_life_h(study.nuclide), 4)} h, ICRP Publication 107) were used.",
+    ]
+    registrations = [frame.registration for frame in results.frames if frame.registration is not None]
+    if registrations and results.settings.registration.engine != "none":
+        bases = sorted({registration.basis for registration in registrations})
+        said.append(
+            f"They were brought onto the scan {study.reference_id} by {registrations[0].engine} registration of "
+            f"{_listed([f'{basis} to {basis}' for basis in bases])}; activity was transported as concentration."
+        )
+    elif count > 1:
+        said.append("They were not registered.")
+    return said
+
+
+def _curves(results: PatientResults) -> list[str]:
+    if len(results.frames) == 1:
+        return ["In each voxel physical decay through the one measurement was integrated to infinity."]
+    how = "solved exactly" if len(results.frames) == 2 else "fitted by least squares"
+    return [
+        f"In each voxel a mono-exponential with non-negative amplitude and an effective half-life not above the "
+        f"physical one was {how} and integrated to infinity; where activity rose, it was integrated linearly "
+        "from zero at administration and between the points, with physical decay after the last."
+    ]
+
+
+def _dose(results: PatientResults) -> list[str]:
+    energy = chain_emissions(results.study.nuclide)
+    if results.density is None:
+        density = f"a density of {three(results.settings.dose.density_without_ct_g_ml)} g/mL throughout"
+    else:
+        density = "mass density from CT (Schneider 2000)"
+    return [
+        f"The time-integrated activity was converted to dose by local deposition of {three(energy.local_mev)} MeV per "
+        f"decay (MIRD schema, emissions of ICRP Publication 107) with {density}."
+    ]
+
+
+def _numbers(results: PatientResults) -> list[str]:
+    if not results.structures:
+        return []
+    said = ["Mean doses are mass-weighted; D2%, D50% and D98% follow ICRU Report 83."]
+    if any(np.isfinite(s.dose["dose_d35mm3_gy"]) for s in results.structures):
+        said.append("For structures under 2 mL the dose to 35 mm³ is given in addition (ICRU Report 91).")
+    return said
+
+
+def _count(number: int) -> str:
+    words = ("No", "One", "Two", "Three", "Four", "Five", "Six")
+    return words[number] if number < len(words) else str(number)
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -1,0 +1,165 @@
+"""The tables of the report: rows of text, ready to be laid out."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from dosimetry.report.balance import Balance
+from dosimetry.report.numbers import percent, signed, three, with_error
+from dosimetry.report.palette import Look
+from dosimetry.results import PatientResults, StructureResult
+
+Looks = dict[str, Look]
+
+_QUALITY = {
+    "ssim": "SSIM",
+    "wssim": "wSSIM",
+    "lncc": "local corr.",
+    "mi": "mutual inf.",
+    "tre_mm": "TRE mm",
+    "jacobian_min": "smallest Jacobian",
+    "folding_percent": "folded",
+    "ndv_percent": "NDV",
+    "displacement_max_mm": "largest shift mm",
+    "activity_change_percent": "activity change",
+}
+_SIMILARITY = ("ssim", "wssim", "lncc", "mi", "tre_mm")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A name, the look of its structure if it is one, and the cells after it."""
+
+    name: str
+    cells: Sequence[str]
+    look: Look | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Column heads (the first is that of the names) and rows."""
+
+    heads: Sequence[str]
+    rows: Sequence[Row]
+
+
+def structure_table(results: PatientResults, looks: Looks) -> Table:
+    """Size and kinetics of every structure."""
+    heads = ("structure", "role", "volume mL", "mass g", "TIA MBq·h", "TIAC h", "T_eff h", "after last scan")
+    rows = [
+        Row(
+            s.name,
+            (
+                s.role,
+                three(s.volume_ml),
+                three(s.mass_g),
+                with_error(s.tia_mbq_h, s.relative_u_tia * s.tia_mbq_h),
+                with_error(s.tiac_h, s.relative_u_tia * s.tiac_h),
+                with_error(s.fit.teff_h, s.fit.u_teff_h),
+                percent(100.0 * s.fit.extrapolated_fraction),
+            ),
+            looks[s.name],
+        )
+        for s in results.structures
+    ]
+    return Table(heads, rows)
+
+
+def dose_table(results: PatientResults, looks: Looks) -> Table:
+    """Dose metrics of every structure; D35mm³ only where a structure is small enough to have one."""
+    small = any(np.isfinite(s.dose["dose_d35mm3_gy"]) for s in results.structures)
+    thresholds = results.settings.metrics.volume_at_gy
+    columns = ["dose_d2_gy", "dose_d50_gy", "dose_d98_gy", "dose_max_gy", *(["dose_d35mm3_gy"] if small else [])]
+    heads = [
+        "structure", "mean Gy", "Gy/GBq", "D2% Gy", "D50% Gy", "D98% Gy", "max Gy",
+        *(["D35mm³ Gy"] if small else []), *(f"V{gy:g}Gy %" for gy in thresholds),
+    ]  # fmt: skip
+    rows = []
+    for s in results.structures:
+        mean = s.dose["dose_mean_gy"]
+        cells = [with_error(mean, s.relative_u_tia * mean), three(per_gbq(s, results))]
+        cells += [three(s.dose[column]) for column in columns]
+        cells += [three(s.dose[f"v_{gy:g}gy_percent"]) for gy in thresholds]
+        rows.append(Row(s.name, cells, looks[s.name]))
+    return Table(heads, rows)
+
+
+def per_gbq(result: StructureResult, results: PatientResults) -> float:
+    """Mean dose per administered activity, Gy/GBq."""
+    return result.dose["dose_mean_gy"] / results.study.administration.activity_mbq * 1e3
+
+
+def comparison_table(results: PatientResults, looks: Looks) -> Table | None:
+    """Mean, D2% and D98% without and with registration; None where nothing was registered."""
+    if results.unregistered is None or not results.structures:
+        return None
+    heads = ["structure"]
+    for name in ("mean", "D2%", "D98%"):
+        heads += [f"{name} without", "with", "difference"]
+    rows = []
+    for s in results.structures:
+        cells = []
+        for key in ("dose_mean_gy", "dose_d2_gy", "dose_d98_gy"):
+            plain, registered = s.unregistered[key], s.dose[key]
+            change = 100.0 * (registered / plain - 1.0) if plain > 0 else float("nan")
+            cells += [three(plain), three(registered), f"{signed(change)} %" if np.isfinite(change) else three(change)]
+        rows.append(Row(s.name, cells, looks[s.name]))
+    return Table(heads, rows)
+
+
+def quality_table(results: PatientResults) -> Table | None:
+    """The numbers of registration.csv, similarity before and after."""
+    moved = [(frame.id, frame.registration) for frame in results.frames if frame.registration is not None]
+    if not moved:
+        return None
+    values = [asdict(registration.quality) for _, registration in moved]
+    earlier = [asdict(registration.unregistered) for _, registration in moved]
+    shown = [name for name in _QUALITY if any(np.isfinite(v.get(name, np.nan)) for v in values)]
+    rows = []
+    for (name, registration), before, after in zip(moved, earlier, values, strict=True):
+        cells = [registration.engine, three(registration.seconds, 2)]
+        for key in shown:
+            number = percent(after[key]) if key.endswith("_percent") else three(after[key])
+            cells.append(f"{three(before[key])} → {number}" if key in _SIMILARITY else number)
+        rows.append(Row(name, cells))
+    return Table(("scan", "engine", "s", *(_QUALITY[key] for key in shown)), rows)
+
+
+def agreement_table(results: PatientResults, looks: Looks) -> Table | None:
+    """Centroid distance and Dice of structures drawn on both scans, before and after."""
+    heads = ("structure", "scan", "centroid mm before", "after", "Dice before", "after")
+    rows = [
+        Row(
+            row.structure,
+            (
+                frame.id,
+                three(row.centroid_before_mm),
+                three(row.centroid_after_mm),
+                three(row.dice_before),
+                three(row.dice_after),
+            ),
+            looks.get(row.structure),
+        )
+        for frame in results.frames
+        for row in frame.agreement
+    ]
+    return Table(heads, rows) if rows else None
+
+
+def balance_table(results: PatientResults, balance: Balance) -> Table:
+    """Activity at each scan, MBq, and its shares."""
+    heads = ["scan", "h", "admin. × decay", "field of view", "share"]
+    if results.structures:
+        heads += ["structures", "share of view"]
+    rows = []
+    for n, frame in enumerate(results.frames):
+        whole, expected = float(balance.whole_mbq[n]), float(balance.administered_mbq[n])
+        cells = [three(frame.time_h), three(expected), three(whole), percent(100.0 * whole / expected)]
+        if results.structures:
+            held = float(balance.structures_mbq[n])
+            cut = "*" if np.isnan(balance.parts_mbq[:, n]).any() else ""
+            cells += [three(held) + cut, percent(100.0 * held / whole if whole > 0 else float("nan"))]
+        rows.append(Row(frame.id, cells))
+    return Table(heads, rows)
