@@ -402,6 +402,28 @@ def test_broken_contours_end_in_a_clear_error_or_are_left_out(tmp_path, contours
         assert found.mask("liver")[0].sum() == 500
 
 
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+@pytest.mark.parametrize("delimited", [False, True])
+def test_truncated_files_are_refused_wherever_they_end(tmp_path, syntax, delimited):
+    path = write_rtstruct(tmp_path / "rs.dcm", solid("liver"), solid("spleen", 16.5, 20.5))
+    dataset = pydicom.dcmread(path)
+
+    def delimit(items):
+        for element in (element for item in items for element in item if element.VR == "SQ"):
+            element.is_undefined_length = delimited
+            delimit(element.value)
+
+    delimit([dataset])
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.save_as(path, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True)
+    whole = path.read_bytes()
+    read_structure_objects([path], image_series())
+    for length in range(150, len(whole), 11):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError):
+            read_structure_objects([path], image_series())
+
+
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(where=st.floats(0, 1), junk=st.binary(min_size=1, max_size=12))
 def test_damaged_files_end_in_a_clear_error_or_are_read(tmp_path, where, junk):

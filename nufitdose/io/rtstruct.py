@@ -50,6 +50,9 @@ def rtstruct_regions(header: Header, frames: frozenset[str], grid: Grid) -> list
     open lines, structures outside the image. Raises `InputError` on damaged contours and on contours that
     are not parallel to the slices.
     """
+    for keyword in ("StructureSetROISequence", "ROIContourSequence"):
+        if keyword not in header.dataset:
+            raise header.missing(keyword, "Export the structure set again")
     contours = {roi.text("ReferencedROINumber"): roi for roi in header.items("ROIContourSequence")}
     regions = []
     for roi in header.items("StructureSetROISequence"):

@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataelem import RawDataElement
 from pydicom.uid import UID, RTStructureSetStorage, SegmentationStorage
 
 from nufitdose.errors import InputError
@@ -15,6 +18,7 @@ from nufitdose.io.segmentation import segmentation_references, segmentation_regi
 from nufitdose.study import Structures
 
 _LABEL_MAP_SEGMENTATION = UID("1.2.840.10008.5.1.4.1.1.66.7")  # newer than pydicom's list of names
+_UNDEFINED = 0xFFFFFFFF  # the length of a sequence that ends with a delimiter
 
 #: The objects that hold structures: RTSTRUCT and SEG (bit planes, fractions, label maps).
 STRUCTURE_CLASSES = frozenset({RTStructureSetStorage, SegmentationStorage, _LABEL_MAP_SEGMENTATION})
@@ -52,7 +56,21 @@ def _open(path: Path) -> Header:
         raise InputError(
             f"this is {what}, an RTSTRUCT or SEG is wanted", where=path, remedy="Take the file out of the list"
         )
+    _check_whole(header)
     return header
+
+
+def _check_whole(header: Header) -> None:
+    """Refuse a file cut short: the sequences would lose their last items without a word."""
+    for tag in header.dataset.keys():  # noqa: SIM118  (a dataset iterates over its values)
+        raw: Any = header.dataset.get_item(tag)
+        if isinstance(raw, RawDataElement) and raw.value is not None and len(raw.value) < raw.length < _UNDEFINED:
+            raise InputError(
+                f"the file is truncated: {keyword_for_tag(tag) or 'element'} {tag} holds {len(raw.value)} of "
+                f"{raw.length} bytes",
+                where=header.path,
+                remedy="Copy or export the file again",
+            )
 
 
 def _references(header: Header) -> StructureReferences:
