@@ -43,6 +43,7 @@ class Tracer:
     necrosis_share: float
     sites: tuple[str, ...]
     centre_z_mm: float  # middle of the field of view in the reference body
+    times_h: tuple[float, ...] = (4.0, 24.0, 72.0, 168.0)
 
 
 NEVER_H = 1e9  # biological half-life of what does not leave
@@ -152,10 +153,11 @@ TRACERS = {
         Tracer("I-131-NaI", "I-131", "spect", 5500.0, _IODIDE, Uptake(((0.12, 95.0),), 8.0), 0.05,
                ("thyroid_bed", "node", "lung", "bone", "lung"), 235.0),
         Tracer("Y-90-microspheres", "Y-90", "pet", 2000.0, _MICROSPHERES, Uptake(((0.11, NEVER_H),), 1e-3), 0.05,
-               ("liver", "liver", "liver"), 45.0),
-        Tracer("F-18-FDG", "F-18", "pet", 350.0, _FDG, _suv(9.0, 0.5), 0.08, ("lung", "node", "liver", "bone"), 110.0),
+               ("liver", "liver", "liver"), 45.0, (2.0, 24.0, 48.0)),
+        Tracer("F-18-FDG", "F-18", "pet", 350.0, _FDG, _suv(9.0, 0.5), 0.08,
+               ("lung", "node", "liver", "bone"), 110.0, (1.0, 1.75, 2.5)),
         Tracer("Ga-68-PSMA", "Ga-68", "pet", 150.0, _PSMA_PET, _suv(18.0, 0.5), 0.08, ("bone", "node", "bone", "node"),
-               -60.0),
+               -60.0, (0.75, 1.5, 2.5)),
     )
 }  # fmt: skip
 #: The tracer meant when only a nuclide is named.

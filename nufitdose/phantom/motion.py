@@ -111,9 +111,12 @@ class Mover:
             self._distance[name] = np.asarray(distance, dtype=np.float32)
             self._centre[name] = lattice.world(np.argwhere(where).mean(axis=0))
 
-    def draw(self, random: np.random.Generator, size: MotionSize) -> BodyMap:
-        """One pose; the velocity is damped where needed until every Jacobian exceeds 0.15."""
-        velocity = self._velocity(random, size)
+    def draw(self, random: np.random.Generator, size: MotionSize, *, breath_mm: float = 0.0) -> BodyMap:
+        """One pose; the velocity is damped where needed until every Jacobian exceeds 0.15.
+
+        `breath_mm` is a breathing shift of the diaphragm on top of the one drawn.
+        """
+        velocity = self._velocity(random, size, breath_mm)
         centre = self.lattice.centre_mm
         rigid = rigid_motion(random.normal(0, size.couch_mm, 3), random.normal(0, size.couch_deg, 3), centre)
         while True:
@@ -122,8 +125,8 @@ class Mover:
                 return pose
             velocity = velocity * np.float32(0.85)
 
-    def _velocity(self, random: np.random.Generator, size: MotionSize) -> Field:
-        parts = self._parts(random, size)
+    def _velocity(self, random: np.random.Generator, size: MotionSize, breath_mm: float) -> Field:
+        parts = self._parts(random, size, breath_mm)
         total = np.zeros(self.lattice.shape, dtype=np.float32)
         velocity = np.zeros((3, *self.lattice.shape), dtype=np.float32)
         axes = [np.arange(n) * s for n, s in zip(self.lattice.shape, self.lattice.spacing_mm, strict=True)]
@@ -144,8 +147,8 @@ class Mover:
             ndimage.gaussian_filter(component, 1.0, output=component, mode="nearest")
         return velocity
 
-    def _parts(self, random: np.random.Generator, size: MotionSize) -> list[_Part]:
-        breath = size.breathing_mm * random.uniform(0.5, 1.6) * random.choice([-1.0, 1.0])
+    def _parts(self, random: np.random.Generator, size: MotionSize, breath_mm: float) -> list[_Part]:
+        breath = size.breathing_mm * random.uniform(0.5, 1.6) * random.choice([-1.0, 1.0]) + breath_mm
         parts = []
 
         def add(name: str, shift: NDArray[np.float64], turn_deg: float, swelling: float = 0.0) -> None:

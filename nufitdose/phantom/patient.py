@@ -1,36 +1,29 @@
 """A digital patient: serial scans of one body whose motion, kinetics and dose-relevant truth are known exactly."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
-from nufitdose.phantom.anatomy import Anatomy, build_anatomy
+from nufitdose.phantom.anatomy import Anatomy, Implant, build_anatomy
 from nufitdose.phantom.build import Arms, Sex, draw_build
-from nufitdose.phantom.composition import Composition
-from nufitdose.phantom.fields import BodyMap, jacobian_determinant
-from nufitdose.phantom.motion import MotionSize, Mover, motion_lattice
-from nufitdose.phantom.scanner import SCANNERS, Scanner, scan, scan_ct
-from nufitdose.phantom.texture import SmoothNoise
-from nufitdose.phantom.tissues import TISSUES, Region
-from nufitdose.phantom.tracer import Distribution, distribute, find_tracer
-from nufitdose.phantom.truth import PatientTruth, TimePointTruth, gather_truth
-from nufitdose.study import Administration, Structures, Study, TimePoint
-from nufitdose.types import Field, Image32
-from nufitdose.volume import Quantity, Volume
+from nufitdose.phantom.checks import Limits, require
+from nufitdose.phantom.imaging import Imager, Protocol
+from nufitdose.phantom.kinetics_tables import Tracer
+from nufitdose.phantom.motion import MotionSize
+from nufitdose.phantom.scanner import SCANNERS
+from nufitdose.phantom.tracer import distribute, find_tracer
+from nufitdose.phantom.truth import PatientTruth, gather_truth
+from nufitdose.phantom.tumours import SITES
+from nufitdose.progress import OnProgress
+from nufitdose.study import Administration, Study
 
 MOST_TUMOURS = 12
 CT_NOISE_HU = 12.0
-#: Organs a physician would outline for dosimetry; tumours are outlined too.
-OUTLINED = (
-    "kidney_left", "kidney_right", "liver", "spleen", "pancreas", "urinary_bladder", "heart", "lung_left",
-    "lung_right", "thyroid", "salivary_gland_left", "salivary_gland_right", "prostate",
-)  # fmt: skip
-_WHOLE = 0.985  # share of an organ that must be in the field of view, of what is in it and in a margin around it
+_RIM_MM = 30.0  # tumours are centred at least so far inside the field of view
+_BODY, _ORGANS, _TUMOURS, _TRACER = 0, 1, 2, 3  # streams of random numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,63 +34,21 @@ class DigitalPatient:
     truth: PatientTruth
 
 
-@dataclass(frozen=True, eq=False)
-class _Imaging:
-    """What all time points of one patient share."""
-
-    seed: int
-    anatomy: Anatomy
-    distribution: Distribution
-    scanner: Scanner
-    grid: Grid
-    padded: Grid
-    ct_grid: Grid
-    margin: int
-    noise: bool
-    ct_noise_hu: float
-    calibration: float
-    contrast: bool
-    ct_texture: SmoothNoise = field(repr=False)
-
-    @cached_property
-    def hu(self) -> np.ndarray:
-        """CT number of every region."""
-        tissues = [TISSUES[region.tissue] for region in self.anatomy.regions]
-        return np.array([t.enhanced_hu if self.contrast else t.hu for t in tissues])
-
-    @cached_property
-    def hu_texture(self) -> np.ndarray:
-        """Standard deviation of the CT texture of every region."""
-        return np.array([TISSUES[region.tissue].texture_hu for region in self.anatomy.regions])
-
-    def cropped(self, image: Image32) -> Image32:
-        """The padded image without its margin."""
-        m = self.margin
-        return np.ascontiguousarray(image[m:-m, m:-m, m:-m])
-
-    def cropped_composition(self, padded: Composition) -> Composition:
-        """The padded composition without its margin."""
-        m = slice(self.margin, -self.margin)
-        return Composition(self.grid, padded.regions[:, m, m, m], padded.shares[:, m, m, m])
-
-    def true_hu(self, composition: Composition, pull: Field | None) -> Image32:
-        """CT numbers without noise."""
-        texture = self.ct_texture.on(composition.grid, pull)
-        return composition.mean(self.hu) + composition.mean(self.hu_texture) * texture
-
-
 def simulate_patient(
     *,
     tracer: str = "Lu-177-DOTATATE",
-    times_h: Sequence[float] = (4.0, 24.0, 72.0, 168.0),
+    times_h: Sequence[float] | None = None,
     shape: Sequence[int] = (96, 96, 96),
     spacing_mm: float = 4.0,
     ct_spacing_mm: float | None = None,
     seed: int = 1,
     patient: str | None = None,
-    tumours: int | None = None,
     sex: Sex | None = None,
     arms: Arms | None = None,
+    tumours: int | None = None,
+    tumour_sites: Sequence[str] | None = None,
+    tumour_mm: tuple[float, float] = (5.0, 60.0),
+    centre_z_mm: float | None = None,
     administered_mbq: float | None = None,
     motion: float = 1.0,
     motion_size: MotionSize | None = None,
@@ -105,168 +56,137 @@ def simulate_patient(
     noise: bool = True,
     calibration_error: float = 0.0,
     contrast: bool | None = None,
+    implant: Implant | None = None,
+    ct_breathing_mm: float = 0.0,
+    ct_field_mm: float | None = None,
+    on_progress: OnProgress | None = None,
 ) -> DigitalPatient:
     """Simulate serial scans of one patient, wholly determined by the arguments.
 
     `tracer` is a tracer (`Lu-177-DOTATATE`) or a nuclide alone (`Lu-177`); `times_h` are hours after
-    administration, the first is the reference. Activity has `shape` voxels of `spacing_mm`; the CT covers the
-    same field of view with `ct_spacing_mm` (default: two thirds of `spacing_mm`, at least 2 mm). `tumours` (0 to
-    12, default drawn from 2 to 6), `sex`, `arms`, `contrast` (agent in the CT) are drawn where not given. `motion`
-    scales `motion_size`; `count_level` scales the counts; `calibration_error` is the relative standard deviation
-    of one factor on all activity. Raises `InputError` on arguments that make no sense.
+    administration (default: usual for the tracer), the first is the reference. Activity has `shape` voxels of
+    `spacing_mm`; the CT covers the same field of view with `ct_spacing_mm` (default two thirds of `spacing_mm`, at
+    least 2 mm). `centre_z_mm` is the middle of the field of view, in a body of 176 cm above the lower end of L1
+    (default by tracer). `tumours` (0 to 12; default 2 to 6) have diameters within `tumour_mm` and grow at
+    `tumour_sites`, taken in turn (default by tracer). With the same seed, sites and centre two tracers see the same
+    body and the same tumours.
+
+    `motion` scales `motion_size`; `count_level` scales the counts; `calibration_error` is the relative standard
+    deviation of one factor on all activity; `ct_breathing_mm` that of the diaphragm between emission and CT
+    (attenuation correction suffers too); `ct_field_mm` truncates the CT to a circle. `sex`, `arms`, `contrast`
+    (agent in the CT) and `implant` are drawn where not given. Raises `InputError` on arguments that make no sense.
     """
     recipe = find_tracer(tracer)
-    _check(times_h, shape, spacing_mm, ct_spacing_mm, seed, tumours, motion, count_level, calibration_error)
-    random = np.random.default_rng([seed, 0])
+    times = check_times(recipe.times_h if times_h is None else times_h)
+    _check(shape, spacing_mm, ct_spacing_mm, seed, tumours, tumour_sites, tumour_mm)
+    _check_imaging(motion, count_level, calibration_error, ct_breathing_mm, ct_field_mm, administered_mbq)
+    random = np.random.default_rng([seed, _BODY])
     body = draw_build(random, sex=sex, arms=arms)
-    centre = body.at(0.0, -5.0, recipe.centre_z_mm)
+    drawn_count, drawn_contrast, drawn_implant = int(random.integers(2, 7)), random.random(), random.random()
+    centre = body.at(0.0, -5.0, recipe.centre_z_mm if centre_z_mm is None else centre_z_mm)
     grid = Grid.from_spacing([int(n) for n in shape], (spacing_mm,) * 3, centre_mm=centre.tolist())
-    count = int(random.integers(2, 7)) if tumours is None else tumours
-    sites = tuple(recipe.sites[n % len(recipe.sites)] for n in range(count))
-    inside = (grid.corners_mm().min(axis=0) + 30.0, grid.corners_mm().max(axis=0) - 30.0)
-    thyroid_left = float(random.uniform(0.04, 0.15)) if recipe.name == "I-131-NaI" else 1.0
-    anatomy = build_anatomy(body, random, tumour_sites=sites, thyroid_left=thyroid_left, inside_mm=inside)
-    mbq = administered_mbq or recipe.administered_mbq * float(np.clip(random.normal(1.0, 0.05), 0.85, 1.15))
-    if not (np.isfinite(mbq) and mbq > 0):
-        raise InputError(f"an administered activity of {mbq} MBq was given, wanted a positive number")
-    distribution = distribute(recipe, anatomy.regions, np.random.default_rng([seed, 1]), mbq)
-    scanner = SCANNERS[recipe.nuclide].with_counts(count_level)
-    margin = int(np.ceil(scanner.reach_mm / spacing_mm))
-    padded = Grid.from_spacing([n + 2 * margin for n in grid.shape], grid.spacing_mm, centre_mm=grid.centre_mm.tolist())
-    imaging = _Imaging(
+    corners = grid.corners_mm()
+    sites = tuple(tumour_sites or recipe.sites)
+    count = drawn_count if tumours is None else tumours
+    anatomy = build_anatomy(
+        body,
+        np.random.default_rng([seed, _ORGANS]),
+        np.random.default_rng([seed, _TUMOURS]),
+        inside_mm=(corners.min(axis=0) + _RIM_MM, corners.max(axis=0) - _RIM_MM),
+        tumour_sites=tuple(sites[n % len(sites)] for n in range(count)),
+        tumour_mm=tumour_mm,
+        thyroid_left=0.08 if recipe.name == "I-131-NaI" else 1.0,
+        contrast=drawn_contrast < 0.25 if contrast is None else contrast,
+        implant=implant or ("hip" if drawn_implant < 0.03 else "spine" if drawn_implant < 0.06 else "none"),
+    )
+    tracer_random = np.random.default_rng([seed, _TRACER])
+    protocol = Protocol(
         seed=seed,
-        anatomy=anatomy,
-        distribution=distribution,
-        scanner=scanner,
+        scanner=SCANNERS[recipe.nuclide].with_counts(count_level),
         grid=grid,
-        padded=padded,
         ct_grid=grid.resampled(ct_spacing_mm or max(2.0, spacing_mm * 2.0 / 3.0)),
-        margin=margin,
+        motion=(motion_size or MotionSize()).scaled(motion),
         noise=noise,
         ct_noise_hu=CT_NOISE_HU if noise else 0.0,
-        calibration=1.0 + calibration_error * float(random.normal()),
-        contrast=bool(random.random() < 0.25) if contrast is None else contrast,
-        ct_texture=SmoothNoise.draw(random, (6.0, 22.0)),
+        calibration=1.0 + calibration_error * float(tracer_random.normal()),
+        ct_breathing_mm=ct_breathing_mm,
+        ct_field_mm=ct_field_mm,
     )
-    return _image_patient(imaging, sorted(float(t) for t in times_h), (motion_size or MotionSize()).scaled(motion),
-                          patient or f"sim{seed:04d}")  # fmt: skip
+    mbq = administered_mbq or recipe.administered_mbq * float(np.clip(tracer_random.normal(1.0, 0.05), 0.85, 1.15))
+    name = patient or f"sim{seed:04d}"
+    return image_patient(anatomy, recipe, protocol, times, mbq, tracer_random, name, on_progress)
 
 
-def _image_patient(imaging: _Imaging, times_h: list[float], size: MotionSize, name: str) -> DigitalPatient:
-    anatomy = imaging.anatomy
-    lattice = motion_lattice(imaging.padded)
-    structures = [region.structure for region in anatomy.regions]
-    mover = Mover(lattice, anatomy.compose(lattice, subsamples=1).labels, structures)
-    rest = anatomy.compose(imaging.padded)
-    depth = ndimage.distance_transform_edt(rest.labels != 0, sampling=imaging.padded.spacing_mm).astype(np.float32)
-    outlined = _outlined(rest, imaging)
-    timepoints, truths = [], []
-    for n, time_h in enumerate(times_h):
-        pose = BodyMap.identity() if n == 0 else mover.draw(np.random.default_rng([imaging.seed, 2, n]), size)
-        timepoint, truth = _image_timepoint(
-            imaging, f"tp{n + 1}", time_h, pose, rest if n == 0 else None, depth, outlined
-        )
-        timepoints.append(timepoint)
-        truths.append(truth)
+def image_patient(
+    anatomy: Anatomy,
+    recipe: Tracer,
+    protocol: Protocol,
+    times_h: Sequence[float],
+    administered_mbq: float,
+    random: np.random.Generator,
+    name: str,
+    on_progress: OnProgress | None = None,
+) -> DigitalPatient:
+    """Inject a tracer into an anatomy and scan it at each of `times_h`; the first is the reference, at rest."""
+    distribution = distribute(recipe, anatomy.regions, random, administered_mbq)
+    imager = Imager(anatomy, distribution, protocol)
+    scans = []
+    for number, time_h in enumerate(times_h):
+        scans.append(imager.scan(number, time_h))
+        if on_progress is not None:
+            on_progress((number + 1) / len(times_h))
     study = Study(
         patient=name,
-        nuclide=imaging.distribution.tracer.nuclide,
-        administration=Administration(imaging.distribution.administered_mbq),
+        nuclide=recipe.nuclide,
+        administration=Administration(administered_mbq),
         reference_id="tp1",
-        timepoints=tuple(timepoints),
+        timepoints=tuple(timepoint for timepoint, _ in scans),
     )
-    truth_volumes = gather_truth(
-        anatomy, imaging.distribution, imaging.cropped_composition(rest), imaging.true_hu, tuple(truths)
-    )
-    return DigitalPatient(study, truth_volumes)
+    at_rest = protocol.cropped_composition(imager.rest)
+    return DigitalPatient(study, gather_truth(anatomy, distribution, at_rest, tuple(truth for _, truth in scans)))
 
 
-def _image_timepoint(
-    imaging: _Imaging,
-    id: str,
-    time_h: float,
-    pose: BodyMap,
-    rest: Composition | None,
-    depth_mm: Image32,
-    outlined: dict[int, str],
-) -> tuple[TimePoint, TimePointTruth]:
-    """One scan in its pose: the tissue found at y is that at rest at x(y), its concentration divided by det ∂y/∂x."""
-    random = np.random.default_rng([imaging.seed, 3, round(time_h * 3600.0)])
-    pull = None if rest is not None else pose.inverse_field(imaging.padded)
-    composition = rest if rest is not None else imaging.anatomy.compose(imaging.padded, pull)
-    activity = imaging.distribution.activity(composition, time_h, pull)
-    if pull is not None:
-        activity *= jacobian_determinant(pull, imaging.padded)
-    image = scan(activity, depth_mm, imaging.padded, imaging.scanner, random, noise=imaging.noise)
-    image *= np.float32(imaging.calibration)
-    ct_pull = None if rest is not None else pose.inverse_field(imaging.ct_grid)
-    ct_composition = imaging.anatomy.compose(imaging.ct_grid, ct_pull, subsamples=1)
-    couch_y = float(imaging.anatomy.body.at(0, -118 - 0.9 * imaging.anatomy.body.fat_mm, 0)[1])
-    hu = imaging.true_hu(ct_composition, ct_pull)
-    ct = scan_ct(hu, imaging.ct_grid, random, noise_hu=imaging.ct_noise_hu, couch_y_mm=couch_y)
-    timepoint = TimePoint.of(
-        id,
-        time_h,
-        Volume(imaging.cropped(image), imaging.grid, Quantity.ACTIVITY),
-        Volume(ct, imaging.ct_grid, Quantity.HU),
-        _structures(ct_composition, imaging.anatomy.regions, outlined),
-    )
-    inverse = (
-        np.zeros((3, *imaging.grid.shape), dtype=np.float32)
-        if pull is None
-        else np.stack([imaging.cropped(component) for component in pull])
-    )
-    truth = TimePointTruth(id, time_h, pose.field(imaging.grid), inverse, pose, imaging.cropped(activity), imaging.grid)
-    return timepoint, truth
-
-
-def _outlined(rest: Composition, imaging: _Imaging) -> dict[int, str]:
-    """Label and name of the structures outlined: tumours, and organs that do not reach out of the field of view."""
-    regions = imaging.anatomy.regions
-    with_margin = rest.volumes_ml(len(regions))
-    seen = imaging.cropped_composition(rest).volumes_ml(len(regions))
-    names = []
-    for name in (*OUTLINED, *(tumour.name for tumour in imaging.anatomy.tumours)):
-        numbers = [n for n, region in enumerate(regions) if region.structure == name]
-        total = with_margin[numbers].sum()
-        if name.startswith("tumour") or (total > 0 and seen[numbers].sum() > _WHOLE * total):
-            names.append(name)
-    return dict(enumerate(names, start=1))
-
-
-def _structures(composition: Composition, regions: tuple[Region, ...], outlined: dict[int, str]) -> Structures:
-    number = {name: label for label, name in outlined.items()}
-    table = np.array([number.get(region.structure, 0) for region in regions], dtype=np.uint8)
-    volume = Volume(table[composition.labels], composition.grid, Quantity.LABELS)
-    return Structures((volume,), outlined, frozenset(name for name in outlined.values() if name.startswith("tumour")))
+def check_times(times_h: Sequence[float]) -> list[float]:
+    """Times in order; `InputError` unless they are different hours of 0 or more."""
+    times = sorted(float(t) for t in times_h)
+    if not times or not all(np.isfinite(times)) or times[0] < 0 or np.diff(times, prepend=-1.0).min() < 0.01:
+        raise InputError(f"times of {list(times_h)} h were given, different hours of 0 or more are wanted")
+    return times
 
 
 def _check(
-    times_h: Sequence[float],
     shape: Sequence[int],
     spacing_mm: float,
     ct_spacing_mm: float | None,
     seed: int,
     tumours: int | None,
+    tumour_sites: Sequence[str] | None,
+    tumour_mm: tuple[float, float],
+) -> None:
+    if len(shape) != 3 or min(shape) < 16 or max(shape) > 1024:
+        raise InputError(f"a shape of {list(shape)} voxels was given, three numbers from 16 to 1024 are wanted")
+    require("a spacing", spacing_mm, Limits(0.5, 20.0), "mm")
+    require("a CT spacing", ct_spacing_mm, Limits(0.5, 20.0), "mm")
+    require("a seed", seed, Limits(0, 2**63 - 1))
+    require("a number of tumours", tumours, Limits(0, MOST_TUMOURS))
+    for diameter in tumour_mm:
+        require("a tumour diameter", diameter, Limits(2.0, 150.0), "mm")
+    unknown = sorted(set(tumour_sites or ()) - set(SITES))
+    if unknown:
+        raise InputError(f"the tumour sites {unknown} are unknown", remedy=f"Known sites: {', '.join(SITES)}")
+
+
+def _check_imaging(
     motion: float,
     count_level: float,
     calibration_error: float,
+    ct_breathing_mm: float,
+    ct_field_mm: float | None,
+    administered_mbq: float | None,
 ) -> None:
-    times = sorted(float(t) for t in times_h)
-    if not times or not all(np.isfinite(times)) or times[0] < 0 or np.diff(times, prepend=-1.0).min() < 0.01:
-        raise InputError(f"times of {list(times_h)} h were given, different hours of 0 or more are wanted")
-    if len(shape) != 3 or min(shape) < 16 or max(shape) > 1024:
-        raise InputError(f"a shape of {list(shape)} voxels was given, three numbers from 16 to 1024 are wanted")
-    for what, spacing in (("spacing", spacing_mm), ("CT spacing", ct_spacing_mm)):
-        if spacing is not None and not (np.isfinite(spacing) and 0.5 <= spacing <= 20.0):
-            raise InputError(f"a {what} of {spacing} mm was given, 0.5 to 20 mm is wanted")
-    if seed < 0:
-        raise InputError(f"a seed of {seed} was given, a whole number of 0 or more is wanted")
-    if tumours is not None and not 0 <= tumours <= MOST_TUMOURS:
-        raise InputError(f"{tumours} tumours were asked for, 0 to {MOST_TUMOURS} are possible")
-    if not (np.isfinite(motion) and 0.0 <= motion <= 3.0):
-        raise InputError(f"a motion of {motion} was given, a factor from 0 to 3 is wanted")
-    if not (np.isfinite(count_level) and count_level > 0):
-        raise InputError(f"a count level of {count_level} was given, a positive factor is wanted")
-    if not (np.isfinite(calibration_error) and 0.0 <= calibration_error < 0.5):
-        raise InputError(f"a calibration error of {calibration_error} was given, 0 to 0.5 is wanted")
+    require("a motion factor", motion, Limits(0.0, 3.0))
+    require("a count level", count_level, Limits(1e-6, 1e6))
+    require("a calibration error", calibration_error, Limits(0.0, 0.5))
+    require("a breathing difference", ct_breathing_mm, Limits(0.0, 40.0), "mm")
+    require("a CT field", ct_field_mm, Limits(50.0, 2000.0), "mm")
+    require("an administered activity", administered_mbq, Limits(1e-3, 1e6), "MBq")

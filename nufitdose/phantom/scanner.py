@@ -33,6 +33,7 @@ class Scanner:
     edge_fwhm_mm: float
     post_filter_fwhm_mm: float
     events_per_mbq: float
+    attenuation_per_cm: float  # of water at the emission energy, broad beam
     background: float = 0.0
     background_fwhm_mm: float = 90.0
 
@@ -49,11 +50,11 @@ class Scanner:
 #: 25 min at 10 cps/MBq (Lu-177, 208 keV, medium-energy) and 25 min at 35 cps/MBq (I-131, high-energy); PET 3 min a
 #: bed at 6 cps/kBq, positron branch 3.2e-5 for Y-90 over 20 min. Resolutions are those of reconstructed images.
 SCANNERS = {
-    "Lu-177": Scanner("SPECT, medium-energy collimator", 12.0, 9.0, 7.0, 10.0 * 1500 * 0.1),
-    "I-131": Scanner("SPECT, high-energy collimator", 15.0, 11.0, 8.0, 35.0 * 1500 * 0.05, background=0.06),
-    "F-18": Scanner("PET", 5.5, 5.5, 4.0, 6000.0 * 180 * 0.1),
-    "Ga-68": Scanner("PET, Ga-68", 6.5, 6.5, 4.5, 5400.0 * 180 * 0.1),
-    "Y-90": Scanner("PET, Y-90", 6.5, 6.5, 5.0, 6000.0 * 3.2e-5 * 1200 * 25),
+    "Lu-177": Scanner("SPECT, medium-energy collimator", 12.0, 9.0, 7.0, 10.0 * 1500 * 0.1, 0.115),
+    "I-131": Scanner("SPECT, high-energy collimator", 15.0, 11.0, 8.0, 35.0 * 1500 * 0.05, 0.095, background=0.06),
+    "F-18": Scanner("PET", 5.5, 5.5, 4.0, 6000.0 * 180 * 0.1, 0.096),
+    "Ga-68": Scanner("PET, Ga-68", 6.5, 6.5, 4.5, 5400.0 * 180 * 0.1, 0.096),
+    "Y-90": Scanner("PET, Y-90", 6.5, 6.5, 5.0, 6000.0 * 3.2e-5 * 1200 * 25, 0.096),
 }
 
 
@@ -99,8 +100,19 @@ def _gaussian(image: Image32, fwhm_mm: float, grid: Grid) -> Image32:
     return np.asarray(ndimage.gaussian_filter(image, sigma, mode="constant", truncate=3.5), dtype=np.float32)
 
 
-def scan_ct(hu: Image32, grid: Grid, random: np.random.Generator, *, noise_hu: float, couch_y_mm: float) -> Image32:
-    """A CT with correlated noise and the couch (a shell of 8 mm, top at `couch_y_mm`) where there is air."""
+def scan_ct(
+    hu: Image32,
+    grid: Grid,
+    random: np.random.Generator,
+    *,
+    noise_hu: float,
+    couch_y_mm: float,
+    field_mm: float | None,
+) -> Image32:
+    """A CT with correlated noise and the couch (a shell of 8 mm, top at `couch_y_mm`) where there is air.
+
+    Outside a circle of diameter `field_mm` there is -1024 HU.
+    """
     grain = ndimage.gaussian_filter(random.standard_normal(grid.shape, dtype=np.float32), 0.7)
     image = hu + np.float32(noise_hu / float(grain.std())) * grain
     below = couch_y_mm - grid.world(_axis_points(grid, 1))[:, 1]
@@ -109,6 +121,10 @@ def scan_ct(hu: Image32, grid: Grid, random: np.random.Generator, *, noise_hu: f
     couch = ((below > 0) & (below < 55.0))[None, :] & (across < 215.0)[:, None]
     place = couch[:, :, None] & (hu < -950.0)
     image += np.where(place, (shell + 1000.0)[None, :, None], 0.0).astype(np.float32)
+    if field_mm is not None:
+        forward = grid.world(_axis_points(grid, 1))[:, 1] - grid.centre_mm[1]
+        outside = across[:, None] ** 2 + forward[None, :] ** 2 > (field_mm / 2.0) ** 2
+        image[outside] = -1024.0
     return np.clip(np.rint(image), -1024.0, 3071.0).astype(np.float32)
 
 

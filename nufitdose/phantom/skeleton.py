@@ -167,3 +167,24 @@ def arm_bones(body: Build, palette: Palette) -> list[Solid]:
             offset = np.array([shift, 0.0, 0.0])
             solids.append(tube(elbow + offset, wrist + offset, 7.0).painted(bone, inner=marrow, thickness_mm=2.5))
     return solids
+
+
+def implants(body: Build, palette: Palette, implant: str) -> list[Solid]:
+    """A hip prosthesis on the right, or screws and rods at L3 to L5."""
+    if implant == "none":
+        return []
+    metal = palette.region("implant", "metal", "")
+    if implant == "hip":
+        return [
+            ellipsoid(body.at(91, -8, -270), (16.0, 16.0, 16.0)).painted(metal),
+            tube(body.at(94, -9, -272), body.at(130, -20, -302), 7).painted(metal),
+            tube(body.at(130, -20, -302), body.at(122, -14, -400), 8, 6).painted(metal),
+        ]
+    levels = [v for v in vertebrae() if v.name in ("L3", "L4", "L5")]
+    solids = []
+    for side in (-1.0, 1.0):
+        heads = [body.at(side * 20, v.y - v.radii[1] - 20, v.z) for v in levels]
+        for v, head in zip(levels, heads, strict=True):
+            solids.append(tube(head, body.at(side * 9, v.y + 6, v.z), 3.0).painted(metal))
+        solids += [tube(a, b, 3.2).painted(metal) for a, b in pairwise(heads)]
+    return solids

@@ -1,6 +1,6 @@
 """What is true of a digital patient: integrals, half-lives, labels, fields, landmarks, tables."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,7 +81,6 @@ def gather_truth(
     anatomy: Anatomy,
     distribution: Distribution,
     composition: Composition,
-    true_hu: Callable[[Composition, None], Image32],
     timepoints: tuple[TimePointTruth, ...],
 ) -> PatientTruth:
     """Everything true of a patient at rest, on the reference activity grid (that of `composition`)."""
@@ -93,14 +92,14 @@ def gather_truth(
     number = {name: label for label, name in names.items()}
     table = np.array([number.get(structure, 0) for structure in structures], dtype=np.uint8)
     labels = table[composition.labels]
-    organs = _organs(composition, structures, names, distribution, timepoints, tia, half_life)
+    organs = _organs(composition, structures, names, anatomy.tumours, distribution, timepoints, tia, half_life)
     return PatientTruth(
         tia=Volume(tia, grid, Quantity.TIA),
         effective_half_life=Volume(half_life, grid, Quantity.TIME),
         labels=Volume(labels, grid, Quantity.LABELS),
         names=names,
-        tumours=frozenset(tumour.name for tumour in anatomy.tumours if tumour.name in number),
-        ct=Volume(true_hu(composition, None), grid, Quantity.HU),
+        tumours=anatomy.tumours & set(number),
+        ct=Volume(anatomy.hu(composition), grid, Quantity.HU),
         timepoints=timepoints,
         landmarks=_landmarks(labels, names, grid, timepoints),
         organs=organs,
@@ -111,6 +110,7 @@ def _organs(
     composition: Composition,
     structures: list[str],
     names: Mapping[int, str],
+    tumours: frozenset[str],
     distribution: Distribution,
     timepoints: tuple[TimePointTruth, ...],
     tia: Image32,
@@ -132,7 +132,7 @@ def _organs(
         rows.append(
             OrganTruth(
                 structure=name,
-                role="tumour" if name.startswith("tumour") else "organ",
+                role="tumour" if name in tumours else "organ",
                 volume_ml=volume_ml,
                 tia_mbq_h=total,
                 tiac_h=total / distribution.administered_mbq,

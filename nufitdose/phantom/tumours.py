@@ -1,5 +1,6 @@
 """Tumours: where they grow, how large and how uneven they are."""
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,9 @@ import numpy as np
 from nufitdose.phantom.composition import Composition
 from nufitdose.phantom.shapes import Solid, Wobble, ellipsoid, rotation
 from nufitdose.phantom.tissues import Palette
+
+logger = logging.getLogger(__name__)
+_TRIES = 50
 
 #: Regions a tumour of a site may be centred in.
 SITES: dict[str, tuple[str, ...]] = {
@@ -47,24 +51,25 @@ def place_tumours(
     palette: Palette,
     random: np.random.Generator,
     sites: tuple[str, ...],
+    diameters_mm: tuple[float, float],
 ) -> list[Tumour]:
-    """One tumour for each of `sites`, centred in the site's tissue and apart from the others."""
+    """One tumour for each of `sites`, centred in the site's tissue, apart from the others, of a size within limits."""
     numbers = {region.name: number for number, region in enumerate(palette.regions)}
     placed: list[Tumour] = []
     for site in sites:
         hosts = [numbers[name] for name in SITES[site] if name in numbers]
         pure = np.isin(composition.labels, hosts) & (composition.shares[0] > 0.95)
         places = composition.grid.world(np.argwhere(pure).astype(np.float64))
-        if not len(places):
-            continue
-        longest = _LONGEST_MM.get(site, 60.0)
-        diameter = float(np.clip(random.lognormal(np.log(_MEDIAN_MM[site]), 0.45), 5.0, longest))
-        for _ in range(50):
+        smallest, largest = diameters_mm
+        drawn = min(float(random.lognormal(np.log(_MEDIAN_MM[site]), 0.45)), _LONGEST_MM.get(site, largest))
+        diameter = float(np.clip(drawn, smallest, largest))
+        for _ in range(_TRIES if len(places) else 0):
             centre = places[random.integers(len(places))] + random.uniform(-1.5, 1.5, 3)
             gaps = [np.linalg.norm(centre - t.centre_mm) - 0.65 * (t.diameter_mm + diameter) for t in placed]
             if not gaps or min(gaps) > 0:
                 break
         else:
+            logger.warning("no room was found for a tumour of the site %r in the field of view", site)
             continue
         placed.append(_grow(f"tumour_{len(placed) + 1}", site, centre, diameter, palette, random))
     return placed

@@ -21,15 +21,7 @@ def write_patient(patient: DigitalPatient, folder: str | Path) -> Path:
     Raises `InputError` when `folder` exists and holds something, or cannot be written.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(
-            "there is already something here", where=folder, remedy="Name a new folder, or remove this one"
-        )
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise InputError(f"the folder cannot be made ({error.strerror})", where=folder) from error
+    temporary = _temporary_beside(folder)
     try:
         save_study(patient.study, temporary)
         _write_truth(patient.truth, temporary / "truth")
@@ -44,6 +36,25 @@ def write_patient(patient: DigitalPatient, folder: str | Path) -> Path:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def require_free_folder(folder: str | Path) -> None:
+    """Raise `InputError` unless a patient can be written to `folder`; ask before a long simulation."""
+    shutil.rmtree(_temporary_beside(Path(folder)))
+
+
+def _temporary_beside(folder: Path) -> Path:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(
+            "there is already something here", where=folder, remedy="Name a new folder, or remove this one"
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise InputError(
+            f"the folder cannot be made ({error.strerror})", where=folder, remedy="Choose a folder you can write to"
+        ) from error
 
 
 def _write_truth(truth: PatientTruth, folder: Path) -> None:

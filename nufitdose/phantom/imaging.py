@@ -1,0 +1,154 @@
+"""The scans of one patient: each in its own pose, on grids shared by all time points."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from nufitdose.grid import Grid
+from nufitdose.phantom.anatomy import Anatomy
+from nufitdose.phantom.attenuation import correction_error
+from nufitdose.phantom.composition import Composition
+from nufitdose.phantom.fields import BodyMap, jacobian_determinant
+from nufitdose.phantom.motion import MotionSize, Mover, motion_lattice
+from nufitdose.phantom.scanner import Scanner, scan, scan_ct
+from nufitdose.phantom.tissues import Region
+from nufitdose.phantom.tracer import Distribution
+from nufitdose.phantom.truth import TimePointTruth
+from nufitdose.study import Structures, TimePoint
+from nufitdose.types import Field, Image32
+from nufitdose.volume import Quantity, Volume
+
+#: Organs a physician would outline for dosimetry; tumours are outlined too.
+OUTLINED = (
+    "kidney_left", "kidney_right", "liver", "spleen", "pancreas", "urinary_bladder", "heart", "lung_left",
+    "lung_right", "thyroid", "salivary_gland_left", "salivary_gland_right", "prostate",
+)  # fmt: skip
+#: Share of an organ that must be in the field of view, of what is in it and in a margin around it.
+_WHOLE = 0.985
+_MOTION, _EMISSION_NOISE, _CT_NOISE, _CT_PHASE = 4, 5, 6, 7  # streams of random numbers
+
+
+@dataclass(frozen=True, eq=False)
+class Protocol:
+    """How one patient is imaged: scanner, grids, motion, and what goes wrong on the way."""
+
+    seed: int
+    scanner: Scanner
+    grid: Grid
+    ct_grid: Grid
+    motion: MotionSize
+    noise: bool
+    ct_noise_hu: float
+    calibration: float
+    ct_breathing_mm: float
+    ct_field_mm: float | None
+
+    @property
+    def margin(self) -> int:
+        """Voxels around the field of view whose activity still spills into it."""
+        return int(np.ceil(self.scanner.reach_mm / min(self.grid.spacing_mm)))
+
+    @property
+    def padded(self) -> Grid:
+        """The activity grid with its margin."""
+        shape = [n + 2 * self.margin for n in self.grid.shape]
+        return Grid.from_spacing(shape, self.grid.spacing_mm, centre_mm=self.grid.centre_mm.tolist())
+
+    def random(self, stream: int, timepoint: int) -> np.random.Generator:
+        """Random numbers of one purpose and time point, whatever else was drawn."""
+        return np.random.default_rng([self.seed, stream, timepoint])
+
+    def cropped(self, image: np.ndarray) -> np.ndarray:
+        """An array whose last three axes are the padded grid's, without the margin."""
+        m = slice(self.margin, -self.margin)
+        return np.ascontiguousarray(image[..., m, m, m])
+
+    def cropped_composition(self, padded: Composition) -> Composition:
+        """The padded composition without its margin."""
+        return Composition(self.grid, self.cropped(padded.regions), self.cropped(padded.shares))
+
+
+class Imager:
+    """Scans one patient; holds what all its time points share: the tissue at rest and the parts that move."""
+
+    def __init__(self, anatomy: Anatomy, distribution: Distribution, protocol: Protocol) -> None:
+        self.anatomy, self.distribution, self.protocol = anatomy, distribution, protocol
+        lattice = motion_lattice(protocol.padded)
+        structures = [region.structure for region in anatomy.regions]
+        self.mover = Mover(lattice, anatomy.compose(lattice, subsamples=1).labels, structures)
+        self.rest = anatomy.compose(protocol.padded)
+        body = ndimage.distance_transform_edt(self.rest.labels != 0, sampling=protocol.padded.spacing_mm)
+        self.depth_mm: Image32 = np.asarray(body, dtype=np.float32)
+        self.outlined = self._outlined()
+
+    def scan(self, number: int, time_h: float) -> tuple[TimePoint, TimePointTruth]:
+        """Time point `number` (0 is the reference, at rest) with its truth.
+
+        The tissue found at y is that at rest at x(y); its concentration is divided by det ∂y/∂x, so that
+        motion neither makes nor destroys activity.
+        """
+        p, name = self.protocol, f"tp{number + 1}"
+        size = p.motion if number else p.motion.scaled(0.0)
+        pose = self.mover.draw(p.random(_MOTION, number), size) if number else BodyMap.identity()
+        pull = pose.inverse_field(p.padded) if number else None
+        composition = self.anatomy.compose(p.padded, pull) if number else self.rest
+        activity = self.distribution.activity(composition, time_h, pull)
+        if pull is not None:
+            activity *= jacobian_determinant(pull, p.padded)
+        ct_pose = pose
+        if p.ct_breathing_mm > 0:
+            phase = float(p.random(_CT_PHASE, number).normal(0.0, p.ct_breathing_mm))
+            ct_pose = self.mover.draw(p.random(_MOTION, number), size, breath_mm=phase)
+        image = scan(activity, self.depth_mm, p.padded, p.scanner, p.random(_EMISSION_NOISE, number), noise=p.noise)
+        if ct_pose is not pose:
+            seen = self.anatomy.hu(composition, pull)
+            used_pull = ct_pose.inverse_field(p.padded)
+            used = self.anatomy.hu(self.anatomy.compose(p.padded, used_pull, subsamples=1), used_pull)
+            image *= correction_error(seen, used, p.padded, p.scanner.attenuation_per_cm)
+        ct, structures = self._ct(ct_pose, number)
+        timepoint = TimePoint.of(
+            name,
+            time_h,
+            Volume(p.cropped(image) * np.float32(p.calibration), p.grid, Quantity.ACTIVITY),
+            Volume(ct, p.ct_grid, Quantity.HU),
+            structures,
+        )
+        inverse = np.zeros((3, *p.grid.shape), dtype=np.float32) if pull is None else p.cropped(pull)
+        return timepoint, TimePointTruth(name, time_h, pose.field(p.grid), inverse, pose, p.cropped(activity), p.grid)
+
+    def _ct(self, pose: BodyMap, number: int) -> tuple[Image32, Structures]:
+        p = self.protocol
+        pull: Field | None = pose.inverse_field(p.ct_grid) if number or p.ct_breathing_mm > 0 else None
+        composition = self.anatomy.compose(p.ct_grid, pull, subsamples=1)
+        ct = scan_ct(
+            self.anatomy.hu(composition, pull),
+            p.ct_grid,
+            p.random(_CT_NOISE, number),
+            noise_hu=p.ct_noise_hu,
+            couch_y_mm=self.anatomy.couch_y_mm,
+            field_mm=p.ct_field_mm,
+        )
+        return ct, _structures(composition, self.anatomy.regions, self.outlined, self.anatomy.tumours)
+
+    def _outlined(self) -> dict[int, str]:
+        """Label and name of the structures outlined: tumours, and organs that do not reach out of the field."""
+        regions, tumours = self.anatomy.regions, self.anatomy.tumours
+        with_margin = self.rest.volumes_ml(len(regions))
+        seen = self.protocol.cropped_composition(self.rest).volumes_ml(len(regions))
+        names = []
+        for name in (*OUTLINED, *sorted(tumours, key=lambda t: (len(t), t))):
+            numbers = [n for n, region in enumerate(regions) if region.structure == name]
+            total, inside = with_margin[numbers].sum(), seen[numbers].sum()
+            if inside > 0 and (name in tumours or inside > _WHOLE * total):
+                names.append(name)
+        return dict(enumerate(names, start=1))
+
+
+def _structures(
+    composition: Composition, regions: tuple[Region, ...], outlined: dict[int, str], tumours: frozenset[str]
+) -> Structures:
+    number = {name: label for label, name in outlined.items()}
+    table = np.array([number.get(region.structure, 0) for region in regions], dtype=np.uint8)
+    volume = Volume(table[composition.labels], composition.grid, Quantity.LABELS)
+    return Structures((volume,), outlined, tumours & set(number))
