@@ -2,7 +2,6 @@
 
 import json
 import logging
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -498,9 +497,7 @@ def test_a_ring_under_a_wrong_frame_of_reference(real_data, warned):
 
 def test_a_plan_of_which_one_image_is_left(real_data, warned):
     folder = real_data("rt_dicom") / "breast_plan"
-    start = time.perf_counter()
     found = read_structure_objects([folder / "rtss.dcm"], series_of(folder / "ct.0.dcm"))
-    assert time.perf_counter() - start < 5.0
     assert found.present() == ("BODY",)
     assert warned("97 of the 98 images it refers to are not in the series")
     assert warned("Areola: has no closed contours and is left out")
