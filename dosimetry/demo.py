@@ -19,9 +19,9 @@ from nufitdose.volume import Volume
 
 _METRICS = {"mean": "dose_mean_gy", "D2%": "dose_d2_gy", "D98%": "dose_d98_gy"}
 _LEGEND = """\
-Differences from the true dose. The truth is free of noise and blur, so every difference holds the scanner's own loss, which
-is large in small tumours; 'true motion' is what a perfect registration would have found in the same scans, and
-'unregistered' what no registration would."""
+Differences from the true dose. The truth is free of noise and blur, so every difference holds the
+scanner's own loss, which is large in small tumours; 'true motion' is what a perfect registration would
+have found in the same scans, 'unregistered' what no registration would."""
 
 
 def run_demo(

@@ -1,6 +1,5 @@
 """The patient run, top to bottom: registration, voxel curves, absorbed dose, structures, files."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,18 +12,17 @@ from dosimetry.dose import absorbed_dose, density_from_ct
 from dosimetry.frames import SECONDS_A_PAIR, Frame, registered_frames, unregistered_frames
 from dosimetry.kinetics import fit_voxels
 from dosimetry.outputs import write_maps, write_registered, write_rtdose_if_wanted
+from dosimetry.plausibility import check_study
 from dosimetry.report import write_report
 from dosimetry.results import DoseMaps, PatientResults
 from dosimetry.structures import structure_results
 from dosimetry.tables import write_registration_tables, write_tables
 from nufitdose.io.study_folder import load_study, manifest_path, study_files
-from nufitdose.nuclides import half_life_h, long_lived_progeny
+from nufitdose.nuclides import half_life_h
 from nufitdose.progress import Steps, Stream
 from nufitdose.run import RunRecord, collected_warnings, output_folder, write_record
 from nufitdose.study import Study
 from nufitdose.volume import Quantity, Volume
-
-log = logging.getLogger(__name__)
 
 # Expected seconds of a step on a whole-body study, for the progress bar alone.
 _COST = {"read": 2.0, "maps": 3.0, "unregistered": 3.0, "structures": 3.0, "write": 8.0, "report": 6.0}
@@ -101,8 +99,8 @@ def _run_on(study: Study | str | Path, out: str | Path, record: RunRecord) -> It
 
 def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: str = "auto") -> PatientResults:
     """The chain itself, in memory: study -> registered frames -> voxel curves -> dose -> structures."""
-    with steps.step("reading the reference scan", _COST["read"]):
-        check(study)
+    with steps.step("reading and checking the scans", _COST["read"]):
+        check_study(study)
         grid, ct = study.reference.activity.grid, study.reference.ct
         density = density_from_ct(ct, grid) if ct is not None else None
     frames = registered_frames(study, settings.registration.engine, steps, device=device)
@@ -127,23 +125,6 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
         density=density,
         structures=structures,
     )
-
-
-def check(study: Study) -> None:
-    """Say what the study lacks, before anything takes long."""
-    if study.reference.ct is None:
-        log.warning("the reference time point %r has no CT: one density is used for every voxel", study.reference_id)
-    if study.structures is None:
-        log.warning("no structures are given: the maps are written, metrics.csv has no rows")
-    if len(study.timepoints) < 3:
-        log.warning(
-            "%d time point%s: the curves have no degree of freedom left, so no fit uncertainty can be stated",
-            len(study.timepoints),
-            "" if len(study.timepoints) == 1 else "s",
-        )
-    left_out = long_lived_progeny(study.nuclide)
-    if left_out:
-        log.warning("radioactive progeny that outlive %s are not in the dose: %s", study.nuclide, ", ".join(left_out))
 
 
 def dose_maps(frames: tuple[Frame, ...], study: Study, settings: DosimetrySettings) -> DoseMaps:

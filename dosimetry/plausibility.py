@@ -1,0 +1,73 @@
+"""What a physicist would notice before trusting a study; said once, stopping nothing."""
+
+import logging
+import math
+
+import numpy as np
+
+from nufitdose.nuclides import half_life_h, long_lived_progeny
+from nufitdose.registration.body import body_mask_from_ct
+from nufitdose.study import Study, TimePoint
+
+log = logging.getLogger(__name__)
+
+# Guide values of this program, without published authority.
+_MOST_OF_ADMINISTERED = 1.05  # calibration may be off by a few percent
+_LEAST_OF_ADMINISTERED = 1e-4
+_LEAST_IN_BODY = 0.8  # about 97 % of the activity lies in the body that a well-aligned CT shows
+
+
+def check_study(study: Study) -> None:
+    """Warn of what the study lacks and of numbers that cannot be as they are."""
+    if study.reference.ct is None:
+        log.warning("the reference time point %r has no CT: one density is used for every voxel", study.reference_id)
+    if study.structures is None:
+        log.warning("no structures are given: the maps are written, metrics.csv has no rows")
+    count = len(study.timepoints)
+    if count < 3:
+        points = "one time point" if count == 1 else f"{count} time points"
+        log.warning("%s: the curves have no degree of freedom left, so no fit uncertainty can be stated", points)
+    left_out = long_lived_progeny(study.nuclide)
+    if left_out:
+        log.warning("radioactive progeny that outlive %s are not in the dose: %s", study.nuclide, ", ".join(left_out))
+    for timepoint in study.timepoints:
+        _check_total(study, timepoint)
+        _check_alignment(timepoint)
+
+
+def _check_total(study: Study, timepoint: TimePoint) -> None:
+    """Σ c V against A₀ 2^(-t/T): there cannot be more than was given, and hardly nothing."""
+    left_mbq = study.administration.activity_mbq * 2.0 ** (-timepoint.time_h / half_life_h(study.nuclide))
+    found_mbq = timepoint.activity.total_mbq()
+    if found_mbq > _MOST_OF_ADMINISTERED * left_mbq:
+        log.warning(
+            "scan %s holds %.4g MBq, more than the %.4g MBq that are left of what was administered: "
+            "check units (Bq/mL), calibration and decay correction",
+            timepoint.id,
+            found_mbq,
+            left_mbq,
+        )
+    elif found_mbq < _LEAST_OF_ADMINISTERED * left_mbq:
+        log.warning(
+            "scan %s holds %.3g MBq of the %.4g MBq that are left of what was administered: check units (Bq/mL)",
+            timepoint.id,
+            found_mbq,
+            left_mbq,
+        )
+
+
+def _check_alignment(timepoint: TimePoint) -> None:
+    """The share of the activity within the body that the CT shows."""
+    if timepoint.ct is None:
+        return
+    body = body_mask_from_ct(timepoint.ct).averaged_onto(timepoint.activity.grid)
+    activity = np.maximum(timepoint.activity.data, 0.0)
+    total = float(activity.sum(dtype=np.float64))
+    share = float((activity * body.data).sum(dtype=np.float64)) / total if total > 0 else math.nan
+    if share < _LEAST_IN_BODY:
+        log.warning(
+            "only %.0f %% of the activity of scan %s lies within the body that its CT shows: "
+            "check that both images stand in the same place",
+            100 * share,
+            timepoint.id,
+        )
