@@ -48,10 +48,12 @@ def _parts_mbq(results: PatientResults) -> F64:
     for result in results.structures:
         claimed[result.region.index] += result.region.part_ml.astype(np.float32)
     parts = np.empty((len(results.structures), len(results.frames)))
+    for column, frame in enumerate(results.frames):
+        concentration = frame.activity.data.reshape(-1)
+        for row, result in enumerate(results.structures):
+            index, part_ml = result.region.index, result.region.part_ml
+            own_ml = part_ml * np.minimum(1.0, grid.voxel_volume_ml / claimed[index])
+            parts[row, column] = float(concentration[index] @ own_ml) * 1e-6
     for row, result in enumerate(results.structures):
-        region = result.region
-        share = np.minimum(1.0, grid.voxel_volume_ml / claimed[region.index])
-        for column, frame in enumerate(results.frames):
-            parts[row, column] = float(region.values(frame.activity) @ (region.part_ml * share)) * 1e-6
         parts[row, np.isnan(result.activity_mbq)] = np.nan
     return parts

@@ -157,7 +157,7 @@ def _tail(results: PatientResults) -> Light:
     worst = max(known, key=lambda s: s.fit.extrapolated_fraction)
     share = 100.0 * worst.fit.extrapolated_fraction
     covered = half_lives_covered(worst, results.times_h)
-    found = f"up to {percent(share)} ({worst.name}), last scan at {three(covered, 2)} T_eff of it"
+    found = f"up to {percent(share)} ({worst.name}, last scan at {three(covered, 2)} T_eff)"
     fewest = min(half_lives_covered(s, results.times_h) for s in known)
     if share > MOSTLY_EXTRAPOLATED_PERCENT:
         return Light("Extrapolation", State.BAD, f"{found}: most of it was not measured", guide)

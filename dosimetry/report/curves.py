@@ -30,13 +30,17 @@ def last_shown_h(results: PatientResults) -> float:
 
 def time_activity(result: StructureResult, times_h: F64, physical_h: float, end_h: float, style: Look) -> Picture:
     """One structure's points, fitted curve and physical decay, linear and semilogarithmic."""
-    figure = new_figure(1.75, 4.75)
+    figure = new_figure(1.85, 4.75)
     for left, logarithmic in ((0.5, False), (2.95, True)):
-        axes = axes_at(figure, left, 0.08, 1.75, 1.27)
+        axes = axes_at(figure, left, 0.18, 1.75, 1.27)
         _draw_time_activity(axes, result, times_h, physical_h, end_h, style, logarithmic=logarithmic)
         axes.set_xlabel("h after administration", labelpad=2)
-    figure.axes[0].set_ylabel("MBq")
+        axes.set_title("MBq", loc="left", fontsize=7.5, pad=3, color=INK)
     return as_svg(figure)
+
+
+def _tick(number: float, _position: int) -> str:
+    return f"{number:g}" if number == 0 or 1e-3 <= abs(number) < 1e6 else three(number, 2)
 
 
 def _draw_time_activity(
@@ -71,15 +75,14 @@ def _draw_time_activity(
     if logarithmic and top > 0:
         floor = float(everything[everything > 0].min())
         axes.set_yscale("log")
-        low = max(floor, 1e-4 * top) / 1.4
+        low = max(floor, float(a[a > 0].min(initial=top)) / 30.0) / 1.4
         axes.set_ylim(low, 1.5 * top)
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if top / low < 50 else (1.0,), numticks=12))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: three(y, 1)))
         axes.yaxis.set_minor_locator(NullLocator())
     else:
         axes.set_ylim(0.0, 1.08 * top if top > 0 else 1.0)
         axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.ticklabel_format(axis="y", scilimits=(-3, 5))
+    axes.yaxis.set_major_formatter(FuncFormatter(_tick))
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
@@ -96,16 +99,15 @@ def balance(times_h: F64, held: Balance, looks: Sequence[Look]) -> Picture:
     for part, style in zip(np.nan_to_num(held.parts_mbq), looks, strict=True):
         inner.bar(places, part, 0.56, bottom=bottom, color=style.colour, edgecolor="white", linewidth=0.4)
         bottom += part
-    for axes, title in ((outer, "view in administered"), (inner, "structures in view")):
+    for axes, title in ((outer, "MBq, of administered"), (inner, "MBq, of field of view")):
         axes.set_title(title, loc="left", color=INK)
-        axes.set_xticks(places, [three(float(t), 2) for t in times_h])
+        axes.set_xticks(places, [f"{t:.3g}" for t in times_h])
         axes.set_xlim(-0.6, max(times_h.size, 2) - 0.4)
         axes.set_xlabel("h", labelpad=1)
         axes.tick_params(axis="x", length=0)
         axes.grid(False, axis="x")
         axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.ticklabel_format(axis="y", scilimits=(-3, 6))
-    outer.set_ylabel("MBq")
+        axes.yaxis.set_major_formatter(FuncFormatter(_tick))
     return as_svg(figure)
 
 
@@ -120,8 +122,9 @@ def dose_volume(results: PatientResults, looks: dict[str, Look]) -> Picture:
         for result in found:
             style = looks[result.name]
             axes.plot(*_histogram(result), color=style.colour, linestyle=style.linestyle)
-        top = max(float(result.histogram.dose_gy[0]) for result in found)
-        axes.set_xlim(0.0, 1.03 * top if top > 0 else 1.0)
+        highest = max(result.dose["dose_max_gy"] for result in found)
+        top = min(1.03 * highest, 1.25 * max(result.dose["dose_d2_gy"] for result in found))
+        axes.set_xlim(0.0, top if top > 0 else 1.0)
         axes.set_ylim(0.0, 102.0)
         axes.set_xlabel("dose in Gy", labelpad=2)
         axes.set_title({"organ": "organs", "tumour": "tumours"}[role], loc="left", color=INK)

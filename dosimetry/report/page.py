@@ -16,12 +16,12 @@ from dosimetry.report.checks import lights
 from dosimetry.report.figures import Picture, house_style
 from dosimetry.report.methods import REFERENCES, left_out, methods_paragraph
 from dosimetry.report.numbers import percent, three, with_error
-from dosimetry.report.palette import Look, look
+from dosimetry.report.palette import Look, by_colour, look
 from dosimetry.report.planes import ORIENTATIONS, WORLD_LETTERS, Box, box_of
 from dosimetry.report.tables import (
     Row,
     Table,
-    agreement_table,
+    agreement_tables,
     balance_table,
     comparison_table,
     dose_table,
@@ -33,6 +33,7 @@ from nufitdose.nuclides import canonical_name, half_life_h
 from nufitdose.run import RunRecord, versions
 
 REPORT = "report.html"
+_UNLIKE_CURVE = 0.1  # voxels and curve of a structure differ by more than this share: say so
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,14 @@ def _content(results: PatientResults, record: RunRecord) -> dict[str, Any]:
         "lights": lights(results, balance),
         "warnings": results.warnings,
         "looks": looks,
+        "colours": by_colour(looks),
         "has_ct": results.study.reference.ct is not None,
         "reference": results.study.reference_id,
         "engine": results.settings.registration.engine,
         "planes": _planes(box.at_mm),
         "scans": _scans(results, box, looks),
         "quality": quality_table(results),
-        "agreement": agreement_table(results, looks),
+        "agreement": agreement_tables(results, looks),
         "curves": _curve_panels(results, looks),
         "balance_picture": curves.balance(results.times_h, balance, list(looks.values())),
         "balance": balance_table(results, balance),
@@ -110,7 +112,7 @@ def _content(results: PatientResults, record: RunRecord) -> dict[str, Any]:
         "versions": known,
         "inputs": record.inputs,
         "timings": {name: f"{seconds:.1f} s" for name, seconds in record.timings_s.items()},
-        "notes": list(_flat(record.notes)),
+        "notes": [(name, value) for name, value in _flat(record.notes) if name not in {"patient", "nuclide"}],
     }
 
 
@@ -186,7 +188,8 @@ def _curve_panels(results: PatientResults, looks: dict[str, Look]) -> list[Curve
 
 def _parameters(s: StructureResult, physical_h: float) -> tuple[tuple[str, str], ...]:
     fit = s.fit
-    u_amplitude = float(np.sqrt(fit.covariance[0, 0])) if fit.covariance.size else float("nan")
+    known = np.isfinite(fit.u_tia_mbq_h) and fit.covariance.size > 0
+    u_amplitude = float(np.sqrt(fit.covariance[0, 0])) if known else float("nan")
     ratio = s.tia_mbq_h / fit.tia_mbq_h if fit.tia_mbq_h > 0 else float("nan")
     return (
         ("A(0)", f"{with_error(fit.amplitude_mbq, u_amplitude)} MBq"),
@@ -202,6 +205,9 @@ def _remarks(results: PatientResults, s: StructureResult) -> tuple[str, ...]:
     remarks = [flag for flag in s.fit.flags if flag != s.fit.status.meaning]
     if s.fit.dof <= 0 and not any("degree" in remark for remark in remarks):
         remarks.insert(0, "no degree of freedom: no fit error")
+    ratio = s.tia_mbq_h / s.fit.tia_mbq_h if s.fit.tia_mbq_h > 0 else 1.0
+    if abs(ratio - 1.0) > _UNLIKE_CURVE:
+        remarks.append(f"the voxels' TIA and the curve's differ by {percent(100.0 * (ratio - 1.0))}")
     cut = [f.id for f, activity in zip(results.frames, s.activity_mbq, strict=True) if np.isnan(activity)]
     if cut:
         remarks.append(f"left out, cut by the field of view: {', '.join(cut)}")

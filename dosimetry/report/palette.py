@@ -36,6 +36,14 @@ class Look:
         return Markup(f'<svg class="swatch" viewBox="0 0 26 10" aria-hidden="true">{line}</svg>')  # noqa: S704
 
 
+def by_colour(looks: dict[str, Look]) -> dict[str, list[str]]:
+    """The names that share a colour, for pictures in which only colours show."""
+    shared: dict[str, list[str]] = {}
+    for name, own in looks.items():
+        shared.setdefault(own.colour, []).append(name)
+    return shared
+
+
 def look(number: int) -> Look:
     """The look of the structure with this number, from 0."""
     return Look(COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)])

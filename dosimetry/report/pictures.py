@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 
 import matplotlib as mpl
 import numpy as np
+from contourpy import contour_generator
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -31,7 +33,7 @@ _PIXEL_MM = 1.3
 _COLOURS = "plasma"
 _CT_WINDOW_HU = (-160.0, 240.0)
 _GAP_IN, _LABEL_IN = 0.06, 0.22
-_TALLEST_IN = 2.3
+_TALLEST_IN, _TALLEST_ALONE_IN = 2.3, 3.0
 
 
 def fused_activity(reference: TimePoint, moving: TimePoint, found: Registration, box: Box, looks: Looks) -> Picture:
@@ -58,7 +60,7 @@ def fused_activity(reference: TimePoint, moving: TimePoint, found: Registration,
 
         return paint
 
-    return as_png(_rows(_before_and_after(found, painter), box))
+    return as_png(_rows(_before_and_after(found, painter), box), colours=256)
 
 
 def fused_ct(reference: TimePoint, moving: TimePoint, found: Registration, box: Box) -> Picture | None:
@@ -74,7 +76,7 @@ def fused_ct(reference: TimePoint, moving: TimePoint, found: Registration, box: 
 
         return paint
 
-    return as_png(_rows(_before_and_after(found, painter), box))
+    return as_png(_rows(_before_and_after(found, painter), box), colours=256)
 
 
 def dose_overlay(results: PatientResults, box: Box, looks: Looks) -> tuple[Picture, tuple[float, ...]]:
@@ -89,11 +91,11 @@ def dose_overlay(results: PatientResults, box: Box, looks: Looks) -> tuple[Pictu
         here = cut(dose, points)
         back = _grey(cut(reference.ct, points)) if reference.ct else _plain(cut(reference.activity, points) / back_top)
         _show(axes, _over(back, here / top), points)
-        if reference.structures is not None:
-            _draw_structures(axes, points, reference.structures, looks)
         shown = [level for level in levels if here.min() < level < here.max()]
         if shown:
-            axes.contour(here, shown, colors="white", linewidths=0.55, alpha=0.9)
+            axes.contour(here, shown, colors="white", linewidths=0.5, alpha=0.9)
+        if reference.structures is not None:
+            _draw_structures(axes, points, reference.structures, looks)
 
     figure = _rows([("", paint)], box, colour_bar_in=0.62)
     width_in, height_in = figure.get_size_inches()
@@ -121,20 +123,23 @@ def _moved(points: Points, field: DisplacementField | None) -> Points:
 def _draw_structures(axes: Axes, points: Points, structures: Structures, looks: Looks, *, dashed: bool = False) -> None:
     """Outline what lies at these points, which need not be those of the picture's own plane."""
     layers = [cut(layer, points) for layer in structures.layers]
+    lines, colours = [], []
     for label, name in structures.names.items():
-        if name in looks:
-            inside = np.maximum.reduce([layer == label for layer in layers]).astype(np.float32)
-            if inside.any():
-                _outline(axes, inside, looks[name].colour, dashed=dashed)
-
-
-def _outline(axes: Axes, inside: F32, colour: str, *, dashed: bool) -> None:
-    smooth = ndimage.gaussian_filter(inside, 0.8)
-    level = 0.5 if smooth.max() > 0.55 else 0.5 * float(smooth.max())
-    style = (0, (2.2, 1.6)) if dashed else "solid"
+        inside = np.maximum.reduce([layer == label for layer in layers]).astype(np.float32)
+        if name in looks and inside.any():
+            found = _outline(inside)
+            lines += found
+            colours += [looks[name].colour] * len(found)
     if not dashed:
-        axes.contour(smooth, [level], colors="white", linewidths=2.0, alpha=0.35)
-    axes.contour(smooth, [level], colors=[colour], linewidths=1.1, linestyles=[style])
+        axes.add_collection(LineCollection(lines, colors="white", linewidths=2.0, alpha=0.35), autolim=False)
+    style = (0.0, (2.2, 1.6)) if dashed else "solid"
+    axes.add_collection(LineCollection(lines, colors=colours, linewidths=1.1, linestyles=[style]), autolim=False)
+
+
+def _outline(inside: F32) -> list[NDArray[np.float64]]:
+    smooth = ndimage.gaussian_filter(np.pad(inside, 1), 0.8)
+    level = 0.5 if smooth.max() > 0.55 else 0.5 * float(smooth.max())
+    return [np.asarray(line, dtype=np.float64) - 1.0 for line in contour_generator(z=smooth).lines(level)]
 
 
 def _rows(rows: Sequence[Stage], box: Box, *, colour_bar_in: float = 0.0) -> Figure:
@@ -142,7 +147,8 @@ def _rows(rows: Sequence[Stage], box: Box, *, colour_bar_in: float = 0.0) -> Fig
     sizes = [box.extent_mm(plane) for plane in ORIENTATIONS]
     label_in = _LABEL_IN if any(name for name, _ in rows) else 0.0
     usable = PAGE_WIDTH_IN - label_in - colour_bar_in - _GAP_IN * (len(sizes) - 1)
-    inch_per_mm = min(usable / sum(width for width, _ in sizes), _TALLEST_IN / max(height for _, height in sizes))
+    tallest_in = _TALLEST_ALONE_IN if len(rows) == 1 else _TALLEST_IN
+    inch_per_mm = min(usable / sum(width for width, _ in sizes), tallest_in / max(height for _, height in sizes))
     row_in = max(height for _, height in sizes) * inch_per_mm
     width_in = label_in + inch_per_mm * sum(width for width, _ in sizes) + _GAP_IN * (len(sizes) - 1) + colour_bar_in
     figure = new_figure(len(rows) * row_in + (len(rows) - 1) * _GAP_IN, width_in)

@@ -24,6 +24,7 @@ _QUALITY = {
     "displacement_max_mm": "largest shift mm",
     "activity_change_percent": "activity change",
 }
+_SCANS_ABREAST = 3
 _SIMILARITY = ("ssim", "wssim", "lncc", "mi", "tre_mm")
 
 
@@ -81,7 +82,7 @@ def dose_table(results: PatientResults, looks: Looks) -> Table:
         mean = s.dose["dose_mean_gy"]
         cells = [with_error(mean, s.relative_u_tia * mean), three(per_gbq(s, results))]
         cells += [three(s.dose[column]) for column in columns]
-        cells += [three(s.dose[f"v_{gy:g}gy_percent"]) for gy in thresholds]
+        cells += [percent(s.dose[f"v_{gy:g}gy_percent"]).removesuffix(" %") for gy in thresholds]
         rows.append(Row(s.name, cells, looks[s.name]))
     return Table(heads, rows)
 
@@ -127,25 +128,25 @@ def quality_table(results: PatientResults) -> Table | None:
     return Table(("scan", "engine", "s", *(_QUALITY[key] for key in shown)), rows)
 
 
-def agreement_table(results: PatientResults, looks: Looks) -> Table | None:
-    """Centroid distance and Dice of structures drawn on both scans, before and after."""
-    heads = ("structure", "scan", "centroid mm before", "after", "Dice before", "after")
-    rows = [
-        Row(
-            row.structure,
-            (
-                frame.id,
-                three(row.centroid_before_mm),
-                three(row.centroid_after_mm),
-                three(row.dice_before),
-                three(row.dice_after),
-            ),
-            looks.get(row.structure),
-        )
-        for frame in results.frames
-        for row in frame.agreement
-    ]
-    return Table(heads, rows) if rows else None
+def agreement_tables(results: PatientResults, looks: Looks) -> list[Table]:
+    """Centroid distance and Dice of structures drawn on both scans, before and after; a few scans in each table."""
+    scans = [(frame.id, {row.structure: row for row in frame.agreement}) for frame in results.frames if frame.agreement]
+    tables = []
+    for first in range(0, len(scans), _SCANS_ABREAST):
+        some = scans[first : first + _SCANS_ABREAST]
+        heads = ["structure"]
+        for name, _ in some:
+            heads += [f"{name}: centroid mm", "Dice"]
+        rows = []
+        for structure in dict.fromkeys(name for _, found in some for name in found):
+            cells = []
+            for _, found in some:
+                row = found.get(structure)
+                mm = f"{three(row.centroid_before_mm)} → {three(row.centroid_after_mm)}" if row else ""
+                cells += [mm, f"{row.dice_before:.2f} → {row.dice_after:.2f}" if row else ""]
+            rows.append(Row(structure, cells, looks.get(structure)))
+        tables.append(Table(heads, rows))
+    return tables
 
 
 def balance_table(results: PatientResults, balance: Balance) -> Table:
