@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,6 +20,7 @@ Implant = Literal["none", "hip", "spine"]
 CT_TEXTURE_MM = (6.0, 22.0)  # wavelengths of the unevenness of tissues on CT
 
 
+@runtime_checkable
 class Anatomy(Protocol):
     """A patient at rest, whatever it was made from; region 0 is the air around it."""
 

@@ -52,11 +52,16 @@ class CohortPlan:
         return self.tracers[(number - 1) % len(self.tracers)]
 
     def split(self, number: int) -> str:
-        """`train`, `validation` or `test`: patients in random order, cut at the shares."""
+        """`train`, `validation` or `test`: patients in random order, cut at the shares.
+
+        From three patients on, a split with a share gets at least one.
+        """
         order = np.random.default_rng([self.seed, 0]).permutation(self.patients)
-        place = int(np.flatnonzero(order == number - 1)[0]) + 0.5
-        cuts = np.cumsum(self.shares[:2]) * self.patients
-        return SPLITS[int(np.searchsorted(np.round(cuts), place))]
+        place = int(np.flatnonzero(order == number - 1)[0])
+        least = int(self.patients >= len(SPLITS))
+        validation, test = (max(round(s * self.patients), least if s > 0 else 0) for s in self.shares[1:])
+        train = self.patients - validation - test
+        return SPLITS[int(np.searchsorted([train, train + validation], place, side="right"))]
 
     def index(self) -> dict[str, Any]:
         """The content of cohort.yaml."""

@@ -7,17 +7,20 @@ sampled `subsamples`³ times, so that the shares are volume fractions.
 
 import math
 from dataclasses import dataclass
+from typing import no_type_check
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from nufitdose.grid import Grid
+from nufitdose.phantom.compiled import compiled, in_slabs, inlined
 from nufitdose.phantom.shapes import INNER, OUTER, THICKNESS, Profile, Solid, distance
 from nufitdose.types import Field, Labels
 
 KEPT = 4  # regions kept in a voxel, the largest shares
 _BRICK = 4
+_STRETCH = 1.25  # how much longer motion may make a voxel
+_NOTHING = np.zeros((3, 1, 1, 1), dtype=np.float32)  # stands for no motion
 _PROFILE_SAMPLES = 256
 
 
@@ -83,35 +86,35 @@ def compose(scene: Scene, grid: Grid, pull: Field | None = None, *, subsamples: 
 
     `pull` (mm, RAS+, on `grid`) leads from the patient's pose on `grid` back to the pose the scene is drawn in.
     """
-    shape = np.array(grid.shape)
     regions = np.zeros((KEPT, *grid.shape), dtype=np.uint8)
     shares = np.zeros((KEPT, *grid.shape), dtype=np.float32)
-    field = np.zeros((3, 1, 1, 1), dtype=np.float32) if pull is None else np.ascontiguousarray(pull)
-    _paint(
-        scene.rows,
-        scene.low_mm,
-        scene.high_mm,
-        scene.starts,
-        scene.steps,
-        scene.tables,
-        np.ascontiguousarray(grid.affine),
-        shape,
-        field,
-        pull is not None,
-        subsamples,
-        scene.regions,
-        regions,
-        shares,
-    )
+    solids = (scene.rows, scene.low_mm, scene.high_mm, scene.starts, scene.steps, scene.tables)
+    field = _NOTHING if pull is None else np.ascontiguousarray(pull)
+    spacing = float(np.mean(grid.spacing_mm))
+    reach = _STRETCH * 0.5 * float(np.linalg.norm(grid.spacing_mm))
+    affine = np.ascontiguousarray(grid.affine)
+    bricks = math.prod(-(-n // _BRICK) for n in grid.shape)
+    in_slabs(_paint, bricks, solids, affine, field, spacing, reach, subsamples, scene.regions, regions, shares)
     return Composition(grid, regions, shares)
 
 
-@numba.njit(cache=True)
-def _weigh(rows, low, high, candidates, count, x, y, z, margin, width, starts, steps, tables, factor, weights):  # type: ignore[no-untyped-def]
-    """Add the point's shares to `weights`; the distance to the nearest surface that is seen."""
+@inlined
+@no_type_check
+def _add(weights, touched, region, share):
+    """Add a share to a region; `touched` lists the regions with a share, their number first."""
+    if weights[region] == 0.0:
+        touched[0] += 1
+        touched[touched[0]] = region
+    weights[region] += share
+
+
+@compiled
+@no_type_check
+def _weigh(solids, candidates, x, y, z, margin, width, factor, weights, touched):
+    """Add the shares of a sample of `width` mm; returns the distance to the nearest surface that is seen."""
+    rows, low, high, starts, steps, tables = solids
     transparent, nearest = 1.0, 1e9
-    for n in range(count):
-        m = candidates[n]
+    for m in candidates:
         if (
             x < low[m, 0] - margin
             or y < low[m, 1] - margin
@@ -127,142 +130,134 @@ def _weigh(rows, low, high, candidates, count, x, y, z, margin, width, starts, s
         covered = min(1.0, max(0.0, 0.5 - d / width))
         if covered <= 0.0:
             continue
-        share = transparent * covered
-        inner = int(row[INNER])
+        share, core, inner = transparent * covered, 0.0, int(row[INNER])
         if inner >= 0:
             deep = d + row[THICKNESS]
             nearest = min(nearest, abs(deep))
             core = transparent * min(covered, max(0.0, 0.5 - deep / width))
-            weights[inner] += factor * core
-            weights[int(row[OUTER])] += factor * (share - core)
-        else:
-            weights[int(row[OUTER])] += factor * share
+            if core > 0.0:
+                _add(weights, touched, inner, factor * core)
+        if share > core:
+            _add(weights, touched, int(row[OUTER]), factor * (share - core))
         transparent -= share
         if transparent < 1e-4:
-            break
-    weights[0] += factor * max(0.0, transparent)
+            return nearest
+    _add(weights, touched, 0, factor * transparent)
     return nearest
 
 
-@numba.njit(cache=True)
-def _keep(weights, regions, shares, i, j, k):  # type: ignore[no-untyped-def]
-    """Store the largest shares of a voxel, rescaled to sum to 1."""
+@compiled
+@no_type_check
+def _keep(weights, touched, regions, shares, i, j, k):
+    """Store the largest shares of a voxel, rescaled to sum to 1, and empty `weights` and `touched`."""
     total = 0.0
-    for slot in range(KEPT):
-        best, largest = 0, 0.0
-        for r in range(weights.shape[0]):
-            if weights[r] > largest:
-                best, largest = r, weights[r]
-        if largest <= 0.0:
-            break
+    for slot in range(min(KEPT, touched[0])):
+        best, largest = 0, -1.0
+        for n in range(1, touched[0] + 1):
+            if weights[touched[n]] > largest:
+                best, largest = touched[n], weights[touched[n]]
         regions[slot, i, j, k] = best
         shares[slot, i, j, k] = largest
         total += largest
-        weights[best] = 0.0
+        weights[best] = -1.0
     for slot in range(KEPT):
         shares[slot, i, j, k] /= total
+    _clear(weights, touched)
 
 
-@numba.njit(cache=True, parallel=True)
-def _paint(  # type: ignore[no-untyped-def]
-    rows, low, high, starts, steps, tables, affine, shape, pull, moved, subsamples, n_regions, regions, shares
-):
-    ni, nj, nk = shape[0], shape[1], shape[2]
-    bi, bj, bk = (ni + _BRICK - 1) // _BRICK, (nj + _BRICK - 1) // _BRICK, (nk + _BRICK - 1) // _BRICK
-    spacing = 0.0
-    half_diagonal = 0.0
-    for axis in range(3):
-        s = math.sqrt(affine[0, axis] ** 2 + affine[1, axis] ** 2 + affine[2, axis] ** 2)
-        spacing += s / 3.0
-        half_diagonal += 0.25 * s * s
-    half_diagonal = 1.25 * math.sqrt(half_diagonal)  # room for a voxel stretched by the motion
-    for brick in numba.prange(bi * bj * bk):
+@inlined
+@no_type_check
+def _clear(weights, touched):
+    for n in range(1, touched[0] + 1):
+        weights[touched[n]] = 0.0
+    touched[0] = 0
+
+
+@compiled
+@no_type_check
+def _look_back(affine, pull, i, j, k, point):
+    """The resting position of a voxel centre."""
+    for c in range(3):
+        point[c] = affine[c, 0] * i + affine[c, 1] * j + affine[c, 2] * k + affine[c, 3]
+        if pull.shape[1] > 1:
+            point[c] += pull[c, i, j, k]
+
+
+@compiled
+@no_type_check
+def _voxel_axes(affine, pull, i, j, k, axes):
+    """The resting extent of a voxel along i, j, k: columns, mm."""
+    axes[:, :] = affine[:3, :3]
+    if pull.shape[1] == 1:
+        return
+    ia, ja, ka = max(i - 1, 0), max(j - 1, 0), max(k - 1, 0)
+    ib, jb, kb = min(i + 1, pull.shape[1] - 1), min(j + 1, pull.shape[2] - 1), min(k + 1, pull.shape[3] - 1)
+    for c in range(3):
+        axes[c, 0] += (pull[c, ib, j, k] - pull[c, ia, j, k]) / max(ib - ia, 1)
+        axes[c, 1] += (pull[c, i, jb, k] - pull[c, i, ja, k]) / max(jb - ja, 1)
+        axes[c, 2] += (pull[c, i, j, kb] - pull[c, i, j, ka]) / max(kb - ka, 1)
+
+
+@compiled
+@no_type_check
+def _candidates(low, high, first, last):
+    """Solids whose box meets the box from `first` to `last`, front to back."""
+    found = np.empty(low.shape[0], dtype=np.int64)
+    count = 0
+    for n in range(low.shape[0] - 1, -1, -1):
+        apart = False
+        for c in range(3):
+            apart = apart or low[n, c] > last[c] or high[n, c] < first[c]
+        if not apart:
+            found[count] = n
+            count += 1
+    return found[:count]
+
+
+@compiled
+@no_type_check
+def _sample(solids, candidates, point, axes, subsamples, spacing, weights, touched):
+    """Add the shares of a voxel from `subsamples`³ points in it."""
+    factor, width = 1.0 / subsamples**3, spacing / subsamples
+    for a in range(subsamples):
+        u = (a + 0.5) / subsamples - 0.5
+        for b in range(subsamples):
+            v = (b + 0.5) / subsamples - 0.5
+            for c in range(subsamples):
+                w = (c + 0.5) / subsamples - 0.5
+                x = point[0] + axes[0, 0] * u + axes[0, 1] * v + axes[0, 2] * w
+                y = point[1] + axes[1, 0] * u + axes[1, 1] * v + axes[1, 2] * w
+                z = point[2] + axes[2, 0] * u + axes[2, 1] * v + axes[2, 2] * w
+                _weigh(solids, candidates, x, y, z, 0.5 * width, width, factor, weights, touched)
+
+
+@compiled
+@no_type_check
+def _paint(first_brick, last_brick, solids, affine, pull, spacing, reach, subsamples, n_regions, regions, shares):
+    """Bricks of 4³ voxels: few solids come near one. `reach` is half a voxel's diagonal with room for stretching."""
+    _, ni, nj, nk = regions.shape
+    bj, bk = (nj + _BRICK - 1) // _BRICK, (nk + _BRICK - 1) // _BRICK
+    points, axes = np.empty((_BRICK, _BRICK, _BRICK, 3)), np.empty((3, 3))
+    weights, touched = np.zeros(n_regions), np.zeros(n_regions + 1, dtype=np.int64)
+    for brick in range(first_brick, last_brick):
         i0, j0, k0 = brick // (bj * bk) * _BRICK, brick // bk % bj * _BRICK, brick % bk * _BRICK
-        i1, j1, k1 = min(i0 + _BRICK, ni), min(j0 + _BRICK, nj), min(k0 + _BRICK, nk)
-        points = np.empty((_BRICK, _BRICK, _BRICK, 3))
         first, last = np.full(3, 1e9), np.full(3, -1e9)
-        for i in range(i0, i1):
-            for j in range(j0, j1):
-                for k in range(k0, k1):
-                    for c in range(3):
-                        p = affine[c, 0] * i + affine[c, 1] * j + affine[c, 2] * k + affine[c, 3]
-                        if moved:
-                            p += pull[c, i, j, k]
-                        points[i - i0, j - j0, k - k0, c] = p
-                        first[c] = min(first[c], p - half_diagonal)
-                        last[c] = max(last[c], p + half_diagonal)
-        candidates = np.empty(rows.shape[0], dtype=np.int64)
-        count = 0
-        for n in range(rows.shape[0] - 1, -1, -1):
-            if (
-                low[n, 0] < last[0]
-                and low[n, 1] < last[1]
-                and low[n, 2] < last[2]
-                and high[n, 0] > first[0]
-                and high[n, 1] > first[1]
-                and high[n, 2] > first[2]
-            ):
-                candidates[count] = n
-                count += 1
-        weights = np.zeros(n_regions)
-        axes = np.empty((3, 3))
-        for i in range(i0, i1):
-            for j in range(j0, j1):
-                for k in range(k0, k1):
-                    x, y, z = points[i - i0, j - j0, k - k0]
-                    weights[:] = 0.0
-                    nearest = _weigh(
-                        rows,
-                        low,
-                        high,
-                        candidates,
-                        count,
-                        x,
-                        y,
-                        z,
-                        half_diagonal,
-                        spacing,
-                        starts,
-                        steps,
-                        tables,
-                        1.0,
-                        weights,
-                    )
-                    if nearest < half_diagonal and subsamples > 1:
-                        weights[:] = 0.0
-                        for axis in range(3):
-                            for c in range(3):
-                                axes[c, axis] = affine[c, axis]
-                        if moved:
-                            ia, ib = max(i - 1, 0), min(i + 1, ni - 1)
-                            ja, jb = max(j - 1, 0), min(j + 1, nj - 1)
-                            ka, kb = max(k - 1, 0), min(k + 1, nk - 1)
-                            for c in range(3):
-                                axes[c, 0] += (pull[c, ib, j, k] - pull[c, ia, j, k]) / max(ib - ia, 1)
-                                axes[c, 1] += (pull[c, i, jb, k] - pull[c, i, ja, k]) / max(jb - ja, 1)
-                                axes[c, 2] += (pull[c, i, j, kb] - pull[c, i, j, ka]) / max(kb - ka, 1)
-                        part = 1.0 / subsamples**3
-                        for a in range(subsamples):
-                            u = (a + 0.5) / subsamples - 0.5
-                            for b in range(subsamples):
-                                v = (b + 0.5) / subsamples - 0.5
-                                for c in range(subsamples):
-                                    w = (c + 0.5) / subsamples - 0.5
-                                    _weigh(
-                                        rows,
-                                        low,
-                                        high,
-                                        candidates,
-                                        count,
-                                        x + axes[0, 0] * u + axes[0, 1] * v + axes[0, 2] * w,
-                                        y + axes[1, 0] * u + axes[1, 1] * v + axes[1, 2] * w,
-                                        z + axes[2, 0] * u + axes[2, 1] * v + axes[2, 2] * w,
-                                        0.5 * spacing / subsamples,
-                                        spacing / subsamples,
-                                        starts,
-                                        steps,
-                                        tables,
-                                        part,
-                                        weights,
-                                    )
-                    _keep(weights, regions, shares, i, j, k)
+        for i in range(i0, min(i0 + _BRICK, ni)):
+            for j in range(j0, min(j0 + _BRICK, nj)):
+                for k in range(k0, min(k0 + _BRICK, nk)):
+                    point = points[i - i0, j - j0, k - k0]
+                    _look_back(affine, pull, i, j, k, point)
+                    first[:] = np.minimum(first, point - reach)
+                    last[:] = np.maximum(last, point + reach)
+        candidates = _candidates(solids[1], solids[2], first, last)
+        for i in range(i0, min(i0 + _BRICK, ni)):
+            for j in range(j0, min(j0 + _BRICK, nj)):
+                for k in range(k0, min(k0 + _BRICK, nk)):
+                    point = points[i - i0, j - j0, k - k0]
+                    x, y, z = point
+                    nearest = _weigh(solids, candidates, x, y, z, reach, spacing, 1.0, weights, touched)
+                    if nearest < reach and subsamples > 1:
+                        _clear(weights, touched)
+                        _voxel_axes(affine, pull, i, j, k, axes)
+                        _sample(solids, candidates, point, axes, subsamples, spacing, weights, touched)
+                    _keep(weights, touched, regions, shares, i, j, k)

@@ -5,12 +5,13 @@ exponential of a stationary velocity field on a lattice, followed by a rigid mot
 """
 
 from dataclasses import dataclass
+from typing import no_type_check
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from nufitdose.grid import Grid
+from nufitdose.phantom.compiled import compiled, in_slabs, inlined
 from nufitdose.types import Affine, Field, Image32, Points
 
 _SQUARINGS = 7
@@ -41,14 +42,16 @@ class BodyMap:
     def field(self, grid: Grid) -> Field:
         """Displacement mm `y(x) - x` at the voxel centres of `grid` (reference pose)."""
         out = np.empty((3, *grid.shape), dtype=np.float32)
-        _push(np.ascontiguousarray(grid.affine), self.lattice.inverse_affine, self.forward, self.rigid, out)
+        affine, to_lattice = np.ascontiguousarray(grid.affine), np.ascontiguousarray(self.lattice.inverse_affine)
+        in_slabs(_push, grid.shape[0], affine, to_lattice, self.forward, np.ascontiguousarray(self.rigid), out)
         return out
 
     def inverse_field(self, grid: Grid) -> Field:
         """Displacement mm `x(y) - y` at the voxel centres of `grid` (moved pose), solved from the forward map."""
         out = np.empty((3, *grid.shape), dtype=np.float32)
         back = np.ascontiguousarray(np.linalg.inv(self.rigid))
-        _pull(np.ascontiguousarray(grid.affine), self.lattice.inverse_affine, self.forward, self.backward, back, out)
+        affine, to_lattice = np.ascontiguousarray(grid.affine), np.ascontiguousarray(self.lattice.inverse_affine)
+        in_slabs(_pull, grid.shape[0], affine, to_lattice, self.forward, self.backward, back, out)
         return out
 
     def moved(self, points_mm: Points) -> Points:
@@ -88,8 +91,9 @@ def rigid_motion(
     return matrix
 
 
-@numba.njit(cache=True, inline="always")
-def _at(field, x, y, z, out):  # type: ignore[no-untyped-def]
+@inlined
+@no_type_check
+def _at(field, x, y, z, out):
     """Trilinear value of a `[3, i, j, k]` field at a fractional index, held constant beyond the rim."""
     ni, nj, nk = field.shape[1], field.shape[2], field.shape[3]
     x, y, z = min(max(x, 0.0), ni - 1.0), min(max(y, 0.0), nj - 1.0), min(max(z, 0.0), nk - 1.0)
@@ -106,14 +110,16 @@ def _at(field, x, y, z, out):  # type: ignore[no-untyped-def]
 def _squared(velocity: Field, to_index: NDArray[np.float64]) -> Field:
     u = velocity / np.float32(2**_SQUARINGS)
     for _ in range(_SQUARINGS):
-        u = _composed_with_itself(u, to_index)
+        doubled = np.empty_like(u)
+        in_slabs(_composed_with_itself, u.shape[1], u, to_index, doubled)
+        u = doubled
     return u
 
 
-@numba.njit(cache=True, parallel=True)
-def _composed_with_itself(u, to_index):  # type: ignore[no-untyped-def]
-    out = np.empty_like(u)
-    for i in numba.prange(u.shape[1]):
+@compiled
+@no_type_check
+def _composed_with_itself(first, last, u, to_index, out):
+    for i in range(first, last):
         value = np.empty(3)
         for j in range(u.shape[2]):
             for k in range(u.shape[3]):
@@ -126,11 +132,11 @@ def _composed_with_itself(u, to_index):  # type: ignore[no-untyped-def]
                     value,
                 )
                 out[0, i, j, k], out[1, i, j, k], out[2, i, j, k] = a + value[0], b + value[1], c + value[2]
-    return out
 
 
-@numba.njit(cache=True, inline="always")
-def _at_world(field, w, p, out):  # type: ignore[no-untyped-def]
+@inlined
+@no_type_check
+def _at_world(field, w, p, out):
     _at(
         field,
         w[0, 0] * p[0] + w[0, 1] * p[1] + w[0, 2] * p[2] + w[0, 3],
@@ -140,8 +146,9 @@ def _at_world(field, w, p, out):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(cache=True)
-def _at_points(field, to_lattice, points):  # type: ignore[no-untyped-def]
+@compiled
+@no_type_check
+def _at_points(field, to_lattice, points):
     out, value = np.empty_like(points), np.empty(3)
     for n in range(points.shape[0]):
         _at_world(field, to_lattice, points[n], value)
@@ -149,15 +156,17 @@ def _at_points(field, to_lattice, points):  # type: ignore[no-untyped-def]
     return out
 
 
-@numba.njit(cache=True, inline="always")
-def _transformed(m, p, out):  # type: ignore[no-untyped-def]
+@inlined
+@no_type_check
+def _transformed(m, p, out):
     for c in range(3):
         out[c] = m[c, 0] * p[0] + m[c, 1] * p[1] + m[c, 2] * p[2] + m[c, 3]
 
 
-@numba.njit(cache=True, parallel=True)
-def _push(affine, to_lattice, forward, rigid, out):  # type: ignore[no-untyped-def]
-    for i in numba.prange(out.shape[1]):
+@compiled
+@no_type_check
+def _push(first, last, affine, to_lattice, forward, rigid, out):
+    for i in range(first, last):
         start, value, end, p = np.empty(3), np.empty(3), np.empty(3), np.empty(3)
         for j in range(out.shape[2]):
             for k in range(out.shape[3]):
@@ -171,10 +180,11 @@ def _push(affine, to_lattice, forward, rigid, out):  # type: ignore[no-untyped-d
                     out[c, i, j, k] = end[c] - start[c]
 
 
-@numba.njit(cache=True, parallel=True)
-def _pull(affine, to_lattice, forward, backward, unrigid, out):  # type: ignore[no-untyped-def]
+@compiled
+@no_type_check
+def _pull(first, last, affine, to_lattice, forward, backward, unrigid, out):
     """Damped fixed-point iteration on w: `w ← w - (w + u(y' + w))`, from exp(-v), until 0.002 mm."""
-    for i in numba.prange(out.shape[1]):
+    for i in range(first, last):
         p, y, z, w, u, x = np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
         for j in range(out.shape[2]):
             for k in range(out.shape[3]):

@@ -8,10 +8,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import no_type_check
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from nufitdose.phantom.compiled import compiled, inlined
 
 F64 = NDArray[np.float64]
 
@@ -180,8 +182,9 @@ def _boxed(row: F64, low: F64, high: F64) -> Solid:
     return Solid(row, np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64))
 
 
-@numba.njit(cache=True, inline="always")
-def _norm(x, y, z, a, b, c, p):  # type: ignore[no-untyped-def]
+@inlined
+@no_type_check
+def _norm(x, y, z, a, b, c, p):
     """First-order distance from |x/a|^p + |y/b|^p + |z/c|^p = 1, p one of 2, 2.5, 4: (k-1)/|∇k|, k the p-norm."""
     x, y, z = abs(x) / a, abs(y) / b, abs(z) / c
     if p == 2.0:
@@ -203,8 +206,9 @@ def _norm(x, y, z, a, b, c, p):  # type: ignore[no-untyped-def]
     return (k - 1.0) * total / k / math.sqrt((x3 / a) ** 2 + (y3 / b) ** 2 + (z3 / c) ** 2)
 
 
-@numba.njit(cache=True, inline="always")
-def _tube_distance(row, x, y, z):  # type: ignore[no-untyped-def]
+@inlined
+@no_type_check
+def _tube_distance(row, x, y, z):
     dx, dy, dz = row[SIZE], row[SIZE + 1], row[SIZE + 2]
     length2 = dx * dx + dy * dy + dz * dz
     t = 0.0 if length2 < 1e-9 else min(1.0, max(0.0, (x * dx + y * dy + z * dz) / length2))
@@ -212,8 +216,9 @@ def _tube_distance(row, x, y, z):  # type: ignore[no-untyped-def]
     return away - (row[SIZE + 3] + t * (row[SIZE + 4] - row[SIZE + 3]))
 
 
-@numba.njit(cache=True, inline="always")
-def _ring_distance(row, x, y, z):  # type: ignore[no-untyped-def]
+@inlined
+@no_type_check
+def _ring_distance(row, x, y, z):
     a, b, wide, high, limit = row[SIZE], row[SIZE + 1], row[SIZE + 2], row[SIZE + 3], row[SIZE + 4]
     plane = _norm(x, y, 0.0, a, b, 1e9, 2.0)
     section = math.sqrt((plane / wide) ** 2 + (z / high) ** 2)
@@ -223,8 +228,9 @@ def _ring_distance(row, x, y, z):  # type: ignore[no-untyped-def]
     return max(distance, past_end)
 
 
-@numba.njit(cache=True, inline="always")
-def _loft_distance(row, x, y, z, starts, steps, tables):  # type: ignore[no-untyped-def]
+@inlined
+@no_type_check
+def _loft_distance(row, x, y, z, starts, steps, tables):
     n = int(row[SIZE])
     table = tables[n]
     s = (z - starts[n]) / steps[n]
@@ -238,8 +244,9 @@ def _loft_distance(row, x, y, z, starts, steps, tables):  # type: ignore[no-unty
     return max(side, row[SIZE + 1] - z, z - row[SIZE + 2])
 
 
-@numba.njit(cache=True)
-def distance(row, x, y, z, starts, steps, tables):  # type: ignore[no-untyped-def]
+@compiled
+@no_type_check
+def distance(row, x, y, z, starts, steps, tables):
     """Signed distance (mm, negative inside) of the world point (x, y, z) from one solid's surface."""
     px, py, pz = x - row[CENTRE], y - row[CENTRE + 1], z - row[CENTRE + 2]
     kind = int(row[KIND])

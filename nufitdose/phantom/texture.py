@@ -1,12 +1,13 @@
 """Smooth random functions of position: the unevenness of tissues, known at any point."""
 
 from dataclasses import dataclass
+from typing import no_type_check
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from nufitdose.grid import Grid
+from nufitdose.phantom.compiled import compiled, in_slabs
 from nufitdose.types import Field, Image32
 
 _NODES = 64
@@ -15,7 +16,7 @@ _NODES_PER_WAVE = 4.0  # of the shortest wave
 
 @dataclass(frozen=True, eq=False)
 class SmoothNoise:
-    """g(x): mean 0, variance 1, made of waves within a band; a periodic tile between whose nodes it is linear."""
+    """g(x): mean 0, variance 1 at the nodes of a periodic tile, between which it is linear; waves within a band."""
 
     tile: NDArray[np.float32]
     spacing_mm: float
@@ -29,21 +30,23 @@ class SmoothNoise:
         f = np.sqrt(axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, : _NODES // 2 + 1] ** 2)
         band = (f >= 1.0 / longest) & (f <= 1.0 / wavelengths_mm[0])
         spectrum = np.fft.rfftn(random.standard_normal((_NODES,) * 3))
-        tile = np.fft.irfftn(spectrum * band * np.maximum(f, 1e-9) ** -1.5, s=(_NODES,) * 3)
+        tile = np.fft.irfftn(spectrum * band * np.maximum(f, 1e-9) ** -1.5, s=(_NODES,) * 3, axes=(0, 1, 2))
         return cls(np.asarray(tile / tile.std(), dtype=np.float32), spacing)
 
     def on(self, grid: Grid, pull: Field | None = None) -> Image32:
         """g at `x + pull(x)` for the voxel centres x of `grid`."""
         out = np.empty(grid.shape, dtype=np.float32)
         field = np.zeros((3, 1, 1, 1), dtype=np.float32) if pull is None else pull
-        _evaluate(self.tile, self.spacing_mm, np.ascontiguousarray(grid.affine), field, pull is not None, out)
+        affine = np.ascontiguousarray(grid.affine)
+        in_slabs(_evaluate, grid.shape[0], self.tile, self.spacing_mm, affine, field, pull is not None, out)
         return out
 
 
-@numba.njit(cache=True, parallel=True)
-def _evaluate(tile, spacing, affine, pull, moved, out):  # type: ignore[no-untyped-def]
-    last = _NODES - 1  # the size is a power of two: `& last` wraps, also below zero
-    for i in numba.prange(out.shape[0]):
+@compiled
+@no_type_check
+def _evaluate(first, last, tile, spacing, affine, pull, moved, out):
+    wrap = _NODES - 1  # the size is a power of two: `& wrap` wraps, also below zero
+    for i in range(first, last):
         p = np.empty(3)
         low, high = np.empty(3, dtype=np.int64), np.empty(3, dtype=np.int64)
         for j in range(out.shape[1]):
@@ -55,8 +58,8 @@ def _evaluate(tile, spacing, affine, pull, moved, out):  # type: ignore[no-untyp
                     x /= spacing
                     floor = np.floor(x)
                     p[c] = x - floor
-                    low[c] = int(floor) & last
-                    high[c] = (low[c] + 1) & last
+                    low[c] = int(floor) & wrap
+                    high[c] = (low[c] + 1) & wrap
                 a = tile[low[0], low[1], low[2]] * (1 - p[2]) + tile[low[0], low[1], high[2]] * p[2]
                 b = tile[low[0], high[1], low[2]] * (1 - p[2]) + tile[low[0], high[1], high[2]] * p[2]
                 d = tile[high[0], low[1], low[2]] * (1 - p[2]) + tile[high[0], low[1], high[2]] * p[2]

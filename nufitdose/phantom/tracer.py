@@ -7,14 +7,15 @@ term, its rate the same everywhere. The time-integrated activity is `Ã(x) = h(x
 
 import math
 from dataclasses import dataclass
+from typing import no_type_check
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.nuclides import canonical_name, decay_constant_per_h
+from nufitdose.phantom.compiled import compiled, in_slabs
 from nufitdose.phantom.composition import Composition
 from nufitdose.phantom.kinetics_tables import DEFAULT_TRACER, TRACERS, Tracer, Uptake
 from nufitdose.phantom.texture import SmoothNoise
@@ -53,8 +54,9 @@ class Distribution:
         """Concentration (Bq/mL) of the resting tissue found in each voxel, `time_h` after administration."""
         out = np.empty(composition.grid.shape, dtype=np.float32)
         amount, clearance = self._uneven(composition.grid, pull)
-        _concentration(composition.regions, composition.shares, self.amplitudes, self.biological_rates, self.spreads,
-                       self.decay_per_h, amount, clearance, time_h, out)  # fmt: skip
+        tables = (self.amplitudes, self.biological_rates, self.spreads, self.decay_per_h)
+        slices, parts = composition.grid.shape[0], (composition.regions, composition.shares)
+        in_slabs(_concentration, slices, *parts, *tables, amount, clearance, float(time_h), out)
         return out
 
     def integral(self, composition: Composition) -> tuple[Image32, Image32]:
@@ -64,8 +66,9 @@ class Distribution:
         """
         tia, half_life = (np.empty(composition.grid.shape, dtype=np.float32) for _ in range(2))
         amount, clearance = self._uneven(composition.grid, None)
-        _integrate(composition.regions, composition.shares, self.amplitudes, self.biological_rates, self.spreads,
-                   self.decay_per_h, amount, clearance, tia, half_life)  # fmt: skip
+        tables = (self.amplitudes, self.biological_rates, self.spreads, self.decay_per_h)
+        slices, parts = composition.grid.shape[0], (composition.regions, composition.shares)
+        in_slabs(_integrate, slices, *parts, *tables, amount, clearance, tia, half_life)
         return tia, half_life
 
     def _uneven(self, grid: Grid, pull: Field | None) -> tuple[Image32, Image32]:
@@ -132,11 +135,12 @@ def _uptake(tracer: Tracer, region: Region) -> Uptake:
     return tracer.tissues.get(region.tissue, tracer.tissues["soft"])
 
 
-@numba.njit(cache=True, parallel=True)
-def _concentration(regions, shares, amplitudes, rates, spreads, decay, amount, clearance, time_h, out):  # type: ignore[no-untyped-def]
-    kept, ni, nj, nk = regions.shape
+@compiled
+@no_type_check
+def _concentration(first, last, regions, shares, amplitudes, rates, spreads, decay, amount, clearance, time_h, out):
+    kept, _, nj, nk = regions.shape
     terms = amplitudes.shape[1]
-    for i in numba.prange(ni):
+    for i in range(first, last):
         for j in range(nj):
             for k in range(nk):
                 total = 0.0
@@ -156,11 +160,12 @@ def _concentration(regions, shares, amplitudes, rates, spreads, decay, amount, c
                 out[i, j, k] = total
 
 
-@numba.njit(cache=True, parallel=True)
-def _integrate(regions, shares, amplitudes, rates, spreads, decay, amount, clearance, tia, half_life):  # type: ignore[no-untyped-def]
-    kept, ni, nj, nk = regions.shape
+@compiled
+@no_type_check
+def _integrate(first, last, regions, shares, amplitudes, rates, spreads, decay, amount, clearance, tia, half_life):
+    kept, _, nj, nk = regions.shape
     terms = amplitudes.shape[1]
-    for i in numba.prange(ni):
+    for i in range(first, last):
         for j in range(nj):
             for k in range(nk):
                 total, weighted = 0.0, 0.0
