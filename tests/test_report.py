@@ -265,6 +265,9 @@ def test_a_printed_number_is_within_half_a_percent(value):
 def test_errors_percentages_and_signs():
     assert with_error(12.345, 0.678) == "12.3 ± 0.68"
     assert with_error(12.345, float("nan")) == "12.3"
+    assert with_error(0.0437, 8.3e-4) == "0.0437 ± 0.00083"
+    assert with_error(1.43e-5, 1.5e-6) == "(1.43 ± 0.15)×10⁻⁵"
+    assert with_error(14600.0, 1234.0) == "14600 ± 1200"
     assert percent(0.0) == "0 %"
     assert percent(0.01) == percent(-0.01) == "< 0.1 %"
     assert percent(99.97) == "99.9 %"
@@ -428,6 +431,7 @@ def test_names_from_files_are_text_and_nothing_else(tmp_path):
         ({"scale": 1e-9, "administered_mbq": 1e-5}, "×10⁻", "nan"),
         ({"scale": 1e7, "administered_mbq": 1e11}, "×10", "nan"),
         ({"scale": 0.0}, "no measured activity", "nan"),
+        ({"scale": 0.0, "ct": False, "names": {}}, "No structures were given", "nan"),
         ({"nuclide": "F-18", "times_h": (0.5, 1.0, 3.0)}, "109.8 min", "nan "),
         ({"names": {3: "tumour_1"}}, "D35mm³", "nan "),
     ],

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dosimetry.report.balance import Balance
 from dosimetry.report.figures import PAGE_WIDTH_IN, Picture, as_svg, axes_at, new_figure
-from dosimetry.report.numbers import three
+from dosimetry.report.numbers import tick
 from dosimetry.report.palette import FAINT, INK, Look
 from dosimetry.results import PatientResults, StructureResult
 from nufitdose.kinetics import value
@@ -37,10 +37,6 @@ def time_activity(result: StructureResult, times_h: F64, physical_h: float, end_
         axes.set_xlabel("h after administration", labelpad=2)
         axes.set_title("MBq", loc="left", fontsize=7.5, pad=3, color=INK)
     return as_svg(figure)
-
-
-def _tick(number: float, _position: int) -> str:
-    return f"{number:g}" if number == 0 or 1e-3 <= abs(number) < 1e6 else three(number, 2)
 
 
 def _draw_time_activity(
@@ -82,7 +78,7 @@ def _draw_time_activity(
     else:
         axes.set_ylim(0.0, 1.08 * top if top > 0 else 1.0)
         axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.yaxis.set_major_formatter(FuncFormatter(_tick))
+    axes.yaxis.set_major_formatter(FuncFormatter(tick))
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
@@ -97,9 +93,9 @@ def balance(times_h: F64, held: Balance, looks: Sequence[Look]) -> Picture:
     inner.bar(places, held.whole_mbq, 0.8, color=_VIEW_COLOUR)
     bottom = np.zeros(times_h.size)
     for part, style in zip(np.nan_to_num(held.parts_mbq), looks, strict=True):
-        inner.bar(places, part, 0.56, bottom=bottom, color=style.colour, edgecolor="white", linewidth=0.4)
+        inner.bar(places, part, 0.56, bottom=bottom, color=style.colour, linewidth=0)
         bottom += part
-    for axes, title in ((outer, "MBq, of administered"), (inner, "MBq, of field of view")):
+    for axes, title in ((outer, "MBq: field of view"), (inner, "MBq: structures")):
         axes.set_title(title, loc="left", color=INK)
         axes.set_xticks(places, [f"{t:.3g}" for t in times_h])
         axes.set_xlim(-0.6, max(times_h.size, 2) - 0.4)
@@ -107,7 +103,7 @@ def balance(times_h: F64, held: Balance, looks: Sequence[Look]) -> Picture:
         axes.tick_params(axis="x", length=0)
         axes.grid(False, axis="x")
         axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.yaxis.set_major_formatter(FuncFormatter(_tick))
+        axes.yaxis.set_major_formatter(FuncFormatter(tick))
     return as_svg(figure)
 
 
@@ -126,6 +122,7 @@ def dose_volume(results: PatientResults, looks: dict[str, Look]) -> Picture:
         top = min(1.03 * highest, 1.25 * max(result.dose["dose_d2_gy"] for result in found))
         axes.set_xlim(0.0, top if top > 0 else 1.0)
         axes.set_ylim(0.0, 102.0)
+        axes.xaxis.set_major_formatter(FuncFormatter(tick))
         axes.set_xlabel("dose in Gy", labelpad=2)
         axes.set_title({"organ": "organs", "tumour": "tumours"}[role], loc="left", color=INK)
         for percent in (98.0, 50.0, 2.0):

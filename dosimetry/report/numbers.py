@@ -4,6 +4,7 @@ import math
 
 NOT_KNOWN = "–"
 _MINUS = "\N{MINUS SIGN}"
+_FIXED_FROM, _FIXED_BELOW = -3, 6  # powers of ten written out
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -11,21 +12,39 @@ def three(value: float, digits: int = 3) -> str:
     """A number with `digits` significant digits; powers of ten below 1e-3 and from 1e6; a dash where unknown."""
     if not math.isfinite(value):
         return NOT_KNOWN
-    if value == 0:
-        return "0"
-    mantissa, exponent = f"{abs(value):.{digits - 1}e}".split("e")
-    power = int(exponent)
-    sign = _MINUS if value < 0 else ""
-    if -3 <= power < 6:
-        return f"{sign}{float(f'{mantissa}e{power}'):.{max(0, digits - 1 - power)}f}"
-    return f"{sign}{mantissa}×10{str(power).translate(_SUPERSCRIPT)}"
+    power = _power(value, digits)
+    if _FIXED_FROM <= power < _FIXED_BELOW:
+        return _fixed(value, digits)
+    return f"{_fixed(value / 10.0**power, digits)}×10{str(power).translate(_SUPERSCRIPT)}"
 
 
 def with_error(value: float, error: float) -> str:
     """`value ± error`, the error to two significant digits; the value alone where the error is not known."""
     if not (math.isfinite(value) and math.isfinite(error) and error > 0):
         return three(value)
-    return f"{three(value)} ± {three(error, 2)}"
+    power = _power(value, 3)
+    if _FIXED_FROM <= power < _FIXED_BELOW:
+        return f"{_fixed(value, 3)} ± {_fixed(error, 2)}"
+    scale = 10.0**power
+    return f"({_fixed(value / scale, 3)} ± {_fixed(error / scale, 2)})×10{str(power).translate(_SUPERSCRIPT)}"
+
+
+def tick(number: float, _position: int | None = None) -> str:
+    """A number on an axis, as short as it can be."""
+    return f"{number:g}" if number == 0 or 1e-3 <= abs(number) < 1e6 else three(number, 2)
+
+
+def _power(value: float, digits: int) -> int:
+    """The power of ten of the leading digit once rounded; 0 for 0."""
+    return int(f"{value:.{digits - 1}e}".split("e")[1]) if value else 0
+
+
+def _fixed(value: float, digits: int) -> str:
+    if value == 0:
+        return "0"
+    power = _power(value, digits)
+    text = f"{round(abs(value), digits - 1 - power):.{max(0, digits - 1 - power)}f}"
+    return _MINUS + text if value < 0 else text
 
 
 def percent(value: float) -> str:

@@ -33,6 +33,7 @@ from nufitdose.nuclides import canonical_name, half_life_h
 from nufitdose.run import RunRecord, versions
 
 REPORT = "report.html"
+_GLANCE_ROWS = 8
 _UNLIKE_CURVE = 0.1  # voxels and curve of a structure differ by more than this share: say so
 
 
@@ -129,13 +130,14 @@ def _scans(results: PatientResults, box: Box, looks: dict[str, Look]) -> list[Sc
 
 def _facts(results: PatientResults, record: RunRecord, known: Mapping[str, str]) -> list[tuple[str, str]]:
     study, given = results.study, results.study.administration
-    when = f", {given.time:%Y-%m-%d %H:%M}" if given.time else ", time of day not given"
+    when = _clock(given.time) if given.time else "time of day not given"
     program = f"nufitdose {known.get('nufitdose', '')}".strip()
     return [
         ("Patient", study.patient),
         ("Nuclide", f"{canonical_name(study.nuclide)}, half-life {_half_life(study.nuclide)} (ICRP Publication 107)"),
-        ("Administered", f"{three(given.activity_mbq / 1e3, 4)} GBq{when}"),
+        ("Administered", f"{three(given.activity_mbq / 1e3, 4)} GBq, {when}"),
         ("Scans", "; ".join(_scan(results, frame.id, frame.time_h) for frame in results.frames)),
+        ("Activity", "Bq/mL at each acquisition, decay corrections of the files undone; no recovery coefficients"),
         ("Calculated", f"{datetime.fromisoformat(record.started):%Y-%m-%d %H:%M %Z}, {program}"),
     ]
 
@@ -149,18 +151,27 @@ def _half_life(nuclide: str) -> str:
 
 def _scan(results: PatientResults, name: str, time_h: float) -> str:
     given = results.study.administration.time
-    clock = f" ({given + timedelta(hours=time_h):%Y-%m-%d %H:%M})" if given else ""
+    clock = f" ({_clock(given + timedelta(hours=time_h))})" if given else ""
     mark = ", reference" if name == results.study.reference_id and len(results.frames) > 1 else ""
     return f"{name} at {three(time_h)} h{clock}{mark}"
 
 
-def _glance(results: PatientResults, looks: dict[str, Look]) -> Table:
+def _clock(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M} {time:%z}".strip()
+
+
+def _glance(results: PatientResults, looks: dict[str, Look]) -> list[Table]:
+    """Mean, D98% and D2% of all structures, in two columns where they are many."""
     rows = []
     for s in results.structures:
         mean = s.dose["dose_mean_gy"]
         ends = [three(s.dose["dose_d98_gy"]), three(s.dose["dose_d2_gy"])]
         rows.append(Row(s.name, [with_error(mean, s.relative_u_tia * mean), *ends], looks[s.name]))
-    return Table(("structure", "mean Gy", "D98% Gy", "D2% Gy"), rows)
+    heads = ("structure", "mean Gy", "D98% Gy", "D2% Gy")
+    if len(rows) <= _GLANCE_ROWS:
+        return [Table(heads, rows)] if rows else []
+    half = (len(rows) + 1) // 2
+    return [Table(heads, rows[:half]), Table(heads, rows[half:])]
 
 
 def _planes(at_mm: np.ndarray) -> str:

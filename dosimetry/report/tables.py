@@ -123,7 +123,7 @@ def quality_table(results: PatientResults) -> Table | None:
         cells = [registration.engine, three(registration.seconds, 2)]
         for key in shown:
             number = percent(after[key]) if key.endswith("_percent") else three(after[key])
-            cells.append(f"{three(before[key])} → {number}" if key in _SIMILARITY else number)
+            cells.append(_arrow(three(before[key]), number) if key in _SIMILARITY else number)
         rows.append(Row(name, cells))
     return Table(("scan", "engine", "s", *(_QUALITY[key] for key in shown)), rows)
 
@@ -142,8 +142,11 @@ def agreement_tables(results: PatientResults, looks: Looks) -> list[Table]:
             cells = []
             for _, found in some:
                 row = found.get(structure)
-                mm = f"{three(row.centroid_before_mm)} → {three(row.centroid_after_mm)}" if row else ""
-                cells += [mm, f"{row.dice_before:.2f} → {row.dice_after:.2f}" if row else ""]
+                if row is None:
+                    cells += ["", ""]
+                    continue
+                cells.append(_arrow(three(row.centroid_before_mm), three(row.centroid_after_mm)))
+                cells.append(_arrow(f"{row.dice_before:.2f}", f"{row.dice_after:.2f}"))
             rows.append(Row(structure, cells, looks.get(structure)))
         tables.append(Table(heads, rows))
     return tables
@@ -164,3 +167,7 @@ def balance_table(results: PatientResults, balance: Balance) -> Table:
             cells += [three(held) + cut, percent(100.0 * held / whole if whole > 0 else float("nan"))]
         rows.append(Row(frame.id, cells))
     return Table(heads, rows)
+
+
+def _arrow(before: str, after: str) -> str:
+    return before if before == after else f"{before} → {after}"
