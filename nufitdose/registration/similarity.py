@@ -6,6 +6,8 @@ average, `valid` (0 or 1) which voxels may enter a local window: beyond the movi
 to compare. Window sums are divided by the number of voxels they really hold, so borders are not favoured.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -34,10 +36,11 @@ def lncc(
     window: int = 9,
     weight: ImageTensor | None = None,
     valid: ImageTensor | None = None,
+    flat: float = _FLAT,
 ) -> Scalar:
-    """Mean over windows of `cov² / ((var_a + ε_a) (var_b + ε_b))`, ε = 0.001 of the image's own variance.
+    """Mean over windows of `cov² / ((var_a + ε_a) (var_b + ε_b))`, ε = `flat` times the image's own variance.
 
-    Windows are cubes of an odd number of voxels; 1 for images equal up to a factor, an offset and a sign.
+    Windows whose variance is not well above ε count for little: ε belongs above the variance of the noise. Windows are cubes of an odd number of voxels; 1 for images equal up to a factor, an offset and a sign.
     """
     w = _normalised(weight if valid is None else (valid if weight is None else weight * valid), a)
     count = _window_count(a, window) if valid is None else _window_sum(valid, window).clamp_min(1.0)
@@ -48,7 +51,7 @@ def lncc(
     var_a = (_window_sum(a * a, window) / count - mean_a * mean_a).clamp_min(0.0)
     var_b = (_window_sum(b * b, window) / count - mean_b * mean_b).clamp_min(0.0)
     covariance = _window_sum(a * b, window) / count - mean_a * mean_b
-    return (w * covariance * covariance / ((var_a + _FLAT) * (var_b + _FLAT))).sum()
+    return (w * covariance * covariance / ((var_a + flat) * (var_b + flat))).sum()
 
 
 def mutual_information(a: ImageTensor, b: ImageTensor, *, bins: int = 32, weight: ImageTensor | None = None) -> Scalar:
@@ -104,8 +107,25 @@ def _standardised(image: ImageTensor, w: ImageTensor) -> ImageTensor:
     return image / torch.maximum(deviation, floor.clamp_min(1e-18))
 
 
+class _WindowSum(torch.autograd.Function):
+    """The sum over a window; it is its own transpose, so nothing needs to be kept for the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, window: int) -> Tensor:
+        ctx.window = window
+        return _summed(image, window)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return _window_sum(gradients[0], ctx.window), None
+
+
 def _window_sum(image: ImageTensor, window: int) -> ImageTensor:
     """Sum over a cube of `window` voxels around each voxel, nothing beyond the border."""
+    return _WindowSum.apply(image, window)  # type: ignore[no-untyped-call]
+
+
+def _summed(image: Tensor, window: int) -> Tensor:
     for axis in (2, 3, 4):
         size, half = image.shape[axis], window // 2
         part = pad(image, _both_ends(axis, half))

@@ -1,0 +1,173 @@
+"""Two scans as the deformable engines see them: tensors on one working grid around the fixed patient."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Integer
+from scipy import ndimage
+from torch import Tensor
+from torch.nn.functional import avg_pool3d, max_pool3d
+
+from nufitdose.errors import InputError
+from nufitdose.grid import Grid
+from nufitdose.registration.body import body_mask, widened
+from nufitdose.registration.diffeomorphism import to_world
+from nufitdose.registration.field import DisplacementField
+from nufitdose.registration.intensity import activity_scale, pooled, scaled_activity, scaled_ct
+from nufitdose.registration.regularization import ct_weight
+from nufitdose.registration.tensors import FieldTensor, ImageTensor
+from nufitdose.study import TimePoint
+from nufitdose.types import Affine, Image32
+from nufitdose.volume import OUTSIDE, Quantity, Volume
+
+MARGIN_MM = 12.0  # of what surrounds the body, compared too: it holds the outline
+MULTIPLE = 8  # every side of the working grid is one of so many voxels: three levels of half lattices
+
+
+@dataclass(frozen=True, eq=False)
+class PairTensors:
+    """Two scans on one grid of `spacing_mm`; channel 0 is the moving scan, brought by the start, channel 1 the fixed.
+
+    `ct` and `activity` are of range 0 ... 1 (see `nufitdose.registration.intensity`); `present` says per batch
+    element whether CT and activity are there on both scans (an absent modality is all zeros). `body` is 1 within
+    12 mm of the body as far as the scan's field of view reaches: where images are compared. `weight_ct` is the
+    CT-guided weight of the regularisation, mean 1 in the body, 1 everywhere without CT. `labels` are numbered alike
+    on both scans; 0 is background.
+    """
+
+    ct: ImageTensor
+    activity: ImageTensor
+    present: Bool[Tensor, "batch 2"]
+    body: ImageTensor
+    weight_ct: ImageTensor
+    spacing_mm: tuple[float, float, float]
+    labels: Integer[Tensor, "batch 2 i j k"] | None = None
+
+    def halved(self) -> "PairTensors":
+        """The same pair at half the resolution, labels left out; every side must be even."""
+        a, b, c = (2.0 * s for s in self.spacing_mm)
+        return replace(
+            self,
+            ct=avg_pool3d(self.ct, 2),
+            activity=avg_pool3d(self.activity, 2),
+            body=max_pool3d(self.body, 2),
+            weight_ct=avg_pool3d(self.weight_ct, 2),
+            spacing_mm=(a, b, c),
+            labels=None,
+        )
+
+    def swapped(self) -> "PairTensors":
+        """Fixed and moving exchanged."""
+        labels = None if self.labels is None else self.labels.flip(1)
+        return PairTensors(
+            self.ct.flip(1),
+            self.activity.flip(1),
+            self.present,
+            self.body.flip(1),
+            self.weight_ct.flip(1),
+            self.spacing_mm,
+            labels,
+        )
+
+    def to(self, device: torch.device) -> "PairTensors":
+        """The same pair on another device."""
+        return PairTensors(
+            self.ct.to(device),
+            self.activity.to(device),
+            self.present.to(device),
+            self.body.to(device),
+            self.weight_ct.to(device),
+            self.spacing_mm,
+            None if self.labels is None else self.labels.to(device),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Tensors, the working `grid` in the fixed world, and `start`, 4x4 from fixed world to moving world (mm)."""
+
+    tensors: PairTensors
+    grid: Grid
+    start: Affine
+
+    def field(self, displacement: FieldTensor, onto: Grid) -> DisplacementField:
+        """`start (x + u(x)) - x` on `onto`, for the displacement u in voxels of the working grid.
+
+        Images are thus interpolated once, however many steps led to the field.
+        """
+        u = DisplacementField(to_world(displacement, self.grid), self.grid).on(onto).data
+        turned = np.einsum("cd,dijk->cijk", self.start[:3, :3].astype(np.float32), u)
+        return DisplacementField(turned + DisplacementField.from_affine(self.start, onto).data, onto)
+
+
+def pair_of(fixed: TimePoint, moving: TimePoint, spacing_mm: float, device: torch.device, start: Affine) -> Pair:
+    """Bring two scans onto a working grid of `spacing_mm` around the fixed body, the moving one through `start`.
+
+    Raises `InputError` where a scan holds no activity.
+    """
+    grid = working_grid(fixed, spacing_mm)
+    scans = ((moving, np.asarray(start, dtype=np.float64)), (fixed, np.eye(4)))
+    has_ct = fixed.ct is not None and moving.ct is not None
+    channels = [_channels(scan, grid, matrix, has_ct) for scan, matrix in scans]
+    ct, activity, body, weight = (np.stack(images)[None] for images in zip(*channels, strict=True))
+    present = torch.tensor([[has_ct, True]])
+    a, b, c = grid.spacing_mm
+    tensors = PairTensors(
+        *(torch.from_numpy(x) for x in (ct, activity)), present, *map(torch.from_numpy, (body, weight)), (a, b, c)
+    )
+    return Pair(tensors.to(device), grid, np.asarray(start, dtype=np.float64))
+
+
+def working_grid(fixed: TimePoint, spacing_mm: float) -> Grid:
+    """A cubic-voxel grid along the axes of the fixed image over its body and 12 mm more, sides a multiple of 8."""
+    image = fixed.activity.grid if fixed.ct is None else fixed.ct.grid
+    near = widened(body_mask(fixed), MARGIN_MM)
+    index = np.argwhere(near.data > 0.5)
+    if not len(index):
+        raise InputError(f"no body is seen on time point {fixed.id!r}", remedy="Check the scale of its images")
+    low, high = index.min(axis=0), index.max(axis=0)
+    size_mm = (high - low + 1) * np.array(near.grid.spacing_mm)
+    shape = np.ceil(np.ceil(size_mm / spacing_mm) / MULTIPLE).astype(int) * MULTIPLE
+    affine = np.eye(4)
+    affine[:3, :3] = image.directions * spacing_mm
+    affine[:3, 3] = near.grid.world((low + high) / 2.0) - affine[:3, :3] @ ((shape - 1) / 2.0)
+    return Grid(tuple(int(n) for n in shape), affine)  # type: ignore[arg-type]
+
+
+def brought(volume: Volume, grid: Grid, matrix: Affine) -> Image32:
+    """A volume on `grid` seen through `matrix` (4x4 from the grid's world to the volume's): block means, then linear.
+
+    Labels by the nearest voxel. Beyond the field of view: air for HU, zero otherwise.
+    """
+    labels = volume.quantity is Quantity.LABELS
+    source = volume if labels else pooled(volume, min(grid.spacing_mm))
+    to_index = source.grid.inverse_affine @ matrix @ grid.affine
+    return ndimage.affine_transform(
+        source.data,
+        to_index[:3, :3],
+        to_index[:3, 3],
+        output_shape=grid.shape,
+        order=0 if labels else 1,
+        mode="grid-constant",
+        cval=OUTSIDE.get(volume.quantity, 0.0),
+    )
+
+
+def _channels(scan: TimePoint, grid: Grid, matrix: Affine, has_ct: bool) -> tuple[Image32, Image32, Image32, Image32]:
+    """CT, activity, where to compare, CT-guided weight: one scan on the working grid."""
+    body = body_mask(scan)
+    seen = scan.activity.with_data(np.ones_like(scan.activity.data), Quantity.SCALAR)
+    if has_ct and scan.ct is not None:
+        seen = scan.ct.with_data(np.ones_like(scan.ct.data), Quantity.SCALAR)
+    near = brought(widened(body, MARGIN_MM), grid, matrix) > 0.5
+    compared = (near & (brought(seen, grid, matrix) > 0.5)).astype(np.float32)
+    in_body = body.resampled_to(scan.activity.grid).data > 0.5
+    scale = activity_scale(scan.activity, in_body if in_body.any() else None)
+    activity = scaled_activity(Volume(brought(scan.activity, grid, matrix), grid, Quantity.ACTIVITY), scale)
+    if not has_ct or scan.ct is None:
+        return np.zeros_like(activity), activity, compared, np.ones_like(activity)
+    ct = Volume(brought(scan.ct, grid, matrix), grid, Quantity.HU)
+    inside = brought(body, grid, matrix) > 0.5
+    image = np.where(compared > 0.5, scaled_ct(ct), np.float32(0.0))  # the couch does not move with the patient
+    return image, activity, compared, ct_weight(ct.data, inside, min(grid.spacing_mm))

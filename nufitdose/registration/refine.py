@@ -1,0 +1,137 @@
+"""Instance optimisation: the velocity of one pair, improved on lattices from coarse to fine.
+
+On every level `v = v₀ + B θ`: v₀ is what was found before (by a network or the coarser level), B a cubic B-spline on
+a lattice of three voxels, θ found by Adam on the same objective as in training. The better of before and after is
+kept. Levels, steps and rates are ours.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from nufitdose.config import Settings
+from nufitdose.registration.diffeomorphism import upsampled
+from nufitdose.registration.objective import NetworkOutput, ObjectiveSettings, objective
+from nufitdose.registration.pair import PairTensors
+from nufitdose.registration.tensors import VelocityTensor
+
+
+class RefineSettings(Settings):
+    """`steps` of Adam on each level, the coarsest first and the last at the pair's own spacing.
+
+    `rate` is in voxels of the level; `lattice` the distance of control points in voxels of the half lattice. A level
+    ends early when ten steps change the loss by less than `tolerance` of itself.
+    """
+
+    steps: tuple[int, ...] = (40, 40, 20)
+    rate: float = 0.15
+    lattice: float = 1.5
+    tolerance: float = 1e-4
+    objective: ObjectiveSettings = ObjectiveSettings()
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """The velocity, the loss at the finest level before and after, and the steps made on each level."""
+
+    velocity: VelocityTensor
+    before: float
+    after: float
+    steps: tuple[int, ...]
+
+
+def refine(
+    pair: PairTensors,
+    velocity: VelocityTensor | None = None,
+    settings: RefineSettings | None = None,
+    on_progress: Callable[[float], None] = lambda share: None,
+) -> Refined:
+    """Improve a velocity of the half lattice (voxels of the whole grid; default 0) for one pair.
+
+    Levels too coarse to hold a window are left out.
+    """
+    settings = settings or RefineSettings()
+    start = _zero(pair) if velocity is None else velocity.detach()
+    levels = _pyramid(pair, len(settings.steps))
+    steps = settings.steps[len(settings.steps) - len(levels) :]
+    with torch.no_grad():
+        before = _loss(start, pair, settings)
+    found, made = _halved(start, len(levels) - 1), []
+    total = sum(n * 8**level for level, n in enumerate(steps))
+    done = 0
+    for level, (seen, count) in enumerate(zip(levels, steps, strict=True)):
+        found, used = _level(found, seen, count, settings)
+        made.append(used)
+        done += count * 8**level
+        on_progress(done / total)
+        if level + 1 < len(levels):
+            found = _finer(found, levels[level + 1])
+    with torch.no_grad():
+        after = _loss(found, pair, settings)
+    if not after < before:
+        return Refined(start, before, before, tuple(made))
+    return Refined(found, before, after, tuple(made))
+
+
+def _level(
+    start: VelocityTensor, pair: PairTensors, steps: int, settings: RefineSettings
+) -> tuple[VelocityTensor, int]:
+    """The best velocity met on one level, and the steps made."""
+    basis = [_spline_basis(n, settings.lattice).to(start) for n in start.shape[2:]]
+    theta = torch.zeros((1, 3, *(b.shape[1] for b in basis)), device=start.device, requires_grad=True)
+    optimiser = torch.optim.Adam([theta], lr=settings.rate)
+    best, best_loss, losses = start, np.inf, []
+    for step in range(steps):
+        velocity = start + torch.einsum("ia,jb,kc,ndabc->ndijk", *basis, theta)
+        loss = objective(NetworkOutput(velocity), pair, settings.objective).total
+        losses.append(float(loss.detach()))
+        if losses[-1] < best_loss:
+            best, best_loss = velocity.detach(), losses[-1]
+        if step >= 10 and abs(losses[-11] - losses[-1]) < settings.tolerance * abs(losses[-1]):
+            break
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    return best, len(losses)
+
+
+def _loss(velocity: VelocityTensor, pair: PairTensors, settings: RefineSettings) -> float:
+    return float(objective(NetworkOutput(velocity), pair, settings.objective).total)
+
+
+def _zero(pair: PairTensors) -> VelocityTensor:
+    half = [n // 2 for n in pair.ct.shape[2:]]
+    return torch.zeros((1, 3, *half), device=pair.ct.device)
+
+
+def _pyramid(pair: PairTensors, levels: int) -> list[PairTensors]:
+    """The pair at halved resolutions, coarsest first, as far as its sides can be halved into lattices."""
+    pairs = [pair]
+    while len(pairs) < levels and all(n % 4 == 0 and n >= 32 for n in pairs[0].ct.shape[2:]):
+        pairs.insert(0, pairs[0].halved())
+    return pairs
+
+
+def _halved(velocity: VelocityTensor, times: int) -> VelocityTensor:
+    for _ in range(times):
+        velocity = interpolate(velocity, scale_factor=0.5, mode="area") / 2.0
+    return velocity
+
+
+def _finer(velocity: VelocityTensor, pair: PairTensors) -> VelocityTensor:
+    """A velocity on the next finer lattice; its values count in voxels half as large."""
+    assert all(2 * n == m // 2 for n, m in zip(velocity.shape[2:], pair.ct.shape[2:], strict=True))
+    return upsampled(velocity) * 2.0
+
+
+def _spline_basis(size: int, spacing: float) -> Tensor:
+    """Cubic B-splines `[size, control points]`, control points `spacing` apart and one beyond either end."""
+    count = int(np.ceil((size - 1) / spacing)) + 3
+    distance = np.abs(np.arange(size)[:, None] / spacing - (np.arange(count)[None] - 1))
+    near = 2.0 / 3.0 - distance**2 + distance**3 / 2.0
+    far = np.clip(2.0 - distance, 0.0, None) ** 3 / 6.0
+    return torch.from_numpy(np.where(distance < 1.0, near, far).astype(np.float32))
