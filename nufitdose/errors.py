@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend."""
+"""The exceptions that end a command with a sentence: what a user can mend, and a run that cannot go on."""
 
 from pathlib import Path
 
@@ -23,6 +23,10 @@ class InputError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (self.problem, self.where, self.remedy))
+
+
+class RunStopped(Exception):  # noqa: N818  (a run that stops is no error in the input)
+    """A run that cannot go on although nothing given was wrong; the command line prints it and exits with code 1."""
 
 
 def _rebuild(problem: str, where: str | None, remedy: str | None) -> InputError:

@@ -1,0 +1,49 @@
+"""Points of digital patients known at every time point: `truth/landmarks.csv` beside a study."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nufitdose.errors import InputError
+from nufitdose.grid import Grid
+from nufitdose.types import Points
+
+FILE = "truth/landmarks.csv"
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """Positions (mm, RAS+) by time point, in the same order at each; `structures` names what each belongs to."""
+
+    points: Mapping[str, Points]
+    structures: tuple[str, ...]
+
+    def shared(self, fixed: str, fixed_grid: Grid, moving: str, moving_grid: Grid) -> tuple[Points, Points]:
+        """The landmarks of two time points that lie within both grids."""
+        f, m = self.points[fixed], self.points[moving]
+        seen = fixed_grid.contains(f) & moving_grid.contains(m)
+        return f[seen], m[seen]
+
+
+def read_landmarks(study_folder: Path) -> Landmarks | None:
+    """The landmarks of a digital patient; None for a study without truth. Raises `InputError` on a broken file."""
+    path = study_folder / FILE
+    if not path.is_file():
+        return None
+    points: dict[str, list[list[float]]] = defaultdict(list)
+    structures: dict[str, list[str]] = defaultdict(list)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                points[row["timepoint"]].append([float(row[f"moving_{axis}_mm"]) for axis in "xyz"])
+                structures[row["timepoint"]].append(row["structure"])
+    except (KeyError, ValueError) as error:
+        raise InputError(f"this is no table of landmarks ({error})", where=path) from error
+    orders = {tuple(names) for names in structures.values()}
+    if len(orders) != 1:
+        raise InputError("the time points do not list the same landmarks", where=path)
+    return Landmarks({key: np.array(rows) for key, rows in points.items()}, orders.pop())

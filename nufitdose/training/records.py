@@ -1,0 +1,51 @@
+"""The tables of a training run: one row a step, cut back to where a resumed run goes on."""
+
+import csv
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+METRICS = "metrics.csv"
+VALIDATION = "validation.csv"
+
+
+class Table:
+    """A CSV file that grows row by row; `columns` come with the first row, 'step' first.
+
+    Opened to go on after `step`: later rows, and a last line cut short by a kill, are dropped.
+    """
+
+    def __init__(self, path: Path, *, after_step: int) -> None:
+        self._path = path
+        self._columns: list[str] | None = None
+        if path.is_file():
+            self._cut_back(after_step)
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Append a row, whole; floats keep every digit."""
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if self._columns is None:
+                self._columns = list(row)
+                writer.writerow(self._columns)
+            writer.writerow([row[name] for name in self._columns])
+
+    def _cut_back(self, step: int) -> None:
+        text = self._path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        rows = list(csv.reader(whole.splitlines()))
+        if not rows:
+            self._path.unlink()
+            return
+        kept = [row for row in rows[1:] if int(row[0]) <= step]
+        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([rows[0], *kept])
+        temporary.replace(self._path)
+        self._columns = rows[0]
+
+
+def read_table(path: Path) -> list[dict[str, float]]:
+    """The rows of such a table."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]

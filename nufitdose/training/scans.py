@@ -1,0 +1,233 @@
+"""Scans as the network sees them, prepared once: on disk in half precision, in memory within a budget."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float16
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+from nufitdose.errors import InputError
+from nufitdose.grid import Grid
+from nufitdose.registration.pair import PairTensors, pair_of
+from nufitdose.study import TimePoint
+from nufitdose.training.cohort import Member, report_broken
+from nufitdose.types import Affine
+
+BYTES_PER_GB = 1e9
+_CHANNELS = ("ct", "activity", "body", "weight_ct")
+_OUTSIDE = (0.0, 0.0, 0.0, 1.0)  # air, no activity, no body, the weight of soft tissue
+
+Align = Callable[[TimePoint, TimePoint], Affine]  # (fixed, moving) -> from fixed world to moving world, mm
+
+
+@dataclass(frozen=True)
+class ScanKey:
+    """One scan of a cohort: its study's digest, its time point, its patient."""
+
+    digest: str
+    timepoint: str
+    patient: str
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A prepared scan on its own working grid: CT and activity from 0 to 1, body, CT-guided weight.
+
+    `pose` leads from the common world of the scans that may be paired to this scan's world (4x4, mm, RAS+).
+    """
+
+    channels: Float16[Tensor, "4 i j k"]
+    present: tuple[bool, bool]
+    grid: Grid
+    pose: Affine
+
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory."""
+        return self.channels.numel() * self.channels.element_size()
+
+
+def prepared(timepoint: TimePoint, pose: Affine, spacing_mm: float) -> Scan:
+    """A scan on a working grid of `spacing_mm` around it: the fixed half of its pair with itself."""
+    pair = pair_of(timepoint, timepoint, spacing_mm, torch.device("cpu"), np.eye(4))
+    tensors = pair.tensors
+    channels = torch.cat([getattr(tensors, name)[0, 1:2] for name in _CHANNELS])
+    ct, activity = (bool(there) for there in tensors.present[0])
+    return Scan(channels.to(torch.float16), (ct, activity), pair.grid, np.asarray(pose, dtype=np.float64))
+
+
+def start_of(fixed: Scan, moving: Scan) -> Affine:
+    """`pose_m pose_f⁻¹`, 4x4 from fixed to moving world (mm)."""
+    return moving.pose @ np.linalg.inv(fixed.pose)
+
+
+def paired(fixed: Scan, moving: Scan, extra: Affine | None = None) -> PairTensors:
+    """The pair of two prepared scans on the fixed grid, moving read once more, linearly, through their poses.
+
+    The start is `start_of(fixed, moving) extra`; `extra` is a small motion added in training.
+    """
+    start = start_of(fixed, moving) @ (np.eye(4) if extra is None else extra)
+    own = fixed.channels.float()
+    brought = _read(moving.channels.float(), moving.grid.inverse_affine @ start @ fixed.grid.affine, fixed.grid.shape)
+    both = torch.stack([brought, own], dim=1)[:, None]  # channel 0 moving, 1 fixed
+    ct, activity, body, weight = both
+    has_ct, has_activity = (f and m for f, m in zip(fixed.present, moving.present, strict=True))
+    return PairTensors(
+        ct=ct * has_ct,
+        activity=activity * has_activity,
+        present=torch.tensor([[has_ct, has_activity]]),
+        body=body,
+        weight_ct=weight if has_ct else torch.ones_like(weight),
+        spacing_mm=fixed.grid.spacing_mm,
+    )
+
+
+def _read(
+    image: Float[Tensor, "4 i j k"], to_index: Affine, shape: tuple[int, int, int]
+) -> Float[Tensor, "4 _i _j _k"]:
+    """Channels at `to_index @ (i, j, k, 1)` on a lattice of `shape`: linear, `_OUTSIDE` beyond the voxels."""
+    theta = _unit(tuple(image.shape[1:])) @ to_index @ np.linalg.inv(_unit(shape))
+    theta = theta[[2, 1, 0]][:, [2, 1, 0, 3]]  # torch counts k, j, i
+    place = affine_grid(torch.from_numpy(theta).float()[None], [1, 1, *shape], align_corners=True)
+    outside = torch.tensor(_OUTSIDE).reshape(4, 1, 1, 1)
+    return grid_sample((image - outside)[None], place, align_corners=True)[0] + outside
+
+
+def _unit(shape: Sequence[int]) -> Affine:
+    """From voxel index to torch's coordinates, -1 and 1 at the outer voxel centres."""
+    matrix = np.eye(4)
+    for axis, size in enumerate(shape):
+        matrix[axis, axis] = 2.0 / max(size - 1, 1)
+        matrix[axis, 3] = -1.0
+    return matrix
+
+
+class ScanStore:
+    """Prepared scans of a run: each made once, kept in a folder, held in memory up to a number of bytes.
+
+    What a scan reads like does not depend on whether it was in memory. Safe to use from several threads.
+    """
+
+    def __init__(self, folder: Path, *, memory_bytes: float) -> None:
+        self._folder = folder
+        self._budget = memory_bytes
+        self._held: OrderedDict[ScanKey, Scan] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    @property
+    def held_bytes(self) -> int:
+        """What is in memory now; never more than the budget."""
+        return self._bytes
+
+    def __contains__(self, key: ScanKey) -> bool:
+        return self._path(key).is_file()
+
+    def put(self, key: ScanKey, scan: Scan) -> None:
+        """Write a scan, whole or not at all."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._path(key)
+        temporary = path.with_suffix(f".{threading.get_ident()}.unfinished")
+        content = {
+            "channels": scan.channels.contiguous(),
+            "present": torch.tensor(scan.present),
+            "grid": torch.from_numpy(np.array(scan.grid.affine)),
+            "pose": torch.from_numpy(scan.pose),
+        }
+        save_file(content, temporary)
+        temporary.replace(path)
+
+    def get(self, key: ScanKey) -> Scan:
+        """A scan, from memory or from disk. Raises `InputError` where the file is broken."""
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+                return self._held[key]
+        scan = self._load(self._path(key))
+        with self._lock:
+            if key not in self._held and scan.bytes <= self._budget:
+                self._held[key] = scan
+                self._bytes += scan.bytes
+                while self._bytes > self._budget:
+                    _, oldest = self._held.popitem(last=False)
+                    self._bytes -= oldest.bytes
+        return scan
+
+    def _path(self, key: ScanKey) -> Path:
+        return self._folder / f"{key.digest[:16]}_{key.timepoint}.safetensors"
+
+    def _load(self, path: Path) -> Scan:
+        try:
+            with safe_open(path, framework="pt") as file:
+                content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise InputError(
+                f"the prepared scan cannot be read ({error})", where=path, remedy="Remove the file and use --resume"
+            ) from error
+        shape = tuple(content["channels"].shape[1:])
+        ct, activity = (bool(there) for there in content["present"])
+        return Scan(content["channels"], (ct, activity), Grid(shape, content["grid"].numpy()), content["pose"].numpy())
+
+
+def keys_of(member: Member) -> tuple[ScanKey, ...]:
+    """The keys of a study's scans, in order of time."""
+    return tuple(ScanKey(member.digest, tp.id, member.patient) for tp in member.study.timepoints)
+
+
+def prepare_all(
+    members: Sequence[Member],
+    store: ScanStore,
+    *,
+    spacing_mm: float,
+    broken: str,
+    within: Align,
+    between: Align | None,
+    on_progress: Callable[[float], None] = lambda share: None,
+) -> None:
+    """Prepare every scan that is not in the store.
+
+    `within` aligns scans of one patient with the patient's reference scan. `between` aligns the reference scans
+    with that of the first study; None where scans of two patients are never paired. A study that cannot be read or
+    aligned is refused or left out, as `broken` says.
+    """
+    faults: list[InputError] = []
+    template: TimePoint | None = None
+    for number, member in enumerate(members):
+        reference = member.study.reference
+        try:
+            if between is not None and template is None:
+                _ = reference.activity, reference.ct  # a scan that cannot be read is no template
+                template = reference
+            if not all(key in store for key in keys_of(member)):
+                _prepare(member, store, spacing_mm, within, between, template)
+        except InputError as error:
+            faults.append(InputError(error.problem, where=error.where or member.folder, remedy=error.remedy))
+            template = None if template is reference else template
+        on_progress((number + 1) / len(members))
+    report_broken(faults, broken)
+
+
+def _prepare(
+    member: Member,
+    store: ScanStore,
+    spacing_mm: float,
+    within: Align,
+    between: Align | None,
+    template: TimePoint | None,
+) -> None:
+    reference = member.study.reference
+    common = np.eye(4)
+    if between is not None and template is not None and reference is not template:
+        common = between(template, reference)
+    for key, timepoint in zip(keys_of(member), member.study.timepoints, strict=True):
+        held = reference if timepoint is reference else timepoint.released()
+        pose = common if timepoint is reference else within(reference, held) @ common
+        store.put(key, prepared(held, pose, spacing_mm))

@@ -1,0 +1,294 @@
+"""The data hand-over: cohorts and folders of studies, splits by patient, broken studies, pairs, the memory budget."""
+
+import logging
+import re
+import shutil
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from small_study import GRID, small_study
+from training_stand_in import blob_pair
+
+from nufitdose.errors import InputError
+from nufitdose.grid import Grid
+from nufitdose.io.study_folder import save_study
+from nufitdose.study import Study
+from nufitdose.training.augmentation import augmented, random_motion
+from nufitdose.training.cohort import load_cohort
+from nufitdose.training.landmarks import read_landmarks
+from nufitdose.training.pairs import InterPatientOrder, IntraPatientOrder, TrainingPairs, generator_of, validation_keys
+from nufitdose.training.scans import Scan, ScanKey, ScanStore, keys_of, paired, prepare_all, start_of
+from nufitdose.training.settings import AugmentationSettings, DataSettings, SplitSettings
+from nufitdose.volume import Volume
+
+STILL = AugmentationSettings(
+    affine_mm=0, affine_degrees=0, affine_log_scale=0, gain=0, noise=0, gamma=0, washout=0, blur=0, inversion=0, crop=0
+)
+
+
+def patient(folder, name, *, dimmer=1.0, hours=(4.0, 24.0)):
+    """A small study of its own content."""
+    made = small_study(hours)
+    points = [
+        type(tp).of(tp.id, tp.time_h, Volume(tp.activity.data * dimmer, GRID, tp.activity.quantity), ct_of(tp, dimmer))
+        for tp in made.timepoints
+    ]
+    folder.mkdir(parents=True)
+    save_study(Study(name, made.nuclide, made.administration, "tp1", tuple(points)), folder)
+    return folder
+
+
+def ct_of(tp, dimmer):
+    return Volume(tp.ct.data - np.float32(10 * dimmer), GRID, tp.ct.quantity)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number in range(1, 7):
+        patient(tmp_path / "deep" / f"study{number}", f"P{number}", dimmer=0.1 * number)
+    return tmp_path
+
+
+def of(folder, **how):
+    return DataSettings(cohort=str(folder), **how)
+
+
+def names(members):
+    return [member.patient for member in members]
+
+
+def cohort_file(folder, **splits):
+    entries = {f"deep/{name}": {"split": split, "seed": 1, "tracer": "any"} for name, split in splits.items()}
+    (folder / "cohort.yaml").write_text(yaml.safe_dump({"settings": {"seed": 1}, "patients": entries}))
+
+
+def test_a_folder_of_studies_is_split_by_patient_the_same_way_every_time(folder):
+    patient(folder / "cycle2", "P3", dimmer=0.9)  # the second cycle of one of them
+    cohort = load_cohort(of(folder), seed=4)
+    again = load_cohort(of(folder), seed=4)
+    assert [names(part) for part in (cohort.train, cohort.validation, cohort.test)] == [
+        names(part) for part in (again.train, again.validation, again.test)
+    ]
+    sides = [set(names(part)) for part in (cohort.train, cohort.validation, cohort.test)]
+    assert all(sides)
+    assert not any(a & b for a, b in pairwise([*sides, sides[0]]))
+    assert len(cohort.members) == 7
+    assert load_cohort(of(folder), seed=5).digests() != cohort.digests()
+
+
+def test_cohort_yaml_says_the_splits(folder):
+    cohort_file(folder, study1="train", study2="train", study3="validation", study4="test")
+    for place in (folder, folder / "cohort.yaml"):
+        cohort = load_cohort(of(place), seed=0)
+        assert names(cohort.train) == ["P1", "P2"]
+        assert names(cohort.validation) == ["P3"]
+        assert names(cohort.test) == ["P4"]
+    assert names(load_cohort(of(folder, train_patients=1), seed=0).train) == ["P1"]
+
+
+def test_a_patient_on_two_sides_is_refused(folder):
+    patient(folder / "deep/cycle2", "P1", dimmer=0.95)
+    cohort_file(folder, study1="train", cycle2="test", study2="validation")
+    with pytest.raises(InputError, match="'P1' in test and train"):
+        load_cohort(of(folder), seed=0)
+    (folder / "cohort.yaml").unlink()
+    splits = SplitSettings(train=("P1", "P2"), validation=("P1",))
+    with pytest.raises(InputError, match="two sides: 'P1'"):
+        load_cohort(of(folder, splits=splits), seed=0)
+
+
+def test_one_patient_under_two_names_is_found_by_its_images(folder):
+    shutil.copytree(folder / "deep/study1", folder / "deep/other")
+    path = folder / "deep/other/study.yaml"
+    path.write_text(re.sub(r"patient: .*", "patient: Q1", path.read_text()))
+    cohort_file(folder, study1="train", other="test")
+    with pytest.raises(InputError, match="the same image"):
+        load_cohort(of(folder), seed=0)
+
+
+def test_a_broken_study_is_refused_or_reported_and_left_out(folder, caplog):
+    (folder / "deep/study2/tp1/activity.nii.gz").unlink()
+    (folder / "deep/study5/study.yaml").write_text("patient: [")
+    with pytest.raises(InputError, match=r"2 of the studies cannot be used.*study2.*study5") as refused:
+        load_cohort(of(folder), seed=0)
+    assert "broken=skip" in str(refused.value)
+    with caplog.at_level(logging.WARNING):
+        cohort = load_cohort(of(folder, broken="skip"), seed=0)
+    assert len(cohort.members) == 4
+    assert len([text for text in caplog.messages if "left out" in text]) == 2
+
+
+def test_a_study_with_a_broken_image_is_refused_or_left_out_when_prepared(folder, tmp_path):
+    (folder / "deep/study2/tp2/activity.nii.gz").write_bytes(b"not an image")
+    members = load_cohort(of(folder), seed=0).members
+    identity = {"within": lambda fixed, moving: np.eye(4), "between": lambda fixed, moving: np.eye(4)}
+    store = ScanStore(tmp_path / "prepared", memory_bytes=1e9)
+    with pytest.raises(InputError, match="study2"):
+        prepare_all(members, store, spacing_mm=8.0, broken="refuse", **identity)
+    prepare_all(members, store, spacing_mm=8.0, broken="skip", **identity)
+    there = {m.patient for m in members if all(key in store for key in keys_of(m))}
+    assert there == {"P1", "P3", "P4", "P5", "P6"}
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda folder: folder / "nothing", "no such cohort"),
+        (lambda folder: (folder / "empty").mkdir() or folder / "empty", "holds a study.yaml"),
+    ],
+)
+def test_nothing_there(tmp_path, made, said):
+    with pytest.raises(InputError, match=said):
+        load_cohort(of(made(tmp_path)), seed=0)
+
+
+def test_scans_of_one_time_point_make_no_pairs(folder):
+    patient(folder / "single", "P9", hours=(4.0,))
+    with pytest.raises(InputError, match="1 scan, 2 are wanted"):
+        load_cohort(of(folder), seed=0, least_scans=2)
+
+
+def key(patient, timepoint="tp1"):
+    return ScanKey(f"{patient}-{timepoint}", timepoint, patient)
+
+
+def test_inter_patient_pairs_are_of_two_patients_and_as_many_of_each():
+    scans = [key("A", f"tp{n}") for n in range(9)] + [key("B"), key("C")]
+    order = InterPatientOrder(scans, seed=2)
+    drawn = [order.at(place) for place in range(3000)]
+    assert all(fixed.patient != moving.patient for fixed, moving in drawn)
+    counts = {p: sum(fixed.patient == p for fixed, _ in drawn) for p in "ABC"}
+    assert all(count == pytest.approx(1000, abs=100) for count in counts.values())
+    assert order.at(17) == InterPatientOrder(scans, seed=2).at(17)
+    with pytest.raises(InputError, match="two or more"):
+        InterPatientOrder([key("A"), key("A", "tp2")], seed=0)
+
+
+def test_every_ordered_pair_within_a_patient_comes_once_an_epoch():
+    studies = [[key("A", f"tp{n}") for n in range(3)], [key("B", f"tp{n}") for n in range(2)]]
+    order = IntraPatientOrder(studies, seed=1)
+    assert len(order.pairs) == 3 * 2 + 2 * 1
+    first, second = ([order.at(place) for place in range(start, start + 8)] for start in (0, 8))
+    assert set(first) == set(second) == set(order.pairs)
+    assert first != second
+    assert all(fixed.patient == moving.patient and fixed != moving for fixed, moving in first)
+    assert len(validation_keys(order, 5)) == 5
+    assert len(set(validation_keys(order, 50))) == len(validation_keys(order, 50)) <= 8
+
+
+def scan(shift_mm=(0.0, 0.0, 0.0), pose=None, shape=(10, 12, 8)):
+    """A Gaussian blob in world, sampled on a grid of its own."""
+    grid = Grid.from_spacing(shape, (4.0, 4.0, 5.0), centre_mm=(3.0, -2.0, 10.0))
+    index = np.stack(np.meshgrid(*[np.arange(float(n)) for n in shape], indexing="ij"), -1)
+    distance = np.linalg.norm(grid.world(index) - np.array([3.0, -2.0, 10.0]) - shift_mm, axis=-1)
+    blob = torch.from_numpy(np.exp(-((distance / 14.0) ** 2)).astype(np.float32))
+    channels = torch.stack([blob, blob**2, torch.ones_like(blob), torch.ones_like(blob)])
+    return Scan(channels.half(), (True, True), grid, np.eye(4) if pose is None else pose)
+
+
+def test_a_pair_meets_through_the_poses():
+    """A blob moved by t, with the pose that says so, lies where the fixed one does; without, it lies elsewhere."""
+    shift = np.array([6.0, -3.0, 4.0])
+    pose = np.eye(4)
+    pose[:3, 3] = shift
+    fixed, moving = scan(), scan(shift, pose)
+    assert np.allclose(start_of(fixed, moving), pose)
+    together = paired(fixed, moving)
+    apart = paired(fixed, scan(shift))
+    inner = (0, slice(None), slice(3, -3), slice(3, -3), slice(2, -2))
+    difference = [float((p.ct[inner][0] - p.ct[inner][1]).abs().max()) for p in (together, apart)]
+    assert difference[0] < 0.06  # one linear interpolation of a blob of 14 mm at 4-5 mm
+    assert difference[1] > 0.25
+    back = start_of(moving, fixed) @ start_of(fixed, moving)
+    assert np.allclose(back, np.eye(4))
+
+
+def test_a_scan_without_ct_makes_a_pair_of_activity_alone():
+    one = scan()
+    bare = Scan(one.channels, (False, True), one.grid, one.pose)
+    pair = paired(one, bare)
+    assert pair.present.tolist() == [[False, True]]
+    assert not pair.ct.any()
+    assert pair.activity.any()
+
+
+def test_the_store_keeps_to_its_budget_and_reads_the_same_from_disk(tmp_path):
+    made = {key(f"P{n}"): scan((float(n), 0.0, 0.0)) for n in range(6)}
+    each = next(iter(made.values())).bytes
+    store = ScanStore(tmp_path, memory_bytes=2.5 * each)
+    for name, one in made.items():
+        store.put(name, one)
+    for name in [*made, *made]:
+        found = store.get(name)
+        assert torch.equal(found.channels, made[name].channels)
+        assert found.grid.matches(made[name].grid)
+        assert found.present == made[name].present
+        assert store.held_bytes <= 2.5 * each
+    assert store.held_bytes == 2 * each
+    broken = next(tmp_path.glob("*.safetensors"))
+    broken.write_bytes(broken.read_bytes()[:-100])
+    with pytest.raises(InputError, match="cannot be read"):
+        [ScanStore(tmp_path, memory_bytes=1e9).get(name) for name in made]
+
+
+def test_pairs_made_ahead_are_those_made_one_by_one(tmp_path):
+    store = ScanStore(tmp_path, memory_bytes=1e9)
+    scans = [key(f"P{n}") for n in range(4)]
+    for n, name in enumerate(scans):
+        store.put(name, scan((float(n), 0.0, 0.0)))
+    order = InterPatientOrder(scans, seed=0)
+    alone, ahead = (TrainingPairs(order, store, AugmentationSettings(), seed=3, workers=w) for w in (0, 3))
+    for place, pair in zip((5, 9, 2, 5), ahead.along(iter((5, 9, 2, 5))), strict=True):
+        for name in ("ct", "activity", "body", "weight_ct"):
+            assert torch.equal(getattr(pair, name), getattr(alone.at(place), name))
+
+
+def test_augmentation_switched_off_changes_nothing_and_switched_on_stays_in_range():
+    pair = blob_pair(1)
+    same = augmented(pair, STILL, generator_of(0))
+    assert torch.allclose(same.ct, pair.ct, atol=1e-6)
+    assert torch.allclose(same.activity, pair.activity.clamp_min(1e-6), atol=1e-6)
+    wild = AugmentationSettings(noise=0.1, washout=0.5, blur=1.0, inversion=0.5, crop=1.0)
+    for n in range(5):
+        varied = augmented(pair, wild, generator_of(1, n))
+        for images in (varied.ct, varied.activity):
+            assert float(images.min()) >= 0.0
+            assert float(images.max()) <= 1.0
+            assert not images[varied.body == 0].any()  # cut away means nothing is seen
+        assert torch.equal(varied.weight_ct, pair.weight_ct)
+        assert not torch.equal(varied.ct, pair.ct)
+
+
+def test_the_small_motion_has_the_spread_it_is_told():
+    settings = AugmentationSettings(affine_mm=5.0, affine_degrees=3.0, affine_log_scale=0.05)
+    random = np.random.default_rng(0)
+    motions = np.stack([random_motion(settings, random) for _ in range(2000)])
+    assert motions[:, :3, 3].std() == pytest.approx(5.0, rel=0.05)
+    volumes = np.log(np.linalg.det(motions[:, :3, :3]))
+    assert volumes.std() == pytest.approx(0.05 * np.sqrt(3.0), rel=0.06)
+    assert np.allclose(random_motion(STILL, random), np.eye(4))
+
+
+def test_landmarks_are_read_per_time_point_and_only_those_seen_by_both(tmp_path):
+    (tmp_path / "truth").mkdir()
+    head = "structure,timepoint,fixed_x_mm,fixed_y_mm,fixed_z_mm,moving_x_mm,moving_y_mm,moving_z_mm\n"
+    rows = [
+        "liver,tp1,0,0,0,0,0,0",
+        "spleen,tp1,900,0,0,900,0,0",
+        "liver,tp2,0,0,0,5,0,0",
+        "spleen,tp2,900,0,0,901,0,0",
+    ]
+    path = tmp_path / "truth/landmarks.csv"
+    path.write_text(head + "\n".join(rows))
+    grid = Grid.from_spacing((10, 10, 10), (4.0, 4.0, 4.0))
+    found = read_landmarks(tmp_path)
+    fixed, moving = found.shared("tp2", grid, "tp1", grid)
+    assert fixed.tolist() == [[5.0, 0.0, 0.0]]
+    assert moving.tolist() == [[0.0, 0.0, 0.0]]
+    assert read_landmarks(tmp_path / "truth") is None
+    path.write_text(head + "\n".join(rows[:3]))
+    with pytest.raises(InputError, match="same landmarks"):
+        read_landmarks(tmp_path)
