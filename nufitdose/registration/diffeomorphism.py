@@ -44,7 +44,7 @@ def exponential(velocity: FieldTensor, squarings: int = SQUARINGS) -> FieldTenso
 
 
 def integrated(velocity: VelocityTensor, squarings: int = SQUARINGS) -> VelocityTensor:
-    """The displacement of `exp(v)` on the lattice of half resolution, velocity and result in voxels of the whole one."""
+    """The displacement of `exp(v)` on the half lattice, velocity and result in voxels of the whole grid."""
     return exponential(velocity / 2.0, squarings) * 2.0
 
 

@@ -97,9 +97,8 @@ def objective(output: NetworkOutput, pair: PairTensors, settings: ObjectiveSetti
         consistency = compose(forth, back).square().sum(dim=1).mean()
     overlap = zero
     if settings.dice > 0 and pair.labels is not None:
-        overlap = torch.stack(
-            [_soft_dice(pair.labels, u_, moving) for u_, moving in ((u, 0), (u_back, 1)) if u_ is not None]
-        ).mean()
+        ways_u = ((u, 0),) if u_back is None else ((u, 0), (u_back, 1))
+        overlap = torch.stack([_soft_dice(pair.labels, field, moving) for field, moving in ways_u]).mean()
     total = (
         -alike[2]
         + settings.smoothness * smooth

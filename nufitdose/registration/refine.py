@@ -86,7 +86,7 @@ def _level(
     optimiser = torch.optim.Adam([theta], lr=settings.rate)
     best, best_loss, losses = start, np.inf, []
     for step in range(steps):
-        velocity = start + torch.einsum("ia,jb,kc,ndabc->ndijk", *basis, theta)
+        velocity = start + _expanded(theta, basis)
         loss = objective(NetworkOutput(velocity), pair, settings.objective).total
         losses.append(float(loss.detach()))
         if losses[-1] < best_loss:
@@ -97,6 +97,13 @@ def _level(
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     return best, len(losses)
+
+
+def _expanded(theta: VelocityTensor, basis: list[Tensor]) -> VelocityTensor:
+    """`B θ`, one axis after the other."""
+    for matrix in basis:  # the axis in front is summed and its result goes to the back
+        theta = torch.tensordot(theta, matrix, dims=([2], [1]))
+    return theta
 
 
 def _loss(velocity: VelocityTensor, pair: PairTensors, settings: RefineSettings) -> float:

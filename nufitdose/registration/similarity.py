@@ -40,7 +40,8 @@ def lncc(
 ) -> Scalar:
     """Mean over windows of `cov² / ((var_a + ε_a) (var_b + ε_b))`, ε = `flat` times the image's own variance.
 
-    Windows whose variance is not well above ε count for little: ε belongs above the variance of the noise. Windows are cubes of an odd number of voxels; 1 for images equal up to a factor, an offset and a sign.
+    Windows whose variance is not well above ε count for little: ε belongs above the variance of the noise. Windows
+    are cubes of an odd number of voxels; 1 for images equal up to a factor, an offset and a sign.
     """
     w = _normalised(weight if valid is None else (valid if weight is None else weight * valid), a)
     count = _window_count(a, window) if valid is None else _window_sum(valid, window).clamp_min(1.0)
