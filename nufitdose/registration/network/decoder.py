@@ -1,0 +1,74 @@
+"""From features of all scales to a velocity at half the resolution, and maybe a weight map at the whole."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from nufitdose.registration.network.encoder import STAGES, convolved
+from nufitdose.registration.regularization import MOST_WEIGHT, Prior, clamped_weight
+
+_WEIGHT_BIAS = {"beta": 3.0, "gaussian": -1.386}  # the map starts near 1
+
+
+class Decoder(nn.Module):
+    """Concatenates the skips of all streams, upsamples and convolves, scale by scale.
+
+    `streams` skips of C, 2C ... 16C channels; `inputs` image channels that enter at half the resolution.
+    """
+
+    def __init__(self, channels: int, streams: int, inputs: int) -> None:
+        super().__init__()
+        wide = [channels * 2**n for n in range(STAGES + 1)]
+        self.presence = nn.Linear(2, wide[-1])
+        self.bottom = convolved(streams * wide[-1], wide[-1])
+        below = [*wide[1:], channels]
+        self.blocks = nn.ModuleList(convolved(below[n] + streams * wide[n], wide[n]) for n in range(STAGES))
+        self.fine = convolved(inputs, channels)
+        self.last = nn.Sequential(convolved(2 * channels, channels), convolved(channels, channels))
+
+    def forward(self, skips: Sequence[Sequence[Tensor]], images: Tensor, present: Tensor) -> Tensor:
+        """Features of C channels at the resolution of `images`; `skips[scale][stream]`, the finest first."""
+        x = self.bottom(torch.cat(list(skips[-1]), dim=1))
+        x = x + self.presence(present.to(x.dtype))[:, :, None, None, None]
+        for block, skip in zip(reversed(self.blocks), reversed(skips[:-1]), strict=True):
+            x = block(torch.cat([_resized(x, skip[0]), *skip], dim=1))
+        fine = self.fine(images)
+        return torch.as_tensor(self.last(torch.cat([_resized(x, fine), fine], dim=1)))
+
+
+class VelocityHead(nn.Conv3d):
+    """Three channels of velocity; starts at N(0, 1e-5), so that training starts at the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 3, 3, padding=1)
+        nn.init.normal_(self.weight, std=1e-5)
+        assert self.bias is not None
+        nn.init.zeros_(self.bias)
+
+
+class WeightHead(nn.Module):
+    """The learned weight of the regularisation: two convolutions with rectifiers, one to a channel, ×2, sigmoid."""
+
+    def __init__(self, channels: int, prior: Prior) -> None:
+        super().__init__()
+        self.prior: Prior = prior
+        self.layers = nn.Sequential(
+            nn.Conv3d(channels, channels, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv3d(channels, channels, 3, padding=1),
+            nn.ReLU(),
+        )
+        self.out = nn.Conv3d(channels, 1, 3, padding=1)
+        assert self.out.bias is not None
+        nn.init.constant_(self.out.bias, _WEIGHT_BIAS[prior])
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The weight at twice the resolution of the features, within what its prior allows."""
+        logits = interpolate(self.out(self.layers(features)), scale_factor=2, mode="trilinear", align_corners=False)
+        return clamped_weight(MOST_WEIGHT[self.prior] * torch.sigmoid(logits), self.prior)
+
+
+def _resized(x: Tensor, like: Tensor) -> Tensor:
+    return interpolate(x, size=like.shape[2:], mode="trilinear", align_corners=False)

@@ -1,0 +1,78 @@
+"""NufitReg: two encoders with cross-stitch units, one decoder, a stationary velocity.
+
+After NuFit-Reg (doi:10.1186/s40658-026-00911-2), whose abstract states two Swin encoders, for CT and for SPECT, and
+cross-stitch units between their stages. Input scaling, sizes, place of the units, decoder and field are ours.
+"""
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool3d, pad
+
+from nufitdose.registration.network.decoder import Decoder, VelocityHead, WeightHead
+from nufitdose.registration.network.encoder import STAGES, ConvolutionalEncoder, CrossStitch, SwinEncoder
+from nufitdose.registration.network.settings import NetworkSettings
+from nufitdose.registration.objective import NetworkOutput
+from nufitdose.registration.tensors import ImageTensor
+
+MULTIPLE = 32
+LEAST = 96  # voxels along a side, so that the deepest stage holds a window
+
+
+class NufitReg(nn.Module):
+    """The network; `stitches` holds one unit per stage where two streams exchange features."""
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.streams = [n for n, name in enumerate(("ct", "activity")) if settings.streams in ("both", name)]
+        c, count = settings.channels, len(self.streams)
+
+        def encoder() -> nn.Module:
+            return SwinEncoder(c, settings.checkpointing) if settings.encoder == "swin" else ConvolutionalEncoder(c)
+
+        self.encoders = nn.ModuleList(encoder() for _ in self.streams)
+        mixing = settings.cross_stitch and count == 2
+        self.stitches = nn.ModuleList(CrossStitch(c * 2 ** (n + 1)) for n in range(STAGES if mixing else 0))
+        self.decoder = Decoder(c, count, 2 * count)
+        self.head = VelocityHead(c)
+        self.weight_head = WeightHead(c, settings.weight_head) if settings.weight_head != "none" else None
+
+    def forward(self, ct: ImageTensor, activity: ImageTensor, present: Bool[Tensor, "batch 2"]) -> NetworkOutput:
+        """Velocity (voxels of the input grid, on the half lattice) for images of even sides.
+
+        Channel 0 is the moving, channel 1 the fixed scan; `present` (CT, activity) says what may be looked at.
+        """
+        sizes = ct.shape[2:]
+        shown = [(ct, activity)[n] * present[:, n].reshape(-1, 1, 1, 1, 1) for n in self.streams]
+        width = [max(LEAST, -(-n // MULTIPLE) * MULTIPLE) - n for n in sizes]
+        images = [pad(x, [0, width[2], 0, width[1], 0, width[0]]) for x in shown]
+        fine = torch.cat([avg_pool3d(x, 2) for x in images], dim=1)
+        features = self.decoder(self._encoded(images, present), fine, present)
+        i, j, k = (n // 2 for n in sizes)
+        velocity = self.head(features)[:, :, :i, :j, :k]
+        weight = None
+        if self.weight_head is not None:
+            weight = self.weight_head(features)[:, :, : sizes[0], : sizes[1], : sizes[2]]
+        return NetworkOutput(velocity, weight, displacement=self.settings.field == "displacement")
+
+    def _encoded(self, images: list[Tensor], present: Tensor) -> list[list[Tensor]]:
+        """Skips of every stream on every scale; an absent modality is zero throughout."""
+        kept = [present[:, n].reshape(-1, 1, 1, 1, 1) for n in self.streams]
+
+        def hidden(features: list[Tensor]) -> list[Tensor]:
+            return [f * k for f, k in zip(features, kept, strict=True)]
+
+        def skips(features: list[Tensor]) -> list[Tensor]:
+            return hidden([e.skip(f) for e, f in zip(self.encoders, features, strict=True)])  # type: ignore[operator]
+
+        features = hidden([e.embed(x) for e, x in zip(self.encoders, images, strict=True)])  # type: ignore[operator]
+        scales = [skips(features)]
+        for number in range(1, STAGES + 1):
+            features = hidden(
+                [e.stage(number, f) for e, f in zip(self.encoders, features, strict=True)]  # type: ignore[operator]
+            )
+            if self.stitches:
+                features = list(self.stitches[number - 1](*features, present))
+            scales.append(skips(features))
+        return scales

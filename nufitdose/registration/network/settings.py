@@ -1,0 +1,32 @@
+"""What the network is made of; ablations are settings."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from nufitdose.config import Settings
+
+
+class NetworkSettings(Settings):
+    """Size, encoders, fusion and outputs.
+
+    `size`: 12, 24 or 48 channels at the first stage. `encoder`: Swin stages (NuFit-Reg) or plain convolutions
+    (VoxelMorph-like). `streams`: both modalities, or one alone (TransMorph-like). `cross_stitch` lets the streams
+    exchange features. `field`: a stationary velocity, or a displacement. `weight_head` gives the map of the learned
+    regularisation weight with the prior named. `working_spacing_mm` is the spacing the network is trained at and
+    run at. `checkpointing` trades time for memory in training and changes no result.
+    """
+
+    size: Literal["tiny", "small", "base"] = "tiny"
+    encoder: Literal["swin", "unet"] = "swin"
+    streams: Literal["both", "ct", "activity"] = "both"
+    cross_stitch: bool = True
+    field: Literal["velocity", "displacement"] = "velocity"
+    weight_head: Literal["none", "beta", "gaussian"] = "none"
+    working_spacing_mm: float = Field(default=4.0, gt=0)
+    checkpointing: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Channels of the first stage; each further stage has twice as many."""
+        return {"tiny": 12, "small": 24, "base": 48}[self.size]

@@ -1,0 +1,95 @@
+"""Weights on disk: half precision in a safetensors file, and beside it a JSON card with what they are.
+
+The card holds the network's settings, the SHA-256 of the weights file and whatever the training run tells of
+itself. A file that is not what its card says is refused.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from nufitdose.errors import InputError
+from nufitdose.registration.network.model import NufitReg
+from nufitdose.registration.network.settings import NetworkSettings
+
+FORMAT = "nufitdose registration weights, 1"
+
+
+def save_weights(model: NufitReg, path: str | Path, card: Mapping[str, Any]) -> Path:
+    """Write `path` (.safetensors, half precision) and its card (.json), each under a temporary name first."""
+    path = Path(path)
+    content = save({name: p.detach().half().cpu().contiguous() for name, p in model.named_parameters()})
+    written = {
+        "format": FORMAT,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "network": model.settings.model_dump(),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        **{key: value for key, value in card.items() if key not in ("format", "sha256", "network", "parameters")},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, content)
+    _replace(path.with_suffix(".json"), (json.dumps(written, indent=2, default=str) + "\n").encode())
+    return path
+
+
+def read_card(path: str | Path) -> dict[str, Any]:
+    """The card of a weights file; `InputError` where it is missing or none of ours."""
+    place = Path(path).with_suffix(".json")
+    try:
+        card = json.loads(place.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            "the card of a weights file is missing", where=place, remedy="Copy both files, .safetensors and .json"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"this card of a weights file cannot be read ({error})", where=place) from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        found = card.get("format") if isinstance(card, dict) else None
+        raise InputError(f"a card of the format {found!r} was given, {FORMAT!r} is wanted", where=place)
+    return card
+
+
+def load_weights(path: str | Path) -> NufitReg:
+    """The network of a weights file, ready to run on the CPU.
+
+    Raises `InputError` on a missing or damaged file, a wrong checksum, and weights that do not fit the settings of
+    the card.
+    """
+    path, card = Path(path), read_card(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"the weights cannot be read ({error.strerror})", where=path) from error
+    if hashlib.sha256(content).hexdigest() != card.get("sha256"):
+        raise InputError(
+            "the weights are not those of their card: the checksum differs",
+            where=path,
+            remedy="The file is damaged or mixed up; copy both files again",
+        )
+    try:
+        model = NufitReg(NetworkSettings.model_validate(card["network"]))
+        tensors = {name: tensor.float() for name, tensor in load(content).items()}
+    except (KeyError, ValidationError, SafetensorError) as error:
+        raise InputError(f"these are no weights of this program ({error})", where=path) from error
+    own = dict(model.named_parameters())
+    wrong = sorted(own.keys() ^ tensors.keys()) or [n for n, p in own.items() if p.shape != tensors[n].shape]
+    if wrong:
+        raise InputError(f"the weights do not fit the network of their card, {wrong[0]!r} for one", where=path)
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(tensors[name])
+    return model.eval()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    temporary.replace(path)
