@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from nufitdose import __version__
-from nufitdose.errors import InputError
+from nufitdose.errors import InputError, RunStopped
 
 app = typer.Typer(
     name="nufitdose",
@@ -27,6 +27,9 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override one
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where tensors are computed.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.", min=0)]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
+TrainingConfig = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of settings.")]
+RunFolder = Annotated[Path, typer.Option("--out", help="Folder of the run; checkpoints and metrics are kept in it.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")]
 StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="Study folder, or its study.yaml.")]
 
 
@@ -37,6 +40,9 @@ def main() -> None:
     except InputError as error:
         print(f"nufitdose: {error}", file=sys.stderr)
         sys.exit(2)
+    except RunStopped as error:
+        print(f"nufitdose: {error}", file=sys.stderr)
+        sys.exit(1)
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
         print(f"nufitdose: the system refused: {error.strerror or error}{place}", file=sys.stderr)
@@ -142,6 +148,42 @@ def import_(
         reference=reference,
     )
     print(run_import(dicom, None if dry_run else out, options, stream=sys.stderr))
+
+
+@app.command()
+def pretrain(
+    config: TrainingConfig,
+    out: RunFolder,
+    resume: Resume = False,
+    overrides: Overrides = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Train the registration network between patients (stage 1)."""
+    from pretrain.stage import run_pretrain
+
+    weights = run_pretrain(
+        config, out, overrides=overrides or (), resume=resume, device=device, seed=seed, stream=sys.stderr
+    )
+    print(f"weights: {weights}")
+
+
+@app.command()
+def finetune(
+    config: TrainingConfig,
+    out: RunFolder,
+    resume: Resume = False,
+    overrides: Overrides = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Train it further on few serial scans, within patients (stage 2)."""
+    from finetune.stage import run_finetune
+
+    weights = run_finetune(
+        config, out, overrides=overrides or (), resume=resume, device=device, seed=seed, stream=sys.stderr
+    )
+    print(f"weights: {weights}")
 
 
 @app.command()

@@ -29,9 +29,9 @@ def test_help_imports_nothing_heavy():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
-    for command in ("demo", "simulate", "import", "register", "dosimetry"):
+    for command in ("demo", "simulate", "import", "pretrain", "finetune", "register", "dosimetry"):
         assert command in found.stdout
-    for not_there_yet in ("pretrain", "finetune", "tune", "evaluate"):
+    for not_there_yet in ("evaluate",):
         assert not_there_yet not in found.stdout
 
 
@@ -65,6 +65,13 @@ MISTAKES = {
     "config not there": ([*RUN, "--config", "T/none.yaml"], "none.yaml"),
     "config is no yaml": ([*RUN, "--config", "T/bad.yaml"], "bad.yaml"),
     "negative seed": ([*RUN, "--seed", "-1"], "seed"),
+    "pretrain without config": (["pretrain", "T/none.yaml", "--out", "T/out"], "none.yaml"),
+    "pretrain on nothing": (["pretrain", "T/train.yaml", "--out", "T/out"], "no such cohort"),
+    "pretrain with a misspelt key": (
+        ["pretrain", "T/train.yaml", "--out", "T/out", "--set", "loop.step=5"], "did you mean 'steps'"),
+    "pretrain into somebody's folder": (["pretrain", "T/train.yaml", "--out", "T"], "not empty"),
+    "finetune from nothing": (["finetune", "T/train.yaml", "--out", "T/out", "--set", "start=T/nowhere"], "no weights"),
+    "finetune without start": (["finetune", "T/train.yaml", "--out", "T/out"], "'start' is missing"),
     "import from nowhere": (["import", "T/nothing", "--out", "T/out"], "nothing"),
     "import from a folder without DICOM": (["import", "T", "--out", "T/out"], "DICOM"),
     "import without out": (["import", "T"], "--out"),
@@ -78,6 +85,7 @@ def place(tmp_path_factory):
     small_study_folder(folder / "S")
     (folder / "T").mkdir()
     (folder / "T/bad.yaml").write_text("dose: [1")
+    (folder / "T/train.yaml").write_text("data: {cohort: T/no_cohort}")
     (folder / "T/dicom").mkdir()
     (folder / "T/dicom/readme.txt").write_text("no DICOM here")
     return folder

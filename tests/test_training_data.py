@@ -9,46 +9,27 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from small_study import GRID, small_study
 from training_stand_in import blob_pair
+from training_studies import write_patient
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
-from nufitdose.io.study_folder import save_study
-from nufitdose.study import Study
 from nufitdose.training.augmentation import augmented, random_motion
 from nufitdose.training.cohort import load_cohort
 from nufitdose.training.landmarks import read_landmarks
 from nufitdose.training.pairs import InterPatientOrder, IntraPatientOrder, TrainingPairs, generator_of, validation_keys
 from nufitdose.training.scans import Scan, ScanKey, ScanStore, keys_of, paired, prepare_all, start_of
 from nufitdose.training.settings import AugmentationSettings, DataSettings, SplitSettings
-from nufitdose.volume import Volume
 
 STILL = AugmentationSettings(
     affine_mm=0, affine_degrees=0, affine_log_scale=0, gain=0, noise=0, gamma=0, washout=0, blur=0, inversion=0, crop=0
 )
 
 
-def patient(folder, name, *, dimmer=1.0, hours=(4.0, 24.0)):
-    """A small study of its own content."""
-    made = small_study(hours)
-    points = [
-        type(tp).of(tp.id, tp.time_h, Volume(tp.activity.data * dimmer, GRID, tp.activity.quantity), ct_of(tp, dimmer))
-        for tp in made.timepoints
-    ]
-    folder.mkdir(parents=True)
-    save_study(Study(name, made.nuclide, made.administration, "tp1", tuple(points)), folder)
-    return folder
-
-
-def ct_of(tp, dimmer):
-    return Volume(tp.ct.data - np.float32(10 * dimmer), GRID, tp.ct.quantity)
-
-
 @pytest.fixture
 def folder(tmp_path):
     for number in range(1, 7):
-        patient(tmp_path / "deep" / f"study{number}", f"P{number}", dimmer=0.1 * number)
+        write_patient(tmp_path / "deep" / f"study{number}", f"P{number}", dimmer=0.1 * number)
     return tmp_path
 
 
@@ -66,7 +47,7 @@ def cohort_file(folder, **splits):
 
 
 def test_a_folder_of_studies_is_split_by_patient_the_same_way_every_time(folder):
-    patient(folder / "cycle2", "P3", dimmer=0.9)  # the second cycle of one of them
+    write_patient(folder / "cycle2", "P3", dimmer=0.9)  # the second cycle of one of them
     cohort = load_cohort(of(folder), seed=4)
     again = load_cohort(of(folder), seed=4)
     assert [names(part) for part in (cohort.train, cohort.validation, cohort.test)] == [
@@ -90,7 +71,7 @@ def test_cohort_yaml_says_the_splits(folder):
 
 
 def test_a_patient_on_two_sides_is_refused(folder):
-    patient(folder / "deep/cycle2", "P1", dimmer=0.95)
+    write_patient(folder / "deep/cycle2", "P1", dimmer=0.95)
     cohort_file(folder, study1="train", cycle2="test", study2="validation")
     with pytest.raises(InputError, match="'P1' in test and train"):
         load_cohort(of(folder), seed=0)
@@ -146,7 +127,7 @@ def test_nothing_there(tmp_path, made, said):
 
 
 def test_scans_of_one_time_point_make_no_pairs(folder):
-    patient(folder / "single", "P9", hours=(4.0,))
+    write_patient(folder / "single", "P9", hours=(4.0,))
     with pytest.raises(InputError, match="1 scan, 2 are wanted"):
         load_cohort(of(folder), seed=0, least_scans=2)
 

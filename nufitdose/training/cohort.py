@@ -99,7 +99,7 @@ def load_cohort(settings: DataSettings, *, seed: int, least_scans: int = 1) -> C
     train = _few(found["train"], settings.train_patients)
     if not train:
         raise InputError("no study is left to train on", where=where, remedy="Check the splits and the studies")
-    return Cohort(train, found["validation"], found["test"])
+    return Cohort(train, _few(found["validation"], settings.validation_patients), found["test"])
 
 
 def _study_folders(root: Path) -> list[Path]:

@@ -84,7 +84,7 @@ def paired(fixed: Scan, moving: Scan, extra: Affine | None = None) -> PairTensor
         ct=ct * has_ct,
         activity=activity * has_activity,
         present=torch.tensor([[has_ct, has_activity]]),
-        body=body,
+        body=(body > 0.5).float(),
         weight_ct=weight if has_ct else torch.ones_like(weight),
         spacing_mm=fixed.grid.spacing_mm,
     )

@@ -23,8 +23,8 @@ class DataSettings(Settings):
     """Whose scans: `cohort` is a cohort.yaml, its folder, or a folder of study folders (however nested).
 
     Splits come from cohort.yaml, else from `splits`, else by `shares` (validation, test) of the patients in random
-    order. `train_patients` takes only so many of the training patients. A study that cannot be used is reported and
-    skipped, or refused. `memory_gb` bounds what is held of the prepared scans (half precision); the rest is read
+    order. `train_patients` and `validation_patients` take only so many of theirs. A study that cannot be used is
+    reported and skipped, or refused. `memory_gb` bounds what is held of the prepared scans (half precision); the rest is read
     from `prepared/` in the run's folder. `workers` threads make pairs ahead of the loop. At most
     `validation_pairs` pairs are validated on.
     """
@@ -33,6 +33,7 @@ class DataSettings(Settings):
     splits: SplitSettings | None = None
     shares: tuple[Share, Share] = (0.15, 0.15)
     train_patients: int | None = Field(default=None, ge=1)
+    validation_patients: int | None = Field(default=None, ge=1)
     broken: Literal["refuse", "skip"] = "refuse"
     memory_gb: float = Field(default=4.0, gt=0)
     workers: int = Field(default=1, ge=0, le=64)

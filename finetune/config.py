@@ -1,0 +1,28 @@
+"""Settings of the fine-tuning; defaults here, YAML and `--set` only override."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from nufitdose.config import build, read_yaml, with_overrides
+from nufitdose.training.stage import StageSettings
+
+SCRATCH = "scratch"
+
+
+class FinetuneSettings(StageSettings):
+    """Everything a fine-tuning can be told.
+
+    `start` is a weights file, a checkpoint or a run's folder, whose network is taken, or 'scratch' for the network of
+    `network` untrained. `freeze` keeps the encoders, or all but the heads, as they are. `patient` fine-tunes on the
+    scans of that one patient alone, wherever the splits put it, without validation.
+    """
+
+    start: str
+    freeze: Literal["none", "encoders", "all_but_heads"] = "none"
+    patient: str | None = None
+
+
+def load_settings(path: Path, overrides: Iterable[str] = ()) -> FinetuneSettings:
+    """The settings of a YAML file with `key=value` overrides on top."""
+    return build(FinetuneSettings, with_overrides(read_yaml(path), overrides), where=path)

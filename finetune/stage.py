@@ -1,0 +1,114 @@
+"""All ordered pairs of scans within a patient, few patients, from a network that was trained before."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from finetune.config import SCRATCH, FinetuneSettings, load_settings
+from nufitdose.errors import InputError
+from nufitdose.progress import Stream
+from nufitdose.registration.network import NetworkSettings, NufitReg, load_weights
+from nufitdose.run import sha256
+from nufitdose.training.checkpoint import AVERAGE, CARD, MODEL, best_checkpoint, read_card
+from nufitdose.training.checkpoint import load_weights as load_checkpoint
+from nufitdose.training.cohort import Cohort
+from nufitdose.training.pairs import IntraPatientOrder, Order, PairKey, validation_keys
+from nufitdose.training.stage import WEIGHTS, Stage, Studies, run_stage
+
+ENCODERS = ("encoders", "stitches")
+
+
+def run_finetune(
+    config: str | Path,
+    out: str | Path,
+    *,
+    overrides: Iterable[str] = (),
+    resume: bool = False,
+    device: str = "auto",
+    seed: int = 0,
+    stream: Stream | None = None,
+) -> Path:
+    """Fine-tune in the folder `out` as `config` says; returns the weights of the best checkpoint.
+
+    Raises `InputError` on bad settings, data or starting weights, `RunStopped` when the loss stays not finite.
+    """
+    settings = load_settings(Path(config), overrides)
+    return run_stage(stage_of(settings), out, resume=resume, device=device, seed=seed, stream=stream)
+
+
+def stage_of(settings: FinetuneSettings) -> Stage:
+    """Intra-patient pairs to train and to validate on, from the weights that `start` names."""
+    if settings.start == SCRATCH:
+        network, weights, depends_on = settings.network, None, {}
+    else:
+        model, file = started(Path(settings.start))
+        network, weights = model.settings, model.state_dict()
+        depends_on = {"start_sha256": sha256(file)}
+
+    def model_of() -> nn.Module:
+        model = NufitReg(network)
+        if weights is not None:
+            model.load_state_dict(weights)
+        freeze(model, settings.freeze)
+        return model
+
+    return Stage(
+        name="finetune",
+        settings=settings,
+        model=model_of,
+        network=network,
+        order=_order,
+        validation=_validation,
+        between_patients=False,
+        depends_on=depends_on,
+        choose=lambda cohort: cohort if settings.patient is None else alone(cohort, settings.patient),
+    )
+
+
+def started(place: Path) -> tuple[NufitReg, Path]:
+    """The network to start from and the file it came from: a weights file, a checkpoint, or a run's best."""
+    if place.is_file():
+        return load_weights(place), place
+    if (place / WEIGHTS).is_file():
+        return load_weights(place / WEIGHTS), place / WEIGHTS
+    folder = place if (place / CARD).is_file() else best_checkpoint(place)
+    if folder is None:
+        raise InputError(
+            "there are no weights to start from",
+            where=place,
+            remedy="Name a weights file, a checkpoint or a run of 'nufitdose pretrain', or 'start: scratch'",
+        )
+    card = read_card(folder)
+    name = AVERAGE if AVERAGE in card.files else MODEL
+    model = NufitReg(NetworkSettings.model_validate(card.config["network"]))
+    model.load_state_dict(load_checkpoint(folder, name))
+    return model, folder / name
+
+
+def freeze(model: nn.Module, what: str) -> None:
+    """Keep the encoders (stitches included), or all but the heads, as they are; 'none' keeps nothing."""
+    for name, parameter in model.named_parameters():
+        part = name.split(".")[0]
+        fixed = {"none": False, "encoders": part in ENCODERS, "all_but_heads": "head" not in part}[what]
+        parameter.requires_grad_(not fixed)
+
+
+def alone(cohort: Cohort, patient: str) -> Cohort:
+    """One patient's studies to train on, wherever the splits put them, and nobody else."""
+    found = tuple(member for member in cohort.members if member.patient == patient)
+    if not found:
+        known = ", ".join(sorted({member.patient for member in cohort.members})[:10])
+        raise InputError(f"the patient {patient!r} is not in the cohort, known: {known}")
+    return replace(cohort, train=found, validation=(), test=())
+
+
+def _order(studies: Studies, seed: int) -> Order:
+    return IntraPatientOrder(studies, seed)
+
+
+def _validation(studies: Studies, count: int, seed: int) -> list[PairKey]:
+    if count == 0 or not studies:
+        return []
+    return validation_keys(IntraPatientOrder(studies, seed), count)

@@ -1,0 +1,23 @@
+"""Studies to train on, small enough to be made in a test: warm spheres of different sizes in different bodies."""
+
+from pathlib import Path
+
+import numpy as np
+from small_study import GRID, small_study
+
+from nufitdose.io.study_folder import save_study
+from nufitdose.study import Study, TimePoint
+from nufitdose.volume import Volume
+
+
+def write_patient(folder: Path, name: str, *, dimmer: float = 1.0, hours: tuple[float, ...] = (4.0, 24.0)) -> Path:
+    """A small study whose images are nobody else's."""
+    made = small_study(hours)
+    points = []
+    for tp in made.timepoints:
+        activity = Volume(tp.activity.data * np.float32(dimmer), GRID, tp.activity.quantity)
+        ct = Volume(tp.ct.data - np.float32(10 * dimmer), GRID, tp.ct.quantity)
+        points.append(TimePoint.of(tp.id, tp.time_h, activity, ct))
+    folder.mkdir(parents=True)
+    save_study(Study(name, made.nuclide, made.administration, "tp1", tuple(points)), folder)
+    return folder
