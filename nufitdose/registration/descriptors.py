@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, pad
 
-from nufitdose.registration.tensors import ImageTensor
+from nufitdose.registration.tensors import FeatureTensor, ImageTensor
 
 Scalar = Float[Tensor, ""]
 
@@ -18,7 +18,7 @@ _DISTANCE = 2  # voxels to the six neighbours
 _NOISE = 0.02  # gradients far below this part of the intensity range, per voxel, count as noise
 
 
-def mind_ssc(image: ImageTensor) -> ImageTensor:
+def mind_ssc(image: ImageTensor) -> FeatureTensor:
     """Twelve self-similarities of the six neighbourhood (Heinrich et al. 2013, doi:10.1007/978-3-642-40811-3_24).
 
     `exp(-(D - min D) / V)` with D the mean squared difference over 3³ voxels between the patches at two neighbours
@@ -61,7 +61,7 @@ def _moved(padded: Tensor, axis: int, step: int, margin: int, sizes: torch.Size)
     return padded
 
 
-def _gradient(image: ImageTensor) -> ImageTensor:
+def _gradient(image: ImageTensor) -> FeatureTensor:
     padded = pad(image, [1] * 6, mode="replicate")
     sizes = image.shape[2:]
     return torch.cat([(_moved(padded, a, 1, 1, sizes) - _moved(padded, a, -1, 1, sizes)) / 2 for a in range(3)], dim=1)

@@ -10,10 +10,16 @@ import torch
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
+from nufitdose.registration.affine import affine_matrix
 from nufitdose.registration.body import body_mask
 from nufitdose.registration.device import resolve_device
+from nufitdose.registration.diffeomorphism import upsampled
 from nufitdose.registration.field import DisplacementField
+from nufitdose.registration.network import shipped_network
+from nufitdose.registration.objective import NetworkOutput, displacements
+from nufitdose.registration.pair import WORKING_SPACING_MM, pair_of
 from nufitdose.registration.quality import RegistrationQuality, registration_quality
+from nufitdose.registration.refine import refine
 from nufitdose.registration.rigid import rigid_pose
 from nufitdose.study import TimePoint
 from nufitdose.types import Mask
@@ -95,5 +101,45 @@ def _rigid(
     return DisplacementField.from_affine(rigid_pose(fixed, moving, basis, device, tell).matrix, grid)
 
 
+def _affine(
+    fixed: TimePoint, moving: TimePoint, grid: Grid, basis: Basis, device: torch.device, tell: Progress
+) -> DisplacementField:
+    """The rigid pose and then twelve parameters: for scans of two patients."""
+    return DisplacementField.from_affine(affine_matrix(fixed, moving, basis, device, tell), grid)
+
+
+def _deformable(network: bool, refined: bool) -> Engine:
+    """The rigid pose, then the network, instance optimisation, or both."""
+
+    def engine(
+        fixed: TimePoint, moving: TimePoint, grid: Grid, basis: Basis, device: torch.device, tell: Progress
+    ) -> DisplacementField:
+        model = shipped_network() if network else None
+        start = rigid_pose(fixed, moving, basis, device, lambda share: tell(0.4 * share)).matrix
+        spacing_mm = model.settings.working_spacing_mm if model else WORKING_SPACING_MM
+        pair = pair_of(fixed, moving, spacing_mm, device, start)
+        tell(0.5)
+        output = None
+        if model is not None:
+            with torch.no_grad():
+                output = model.to(device)(pair.tensors.ct, pair.tensors.activity, pair.tensors.present)
+        if refined:
+            velocity = output.velocity if output is not None and not output.displacement else None
+            output = NetworkOutput(refine(pair.tensors, velocity, None, lambda share: tell(0.5 + 0.5 * share)).velocity)
+        assert output is not None
+        with torch.no_grad():
+            displacement = upsampled(displacements(output)[0])
+        return pair.field(displacement, grid)
+
+    return engine
+
+
 #: The engines by name; each returns the field on the grid it is given.
-ENGINES: dict[str, Engine] = {"none": _none, "rigid": _rigid}
+ENGINES: dict[str, Engine] = {
+    "none": _none,
+    "rigid": _rigid,
+    "affine": _affine,
+    "refine": _deformable(network=False, refined=True),
+    "network": _deformable(network=True, refined=False),
+    "nufit": _deformable(network=True, refined=True),
+}

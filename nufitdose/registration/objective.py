@@ -19,7 +19,7 @@ from nufitdose.registration.diffeomorphism import compose, integrated, upsampled
 from nufitdose.registration.pair import PairTensors
 from nufitdose.registration.regularization import Prior, best_weight, clamped_weight, roughness, weight_prior
 from nufitdose.registration.similarity import lncc, mutual_information
-from nufitdose.registration.tensors import FieldTensor, ImageTensor, VelocityTensor
+from nufitdose.registration.tensors import FieldTensor, HalfImageTensor, ImageTensor, VelocityTensor
 
 Similarity = Literal["lncc", "mi", "mind", "ngf"]
 Guide = Literal["uniform", "ct", "permuted"]
@@ -125,7 +125,8 @@ class _Way:
     def of(cls, pair: PairTensors, u: FieldTensor, moving: int) -> "_Way":
         m, f = slice(moving, moving + 1), slice(1 - moving, 2 - moving)
         images = torch.cat([pair.ct[:, m], pair.activity[:, m], pair.body[:, m]], dim=1)
-        ct, activity, seen = warp(images, u).split(1, dim=1)
+        warped = warp(images, u)
+        ct, activity, seen = warped[:, :1], warped[:, 1:2], warped[:, 2:]
         valid = pair.body[:, f] * (seen.detach() > 0.99)
         return cls((ct, pair.ct[:, f]), (activity, pair.activity[:, f]), valid)
 
@@ -190,8 +191,8 @@ def _regularisation(
 
 
 def _learned(
-    output: NetworkOutput, prior: Prior, settings: ObjectiveSettings, g: ImageTensor, back: VelocityTensor | None
-) -> ImageTensor:
+    output: NetworkOutput, prior: Prior, settings: ObjectiveSettings, g: HalfImageTensor, back: VelocityTensor | None
+) -> HalfImageTensor:
     """The learned weight on the half lattice; the head's map belongs to the fixed scan and is warped for the other."""
     if output.weight is None:
         return best_weight(g.detach(), settings.smoothness, prior, settings.prior_strength)
@@ -199,7 +200,7 @@ def _learned(
     return weight if back is None else warp(weight, back / 2.0)
 
 
-def _guide(weight: ImageTensor, kind: Guide) -> ImageTensor:
+def _guide(weight: ImageTensor, kind: Guide) -> HalfImageTensor:
     pooled = avg_pool3d(weight, 2)
     if kind == "uniform":
         return torch.ones_like(pooled)
@@ -211,7 +212,7 @@ def _guide(weight: ImageTensor, kind: Guide) -> ImageTensor:
 
 def _soft_dice(labels: Tensor, u: FieldTensor, moving: int) -> Scalar:
     """Mean over labels of `2 Σ ab / (Σ a + Σ b)` between linearly warped and fixed one-hot images, half resolution."""
-    present = [int(label) for label in labels.unique() if label > 0]
+    present = [int(label) for label in torch.unique(labels) if label > 0]
     if not present:
         return u.new_zeros(())
     masks = torch.stack([(labels == label).to(u.dtype) for label in present], dim=2)  # batch, side, label

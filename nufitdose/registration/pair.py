@@ -21,6 +21,7 @@ from nufitdose.study import TimePoint
 from nufitdose.types import Affine, Image32
 from nufitdose.volume import OUTSIDE, Quantity, Volume
 
+WORKING_SPACING_MM = 4.0
 MARGIN_MM = 12.0  # of what surrounds the body, compared too: it holds the outline
 MULTIPLE = 8  # every side of the working grid is one of so many voxels: three levels of half lattices
 
@@ -106,23 +107,32 @@ def pair_of(fixed: TimePoint, moving: TimePoint, spacing_mm: float, device: torc
 
     Raises `InputError` where a scan holds no activity.
     """
-    grid = working_grid(fixed, spacing_mm)
-    scans = ((moving, np.asarray(start, dtype=np.float64)), (fixed, np.eye(4)))
+    body = body_mask(fixed)
+    grid = working_grid(fixed, spacing_mm, body)
+    scans = ((moving, body_mask(moving), np.asarray(start, dtype=np.float64)), (fixed, body, np.eye(4)))
     has_ct = fixed.ct is not None and moving.ct is not None
-    channels = [_channels(scan, grid, matrix, has_ct) for scan, matrix in scans]
-    ct, activity, body, weight = (np.stack(images)[None] for images in zip(*channels, strict=True))
+    channels = [_channels(scan, mask, grid, matrix, has_ct) for scan, mask, matrix in scans]
+    ct, activity, compared, weight = (np.stack(images)[None] for images in zip(*channels, strict=True))
     present = torch.tensor([[has_ct, True]])
     a, b, c = grid.spacing_mm
     tensors = PairTensors(
-        *(torch.from_numpy(x) for x in (ct, activity)), present, *map(torch.from_numpy, (body, weight)), (a, b, c)
+        ct=torch.from_numpy(ct),
+        activity=torch.from_numpy(activity),
+        present=present,
+        body=torch.from_numpy(compared),
+        weight_ct=torch.from_numpy(weight),
+        spacing_mm=(a, b, c),
     )
     return Pair(tensors.to(device), grid, np.asarray(start, dtype=np.float64))
 
 
-def working_grid(fixed: TimePoint, spacing_mm: float) -> Grid:
-    """A cubic-voxel grid along the axes of the fixed image over its body and 12 mm more, sides a multiple of 8."""
+def working_grid(fixed: TimePoint, spacing_mm: float, body: Volume | None = None) -> Grid:
+    """A cubic-voxel grid along the axes of the fixed image over its body and 12 mm more, sides a multiple of 8.
+
+    `body` is the fixed `body_mask` where the caller has it already.
+    """
     image = fixed.activity.grid if fixed.ct is None else fixed.ct.grid
-    near = widened(body_mask(fixed), MARGIN_MM)
+    near = widened(body or body_mask(fixed), MARGIN_MM)
     index = np.argwhere(near.data > 0.5)
     if not len(index):
         raise InputError(f"no body is seen on time point {fixed.id!r}", remedy="Check the scale of its images")
@@ -154,9 +164,10 @@ def brought(volume: Volume, grid: Grid, matrix: Affine) -> Image32:
     )
 
 
-def _channels(scan: TimePoint, grid: Grid, matrix: Affine, has_ct: bool) -> tuple[Image32, Image32, Image32, Image32]:
+def _channels(
+    scan: TimePoint, body: Volume, grid: Grid, matrix: Affine, has_ct: bool
+) -> tuple[Image32, Image32, Image32, Image32]:
     """CT, activity, where to compare, CT-guided weight: one scan on the working grid."""
-    body = body_mask(scan)
     seen = scan.activity.with_data(np.ones_like(scan.activity.data), Quantity.SCALAR)
     if has_ct and scan.ct is not None:
         seen = scan.ct.with_data(np.ones_like(scan.ct.data), Quantity.SCALAR)

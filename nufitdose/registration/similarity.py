@@ -123,7 +123,7 @@ class _WindowSum(torch.autograd.Function):
 
 def _window_sum(image: ImageTensor, window: int) -> ImageTensor:
     """Sum over a cube of `window` voxels around each voxel, nothing beyond the border."""
-    return _WindowSum.apply(image, window)  # type: ignore[no-untyped-call]
+    return _WindowSum.apply(image, window)
 
 
 def _summed(image: Tensor, window: int) -> Tensor:

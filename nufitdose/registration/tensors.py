@@ -10,3 +10,5 @@ from torch import Tensor
 ImageTensor = Float[Tensor, "batch channel i j k"]
 FieldTensor = Float[Tensor, "batch 3 i j k"]
 VelocityTensor = Float[Tensor, "batch 3 half_i half_j half_k"]
+HalfImageTensor = Float[Tensor, "batch channel half_i half_j half_k"]
+FeatureTensor = Float[Tensor, "batch features i j k"]

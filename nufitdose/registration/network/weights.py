@@ -20,6 +20,8 @@ from nufitdose.errors import InputError
 from nufitdose.registration.network.model import NufitReg
 from nufitdose.registration.network.settings import NetworkSettings
 
+SHIPPED = Path(__file__).parents[2] / "data" / "weights" / "nufit.safetensors"
+VARIABLE = "NUFITDOSE_WEIGHTS"
 FORMAT = "nufitdose registration weights, 1"
 
 
@@ -55,6 +57,21 @@ def read_card(path: str | Path) -> dict[str, Any]:
         found = card.get("format") if isinstance(card, dict) else None
         raise InputError(f"a card of the format {found!r} was given, {FORMAT!r} is wanted", where=place)
     return card
+
+
+def shipped_network() -> NufitReg:
+    """The network of `NUFITDOSE_WEIGHTS` (a .safetensors file) where that is set, else of the weights shipped.
+
+    Raises `InputError` where there are none.
+    """
+    chosen = os.environ.get(VARIABLE)
+    path = Path(chosen) if chosen else SHIPPED
+    if not chosen and not path.is_file():
+        raise InputError(
+            "this installation holds no weights of the registration network",
+            remedy=f"Choose the engine 'refine', which needs none, or set {VARIABLE} to weights that you trained",
+        )
+    return load_weights(path)
 
 
 def load_weights(path: str | Path) -> NufitReg:

@@ -1,0 +1,38 @@
+"""Affine registration of a trunk of another size and pose."""
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+from small_scans import CENTRES_MM, scan
+
+from nufitdose.registration.affine import affine_matrix
+from nufitdose.registration.rigid import rigid_pose
+
+CPU = torch.device("cpu")
+
+
+def truth() -> np.ndarray:
+    """From the fixed to the moving world: 8 % larger along x, 6 % smaller along z, sheared, turned, shifted."""
+    matrix = np.eye(4)
+    strain = np.array([[1.08, 0.03, 0.0], [0.0, 1.0, 0.02], [0.0, 0.0, 0.94]])
+    matrix[:3, :3] = Rotation.from_euler("xyz", [2.0, -3.0, 4.0], degrees=True).as_matrix() @ strain
+    matrix[:3, 3] = (6.0, -4.0, 5.0)
+    return matrix
+
+
+def errors_mm(found: np.ndarray) -> np.ndarray:
+    wanted = CENTRES_MM @ truth()[:3, :3].T + truth()[:3, 3]
+    return np.linalg.norm(CENTRES_MM @ found[:3, :3].T + found[:3, 3] - wanted, axis=1)
+
+
+def test_size_shear_and_pose_are_found_from_the_ct():
+    fixed = scan("a", still=True)
+    moving = scan("b", still=True, matrix=np.linalg.inv(truth()))
+    found = affine_matrix(fixed, moving, "CT", CPU)
+    assert errors_mm(found).mean() < 1.0
+    assert errors_mm(found).mean() < 0.4 * errors_mm(rigid_pose(fixed, moving, "CT", CPU).matrix).mean()
+
+
+def test_equal_scans_need_no_strain():
+    same = scan("a", still=True)
+    np.testing.assert_allclose(affine_matrix(same, same, "CT", CPU), np.eye(4), atol=0.05)
