@@ -24,8 +24,8 @@ class DataSettings(Settings):
 
     Splits come from cohort.yaml, else from `splits`, else by `shares` (validation, test) of the patients in random
     order. `train_patients` and `validation_patients` take only so many of theirs. A study that cannot be used is
-    reported and skipped, or refused. `memory_gb` bounds what is held of the prepared scans (half precision); the rest is read
-    from `prepared/` in the run's folder. `workers` threads make pairs ahead of the loop. At most
+    reported and skipped, or refused. `memory_gb` bounds what is held of the prepared scans (half precision); the rest
+    is read from `prepared/` in the run's folder. `workers` threads make pairs ahead of the loop. At most
     `validation_pairs` pairs are validated on.
     """
 

@@ -231,7 +231,7 @@ def _teller(steps: int, stream: Stream | None, tell: Callable[[float], None]) ->
         tell(step / steps)
         if stream is not None and not stream.isatty() and time.monotonic() - told > _TOLD_EVERY_S:
             told = time.monotonic()
-            print(f"step {step} of {steps}, loss {loss:.4f}", file=stream, flush=True)  # type: ignore[call-overload]
+            print(f"step {step} of {steps}, loss {loss:.4f}", file=stream, flush=True)
 
     return on_progress
 
