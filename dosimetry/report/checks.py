@@ -153,7 +153,7 @@ def _tail(results: PatientResults) -> Light:
     guide = f"at most {EXTRAPOLATED_PERCENT:g} % of TIA after the last scan, which is past {HALF_LIVES_COVERED:g} T_eff"
     known = [s for s in results.structures if np.isfinite(s.fit.extrapolated_fraction)]
     if not known:
-        return Light("Extrapolation", State.UNKNOWN, "no structure with a curve", guide)
+        return _tail_of_map(results, guide)
     worst = max(known, key=lambda s: s.fit.extrapolated_fraction)
     share = 100.0 * worst.fit.extrapolated_fraction
     covered = half_lives_covered(worst, results.times_h)
@@ -163,6 +163,18 @@ def _tail(results: PatientResults) -> Light:
         return Light("Extrapolation", State.BAD, f"{found}: most of it was not measured", guide)
     good = share <= EXTRAPOLATED_PERCENT and fewest >= HALF_LIVES_COVERED
     return Light("Extrapolation", State.GOOD if good else State.LOOK, found, guide)
+
+
+def _tail_of_map(results: PatientResults, guide: str) -> Light:
+    """Without structures: the share in the TIA of the whole map."""
+    fit = results.maps.fit
+    whole = float(fit.tia.sum(dtype=np.float64))
+    if whole <= 0:
+        return Light("Extrapolation", State.UNKNOWN, "no activity", guide)
+    share = 100.0 * float(np.dot(fit.tia.astype(np.float64), np.nan_to_num(fit.extrapolated))) / whole
+    state = State.GOOD if share <= EXTRAPOLATED_PERCENT else State.LOOK
+    state = State.BAD if share > MOSTLY_EXTRAPOLATED_PERCENT else state
+    return Light("Extrapolation", state, f"{percent(share)} of the TIA of the whole map", guide)
 
 
 def half_lives_covered(result: StructureResult, times_h: F64) -> float:

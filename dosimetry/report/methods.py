@@ -94,11 +94,12 @@ def left_out(results: PatientResults) -> list[str]:
 def _imaging(results: PatientResults, program: str) -> list[str]:
     study, count = results.study, len(results.frames)
     times = _listed([three(float(t)) for t in results.times_h])
+    images, were = ("image", "was") if count == 1 else ("images", "were")
     said = [
         f"Absorbed doses were calculated with {program}.",
-        f"{_count(count)} activity image{'' if count == 1 else 's'} (Bq/mL at acquisition) taken {times} h after "
+        f"{_count(count)} activity {images} (Bq/mL at acquisition) taken {times} h after "
         f"administration of {three(study.administration.activity_mbq)} MBq {canonical_name(study.nuclide)} "
-        f"(half-life {three(half_life_h(study.nuclide), 4)} h, ICRP Publication 107) were used.",
+        f"(half-life {three(half_life_h(study.nuclide), 4)} h, ICRP Publication 107) {were} used.",
     ]
     registrations = [frame.registration for frame in results.frames if frame.registration is not None]
     if registrations and results.settings.registration.engine != "none":

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from dosimetry.kinetics import FitStatus
 from dosimetry.report import curves, pictures
 from dosimetry.report.balance import balance_of
 from dosimetry.report.checks import lights
@@ -202,8 +203,9 @@ def _parameters(s: StructureResult, physical_h: float) -> tuple[tuple[str, str],
     known = np.isfinite(fit.u_tia_mbq_h) and fit.covariance.size > 0
     u_amplitude = float(np.sqrt(fit.covariance[0, 0])) if known else float("nan")
     ratio = s.tia_mbq_h / fit.tia_mbq_h if fit.tia_mbq_h > 0 else float("nan")
+    amplitude = "A(0) of the tail" if fit.status is FitStatus.RISING else "A(0)"
     return (
-        ("A(0)", f"{with_error(fit.amplitude_mbq, u_amplitude)} MBq"),
+        (amplitude, f"{with_error(fit.amplitude_mbq, u_amplitude)} MBq"),
         ("T_eff", f"{with_error(fit.teff_h, fit.u_teff_h)} h (physical {three(physical_h)} h)"),
         ("TIA", f"{with_error(fit.tia_mbq_h, fit.u_tia_mbq_h)} MBq·h"),
         ("after last scan", percent(100.0 * fit.extrapolated_fraction)),
