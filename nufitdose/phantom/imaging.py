@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from nufitdose.grid import Grid
@@ -93,9 +94,12 @@ class Imager:
         pose = self.mover.draw(p.random(_MOTION, number), size) if number else BodyMap.identity()
         pull = pose.inverse_field(p.padded) if number else None
         composition = self.anatomy.compose(p.padded, pull) if number else self.rest
-        activity = self.distribution.activity(composition, time_h, pull)
-        if pull is not None:
-            activity *= jacobian_determinant(pull, p.padded)
+        if pull is None:
+            activity = self.distribution.activity(composition, time_h)
+        else:
+            jacobian = jacobian_determinant(pull, p.padded)
+            kept = self.distribution.scaled(self._sampling_correction(composition, time_h, pull, jacobian))
+            activity = kept.activity(composition, time_h, pull) * jacobian
         ct_pose = pose
         if p.ct_breathing_mm > 0:
             phase = float(p.random(_CT_PHASE, number).normal(0.0, p.ct_breathing_mm))
@@ -116,6 +120,22 @@ class Imager:
         )
         inverse = np.zeros((3, *p.grid.shape), dtype=np.float32) if pull is None else p.cropped(pull)
         return timepoint, TimePointTruth(name, time_h, pose.field(p.grid), inverse, pose, p.cropped(activity), p.grid)
+
+    def _sampling_correction(
+        self, moved: Composition, time_h: float, pull: Field, jacobian: Image32
+    ) -> NDArray[np.float64]:
+        """Per region, its activity at rest over what the voxels of the moved pose add up to: what sampling got wrong.
+
+        It is 1 for regions that reach the rim, some of which may have left the grid.
+        """
+        at_rest = self.distribution.region_totals(self.rest, time_h)
+        now = self.distribution.region_totals(moved, time_h, pull, jacobian)
+        known = (at_rest > 0) & (now > 0)
+        for composition in (self.rest, moved):
+            for axis in (1, 2, 3):
+                for end in (0, -1):
+                    known[np.take(composition.regions, end, axis=axis)] = False
+        return np.where(known, at_rest / np.where(known, now, 1.0), 1.0)
 
     def _ct(self, pose: BodyMap, number: int) -> tuple[Image32, Structures]:
         p = self.protocol

@@ -6,7 +6,7 @@ term, its rate the same everywhere. The time-integrated activity is `Ã(x) = h(x
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import no_type_check
 
 import numpy as np
@@ -52,12 +52,37 @@ class Distribution:
 
     def activity(self, composition: Composition, time_h: float, pull: Field | None = None) -> Image32:
         """Concentration (Bq/mL) of the resting tissue found in each voxel, `time_h` after administration."""
-        out = np.empty(composition.grid.shape, dtype=np.float32)
-        amount, clearance = self._uneven(composition.grid, pull)
+        uneven = self._uneven(composition.grid, pull)
+        return self._evaluated(composition.regions, composition.shares, uneven, time_h)
+
+    def region_totals(
+        self, composition: Composition, time_h: float, pull: Field | None = None, weight: Image32 | None = None
+    ) -> NDArray[np.float64]:
+        """Sum of concentration over voxels (Bq/mL) region by region, each voxel multiplied by its `weight`."""
+        uneven = self._uneven(composition.grid, pull)
+        totals = np.zeros(len(self.amplitudes))
+        for slot in range(len(composition.regions)):
+            regions, shares = composition.regions[slot : slot + 1], composition.shares[slot : slot + 1]
+            part = self._evaluated(regions, shares, uneven, time_h)
+            part = part if weight is None else part * weight
+            totals += np.bincount(regions.ravel(), weights=part.ravel(), minlength=len(totals))
+        return totals
+
+    def _evaluated(
+        self,
+        regions: NDArray[np.uint8],
+        shares: NDArray[np.float32],
+        uneven: tuple[Image32, Image32],
+        time_h: float,
+    ) -> Image32:
+        out = np.empty(regions.shape[1:], dtype=np.float32)
         tables = (self.amplitudes, self.biological_rates, self.spreads, self.decay_per_h)
-        slices, parts = composition.grid.shape[0], (composition.regions, composition.shares)
-        in_slabs(_concentration, slices, *parts, *tables, amount, clearance, float(time_h), out)
+        in_slabs(_concentration, int(regions.shape[1]), regions, shares, *tables, *uneven, float(time_h), out)
         return out
+
+    def scaled(self, factors: NDArray[np.float64]) -> "Distribution":
+        """The same kinetics with every region's amount multiplied by its factor."""
+        return replace(self, amplitudes=self.amplitudes * factors[:, None])
 
     def integral(self, composition: Composition) -> tuple[Image32, Image32]:
         """Time-integrated activity (Bq·h/mL) and effective half-life (h) of the slowest phase, at rest.
