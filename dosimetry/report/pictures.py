@@ -34,7 +34,7 @@ _CT_COLOURS = 256  # enough for the noise of a CT; smooth activity alone would s
 _COLOURS = "plasma"
 _CT_WINDOW_HU = (-160.0, 240.0)
 _GAP_IN, _LABEL_IN = 0.06, 0.22
-_TALLEST_IN, _TALLEST_ALONE_IN = 2.3, 3.0
+_TALLEST_IN, _TALLEST_ALONE_IN = 2.0, 2.8
 
 
 def fused_activity(reference: TimePoint, moving: TimePoint, found: Registration, box: Box, looks: Looks) -> Picture:
