@@ -28,7 +28,16 @@ MOSTLY_EXTRAPOLATED_PERCENT = 50.0
 HALF_LIVES_COVERED = 3.0
 OUTSIDE_PERCENT = 1.0
 
-_FITTED = (FitStatus.MONO, FitStatus.MONO_AT_PHYSICAL)
+#: Rules that stand in where no decaying curve could be fitted.
+_FALLBACKS = frozenset(
+    {
+        FitStatus.NOTHING,
+        FitStatus.NOT_POSITIVE,
+        FitStatus.ONE_POINT,
+        FitStatus.RISING,
+        FitStatus.MONO_AT_FASTEST,
+    }
+)
 
 
 class State(StrEnum):
@@ -109,7 +118,7 @@ def _folding(results: PatientResults) -> Light:
 
 
 def _fit(results: PatientResults) -> Light:
-    guide = f"decaying exponential in at least {FITTED_PERCENT:g} % of the voxels"
+    guide = f"fitted exponentials in at least {FITTED_PERCENT:g} % of the voxels"
     if results.structures:
         volumes = [s.region.volume_ml for s in results.structures]
         shares = {
@@ -124,10 +133,10 @@ def _fit(results: PatientResults) -> Light:
         total = sum(counts.values())
         shares = {status: 100.0 * n / total for status, n in counts.items()}
         where = "of the active voxels"
-    fitted = sum(shares.get(status, 0.0) for status in _FITTED)
-    others = {s: share for s, share in shares.items() if s not in _FITTED and share >= 0.05}
+    fitted = sum((share for status, share in shares.items() if status not in _FALLBACKS), 0.0)
+    others = {s: share for s, share in shares.items() if s in _FALLBACKS and share >= 0.05}
     rest = "; ".join(f"{percent(share)} {short(s)}" for s, share in sorted(others.items(), key=lambda o: -o[1]))
-    found = f"{percent(fitted)} {where} by a decaying exponential" + (f"; {rest}" if rest else "")
+    found = f"{percent(fitted)} {where} by fitted exponentials" + (f"; {rest}" if rest else "")
     return Light("Voxel curves", State.GOOD if fitted >= FITTED_PERCENT else State.LOOK, found, guide)
 
 

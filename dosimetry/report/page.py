@@ -201,7 +201,7 @@ def _curve_panels(results: PatientResults, looks: dict[str, Look]) -> list[Curve
 
 def _parameters(s: StructureResult) -> tuple[tuple[str, str], ...]:
     fit = s.fit
-    known = np.isfinite(fit.u_tia_mbq_h) and fit.covariance.size > 0
+    known = np.isfinite(fit.u_tia_mbq_h) and fit.rates_per_h.size == 1
     u_amplitude = float(np.sqrt(fit.covariance[0, 0])) if known else float("nan")
     ratio = s.tia_mbq_h / fit.tia_mbq_h if fit.tia_mbq_h > 0 else float("nan")
     amplitude = "A(0) of the tail" if fit.status is FitStatus.RISING else "A(0)"
