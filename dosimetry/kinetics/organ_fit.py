@@ -242,7 +242,7 @@ def _conclude(
         u_tia_mbq_h=u_tia,
         u_teff_h=float(u_rate * LN2 / rates[0] ** 2),
         chi2=chi2,
-        aicc=aicc(n, k, chi2=chi2) if noise_known else aicc(n, k + 1, rss=chi2),
+        aicc=aicc(n, shape.n_parameters, chi2=chi2) if noise_known else aicc(n, shape.n_parameters + 1, rss=chi2),
         dof=dof,
         extrapolated_fraction=tail,
         flags=tuple(flags),

@@ -18,6 +18,7 @@ class FitStatus(IntEnum):
     UPTAKE_CLEARANCE = 8
     CLEARANCE_RETENTION = 9
     TRI = 10
+    GUIDED = 11
 
     @property
     def meaning(self) -> str:
@@ -37,4 +38,5 @@ MEANING: Mapping[FitStatus, str] = {
     FitStatus.UPTAKE_CLEARANCE: "uptake and clearance from zero at administration (f3)",
     FitStatus.CLEARANCE_RETENTION: "one clearing exponential and a retained part with physical decay (f3a)",
     FitStatus.TRI: "uptake from zero and two clearing exponentials",
+    FitStatus.GUIDED: "one exponential, its rate drawn towards that of the structure as far as the noise asks for",
 }
