@@ -44,6 +44,7 @@ def fit_mono(y, weight, t, rate_p, grid, noise_known, tia, u_tia, teff, amplitud
     rows = t.size * BLOCK
     value, w, wy, e = np.zeros(rows), np.zeros(rows), np.zeros(rows), np.zeros(rows)
     sums, voxel, search = np.zeros(7 * BLOCK), np.zeros(8 * BLOCK), np.zeros(4 * BLOCK)
+    column = np.zeros((3, t.size))
     for start in range(0, n_voxels, BLOCK):
         size = min(BLOCK, n_voxels - start)
         _load(y, weight, start, size, t, rate_p, value, w, wy, voxel)
@@ -70,7 +71,7 @@ def fit_mono(y, weight, t, rate_p, grid, noise_known, tia, u_tia, teff, amplitud
             status[v] = MONO
             if voxel[COUNT + b] < 2.0 or not rate_p < voxel[RATE + b] < voxel[FASTEST + b]:
                 tia[v], u_tia[v], teff[v], amplitude[v], rmse[v], extrapolated[v], status[v] = _elsewhere(
-                    value, w, e, sums, voxel, b, t, rate_p, noise_known
+                    value, w, e, sums, voxel, b, t, rate_p, noise_known, column
                 )
 
 
@@ -242,7 +243,7 @@ def _inside(value, w, e, sums, voxel, first, noise_known, tia, u_tia, teff, ampl
 
 @part_of_kernel
 @no_type_check
-def _elsewhere(value, w, e, sums, voxel, b, t, rate_p, noise_known):
+def _elsewhere(value, w, e, sums, voxel, b, t, rate_p, noise_known, column):
     """Results and status of a voxel that has one point, no activity, a rate on a bound, or rises."""
     n, last = int(voxel[COUNT + b]), 0
     zero = True
@@ -265,8 +266,9 @@ def _elsewhere(value, w, e, sums, voxel, b, t, rate_p, noise_known):
     code = ONE_POINT if n == 1 else (AT_PHYSICAL if rate <= rate_p else AT_FASTEST)
     tail = total * rate
     if code == AT_PHYSICAL and value[last * BLOCK + b] > 0.0:
-        y, weight, f = value[b::BLOCK][: t.size], w[b::BLOCK][: t.size], e[b::BLOCK][: t.size]
+        y, weight, f = column[0], column[1], column[2]
         for i in range(t.size):
+            y[i], weight[i], f[i] = value[i * BLOCK + b], w[i * BLOCK + b], e[i * BLOCK + b]
             slope += weight[i] * (t[i] - t[0]) * f[i] * (y[i] - a * f[i])
         share = rising_share(y, weight, t, slope, n)
         if share > 0.0:
