@@ -1,5 +1,6 @@
 """Small synthetic DICOM series for tests: made in memory, changed as a test wants, then written."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -114,7 +115,7 @@ def nm(
 def rtstruct(images: Sequence[Dataset], name: str = "kidney_left") -> Dataset:
     """One square structure around the second voxel of the first slices of an axial series."""
     first = images[0]
-    dataset = _object(f"rtstruct of {first.SeriesInstanceUID}", "RTSTRUCT", RTStructureSetStorage, 0)
+    dataset = _object(f"structures of {first.SeriesDescription}", "RTSTRUCT", RTStructureSetStorage, 0)
     dataset.StructureSetLabel = "structures"
     series, study, frame, region, contours = Dataset(), Dataset(), Dataset(), Dataset(), Dataset()
     series.SeriesInstanceUID = first.SeriesInstanceUID
@@ -148,7 +149,9 @@ def write(folder: Path, datasets: Sequence[Dataset], prefix: str = "") -> list[P
     paths = []
     for number, dataset in enumerate(datasets):
         path = folder / f"{prefix}{dataset.Modality}_{number:03d}.dcm"
-        dataset.save_as(path, enforce_file_format=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tests write what the standard forbids
+            dataset.save_as(path, enforce_file_format=True)
         paths.append(path)
     return paths
 
@@ -198,7 +201,7 @@ def _pixels(dataset: Dataset, values: np.ndarray) -> None:
     dataset.BitsAllocated = dataset.BitsStored = 8 * values.dtype.itemsize
     dataset.HighBit = dataset.BitsStored - 1
     dataset.PixelRepresentation = int(np.issubdtype(values.dtype, np.signedinteger))
-    dataset.PixelData = np.ascontiguousarray(values).tobytes()
+    dataset.add_new("PixelData", "OW", np.ascontiguousarray(values).tobytes())
 
 
 def _reference(image: Dataset) -> Dataset:

@@ -94,7 +94,7 @@ def test_a_folder_without_dicom_is_refused(tmp_path, content):
     if content:
         (tmp_path / "notes.txt").write_text(content)
     folder = tmp_path if content else tmp_path / "missing"
-    with pytest.raises(InputError, match="no DICOM images|no such folder"):
+    with pytest.raises(InputError, match=r"no DICOM images|no such folder"):
         find_dicom(folder)
 
 
