@@ -50,24 +50,26 @@ class MotionSize:
         return MotionSize(*(factor * getattr(self, name) for name in self.__dataclass_fields__))
 
 
-#: Structures that move together, and the share of the breathing shift they take.
+#: Beginnings of the names of structures that move together, and the share of the breathing shift they take.
 _BREATHING = {
-    "liver": (("liver", "gallbladder", "adrenal_right"), 1.0),
+    "liver": (("liver", "gallbladder", "gall_bladder", "adrenal_right", "adrenal_gland_right"), 1.0),
     "spleen": (("spleen",), 0.85),
     "stomach": (("stomach",), 0.85),
-    "pancreas": (("pancreas", "adrenal_left"), 0.65),
+    "pancreas": (("pancreas", "adrenal_left", "adrenal_gland_left", "duodenum"), 0.65),
     "kidney_left": (("kidney_left",), 0.70),
     "kidney_right": (("kidney_right",), 0.75),
     "heart": (("heart",), 0.45),
-    "bowel": (("small_bowel", "colon"), 0.35),
+    "bowel": (("small_", "colon", "ascending_colon", "transverse_colon", "descending_colon"), 0.35),
 }
 _BONES = {
-    "trunk": ("ribs", "shoulder_girdle", "vertebrae", "spinal_cord"),
-    "pelvis": ("pelvic_bone",),
-    "femora": ("femora",),
-    "head": ("brain", "mandible"),
-    "arms": ("arm_bones",),
-}
+    "trunk": ("rib", "shoulder_girdle", "scapula", "clavic", "sternum", "vertebra", "thoracic_spine", "lumbar_spine",
+              "cervical_spine", "spinal_cord"),
+    "pelvis": ("pelvic_bone", "pelvis", "hip", "sacrum"),
+    "femora": ("femora", "femur"),
+    "head": ("brain", "skull", "cranium", "mandible"),
+    "arms": ("arm_bones", "humer", "ulna", "radi"),
+}  # fmt: skip
+_BLADDER = ("urinary_bladder",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +106,7 @@ class Mover:
             {name: members for name, (members, _) in _BREATHING.items()} | _BONES | {"bladder": ("urinary_bladder",)}
         )
         for name, members in groups.items():
-            numbers = [n for n, structure in enumerate(structures) if structure in members]
+            numbers = [n for n, structure in enumerate(structures) if structure.startswith(members)]
             where = np.isin(labels, numbers)
             if not where.any():
                 continue
