@@ -68,6 +68,7 @@ def _result(
     fit = fit_organ(times_h, activity_mbq, half_life_h(study.nuclide), model=settings.kinetics.model)
     tia_mbq_h = region.integral(maps.tia) * 1e-6
     dose_gy = region.values(maps.dose)
+    _warn_of_air(name, region, maps, dose_gy)
     thresholds = settings.metrics.volume_at_gy
     return StructureResult(
         name=name,
@@ -87,6 +88,18 @@ def _result(
         else {},
         status_percent=_status_percent(region, maps),
     )
+
+
+def _warn_of_air(name: str, region: Region, maps: DoseMaps, dose_gy: F64) -> None:
+    """Activity without dose lies outside the body that the CT shows."""
+    in_air = (dose_gy == 0) & (region.values(maps.tia) > 0)
+    share = float(region.part_ml[in_air].sum()) / region.volume_ml
+    if share > 1.0 - _COVERED:
+        log.warning(
+            "%.0f %% of structure %r lies outside the body that the CT shows and gets no dose: D98%% and mean are low",
+            100 * share,
+            name,
+        )
 
 
 def _activity_mbq(region: Region, frame: Frame, name: str) -> float:
