@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import lmfit
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dosimetry.kinetics import FitStatus, fit_voxels
+from dosimetry.kinetics import FitStatus, fit_voxels, guided_kernels, voxel_kernels
 from nufitdose.errors import InputError
 
 LU177_H = 159.528
@@ -235,6 +236,19 @@ def test_arrays_that_do_not_fit_together_are_refused():
         fit_voxels(np.ones((5, 2)), [1.0, 2.0], 10.0, sigma=0.0)
     with pytest.raises(InputError, match="wanted one of mono"):
         fit_voxels(np.ones((5, 2)), [1.0, 2.0], 10.0, model="pentaexponential")
+
+
+def test_documentation_names_every_status():
+    page = (Path(__file__).parents[1] / "docs" / "kinetics.md").read_text(encoding="utf-8")
+    for status in FitStatus:
+        assert f"| {status.value} | {status.name} | {status.meaning} |" in page
+
+
+def test_kernels_carry_the_codes_of_the_statuses():
+    for kernels in (voxel_kernels, guided_kernels):
+        for status in FitStatus:
+            name = status.name.removeprefix("MONO_")
+            assert getattr(kernels, name, status.value) == status.value
 
 
 def test_no_voxels_is_no_error():
