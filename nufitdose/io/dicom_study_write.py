@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import contourpy
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
@@ -208,13 +207,39 @@ def _reference(common: Dataset, ct_uids: list[str]) -> Dataset:
 
 
 def _outlines(mask: Mask, grid: Grid) -> Iterator[Dataset]:
-    """Closed contours half-way between the voxel centres inside and outside, slice by slice along k."""
+    """Closed contours along the edges of the voxels, slice by slice along k: they enclose just the voxels' volume."""
     for k in np.flatnonzero(mask.any(axis=(0, 1))):
-        plane = np.pad(mask[:, :, k].astype(np.float64), 1)
-        for line in contourpy.contour_generator(z=plane, line_type=contourpy.LineType.Separate).lines(0.5):
-            ring = np.asarray(line, dtype=np.float64)[:-1]
-            points = np.column_stack([ring[:, 1] - 1.0, ring[:, 0] - 1.0, np.full(len(ring), float(k))])
+        for ring in _rings(mask[:, :, k]):
+            points = np.column_stack([ring, np.full(len(ring), float(k))])
             contour = Dataset()
             contour.ContourGeometricType, contour.NumberOfContourPoints = "CLOSED_PLANAR", len(points)
             contour.ContourData = _numbers(np.round(grid.world(points) @ RAS_LPS[:3, :3], 4).ravel())
             yield contour
+
+
+def _rings(plane: np.ndarray) -> Iterator[np.ndarray]:
+    """Corner points (i, j) of the closed lines between True and False; outer lines and holes alike."""
+    padded = np.pad(plane, 1)
+    following: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for (di, dj), (ai, aj), (bi, bj) in (
+        ((-1, 0), (0, 1), (0, 0)),
+        ((1, 0), (1, 0), (1, 1)),
+        ((0, -1), (0, 0), (1, 0)),
+        ((0, 1), (1, 1), (0, 1)),
+    ):
+        edge = padded[1:-1, 1:-1] & ~padded[1 + di : padded.shape[0] - 1 + di, 1 + dj : padded.shape[1] - 1 + dj]
+        for i, j in np.argwhere(edge).tolist():
+            following.setdefault((i + ai, j + aj), []).append((i + bi, j + bj))
+    while following:
+        start = next(iter(following))
+        ring, corner = [start], start
+        while True:
+            corner = following[corner].pop()
+            if not following[ring[-1]]:
+                del following[ring[-1]]
+            if corner == start:
+                break
+            ring.append(corner)
+        points = np.array(ring, dtype=np.float64)
+        turns = np.any(np.roll(points, -1, axis=0) - points != points - np.roll(points, 1, axis=0), axis=1)
+        yield points[turns] - 0.5
