@@ -9,6 +9,7 @@ from dosimetry.kinetics.few_points import (
     trapezoid,
 )
 from dosimetry.kinetics.guided import RatePrior, estimate_prior, fit_voxels_guided
+from dosimetry.kinetics.noise import NoiseModel, estimate_noise
 from dosimetry.kinetics.organ_fit import OrganFit, aicc, fit_organ
 from dosimetry.kinetics.selection import ModelChoice, choose_model
 from dosimetry.kinetics.status import FitStatus
@@ -17,11 +18,13 @@ from dosimetry.kinetics.voxel_fit import VoxelFit, fit_voxels
 __all__ = [
     "FitStatus",
     "ModelChoice",
+    "NoiseModel",
     "OrganFit",
     "RatePrior",
     "VoxelFit",
     "aicc",
     "choose_model",
+    "estimate_noise",
     "estimate_prior",
     "fit_organ",
     "fit_voxels",
