@@ -255,6 +255,7 @@ def test_no_voxels_is_no_error():
     assert fit_voxels(np.ones((0, 2)), [1.0, 2.0], 10.0).tia.shape == (0,)
 
 
+@pytest.mark.slow
 def test_compiled_code_is_cached_where_it_may_be_written(tmp_path):
     """A second process loads what the first one compiled, from a folder given by the user."""
     script = (

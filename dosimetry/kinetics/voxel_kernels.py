@@ -245,7 +245,8 @@ def _inside(value, w, e, sums, voxel, first, noise_known, tia, u_tia, teff, ampl
 @no_type_check
 def _elsewhere(value, w, e, sums, voxel, b, t, rate_p, noise_known, column):
     """Results and status of a voxel that has one point, no activity, a rate on a bound, or rises."""
-    n, last = int(voxel[COUNT + b]), 0
+    n = int(voxel[COUNT + b])
+    last = n  # any integer: a literal 0 would have `rising` compiled twice
     zero = True
     for i in range(t.size):
         if w[i * BLOCK + b] > 0.0:
