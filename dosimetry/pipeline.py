@@ -17,6 +17,7 @@ from dosimetry.report import write_report
 from dosimetry.results import DoseMaps, PatientResults
 from dosimetry.structures import structure_results
 from dosimetry.tables import write_registration_tables, write_tables
+from nufitdose.errors import InputError
 from nufitdose.io.study_folder import load_study, manifest_path, study_files
 from nufitdose.nuclides import half_life_h
 from nufitdose.progress import Steps, Stream
@@ -85,15 +86,16 @@ def run_registration(
 @contextmanager
 def _run_on(study: Study | str | Path, out: str | Path, record: RunRecord) -> Iterator[tuple[Path, Study]]:
     """The folder to write into and the study itself; run.json is written at the end."""
-    folder = None if isinstance(study, Study) else manifest_path(study).parent
-    with output_folder(out, inputs=folder) as place, collected_warnings(record):
-        if folder is not None:
-            assert not isinstance(study, Study)
-            record.add_inputs(study_files(study), folder)
-            study = load_study(study)
-        assert isinstance(study, Study)
-        record.notes |= {"patient": study.patient, "nuclide": study.nuclide}
-        yield place, study
+    manifest = None if isinstance(study, Study) else manifest_path(study)
+    with output_folder(out, inputs=manifest.parent if manifest else None) as place, collected_warnings(record):
+        try:
+            loaded = study if isinstance(study, Study) else load_study(study)
+            if manifest is not None:
+                record.add_inputs(study_files(manifest), manifest.parent)
+            record.notes |= {"patient": loaded.patient, "nuclide": loaded.nuclide}
+            yield place, loaded
+        except InputError as error:
+            raise error.located(manifest or f"study {record.notes.get('patient', '')}") from error
         write_record(record, place)
 
 
@@ -102,7 +104,9 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
     with steps.step("reading and checking the scans", _COST["read"]):
         check_study(study)
         grid, ct = study.reference.activity.grid, study.reference.ct
-        density = density_from_ct(ct, grid) if ct is not None else None
+        density = None
+        if ct is not None:
+            density = density_from_ct(ct, grid, beyond_ct_g_ml=settings.dose.density_without_ct_g_ml)
     frames = registered_frames(study, settings.registration.engine, steps, device=device)
     with steps.step("fitting voxel curves, computing dose", _COST["maps"]):
         maps = dose_maps(frames, study, settings)

@@ -37,6 +37,7 @@ def structure_results(
     for name in structures.present():
         region = _region(structures, name, maps.dose)
         if region is not None:
+            _warn_of_missing_ct(name, region, study)
             role = structures.role(name)
             results.append(_result(name, role, region, study, settings, frames, maps, unregistered, density))
     return tuple(results)
@@ -47,7 +48,11 @@ def _region(structures: Structures, name: str, onto: Volume) -> Region | None:
     region = region_on(mask, layer.grid, onto.grid)
     whole = region.volume_ml + region.outside_ml
     if region.outside_ml > (1.0 - _COVERED) * whole:
-        log.warning("%.0f %% of structure %r lies outside the reference scan", 100 * region.outside_ml / whole, name)
+        log.warning(
+            "%.0f %% of structure %r lies outside the reference scan and is left out of all its numbers",
+            100 * region.outside_ml / whole,
+            name,
+        )
     return region if region.index.size else None
 
 
@@ -88,6 +93,16 @@ def _result(
         else {},
         status_percent=_status_percent(region, maps),
     )
+
+
+def _warn_of_missing_ct(name: str, region: Region, study: Study) -> None:
+    ct, grid = study.reference.ct, study.reference.activity.grid
+    if ct is None or ct.grid.matches(grid):
+        return
+    seen = ct.grid.covers(grid).reshape(-1)[region.index]
+    share = float(region.part_ml[~seen].sum()) / region.volume_ml
+    if share > 1.0 - _COVERED:
+        log.warning("%.0f %% of structure %r lies beyond the reference CT: density assumed", 100 * share, name)
 
 
 def _warn_of_air(name: str, region: Region, maps: DoseMaps, dose_gy: F64) -> None:

@@ -21,7 +21,7 @@ class Reference:
     """One entry of the list of references."""
 
     text: str
-    doi: str
+    doi: str = ""
 
 
 REFERENCES = (
@@ -40,8 +40,8 @@ REFERENCES = (
         "Phys Med Biol 2000;45:459–478.",
         "10.1088/0031-9155/45/2/314",
     ),
-    Reference("ICRU Report 83. J ICRU 2010;10(1).", "10.1093/jicru/10.1.Report83"),
-    Reference("ICRU Report 91. J ICRU 2014;14(2).", "10.1093/jicru/ndx006"),
+    Reference("ICRU Report 83: Prescribing, recording, and reporting photon-beam IMRT. J ICRU 2010;10(1)."),
+    Reference("ICRU Report 91: Prescribing, recording, and reporting of stereotactic treatments. J ICRU 2014;14(2)."),
     Reference(
         "Lassmann M, Chiesa C, Flux G, Bardiès M. EANM guidance: good practice of clinical dosimetry reporting. "
         "Eur J Nucl Med Mol Imaging 2011;38:192–200.",

@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.registration.body import body_mask, widened
 from nufitdose.registration.intensity import activity_scale, pooled, scaled_activity, scaled_ct
@@ -29,11 +30,13 @@ FINEST_MM = 4.0
 #: After the search: spacing (mm) and edge of the blocks (mm). Finer activities are mostly noise.
 LEVELS_MM = {"CT": ((8.0, np.inf), (FINEST_MM, np.inf)), "activity": ((8.0, np.inf), (8.0, 80.0))}
 
+_STARTS = 4  # followed, of those tried
 _STEPS = 15  # of L-BFGS on each level
-_POINTS = 60_000  # compared at most
+_POINTS = 40_000  # compared at most
 _MARGIN_MM = 12.0  # of what surrounds the body, compared too: it holds the outline
 _LEVER_MM = 100.0  # a rotation is measured by how far it moves a point at this distance
 _GAIN = 1000.0  # brings the slope of the correlation per mm near 1, where the first step of L-BFGS fits
+_DECIMALS = 3  # of mm: the order of sums, which depends on threads, must not show in the result
 _TRIED_DEGREES = 12.0
 _LEAST_OVERLAP = 0.3
 _FLAT = 0.03  # blocks whose variance is far below this part of the image's variance count as flat
@@ -80,7 +83,8 @@ def rigid_pose(
     seen_f, seen_m = _view(fixed, basis), _view(moving, basis)
     on_progress(0.3)
     level = _Level.of(seen_f, seen_m, SEARCH_MM, np.inf, device)
-    pose = max((level.refined(start) for start in _starts(seen_f, seen_m)), key=level.score)
+    starts = sorted(_starts(seen_f, seen_m), key=level.score, reverse=True)
+    pose = max((level.refined(start) for start in starts[:_STARTS]), key=level.score)
     on_progress(0.5)
     for spacing_mm, block_mm in LEVELS_MM[basis]:
         pose = _Level.of(seen_f, seen_m, spacing_mm, block_mm, device).refined(pose)
@@ -153,6 +157,11 @@ class _Level:
     def of(cls, fixed: View, moving: View, spacing_mm: float, block_mm: float, device: torch.device) -> "_Level":
         image_f, image_m = pooled(fixed.image, spacing_mm), pooled(moving.image, spacing_mm)
         chosen = np.argwhere(pooled(_mask_volume(fixed), spacing_mm).data > 0.5)
+        if chosen.size == 0:
+            raise InputError(
+                f"an image of {' x '.join(map(str, fixed.image.grid.shape))} voxels is too small to register",
+                remedy="Use --set registration.engine=none",
+            )
         chosen = chosen[:: max(1, -(-len(chosen) // _POINTS))]
         points_mm = image_f.grid.world(chosen.astype(np.float64)) - fixed.centre_mm
         _, block = np.unique(np.floor(points_mm / block_mm), axis=0, return_inverse=True)
@@ -186,7 +195,7 @@ class _Level:
             return value
 
         optimiser.step(loss)  # type: ignore[no-untyped-call]
-        found = change.detach().cpu().double().numpy()
+        found = change.detach().cpu().double().numpy().round(_DECIMALS)
         turn = Rotation.from_rotvec(found[3:] / _LEVER_MM).as_matrix()
         return Pose(turn @ pose.rotation, pose.pivot_mm, pose.target_mm + found[:3])
 
