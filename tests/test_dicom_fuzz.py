@@ -27,8 +27,7 @@ def outcome(folder):
         study = plan_import(folder, OPTIONS).study
         points = study.timepoints
         return [(tp.time_h, tp.activity.data, None if tp.ct is None else tp.ct.data) for tp in points]
-    except InputError as refusal:
-        assert str(refusal)
+    except InputError:
         return None
 
 
@@ -57,10 +56,8 @@ def same(got, wanted) -> bool:
 def test_a_deleted_attribute_is_missed_or_does_not_matter(tmp_path_factory, truth, kind, data):
     """Without an attribute, in one object or in all: refused, or the import is what it was."""
     keyword = data.draw(st.sampled_from(_KEYWORDS[kind]))
-    if keyword in {
-        "ActualFrameDuration", "NumberOfFramesInRotation", "RadionuclideHalfLife",  # others take their place, said aloud
-    }:  # fmt: skip
-        return
+    if keyword in {"ActualFrameDuration", "NumberOfFramesInRotation", "RadionuclideHalfLife"}:
+        return  # another value takes their place, and that is said
     datasets = _MAKE[kind]()
     chosen = datasets if data.draw(st.booleans()) else [data.draw(st.sampled_from(datasets))]
     for dataset in chosen:

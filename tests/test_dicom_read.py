@@ -98,6 +98,23 @@ def test_a_folder_without_dicom_is_refused(tmp_path, content):
         find_dicom(folder)
 
 
+def test_an_outer_slice_that_lost_its_class_is_not_dropped(tmp_path):
+    """Without preamble and SOP class it hardly looks like DICOM; passed over, the volume would be shorter."""
+    made = ct()
+    write(tmp_path, made[:-1])
+    del made[-1].SOPClassUID, made[-1].file_meta
+    made[-1].save_as(tmp_path / "last", implicit_vr=False, little_endian=True, enforce_file_format=False)
+    with pytest.raises(InputError, match=r"SOPClassUID \(0008,0016\)"):
+        find_dicom(tmp_path)
+
+
+def test_an_unknown_transfer_syntax_is_refused(tmp_path):
+    paths = write(tmp_path, ct())
+    paths[0].write_bytes(paths[0].read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.5.2.1\0", 1))
+    with pytest.raises(InputError, match=r"TransferSyntaxUID \(0002,0010\)"):
+        series_in(tmp_path)
+
+
 # --- geometry
 
 

@@ -184,7 +184,10 @@ def shifted(dataset):
 
 REFUSED = {
     "two patients": (lambda: [pet("a"), every(pet("b", acquired=LATER), PatientID="P2")], "two patients"),
-    "two birth dates": (lambda: [pet("a"), every(pet("b", acquired=LATER), PatientBirthDate="19700101")], "two patients"),
+    "two birth dates": (
+        lambda: [pet("a"), every(pet("b", acquired=LATER), PatientBirthDate="19700101")],
+        "two patients",
+    ),
     "no patient": (lambda: [every(pet(), PatientID="")], "PatientID (0010,0020)"),
     "SUV": (lambda: [every(pet(), Units="GML")], "BQML is wanted"),
     "counts per second": (lambda: [every(pet(), Units="CPS")], "BQML is wanted"),
@@ -211,6 +214,8 @@ REFUSED = {
         lambda: [pet(), ct(positions=[[-30.0, -20.0 + 0.5 * k, 100.0 + 4 * k] for k in range(6)])],
         "gantry tilt",
     ),
+    "a half-life of nothing": (lambda: [drugs(pet(), RadionuclideHalfLife=1e-9)], "RadionuclideHalfLife (0018,1075)"),
+    "a frame of years": (lambda: [every(pet(correction="NONE"), ActualFrameDuration=10**11)], "less than a week"),
     "no activity at all": (lambda: [pet(values=np.zeros((6, 5, 4), np.uint16))], "no activity"),
     "beds as series": (
         lambda: [pet("thorax"), pet("abdomen", acquired=ACQUIRED + timedelta(minutes=25), start=(-30, -20, 124))],

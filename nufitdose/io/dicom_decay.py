@@ -29,6 +29,7 @@ from nufitdose.types import PerVoxel
 _LOG = logging.getLogger(__name__)
 CORRECTIONS = ("NONE", "START", "ADMIN")
 _AGREE = 0.002  # two ways to a decay factor may differ by this
+_LONGEST_S = 7 * 86400.0  # of a frame or the time between frames of one scan
 _UNCONFIRMED = 0.01  # a reference nothing confirms may change the values by this
 _SAY = "Say what the values refer to with --decay-correction none, start (of the acquisition) or admin(istration)"
 
@@ -115,6 +116,8 @@ def rotation_duration_s(header: Header) -> float | None:
         duration_ms, views = rotation.number("ActualFrameDuration"), rotation.number("NumberOfFramesInRotation")
         if not duration_ms or not views:
             return None
+        if not 0.0 < duration_ms * 1e-3 * views <= _LONGEST_S:
+            raise rotation.wrong("ActualFrameDuration", f"{views:g} views are to last less than a week together")
         total += duration_ms * 1e-3 * views
     return total or None
 
@@ -152,7 +155,14 @@ def undo_decay(
             remedy=f"Export the series with its duration. {_SAY}",
         )
     during = rate * when.durations_s
-    factors = during / -np.expm1(-during) * np.exp(rate * when.offsets_s)
+    with np.errstate(over="ignore"):
+        factors = during / -np.expm1(-during) * np.exp(rate * when.offsets_s)
+    if not np.isfinite(factors).all():
+        raise InputError(
+            f"the scan lasted {float(when.offsets_s.max()):.0f} s, too long for a half-life of {half_life_s:g} s",
+            where=series.where,
+            remedy="Check the half-life and the times of the slices",
+        )
     return Undone(correction, "mean over each slice's own frame", factors, half_life_s)
 
 
@@ -237,7 +247,7 @@ def _after_processing(series: ImageSeries, when: Timing, rate: float, implied: S
         mean_s = math.log(during / -math.expm1(-during)) / rate
         candidates.append(float(references[first]) - mean_s)
     agreed = candidates and abs(math.expm1(-rate * (candidates[0] - candidates[-1]))) <= _AGREE
-    if not agreed or candidates[0] * rate < -_AGREE:
+    if not agreed or candidates[0] * rate < -_AGREE or candidates[0] > _LONGEST_S:
         raise InputError(
             "DecayCorrection is START, but the series is dated after its acquisition (a later processing), and "
             "DecayFactor (0054,1321) and FrameReferenceTime (0054,1300) do not tell the time the values refer to",
@@ -269,6 +279,9 @@ def _implied_by_decay_factor(series: ImageSeries, when: Timing, rate: float) -> 
 def _per_slice(series: ImageSeries, keyword: str, scale: float) -> PerVoxel | None:
     """A number of every slice, or None where it is absent from all; `InputError` where absent from some."""
     found = [frame.header.number(keyword) for frame in series.frames]
+    for frame, value in zip(series.frames, found, strict=True):
+        if value is not None and abs(value * scale) > _LONGEST_S:
+            raise frame.header.wrong(keyword, "less than a week is wanted")
     if all(value is None for value in found):
         return None
     for frame, value in zip(series.frames, found, strict=True):

@@ -109,6 +109,8 @@ class ImageSeries:
         values = np.empty((slices, rows, columns), dtype=np.float32)
         for k, (frame, stored) in enumerate(zip(self.frames, self.stored_slices(), strict=True)):
             values[k] = stored * np.float64(frame.slope) + frame.intercept
+        if not np.isfinite(values).all():
+            raise InputError("the rescaled values are not finite", where=self.where, remedy="Export the series again")
         return values.transpose(2, 1, 0)
 
 
