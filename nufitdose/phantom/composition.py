@@ -74,10 +74,8 @@ class Composition:
 
     def mean(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
         """Σ_r share_r · values[r]."""
-        table = np.asarray(values, dtype=np.float32)
-        out = np.zeros(self.grid.shape, dtype=np.float32)
-        for region, share in zip(self.regions, self.shares, strict=True):
-            out += share * table[region]
+        out = np.empty(self.grid.shape, dtype=np.float32)
+        in_slabs(_mean, self.grid.shape[0], self.regions, self.shares, np.asarray(values, dtype=np.float32), out)
         return out
 
 
@@ -96,6 +94,18 @@ def compose(scene: Scene, grid: Grid, pull: Field | None = None, *, subsamples: 
     bricks = math.prod(-(-n // _BRICK) for n in grid.shape)
     in_slabs(_paint, bricks, solids, affine, field, spacing, reach, subsamples, scene.regions, regions, shares)
     return Composition(grid, regions, shares)
+
+
+@compiled
+@no_type_check
+def _mean(first, last, regions, shares, values, out):
+    for i in range(first, last):
+        for j in range(out.shape[1]):
+            for k in range(out.shape[2]):
+                total = np.float32(0.0)
+                for slot in range(regions.shape[0]):
+                    total += shares[slot, i, j, k] * values[regions[slot, i, j, k]]
+                out[i, j, k] = total
 
 
 @inlined

@@ -97,9 +97,7 @@ class Imager:
         if pull is None:
             activity = self.distribution.activity(composition, time_h)
         else:
-            jacobian = jacobian_determinant(pull, p.padded)
-            kept = self.distribution.scaled(self._sampling_correction(composition, time_h, pull, jacobian))
-            activity = kept.activity(composition, time_h, pull) * jacobian
+            activity = self._carried(composition, time_h, pull)
         ct_pose = pose
         if p.ct_breathing_mm > 0:
             phase = float(p.random(_CT_PHASE, number).normal(0.0, p.ct_breathing_mm))
@@ -121,15 +119,26 @@ class Imager:
         inverse = np.zeros((3, *p.grid.shape), dtype=np.float32) if pull is None else p.cropped(pull)
         return timepoint, TimePointTruth(name, time_h, pose.field(p.grid), inverse, pose, p.cropped(activity), p.grid)
 
-    def _sampling_correction(
-        self, moved: Composition, time_h: float, pull: Field, jacobian: Image32
-    ) -> NDArray[np.float64]:
-        """Per region, its activity at rest over what the voxels of the moved pose add up to: what sampling got wrong.
+    def _carried(self, moved: Composition, time_h: float, pull: Field) -> Image32:
+        """Activity of a moved pose, every region keeping its activity at rest exactly.
+
+        `c(y) = c_rest(x(y)) det(∂x/∂y)`; what sampling got wrong of a region's total (`sampling_correction`) is undone.
+        """
+        jacobian = jacobian_determinant(pull, self.protocol.padded)
+        parts = [part * jacobian for part in self.distribution.by_slot(moved, time_h, pull)]
+        factors = self.sampling_correction(moved, parts, time_h).astype(np.float32)
+        carried = np.zeros(moved.grid.shape, dtype=np.float32)
+        for regions, part in zip(moved.regions, parts, strict=True):
+            carried += part * factors[regions]
+        return carried
+
+    def sampling_correction(self, moved: Composition, parts: list[Image32], time_h: float) -> NDArray[np.float64]:
+        """Per region, its activity at rest over what the voxels of the moved pose add up to.
 
         It is 1 for regions that reach the rim, some of which may have left the grid.
         """
-        at_rest = self.distribution.region_totals(self.rest, time_h)
-        now = self.distribution.region_totals(moved, time_h, pull, jacobian)
+        at_rest = self.distribution.region_totals(self.rest, self.distribution.by_slot(self.rest, time_h))
+        now = self.distribution.region_totals(moved, parts)
         known = (at_rest > 0) & (now > 0)
         for composition in (self.rest, moved):
             for axis in (1, 2, 3):

@@ -6,7 +6,7 @@ term, its rate the same everywhere. The time-integrated activity is `Ã(x) = h(x
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import no_type_check
 
 import numpy as np
@@ -55,18 +55,20 @@ class Distribution:
         uneven = self._uneven(composition.grid, pull)
         return self._evaluated(composition.regions, composition.shares, uneven, time_h)
 
-    def region_totals(
-        self, composition: Composition, time_h: float, pull: Field | None = None, weight: Image32 | None = None
-    ) -> NDArray[np.float64]:
-        """Sum of concentration over voxels (Bq/mL) region by region, each voxel multiplied by its `weight`."""
-        uneven = self._uneven(composition.grid, pull)
-        totals = np.zeros(len(self.amplitudes))
-        for slot in range(len(composition.regions)):
-            regions, shares = composition.regions[slot : slot + 1], composition.shares[slot : slot + 1]
-            part = self._evaluated(regions, shares, uneven, time_h)
-            part = part if weight is None else part * weight
-            totals += np.bincount(regions.ravel(), weights=part.ravel(), minlength=len(totals))
-        return totals
+    def by_slot(self, composition: Composition, time_h: float, pull: Field | None = None) -> list[Image32]:
+        """`activity` in its parts: what the largest region of each voxel adds, the second, and so on."""
+        uneven, slots = self._uneven(composition.grid, pull), range(len(composition.regions))
+        return [
+            self._evaluated(composition.regions[n : n + 1], composition.shares[n : n + 1], uneven, time_h)
+            for n in slots
+        ]
+
+    def region_totals(self, composition: Composition, parts: list[Image32]) -> NDArray[np.float64]:
+        """Sum of the `parts` of `by_slot` over the voxels, region by region."""
+        count = len(self.amplitudes)
+        pairs = zip(composition.regions, parts, strict=True)
+        sums = [np.bincount(regions.ravel(), weights=part.ravel(), minlength=count) for regions, part in pairs]
+        return np.asarray(np.sum(sums, axis=0))
 
     def _evaluated(
         self,
@@ -79,10 +81,6 @@ class Distribution:
         tables = (self.amplitudes, self.biological_rates, self.spreads, self.decay_per_h)
         in_slabs(_concentration, int(regions.shape[1]), regions, shares, *tables, *uneven, float(time_h), out)
         return out
-
-    def scaled(self, factors: NDArray[np.float64]) -> "Distribution":
-        """The same kinetics with every region's amount multiplied by its factor."""
-        return replace(self, amplitudes=self.amplitudes * factors[:, None])
 
     def integral(self, composition: Composition) -> tuple[Image32, Image32]:
         """Time-integrated activity (Bq·h/mL) and effective half-life (h) of the slowest phase, at rest.
