@@ -170,9 +170,22 @@ def test_the_option_does_not_overrule_a_clear_file(tmp_path):
     assert "ADMIN" in plan_of(tmp_path, pet(), decay_correction="none").refusal.problem
 
 
-def test_uncorrected_values_need_the_duration(tmp_path):
-    refusal = plan_of(tmp_path, every(pet(correction="NONE"), ActualFrameDuration=None)).refusal
-    assert "ActualFrameDuration" in refusal.problem
+def test_uncorrected_values_of_unknown_duration_are_taken_when_that_hardly_matters(tmp_path, caplog):
+    """Half an hour of Lu-177 decays by 0.2 %, of F-18 by 17 %."""
+    plan = plan_of(tmp_path, every(pet(correction="NONE"), ActualFrameDuration=None))
+    assert plan.refusal is None
+    assert plan.record()["timepoints"]["tp1"]["factor_to_acquisition_start"] == 1.0
+    assert "higher by less than 0.2 %" in caplog.text
+
+
+def test_uncorrected_values_of_a_short_lived_nuclide_need_the_duration(tmp_path):
+    scan = every(pet(correction="NONE"), ActualFrameDuration=None)
+    for dataset in scan:
+        drug = dataset.RadiopharmaceuticalInformationSequence[0]
+        drug.RadionuclideHalfLife = 6586.2
+        drug.RadionuclideCodeSequence[0].CodeValue = "C-111A1"
+        drug.RadionuclideCodeSequence[0].CodeMeaning = "^18^Fluorine"
+    assert "ActualFrameDuration" in plan_of(tmp_path, scan).refusal.problem
 
 
 def test_the_files_own_half_life_undoes_the_files_correction(tmp_path, caplog):

@@ -31,6 +31,7 @@ CORRECTIONS = ("NONE", "START", "ADMIN")
 _AGREE = 0.002  # two ways to a decay factor may differ by this
 _LONGEST_S = 7 * 86400.0  # of a frame or the time between frames of one scan
 _UNCONFIRMED = 0.01  # a reference nothing confirms may change the values by this
+_LONGEST_SCAN_S = 3600.0  # no acquisition is taken to last longer, where its duration is unknown
 _SAY = "Say what the values refer to with --decay-correction none, start (of the acquisition) or admin(istration)"
 
 
@@ -148,6 +149,15 @@ def undo_decay(
         factors = ones * math.exp(-rate * seconds_between(when.started, reference, series.header))
         return Undone(correction, f"series start at {reference.isoformat()}", factors, half_life_s)
     if when.durations_s is None:
+        lost = rate * _LONGEST_SCAN_S / 2.0
+        if lost <= _UNCONFIRMED:
+            _LOG.warning(
+                "%s: ActualFrameDuration (0018,1242) is absent; the values are taken as activity at the start of the "
+                "scan, which is higher by less than %.1f %%",
+                series.where,
+                100 * lost,
+            )
+            return Undone(correction, "acquisition start, the duration being unknown", ones, half_life_s)
         raise InputError(
             "the values are not decay-corrected, so they are means over the acquisition, but ActualFrameDuration "
             "(0018,1242) does not say how long it lasted",
