@@ -144,7 +144,10 @@ def test_register_with_ct_and_without():
     shares = []
     found = register(fixed, late, engine="rigid", device="cpu", on_progress=shares.append)
     assert (found.engine, found.basis) == ("rigid", "CT")
-    assert found.field.grid is fine  # where there is a CT, its grid
+    assert found.field.grid.spacing_mm == pytest.approx(fine.spacing_mm)  # the CT's voxels, where there is a CT
+    assert found.field.grid.covers(fixed.activity.grid).all()
+    origin = found.field.grid.index(fine.world(np.zeros(3)))
+    np.testing.assert_allclose(origin, np.rint(origin), atol=1e-6)  # CT voxels are voxels of the field
     assert shares == sorted(shares)
     assert shares[-1] == 1
     assert found.seconds > 0
