@@ -83,7 +83,8 @@ def true_motion_dose(patient: DigitalPatient, results: PatientResults) -> Volume
             continue
         true = patient.truth.timepoint(frame.id)
         frames.append(_warped(frame, DisplacementField(true.field, true.grid), timepoint.activity))
-    return dose_maps(tuple(frames), patient.study, results.settings).dose
+    regions = {found.name: found.region for found in results.structures}
+    return dose_maps(tuple(frames), patient.study, results.settings, regions).dose
 
 
 def _warped(frame: Frame, field: DisplacementField, moving: Volume) -> Frame:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from nufitdose.errors import InputError
 from nufitdose.progress import Steps
 from nufitdose.registration import Registration, register
 from nufitdose.registration.quality import StructureAgreement, structure_agreement
@@ -37,7 +38,10 @@ def registered_frames(study: Study, engine: str, steps: Steps, *, device: str = 
             frames.append(_as_it_is(timepoint))
             continue
         with steps.step(f"registering {timepoint.id} ({engine})", SECONDS_A_PAIR) as tell:
-            found = register(study.reference, timepoint, engine=engine, device=device, on_progress=tell)
+            try:
+                found = register(study.reference, timepoint, engine=engine, device=device, on_progress=tell)
+            except InputError as error:
+                raise error.located(f"time point {timepoint.id}") from error
             frames.append(_warped(timepoint, study.reference, found))
     return tuple(frames)
 

@@ -24,7 +24,7 @@ def write_maps(results: PatientResults, folder: Path) -> None:
     save_volume(results.dose_uncertainty, place / "dose_uncertainty.nii.gz")
     teff_h = np.nan_to_num(maps.fit.teff_h.reshape(grid.shape), nan=0.0)
     save_volume(Volume(teff_h, grid, Quantity.TIME), place / "effective_half_life.nii.gz")
-    rmse = np.nan_to_num(maps.fit.rmse.reshape(grid.shape), nan=0.0)
+    rmse = maps.fit.rmse.reshape(grid.shape)
     save_volume(Volume(rmse, grid, Quantity.ACTIVITY), place / "fit_rmse.nii.gz")
     save_array(maps.fit.status.reshape(grid.shape).astype(np.uint8), grid, place / "fit_model.nii.gz")
 
@@ -43,7 +43,7 @@ def write_registered(study: Study, frames: Sequence[Frame], folder: Path) -> Non
             continue
         if timepoint.ct is not None:
             save_volume(frame.registration.warp(timepoint.ct, onto=onto), place / f"{frame.id}_ct.nii.gz")
-        field = frame.registration.field
+        field = frame.registration.field.on(onto)
         save_field(field.data, field.grid, place / f"{frame.id}_field.nii.gz")
 
 

@@ -1,6 +1,6 @@
 """The patient run, top to bottom: registration, voxel curves, absorbed dose, structures, files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -8,15 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from dosimetry.config import DosimetrySettings
+from dosimetry.curves import fit_frames
 from dosimetry.dose import absorbed_dose, density_from_ct
 from dosimetry.frames import SECONDS_A_PAIR, Frame, registered_frames, unregistered_frames
-from dosimetry.kinetics import fit_voxels
+from dosimetry.metrics import Region
 from dosimetry.outputs import write_maps, write_registered, write_rtdose_if_wanted
 from dosimetry.plausibility import check_study
 from dosimetry.report import write_report
 from dosimetry.results import DoseMaps, PatientResults
-from dosimetry.structures import structure_results
+from dosimetry.structures import regions_of, structure_results
 from dosimetry.tables import write_registration_tables, write_tables
+from nufitdose.errors import InputError
 from nufitdose.io.study_folder import load_study, manifest_path, study_files
 from nufitdose.nuclides import half_life_h
 from nufitdose.progress import Steps, Stream
@@ -85,15 +87,16 @@ def run_registration(
 @contextmanager
 def _run_on(study: Study | str | Path, out: str | Path, record: RunRecord) -> Iterator[tuple[Path, Study]]:
     """The folder to write into and the study itself; run.json is written at the end."""
-    folder = None if isinstance(study, Study) else manifest_path(study).parent
-    with output_folder(out, inputs=folder) as place, collected_warnings(record):
-        if folder is not None:
-            assert not isinstance(study, Study)
-            record.add_inputs(study_files(study), folder)
-            study = load_study(study)
-        assert isinstance(study, Study)
-        record.notes |= {"patient": study.patient, "nuclide": study.nuclide}
-        yield place, study
+    manifest = None if isinstance(study, Study) else manifest_path(study)
+    with output_folder(out, inputs=manifest.parent if manifest else None) as place, collected_warnings(record):
+        try:
+            loaded = study if isinstance(study, Study) else load_study(study)
+            if manifest is not None:
+                record.add_inputs(study_files(manifest), manifest.parent)
+            record.notes |= {"patient": loaded.patient, "nuclide": loaded.nuclide}
+            yield place, loaded
+        except InputError as error:
+            raise error.located(manifest or f"study {record.notes.get('patient', '')}") from error
         write_record(record, place)
 
 
@@ -102,18 +105,21 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
     with steps.step("reading and checking the scans", _COST["read"]):
         check_study(study)
         grid, ct = study.reference.activity.grid, study.reference.ct
-        density = density_from_ct(ct, grid) if ct is not None else None
+        density = None
+        if ct is not None:
+            density = density_from_ct(ct, grid, beyond_ct_g_ml=settings.dose.density_without_ct_g_ml)
+        regions = regions_of(study)
     frames = registered_frames(study, settings.registration.engine, steps, device=device)
     with steps.step("fitting voxel curves, computing dose", _COST["maps"]):
-        maps = dose_maps(frames, study, settings)
+        maps = dose_maps(frames, study, settings, regions)
     plain: tuple[Frame, ...] = ()
     unregistered = None
     if len(frames) > 1 and settings.registration.engine != "none":
         with steps.step("the same without registration", _COST["unregistered"]):
             plain = unregistered_frames(study)
-            unregistered = dose_maps(plain, study, settings)
+            unregistered = dose_maps(plain, study, settings, regions)
     with steps.step("measuring structures", _COST["structures"]):
-        structures = structure_results(study, settings, frames, maps, unregistered, density)
+        structures = structure_results(study, settings, regions, frames, maps, unregistered, density)
     return PatientResults(
         study=study,
         settings=settings,
@@ -127,16 +133,12 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
     )
 
 
-def dose_maps(frames: tuple[Frame, ...], study: Study, settings: DosimetrySettings) -> DoseMaps:
-    """Voxel curves, their exact integral, and the dose of it; a voxel outside a scan's view lacks that time."""
+def dose_maps(
+    frames: tuple[Frame, ...], study: Study, settings: DosimetrySettings, regions: Mapping[str, Region]
+) -> DoseMaps:
+    """Voxel curves, their exact integral, and the dose of it."""
     grid = study.reference.activity.grid
-    curves = np.empty((grid.size, len(frames)), dtype=np.float32)
-    for number, frame in enumerate(frames):
-        curves[:, number] = frame.activity.data.reshape(-1)
-        if frame.inside is not None:
-            curves[~frame.inside.reshape(-1), number] = np.nan
-    times_h = np.array([frame.time_h for frame in frames])
-    fit = fit_voxels(curves, times_h, half_life_h(study.nuclide), model=settings.kinetics.model)
+    fit = fit_frames(frames, half_life_h(study.nuclide), settings.kinetics, tuple(regions.values()))
     tia = Volume(fit.tia.reshape(grid.shape), grid, Quantity.TIA)
     dose = absorbed_dose(
         tia,

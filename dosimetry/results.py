@@ -50,8 +50,8 @@ class StructureResult:
 
     @property
     def volume_ml(self) -> float:
-        """Volume as drawn, the part beyond the activity grid included."""
-        return self.region.volume_ml + self.region.outside_ml
+        """Volume within the reference scan."""
+        return self.region.volume_ml
 
     @property
     def relative_u_tia(self) -> float:

@@ -1,6 +1,7 @@
 """The numbers of every structure, from the maps and the frames."""
 
 import logging
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from dosimetry.frames import Frame
 from dosimetry.kinetics import FitStatus, fit_organ
 from dosimetry.metrics import DoseVolume, Region, dose_volume_metrics, region_on
 from dosimetry.results import F64, DoseMaps, StructureResult
+from nufitdose.grid import Grid
 from nufitdose.nuclides import half_life_h
 from nufitdose.study import Structures, Study
 from nufitdose.volume import Volume
@@ -18,37 +20,50 @@ log = logging.getLogger(__name__)
 _COVERED = 0.99  # share of a structure a field of view must hold for its activity to count
 
 
+def regions_of(study: Study) -> dict[str, Region]:
+    """The structures of the reference time point on its activity grid, those with voxels there."""
+    structures = study.structures
+    if structures is None:
+        return {}
+    absent = sorted(set(structures.names.values()) - set(structures.present()))
+    if absent:
+        log.warning("named in the manifest but without a voxel in the label map: %s", ", ".join(absent))
+    found = {name: _region(structures, name, study.reference.activity.grid) for name in structures.present()}
+    regions = {name: region for name, region in found.items() if region.index.size}
+    for name, region in regions.items():
+        _warn_of_missing_ct(name, region, study)
+    return regions
+
+
 def structure_results(
     study: Study,
     settings: DosimetrySettings,
+    regions: Mapping[str, Region],
     frames: tuple[Frame, ...],
     maps: DoseMaps,
     unregistered: DoseMaps | None,
     density: Volume | None,
 ) -> tuple[StructureResult, ...]:
-    """One result for each structure of the reference time point that has voxels on the activity grid."""
+    """One result for each region."""
     structures = study.structures
-    if structures is None:
-        return ()
-    absent = sorted(set(structures.names.values()) - set(structures.present()))
-    if absent:
-        log.warning("named in the manifest but without a voxel in the label map: %s", ", ".join(absent))
-    results = []
-    for name in structures.present():
-        region = _region(structures, name, maps.dose)
-        if region is not None:
-            role = structures.role(name)
-            results.append(_result(name, role, region, study, settings, frames, maps, unregistered, density))
-    return tuple(results)
+    return tuple(
+        _result(name, structures.role(name), region, study, settings, frames, maps, unregistered, density)
+        for name, region in regions.items()
+        if structures is not None
+    )
 
 
-def _region(structures: Structures, name: str, onto: Volume) -> Region | None:
+def _region(structures: Structures, name: str, onto: Grid) -> Region:
     mask, layer = structures.mask(name)
-    region = region_on(mask, layer.grid, onto.grid)
+    region = region_on(mask, layer.grid, onto)
     whole = region.volume_ml + region.outside_ml
     if region.outside_ml > (1.0 - _COVERED) * whole:
-        log.warning("%.0f %% of structure %r lies outside the reference scan", 100 * region.outside_ml / whole, name)
-    return region if region.index.size else None
+        log.warning(
+            "%.0f %% of structure %r lies outside the reference scan and is left out of all its numbers",
+            100 * region.outside_ml / whole,
+            name,
+        )
+    return region
 
 
 def _result(
@@ -68,6 +83,7 @@ def _result(
     fit = fit_organ(times_h, activity_mbq, half_life_h(study.nuclide), model=settings.kinetics.model)
     tia_mbq_h = region.integral(maps.tia) * 1e-6
     dose_gy = region.values(maps.dose)
+    _warn_of_air(name, region, maps, dose_gy)
     thresholds = settings.metrics.volume_at_gy
     return StructureResult(
         name=name,
@@ -87,6 +103,28 @@ def _result(
         else {},
         status_percent=_status_percent(region, maps),
     )
+
+
+def _warn_of_missing_ct(name: str, region: Region, study: Study) -> None:
+    ct, grid = study.reference.ct, study.reference.activity.grid
+    if ct is None or ct.grid.matches(grid):
+        return
+    seen = ct.grid.covers(grid).reshape(-1)[region.index]
+    share = float(region.part_ml[~seen].sum()) / region.volume_ml
+    if share > 1.0 - _COVERED:
+        log.warning("%.0f %% of structure %r lies beyond the reference CT: density assumed", 100 * share, name)
+
+
+def _warn_of_air(name: str, region: Region, maps: DoseMaps, dose_gy: F64) -> None:
+    """Activity without dose lies outside the body that the CT shows."""
+    in_air = (dose_gy == 0) & (region.values(maps.tia) > 0)
+    share = float(region.part_ml[in_air].sum()) / region.volume_ml
+    if share > 1.0 - _COVERED:
+        log.warning(
+            "%.0f %% of structure %r lies outside the body that the CT shows and gets no dose: D98%% and mean are low",
+            100 * share,
+            name,
+        )
 
 
 def _activity_mbq(region: Region, frame: Frame, name: str) -> float:

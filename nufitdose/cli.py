@@ -78,30 +78,82 @@ def demo(out: Out = Path("demo"), overrides: Overrides = None, device: Device = 
     print(run_demo(out, load_settings(None, overrides or ()), device=device, seed=seed, stream=sys.stderr))
 
 
+Tracer = Annotated[str, typer.Option("--tracer", "--nuclide", help="Lu-177-DOTATATE, or a nuclide.")]
+Times = Annotated[str | None, typer.Option(help="Hours after administration, as 4,24,72,168; usual ones by default.")]
+Shape = Annotated[str, typer.Option(help="Voxels of the activity images.")]
+Spacing = Annotated[float, typer.Option(help="Their size in mm.")]
+
+
 @simulate.command(name="patient")
 def simulate_patient(
     out: Annotated[Path, typer.Option("--out", help="Folder to write; it must be new.")],
-    tracer: Annotated[
-        str, typer.Option("--tracer", "--nuclide", help="Tracer, as Lu-177-DOTATATE, or nuclide, as Lu-177.")
-    ] = "Lu-177",
-    times: Annotated[str, typer.Option(help="Hours after administration, comma-separated.")] = "4,24,72,168",
-    shape: Annotated[str, typer.Option(help="Voxels of the activity images.")] = "96,96,96",
-    spacing: Annotated[float, typer.Option(help="Their size in mm.")] = 4.0,
-    dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM series too.")] = False,
+    tracer: Tracer = "Lu-177",
+    times: Times = None,
+    shape: Shape = "96,96,96",
+    spacing: Spacing = 4.0,
+    motion: Annotated[float, typer.Option(help="Scale of the motion between scans.")] = 1.0,
+    tumours: Annotated[int | None, typer.Option(help="Number of tumours, 0 to 12; drawn by default.")] = None,
+    dicom: Annotated[bool, typer.Option("--dicom", help="Write the study as DICOM series too.")] = False,
+    anatomy: Annotated[Path | None, typer.Option(help="CT (NIfTI) to take the body from; needs --labels.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Label map (NIfTI) of its organs; needs --names.")] = None,
+    names: Annotated[Path | None, typer.Option(help="YAML or JSON file: label -> organ.")] = None,
+    icrp110: Annotated[Path | None, typer.Option(help="Folder of the ICRP 110 phantom to take the body from.")] = None,
     seed: Seed = 1,
 ) -> None:
     """Simulate one patient: a study folder, and truth/ beside it."""
-    from nufitdose.phantom import simulate_patient as simulated
-    from nufitdose.phantom import write_patient
+    from nufitdose.phantom.command import simulate_one
 
-    patient = simulated(
+    folder = simulate_one(
+        out,
         tracer=tracer,
-        times_h=_numbers(times, "--times"),
+        times_h=_numbers(times, "--times") if times else None,
         shape=[int(n) for n in _numbers(shape, "--shape")],
         spacing_mm=spacing,
+        motion=motion,
+        tumours=tumours,
+        dicom=dicom,
+        ct=anatomy,
+        labels=labels,
+        names=names,
+        icrp110=icrp110,
         seed=seed,
+        stream=sys.stderr,
     )
-    print(f"study: {write_patient(patient, out) / 'study.yaml'}")
+    print(f"study: {folder / 'study.yaml'}")
+
+
+@simulate.command(name="cohort")
+def simulate_cohort(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the cohort; what is there already is kept.")],
+    patients: Annotated[int, typer.Option(help="How many.", min=1)],
+    workers: Annotated[int, typer.Option(help="Processes at work at once.", min=1)] = 1,
+    only: Annotated[int | None, typer.Option(help="This one patient alone, for cluster jobs.")] = None,
+    tracer: Tracer = "Lu-177-DOTATATE",
+    times: Times = None,
+    shape: Shape = "96,96,96",
+    spacing: Spacing = 4.0,
+    motion: Annotated[float, typer.Option(help="Scale of the motion between scans.")] = 1.0,
+    seed: Seed = 1,
+) -> None:
+    """Simulate many patients, split into train, validation and test; a stopped run continues where it was."""
+    from nufitdose.phantom import simulate_cohort as simulated
+    from nufitdose.progress import Steps
+
+    with Steps(1.0, sys.stderr) as steps, steps.step(f"simulating {patients} patients") as tell:
+        index = simulated(
+            out,
+            patients=patients,
+            workers=workers,
+            only=only,
+            tracers=tracer.split(","),
+            times_h=_numbers(times, "--times") if times else None,
+            shape=[int(n) for n in _numbers(shape, "--shape")],
+            spacing_mm=spacing,
+            motion=motion,
+            seed=seed,
+            on_progress=tell,
+        )
+    print(f"cohort: {index}")
 
 
 def _numbers(text: str, option: str) -> list[float]:

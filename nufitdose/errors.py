@@ -21,6 +21,10 @@ class InputError(Exception):
         remedy = f" {self.remedy}." if self.remedy else ""
         return f"{where}{self.problem}.{remedy}"
 
+    def located(self, where: str | Path) -> "InputError":
+        """The same error with its place, where it did not name one yet."""
+        return self if self.where else InputError(self.problem, where=where, remedy=self.remedy)
+
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (self.problem, self.where, self.remedy))
 

@@ -135,6 +135,15 @@ class Grid:
             return False
         return bool(np.abs(self.corners_mm() - other.corners_mm()).max() <= tolerance_mm)
 
+    def extended_over(self, other: "Grid") -> "Grid":
+        """This grid with whole voxels added on its sides until the voxel centres of `other` lie within it."""
+        index = self.index(other.corners_mm())
+        low = np.minimum(np.floor(index.min(axis=0) + 1e-6), 0.0)
+        high = np.maximum(np.ceil(index.max(axis=0) - 1e-6), np.array(self.shape) - 1.0)
+        affine = np.array(self.affine)
+        affine[:3, 3] = self.world(low)
+        return Grid(tuple(int(n) for n in high - low + 1), affine)  # type: ignore[arg-type]
+
     def resampled(self, spacing_mm: Triple | float) -> "Grid":
         """The grid of another spacing over the same field of view (voxel edges kept at the first corner).
 

@@ -77,7 +77,10 @@ def canonical_name(name: str) -> str:
 @lru_cache
 def half_life_h(name: str) -> float:
     """Physical half-life in hours."""
-    return _half_life_h(canonical_name(name))
+    hours = _half_life_h(canonical_name(name))
+    if not math.isfinite(hours):
+        raise InputError(f"the nuclide {name!r} is stable, a radionuclide is wanted")
+    return hours
 
 
 def decay_constant_per_h(name: str) -> float:

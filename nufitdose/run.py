@@ -101,8 +101,9 @@ def output_folder(out: str | Path, *, inputs: Path | None = None) -> Iterator[Pa
     An earlier result at `out` (a folder with run.json) is replaced at the very end. Raises `InputError`
     when `out` lies inside `inputs` or holds them, holds something else, or cannot be written.
     """
-    target = Path(out).absolute()
+    target = Path(out).resolve()
     _check_target(target, inputs)
+    _sweep(target)
     temporary = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +125,7 @@ def _check_target(target: Path, inputs: Path | None) -> None:
     if target.exists() and not target.is_dir():
         raise InputError("a file of this name exists, a folder is wanted", where=target)
     if inputs is not None:
-        source, place = inputs.resolve(), target.resolve()
+        source, place = inputs.resolve(), target
         if place == source or source in place.parents:
             raise InputError(
                 "the output folder lies inside the input", where=target, remedy="Choose --out outside the study folder"
@@ -137,6 +138,25 @@ def _check_target(target: Path, inputs: Path | None) -> None:
             where=target,
             remedy="Choose a new folder; nothing was changed",
         )
+
+
+def _sweep(target: Path) -> None:
+    """Remove what runs into the same folder left behind when they were killed."""
+    for left in target.parent.glob(f".{target.name}.*-*"):
+        owner = left.name.rpartition("-")[2]
+        ours = left.name.startswith((f".{target.name}.unfinished-", f".{target.name}.previous-"))
+        if ours and owner.isdigit() and not _runs(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _replace(temporary: Path, target: Path) -> None:

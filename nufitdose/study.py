@@ -61,6 +61,12 @@ class Structures:
     @cached_property
     def _layer_of(self) -> dict[int, int]:
         present = [set(np.unique(layer.data).tolist()) for layer in self.layers]
+        for label in self.names:
+            if sum(label in labels for labels in present) > 1:
+                raise InputError(
+                    f"label {label} ({self.names[label]}) occurs in two label maps, each label belongs to one",
+                    remedy="Give overlapping structures different labels",
+                )
         return {label: n for label in self.names for n, labels in enumerate(present) if label in labels}
 
     def present(self) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ def test_challenge_patient(real_data, organ):
 
 
 ODD = [[10.0, 7.0, 2.0, 1.1], [1, 2], [1, 1.0], [2, 1.0], [1, 0.95], [np.nan, 1], [1, 1, 1], [1, 0.99, 0.98]]
-ODD += [[1, 2, np.nan, 4], [3, -1], [-3, 1], [-0.1, 1], [0, 0], [np.nan] * 3, [5, 6, 4, 1.5], [4]]
+ODD += [[1, 0.99, 0.97, 0.9], [1, 2, np.nan, 4], [3, -1], [-3, 1], [-0.1, 1], [0, 0], [np.nan] * 3, [5, 6, 4, 1.5], [4]]
 
 
 @pytest.mark.parametrize("u_mbq", [None, 0.1])
@@ -86,9 +86,14 @@ def test_integral_of_the_plotted_curve_is_the_integral_reported():
     for values in ([10.0, 7.0, 2.0], [2.0, 3.0, 4.0], [5.0, 4.99, 4.97]):
         fit = fit_organ([4.0, 24.0, 96.0], values, LU177_H)
         t = np.concatenate([np.linspace(0, 96, 200_001), np.linspace(96.001, 8000, 200_001)])
-        if fit.status is FitStatus.RISING and values[0] > 4.5:
-            continue  # the mixture of both rules is drawn as its rising part
         assert np.trapezoid(fit.curve(t), t) == pytest.approx(fit.tia_mbq_h, rel=1e-4)
+        early, late = t <= 4, t > 96
+        assert np.trapezoid(fit.curve(t)[early], t[early]) == pytest.approx(
+            fit.before_first_fraction * fit.tia_mbq_h, rel=1e-3
+        )
+        assert np.trapezoid(fit.curve(t)[late], t[late]) == pytest.approx(
+            fit.extrapolated_fraction * fit.tia_mbq_h, rel=1e-3
+        )
 
 
 def test_fit_without_degrees_of_freedom_says_so():

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import lmfit
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dosimetry.kinetics import FitStatus, fit_voxels
+from dosimetry.kinetics import FitStatus, fit_voxels, guided_kernels, voxel_kernels
 from nufitdose.errors import InputError
 
 LU177_H = 159.528
@@ -101,10 +102,28 @@ def test_no_step_in_tia_between_decaying_and_rising_curves():
     slopes = np.linspace(-RATE_P, np.log(2) / 168, 4001)
     activity = 100 * np.exp(slopes[:, None] * TIMES)
     fit = fit_voxels(activity, TIMES, LU177_H)
-    assert set(fit.status[1:]) == {FitStatus.MONO_AT_PHYSICAL, FitStatus.RISING}
+    falls, rises = slopes[1:] < 0, slopes[1:] > 0
+    assert set(fit.status[1:][falls]) == {FitStatus.MONO_AT_PHYSICAL, FitStatus.SLOW}
+    assert (fit.status[1:][rises] == FitStatus.RISING).all()
     steps = np.abs(np.diff(np.log(fit.tia[1:].astype(float))))
     assert steps.max() < 3e-3
-    assert fit.status[-1] == FitStatus.RISING
+
+
+def test_hardly_falling_activity_is_mixed_by_its_slope():
+    """TIA = (1 - s) a/λ_p + s (y_1 t_1/2 + trapezoids + y_n/λ_p), s = 1 - 2 λ^/λ_p; the code is its own."""
+    activity = np.array([[100.0, 99.0, 96.0, 88.0]])
+    fit = fit_voxels(activity, TIMES, LU177_H)
+    tau, e = TIMES - TIMES[0], np.exp(-RATE_P * TIMES)
+    at_decay = activity @ e / (e @ e)
+    at_zero = activity.mean()
+    r_decay = (tau * np.exp(-RATE_P * tau)) @ (activity[0] - at_decay * e)
+    r_zero = tau @ (activity[0] - at_zero)
+    asked = -RATE_P * r_zero / (r_decay - r_zero)
+    share = 1 - 2 * asked / RATE_P
+    assert 0 < share < 1
+    rule = 100 * 2 + np.trapezoid(activity[0], TIMES) + 88 / RATE_P
+    assert fit.status[0] == FitStatus.SLOW
+    assert fit.tia[0] == pytest.approx((1 - share) * at_decay[0] / RATE_P + share * rule, rel=1e-6)
 
 
 def test_one_point_decays_physically():
@@ -137,6 +156,7 @@ def test_missing_values_drop_their_time_point_only():
         ([-1.0, -2.0, -1.0, -3.0], FitStatus.NOT_POSITIVE),
         ([5.0] * 4, FitStatus.RISING),
         ([1.0, 2.0, 3.0, 4.0], FitStatus.RISING),
+        ([5.0, 4.99, 4.96, 4.9], FitStatus.SLOW),
         ([100.0, 1e-9, 0.0, 0.0], FitStatus.MONO_AT_FASTEST),
         ([1e-30, 5e-31, 2e-31, 1e-32], FitStatus.MONO),
         ([1e30, 5e29, 2e29, 1e28], FitStatus.MONO),
@@ -237,10 +257,24 @@ def test_arrays_that_do_not_fit_together_are_refused():
         fit_voxels(np.ones((5, 2)), [1.0, 2.0], 10.0, model="pentaexponential")
 
 
+def test_documentation_names_every_status():
+    page = (Path(__file__).parents[1] / "docs" / "kinetics.md").read_text(encoding="utf-8")
+    for status in FitStatus:
+        assert f"| {status.value} | {status.name} | {status.meaning} |" in page
+
+
+def test_kernels_carry_the_codes_of_the_statuses():
+    for kernels in (voxel_kernels, guided_kernels):
+        for status in FitStatus:
+            name = status.name.removeprefix("MONO_")
+            assert getattr(kernels, name, status.value) == status.value
+
+
 def test_no_voxels_is_no_error():
     assert fit_voxels(np.ones((0, 2)), [1.0, 2.0], 10.0).tia.shape == (0,)
 
 
+@pytest.mark.slow
 def test_compiled_code_is_cached_where_it_may_be_written(tmp_path):
     """A second process loads what the first one compiled, from a folder given by the user."""
     script = (

@@ -6,13 +6,16 @@ import math
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from small_study import GRID, small_study, small_study_folder, sphere
 
 from dosimetry import DosimetrySettings, run_patient
 from dosimetry.config import load_settings
 from dosimetry.kinetics import FitStatus
+from nufitdose.grid import Grid
 from nufitdose.io.nifti import load_volume
 from nufitdose.nuclides import chain_emissions
+from nufitdose.registration import DisplacementField
 from nufitdose.study import Study, TimePoint
 from nufitdose.volume import Quantity, Volume
 
@@ -108,8 +111,6 @@ def test_a_scan_that_misses_part_of_the_patient_leaves_those_voxels_to_the_other
 
 
 def shifted(k):
-    from nufitdose.grid import Grid
-
     affine = np.array(GRID.affine)
     affine[:3, 3] = GRID.world(np.array([0.0, 0.0, k]))
     return Grid((GRID.shape[0], GRID.shape[1], GRID.shape[2] - k), affine)
@@ -141,3 +142,55 @@ def test_rtdose_is_written_on_request(tmp_path):
     found = pydicom.dcmread(tmp_path / "out/dicom/rtdose.dcm")
     assert found.Modality == "RTDOSE"
     assert found.pixel_array.max() * found.DoseGridScaling == pytest.approx(results.maps.dose.data.max(), rel=1e-5)
+
+
+def test_beyond_the_ct_the_density_is_assumed_and_the_dose_is_not_lost(tmp_path):
+    study = small_study((4.0, 24.0, 96.0))
+    low, high = 3, 7
+    affine = np.array(GRID.affine)
+    affine[:3, 3] = GRID.world(np.array([0, 0, low]))
+    short = Grid((GRID.shape[0], GRID.shape[1], high - low), affine)
+    points = []
+    for tp in study.timepoints:
+        ct = Volume(np.ascontiguousarray(tp.ct.data[:, :, low:high]), short, Quantity.HU)
+        points.append(TimePoint.of(tp.id, tp.time_h, tp.activity, ct, tp.structures))
+    cut = Study("P", "Lu-177", study.administration, "tp1", tuple(points))
+    results = run_patient(cut, tmp_path / "out", AS_LAID)
+    dose = results.maps.dose.data
+    seen = np.zeros(GRID.shape, bool)
+    seen[:, :, low:high] = True
+    delta = chain_emissions("Lu-177").local_gy_g_per_mbq_h
+    np.testing.assert_allclose(dose[sphere() & ~seen], 2e5 * 60.0 / math.log(2) * 1e-6 * delta, rtol=1e-4)
+    assert dose[sphere() & seen].max() < dose[sphere() & ~seen].min()
+    assert any("beyond the reference CT" in warning for warning in results.warnings)
+
+
+def test_a_rigid_motion_reaches_beyond_the_ct(tmp_path):
+    """A field on a short CT grid must carry the activity outside it as the whole body moved, not as its border did."""
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("x", 10, degrees=True).as_matrix()
+    activity, ct = Grid.from_spacing((20, 20, 60), (4.0, 4.0, 4.0)), Grid.from_spacing((20, 20, 20), (4.0, 4.0, 4.0))
+    wide = DisplacementField.from_affine(turn, ct.extended_over(activity))
+    corners = activity.corners_mm()
+    np.testing.assert_allclose(wide.at(corners), corners @ turn[:3, :3].T - corners, atol=1e-4)
+    assert wide.on(ct).grid.matches(ct)
+
+
+def test_guided_voxels_scatter_less_around_the_same_truth(tmp_path):
+    """A sphere of one half-life with Poisson-like noise: borrowing narrows the voxels, not their mean."""
+    study, random = small_study((4.0, 24.0, 96.0), teff_h=60.0), np.random.default_rng(4)
+    points = []
+    for tp in study.timepoints:
+        noise = random.normal(size=GRID.shape) * np.sqrt(tp.activity.data * 4000.0)
+        points.append(
+            TimePoint.of(tp.id, tp.time_h, tp.activity.with_data(tp.activity.data + noise), tp.ct, tp.structures)
+        )
+    noisy = Study("P", "Lu-177", study.administration, "tp1", tuple(points))
+    free = run_patient(noisy, tmp_path / "free", AS_LAID)
+    guided = run_patient(
+        noisy, tmp_path / "guided", load_settings(None, ["registration.engine=none", "kinetics.guided=true"])
+    )
+    truth, inside = 2e5 * 60.0 / math.log(2), sphere()
+    assert guided.maps.tia.data[inside].std() < 0.8 * free.maps.tia.data[inside].std()
+    assert guided.maps.tia.data[inside].mean() == pytest.approx(truth, rel=0.03)
+    assert set(guided.structures[0].status_percent) <= {"GUIDED", "MONO"}

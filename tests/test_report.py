@@ -339,6 +339,13 @@ def test_an_early_last_scan_is_far_outside():
     assert states(patient((4.0, 24.0, 250.0)))["Extrapolation"] is State.GOOD
 
 
+def test_without_structures_the_map_tells_what_was_extrapolated():
+    one = patient((24.0,), names={})
+    light = next(n for n in lights(one, balance_of(one)) if n.topic == "Extrapolation")
+    assert light.state is State.BAD
+    assert percent(100.0 * 2 ** (-24.0 / half_life_h("Lu-177"))) in light.found  # e^(-λt) of it is after the scan
+
+
 def test_one_scan_has_nothing_to_register():
     found = states(patient((24.0,)))
     assert found["Registration"] is State.UNKNOWN

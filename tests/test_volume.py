@@ -44,7 +44,29 @@ def test_averaging_onto_a_coarser_grid_keeps_the_integral():
     data = np.zeros(fine.shape, np.float32)
     data[20:40, 22:41, 18:39] = 1 + rng.random((20, 19, 21))
     mean = Volume(data, fine, Quantity.DENSITY).averaged_onto(coarse)
-    assert mean.data.sum() * coarse.voxel_volume_ml == pytest.approx(data.sum() * fine.voxel_volume_ml, rel=0.01)
+    assert mean.data.sum() * coarse.voxel_volume_ml == pytest.approx(data.sum() * fine.voxel_volume_ml, rel=1e-5)
+
+
+def test_parallel_grids_average_exactly_whatever_their_axes():
+    """Blocks of 2 x 3 x 4 voxels have their plain mean, on grids stored with permuted and flipped axes too."""
+    fine = Grid.from_spacing((12, 12, 12), (1.0, 2.0, 1.5))
+    data = np.random.default_rng(5).normal(size=fine.shape).astype(np.float32)
+    blocks = data.reshape(6, 2, 4, 3, 3, 4).mean(axis=(1, 3, 5))
+    coarse = fine.resampled((2.0, 6.0, 6.0))
+    turned = np.array(coarse.affine)
+    turned[:3, :3] = coarse.affine[:3, [2, 0, 1]] * (-1.0, 1.0, 1.0)
+    turned[:3, 3] = coarse.world(np.array([0.0, 0.0, 2.0]))
+    volume = Volume(data, fine, Quantity.DENSITY)
+    np.testing.assert_allclose(volume.averaged_onto(coarse).data, blocks, atol=1e-5)
+    stored = volume.averaged_onto(Grid((3, 6, 4), turned)).data
+    np.testing.assert_allclose(stored, np.transpose(blocks, (2, 0, 1))[::-1], atol=1e-5)
+
+
+@given(grids(smallest=5))
+def test_averages_of_a_constant_are_that_constant_on_any_grid(grid):
+    coarse = Grid.from_spacing((3, 3, 3), np.full(3, 2.5 * max(grid.spacing_mm)), centre_mm=grid.centre_mm)
+    volume = Volume(np.full(grid.shape, 3.5, np.float32), grid, Quantity.DENSITY)
+    np.testing.assert_allclose(volume.averaged_onto(coarse).data, 3.5, rtol=1e-5)
 
 
 def test_total_activity_is_concentration_times_volume():

@@ -26,7 +26,7 @@ def absorbed_dose(
 
     D = c̃ · Δ / ρ with Δ in Gy·g/(MBq·h) of the nuclide and its included progeny, photons excluded
     (MIRD local deposition). ρ comes from `ct`, bounded below by `density_floor_g_ml`; air outside the
-    body receives no dose. Without CT ρ is `density_without_ct_g_ml` everywhere.
+    body receives no dose. Without CT, and beyond its field of view, ρ is `density_without_ct_g_ml`.
     """
     if tia.quantity is not Quantity.TIA:
         raise ValueError(f"absorbed dose needs a volume of {Quantity.TIA}, got {tia.quantity}")
@@ -35,8 +35,8 @@ def absorbed_dose(
     dose = tia.data * np.float32(1e-6 * chain_emissions(nuclide).local_gy_g_per_mbq_h)
     if ct is None:
         return tia.with_data(dose / np.float32(density_without_ct_g_ml), Quantity.DOSE)
-    density = density_from_ct(ct, tia.grid).data
-    inside = body_mask_from_ct(ct).averaged_onto(tia.grid, outside=0.0).data >= 0.5
+    density = density_from_ct(ct, tia.grid, beyond_ct_g_ml=density_without_ct_g_ml).data
+    inside = (body_mask_from_ct(ct).averaged_onto(tia.grid).data >= 0.5) | ~ct.grid.covers(tia.grid)
     floored = int((inside & (density < density_floor_g_ml)).sum())
     if floored:
         log.warning(

@@ -15,10 +15,13 @@ SCHNEIDER_G_ML = np.array([1.21e-3, 0.93, 0.930486, 1.03, 1.031, 1.1199, 1.0762,
 
 def mass_density_g_ml(hu: Numbers) -> NDArray[np.float32]:
     """Density of a CT number by Schneider's stoichiometric calibration, g/mL."""
-    return np.interp(np.asarray(hu), SCHNEIDER_HU, SCHNEIDER_G_ML).astype(np.float32)
+    return np.asarray(np.interp(hu, SCHNEIDER_HU, SCHNEIDER_G_ML), dtype=np.float32)
 
 
-def density_from_ct(ct: Volume, onto: Grid) -> Volume:
-    """Density on the dose grid: converted on the CT's own voxels, then averaged, so that mass is kept."""
-    density = ct.with_data(mass_density_g_ml(ct.data), Quantity.DENSITY)
-    return density.averaged_onto(onto, outside=float(SCHNEIDER_G_ML[0]))
+def density_from_ct(ct: Volume, onto: Grid, *, beyond_ct_g_ml: float = 1.0) -> Volume:
+    """Density on the dose grid: converted on the CT's own voxels, then averaged, so that mass is kept.
+
+    Voxels that the CT does not cover get `beyond_ct_g_ml`: what is there is unknown, not air.
+    """
+    density = ct.with_data(mass_density_g_ml(ct.data), Quantity.DENSITY).averaged_onto(onto)
+    return density.with_data(np.where(ct.grid.covers(onto), density.data, np.float32(beyond_ct_g_ml)))

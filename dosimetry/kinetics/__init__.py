@@ -1,7 +1,38 @@
 """Time-activity curves: fits of organs and voxels, and what they integrate to."""
 
+from dosimetry.kinetics.few_points import (
+    haenscheid,
+    haenscheid_error,
+    physical_decay,
+    population_half_life,
+    three_point_curve,
+    trapezoid,
+)
+from dosimetry.kinetics.guided import RatePrior, estimate_prior, fit_voxels_guided
+from dosimetry.kinetics.noise import NoiseModel, estimate_noise
 from dosimetry.kinetics.organ_fit import OrganFit, aicc, fit_organ
+from dosimetry.kinetics.selection import ModelChoice, choose_model
 from dosimetry.kinetics.status import FitStatus
 from dosimetry.kinetics.voxel_fit import VoxelFit, fit_voxels
 
-__all__ = ["FitStatus", "OrganFit", "VoxelFit", "aicc", "fit_organ", "fit_voxels"]
+__all__ = [
+    "FitStatus",
+    "ModelChoice",
+    "NoiseModel",
+    "OrganFit",
+    "RatePrior",
+    "VoxelFit",
+    "aicc",
+    "choose_model",
+    "estimate_noise",
+    "estimate_prior",
+    "fit_organ",
+    "fit_voxels",
+    "fit_voxels_guided",
+    "haenscheid",
+    "haenscheid_error",
+    "physical_decay",
+    "population_half_life",
+    "three_point_curve",
+    "trapezoid",
+]

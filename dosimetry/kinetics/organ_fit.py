@@ -29,7 +29,9 @@ class OrganFit:
     `amplitudes_mbq` a_j at administration, `rates_per_h` λ_j, slowest first; `covariance` [K, K] of the model's
     amplitudes and free rates, NaN where the data leave none to be known; `fitted_mbq` [times] NaN where the value
     was missing too; `chi2` weighted by 1/u² if u was given, otherwise in MBq²; `dof` points less parameters.
-    For `FitStatus.RISING` the exponential is the tail only, and `points` carry the curve before it.
+    Where `rising_share` s is not 0 (`FitStatus.RISING`, `SLOW`) the exponential is the tail only; before the last
+    point the curve is s times the lines through the points and 1 - s times the exponential held at physical decay.
+    `before_first_fraction` and `extrapolated_fraction` are the shares of Ã before the first and after the last point.
     """
 
     model: str
@@ -46,7 +48,9 @@ class OrganFit:
     chi2: float
     aicc: float
     dof: int
+    before_first_fraction: float
     extrapolated_fraction: float
+    rising_share: float
     flags: tuple[str, ...]
 
     @property
@@ -70,12 +74,13 @@ class OrganFit:
         if not self.rates_per_h.size:
             return np.zeros_like(t)
         tail = kinetics.value(self.amplitudes_mbq, self.rates_per_h, t)
-        if self.status is not FitStatus.RISING:
+        if not self.rising_share:
             return tail
         known = np.isfinite(self.activity_mbq)
         nodes_h = np.concatenate([[0.0], self.times_h[known]])
-        nodes_mbq = np.concatenate([[0.0], self.activity_mbq[known]])
-        return np.where(t <= nodes_h[-1], np.interp(t, nodes_h, nodes_mbq), tail)
+        nodes_mbq = self.rising_share * np.concatenate([[0.0], self.activity_mbq[known]])
+        held = tail - nodes_mbq[-1] * np.exp(-self.rate_per_h * (t - nodes_h[-1]))
+        return np.where(t <= nodes_h[-1], np.interp(t, nodes_h, nodes_mbq) + held, tail)
 
 
 def fit_organ(
@@ -218,14 +223,16 @@ def _conclude(
     tia = float(kinetics.integral(terms, rates))
     u_tia = float(np.sqrt(gradient @ covariance @ gradient))
     status, flags = _status(shape, rates, bounds, dof, noise_known)
+    first, last = t[known][0], t[known][-1]
+    before, share = float(kinetics.integral(terms, rates, 0.0, first)), 0.0
     if status is FitStatus.MONO_AT_PHYSICAL and n > 1:
         risen = _risen(t, y, weight, noise_known, rates, amplitudes, rate_p)
         if risen:
-            tia, u_tia, terms = risen
-            status = FitStatus.RISING
-            flags = ["activity rises: trapezoids, then physical decay after the last point"]
+            tia, u_tia, terms, share = risen
+            before = (1.0 - share) * before + share * 0.5 * float(y[known][0]) * first
+            status = FitStatus.RISING if share >= 1.0 else FitStatus.SLOW
+            flags = [status.meaning]
     order = np.argsort(rates, kind="stable")
-    last = t[known][-1]
     tail = float(kinetics.integral(terms, rates, last)) / tia
     u_rate = np.sqrt(covariance[-len(shape.free_rates), -len(shape.free_rates)]) if shape.free_rates else np.nan
     flags += _quality(shape, amplitudes, rates, covariance, tail, last)
@@ -242,9 +249,11 @@ def _conclude(
         u_tia_mbq_h=u_tia,
         u_teff_h=float(u_rate * LN2 / rates[0] ** 2),
         chi2=chi2,
-        aicc=aicc(n, k, chi2=chi2) if noise_known else aicc(n, k + 1, rss=chi2),
+        aicc=aicc(n, shape.n_parameters, chi2=chi2) if noise_known else aicc(n, shape.n_parameters + 1, rss=chi2),
         dof=dof,
+        before_first_fraction=before / tia,
         extrapolated_fraction=tail,
+        rising_share=share,
         flags=tuple(flags),
     )
     fit.fitted_mbq[:] = np.where(known, fit.curve(t), np.nan)
@@ -286,8 +295,8 @@ def _status(shape: Model, rates: F64, bounds: F64, dof: int, noise_known: bool) 
 
 def _risen(
     t: F64, y: F64, weight: F64, noise_known: bool, rates: F64, amplitudes: F64, rate_p: float
-) -> tuple[float, float, F64] | None:
-    """Ã, u(Ã) and the tail's amplitude by the rule for rising activity, or None where it does not apply."""
+) -> tuple[float, float, F64, float] | None:
+    """Ã, u(Ã), the tail's amplitude and the share of the rule for rising activity, or None where it does not apply."""
     values, known = np.nan_to_num(y), weight > 0
     last = int(np.flatnonzero(known)[-1])
     e = np.exp(-rate_p * (t - t[0]))
@@ -300,7 +309,7 @@ def _risen(
     if tia <= 0.0:
         return None
     tail = (1.0 - share) * amplitudes + share * values[last] * np.exp(rate_p * t[last])
-    return float(tia), float(np.sqrt(variance)) if noise_known else float("nan"), tail
+    return float(tia), float(np.sqrt(variance)) if noise_known else float("nan"), tail, share
 
 
 def _quality(shape: Model, amplitudes: F64, rates: F64, covariance: F64, tail: float, last_h: float) -> list[str]:
@@ -324,7 +333,9 @@ def _without_activity(model: str, status: FitStatus, t: F64, y: F64, flag: str) 
     none = np.empty(0)
     nan = float("nan")
     zero = np.where(np.isfinite(y), 0.0, np.nan)
-    return OrganFit(model, status, t, y, none, none, np.empty((0, 0)), zero, 0.0, nan, nan, nan, nan, 0, nan, (flag,))
+    return OrganFit(
+        model, status, t, y, none, none, np.empty((0, 0)), zero, 0.0, nan, nan, nan, nan, 0, nan, nan, 0.0, (flag,)
+    )
 
 
 def aicc(n: int, k: int, *, chi2: float | None = None, rss: float | None = None) -> float:

@@ -18,6 +18,8 @@ class FitStatus(IntEnum):
     UPTAKE_CLEARANCE = 8
     CLEARANCE_RETENTION = 9
     TRI = 10
+    GUIDED = 11
+    SLOW = 12
 
     @property
     def meaning(self) -> str:
@@ -32,9 +34,11 @@ MEANING: Mapping[FitStatus, str] = {
     FitStatus.MONO_AT_FASTEST: "one exponential held at the shortest half-life that the times can resolve",
     FitStatus.ONE_POINT: "one measured value: physical decay through it",
     FitStatus.RISING: "activity rises or stays: linear from zero, trapezoids, physical decay after the last point",
+    FitStatus.SLOW: "falls at less than half the rate of physical decay: codes 2 and 5 mixed by the slope",
     FitStatus.NOT_POSITIVE: "values whose best amplitude is not positive: TIA 0",
     FitStatus.BI: "two exponentials, both clearing (f4a)",
     FitStatus.UPTAKE_CLEARANCE: "uptake and clearance from zero at administration (f3)",
     FitStatus.CLEARANCE_RETENTION: "one clearing exponential and a retained part with physical decay (f3a)",
     FitStatus.TRI: "uptake from zero and two clearing exponentials",
+    FitStatus.GUIDED: "one exponential, its rate drawn towards that of the structure as far as the noise asks for",
 }

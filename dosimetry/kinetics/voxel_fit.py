@@ -83,7 +83,7 @@ def fit_voxels(
     if times.shape not in {(n_times,), (n_voxels, n_times)}:
         raise ValueError(f"activity has shape {activity.shape}, so times need {n_times} entries, got {times.shape}")
     noise = (
-        None if sigma is None else _checked_sigma(np.asarray(sigma, dtype=np.result_type(sigma, np.float32)), activity)
+        None if sigma is None else checked_sigma(np.asarray(sigma, dtype=np.result_type(sigma, np.float32)), activity)
     )
     fit = VoxelFit.empty(n_voxels)
     if times.ndim == 1:
@@ -96,7 +96,8 @@ def fit_voxels(
     return fit
 
 
-def _checked_sigma(sigma: NDArray[np.floating], activity: Curves) -> NDArray[np.floating]:
+def checked_sigma(sigma: NDArray[np.floating], activity: Curves) -> NDArray[np.floating]:
+    """The noise as given; ValueError unless its shape fits and it is positive wherever there is a value."""
     if sigma.shape not in {(), activity.shape[1:], activity.shape}:
         raise ValueError(f"sigma has shape {sigma.shape}, wanted a number, {activity.shape[1:]} or {activity.shape}")
     for start in range(0, activity.shape[0], BATCH):
@@ -129,7 +130,7 @@ def _fit_group(
         y = np.empty((order.size, rows.shape[0]))
         for i, column in enumerate(order):
             y[i] = rows[:, column]
-        weight = _weights(sigma, part, order)
+        weight = weights(sigma, part, order)
         known = sigma is not None
         if isinstance(part, slice):
             fit_mono(y, weight, times_h, rate_p, grid, known, *(array[part] for array in fit.arrays()))
@@ -143,7 +144,7 @@ def _fit_group(
         list(pool.map(batch, range(0, n, BATCH)))
 
 
-def _weights(sigma: NDArray[np.floating] | None, part: slice | NDArray[np.intp], order: NDArray[np.intp]) -> F64:
+def weights(sigma: NDArray[np.floating] | None, part: slice | NDArray[np.intp], order: NDArray[np.intp]) -> F64:
     """Weights [times, 1 or voxels of the batch] in the order of the sorted times."""
     if sigma is None:
         return np.ones((order.size, 1))

@@ -21,6 +21,7 @@ MAX_STEPS = 60
 TOLERANCE = 1e-4  # relative step in λ that is the last one: its error is the square, and the sums follow it by Taylor
 
 NOTHING, MONO, AT_PHYSICAL, AT_FASTEST, ONE_POINT, RISING, NOT_POSITIVE = range(7)  # the values of FitStatus
+SLOW = 12
 # Scratch is one-dimensional, a row of BLOCK voxels behind the other; these are where the rows begin.
 N0, N1, N2, D0, D1, D2, D3 = range(0, 7 * BLOCK, BLOCK)  # sums N_k = Σ w y τ^k e and D_k = Σ w τ^k e²
 COUNT, FIRST, LAST, GAP, FASTEST, RATE, BEST, BEST_D = range(0, 8 * BLOCK, BLOCK)  # points, times, bound, λ, N² and D
@@ -44,6 +45,7 @@ def fit_mono(y, weight, t, rate_p, grid, noise_known, tia, u_tia, teff, amplitud
     rows = t.size * BLOCK
     value, w, wy, e = np.zeros(rows), np.zeros(rows), np.zeros(rows), np.zeros(rows)
     sums, voxel, search = np.zeros(7 * BLOCK), np.zeros(8 * BLOCK), np.zeros(4 * BLOCK)
+    column = np.zeros((3, t.size))
     for start in range(0, n_voxels, BLOCK):
         size = min(BLOCK, n_voxels - start)
         _load(y, weight, start, size, t, rate_p, value, w, wy, voxel)
@@ -70,7 +72,7 @@ def fit_mono(y, weight, t, rate_p, grid, noise_known, tia, u_tia, teff, amplitud
             status[v] = MONO
             if voxel[COUNT + b] < 2.0 or not rate_p < voxel[RATE + b] < voxel[FASTEST + b]:
                 tia[v], u_tia[v], teff[v], amplitude[v], rmse[v], extrapolated[v], status[v] = _elsewhere(
-                    value, w, e, sums, voxel, b, t, rate_p, noise_known
+                    value, w, e, sums, voxel, b, t, rate_p, noise_known, column
                 )
 
 
@@ -242,9 +244,10 @@ def _inside(value, w, e, sums, voxel, first, noise_known, tia, u_tia, teff, ampl
 
 @part_of_kernel
 @no_type_check
-def _elsewhere(value, w, e, sums, voxel, b, t, rate_p, noise_known):
+def _elsewhere(value, w, e, sums, voxel, b, t, rate_p, noise_known, column):
     """Results and status of a voxel that has one point, no activity, a rate on a bound, or rises."""
-    n, last = int(voxel[COUNT + b]), 0
+    n = int(voxel[COUNT + b])
+    last = n  # any integer: a literal 0 would have `rising` compiled twice
     zero = True
     for i in range(t.size):
         if w[i * BLOCK + b] > 0.0:
@@ -265,8 +268,9 @@ def _elsewhere(value, w, e, sums, voxel, b, t, rate_p, noise_known):
     code = ONE_POINT if n == 1 else (AT_PHYSICAL if rate <= rate_p else AT_FASTEST)
     tail = total * rate
     if code == AT_PHYSICAL and value[last * BLOCK + b] > 0.0:
-        y, weight, f = value[b::BLOCK][: t.size], w[b::BLOCK][: t.size], e[b::BLOCK][: t.size]
+        y, weight, f = column[0], column[1], column[2]
         for i in range(t.size):
+            y[i], weight[i], f[i] = value[i * BLOCK + b], w[i * BLOCK + b], e[i * BLOCK + b]
             slope += weight[i] * (t[i] - t[0]) * f[i] * (y[i] - a * f[i])
         share = rising_share(y, weight, t, slope, n)
         if share > 0.0:
@@ -275,19 +279,19 @@ def _elsewhere(value, w, e, sums, voxel, b, t, rate_p, noise_known):
                 total = risen
                 variance = variance_risen if noise_known else nan
                 tail = (1.0 - share) * tail + share * y[last] * exp(rate_p * t[last])
-                code = RISING
+                code = RISING if share >= 1.0 else SLOW
     return total, sqrt(variance), LN2 / rate, tail, rms, tail * exp(-rate * t[last]) / rate / total, code
 
 
 @compiled
 @no_type_check
 def rising_share(y, w, t, slope_physical, n):
-    """Weight of the rule for rising activity, 0 to 1, at a fit held at λ_p.
+    """Weight s of the rule for rising activity, 0 to 1, at a fit held at λ_p: s = max(0, 2 R(λ_p)/(R(λ_p) - R(0)) - 1).
 
     R(λ) = Σ w τ e (y - a e) changes sign where the best exponential lies; R(λ_p) >= 0 at the bound. Where
-    R(0) >= 0 not even a constant lies above the late points: the activity rises, weight 1. In between the straight
-    line through both gives the rate that the data ask for, λ^; the weight grows from 0 at λ_p/2 to 1 at 0. Two
-    points are taken as they are: 1 where the second is higher, otherwise 0.
+    R(0) >= 0 not even a constant lies above the late points: the activity rises, s = 1. In between the straight
+    line through both gives the rate that the data ask for, λ^ = -λ_p R(0)/(R(λ_p) - R(0)), and s = 1 - 2 λ^/λ_p grows
+    from 0 at λ_p/2 to 1 at 0. Two points are taken as they are: 1 where the second is higher, otherwise 0.
     """
     s, st, sy, sty = 0.0, 0.0, 0.0, 0.0
     for i in range(t.size):
@@ -299,7 +303,7 @@ def rising_share(y, w, t, slope_physical, n):
     slope_constant = sty - st * sy / s
     if n == 2:
         return 1.0 if slope_constant > 1e-12 * abs(sty) else 0.0
-    if slope_constant >= 0.0:
+    if slope_constant >= -1e-12 * abs(sty):
         return 1.0
     return max(2.0 * slope_physical / (slope_physical - slope_constant) - 1.0, 0.0)
 

@@ -44,7 +44,7 @@ class Region:
 def region_on(mask: Mask, mask_grid: Grid, grid: Grid) -> Region:
     """Bring a mask of `mask_grid` onto `grid`, keeping its volume.
 
-    Each voxel of the mask is cut into equal parts no larger than half a voxel of `grid` and each part
+    Each voxel of the mask is cut into equal parts no larger than a quarter voxel of `grid` and each part
     is given to the voxel of `grid` that holds its centre. On one and the same grid nothing changes.
     """
     if mask_grid.matches(grid):
@@ -67,6 +67,6 @@ def region_on(mask: Mask, mask_grid: Grid, grid: Grid) -> Region:
 def _part_centres(mask_grid: Grid, grid: Grid) -> NDArray[np.float64]:
     """Centres of the parts of one mask voxel, in its own index."""
     steps = grid.inverse_affine[:3, :3] @ mask_grid.affine[:3, :3]  # a mask voxel's edges in voxels of `grid`
-    parts = np.maximum(1, np.ceil(2.0 * np.abs(steps).max(axis=0) - 1e-6)).astype(int)
+    parts = np.maximum(1, np.ceil(4.0 * np.abs(steps).max(axis=0) - 1e-6)).astype(int)
     centres = [(np.arange(n) + 0.5) / n - 0.5 for n in parts]
     return np.stack(np.meshgrid(*centres, indexing="ij"), axis=-1).reshape(-1, 3)

@@ -28,7 +28,16 @@ MOSTLY_EXTRAPOLATED_PERCENT = 50.0
 HALF_LIVES_COVERED = 3.0
 OUTSIDE_PERCENT = 1.0
 
-_FITTED = (FitStatus.MONO, FitStatus.MONO_AT_PHYSICAL)
+#: Rules that stand in where no decaying curve could be fitted.
+_FALLBACKS = frozenset(
+    {
+        FitStatus.NOTHING,
+        FitStatus.NOT_POSITIVE,
+        FitStatus.ONE_POINT,
+        FitStatus.RISING,
+        FitStatus.MONO_AT_FASTEST,
+    }
+)
 
 
 class State(StrEnum):
@@ -109,7 +118,7 @@ def _folding(results: PatientResults) -> Light:
 
 
 def _fit(results: PatientResults) -> Light:
-    guide = f"decaying exponential in at least {FITTED_PERCENT:g} % of the voxels"
+    guide = f"fitted exponentials in at least {FITTED_PERCENT:g} % of the voxels"
     if results.structures:
         volumes = [s.region.volume_ml for s in results.structures]
         shares = {
@@ -124,10 +133,10 @@ def _fit(results: PatientResults) -> Light:
         total = sum(counts.values())
         shares = {status: 100.0 * n / total for status, n in counts.items()}
         where = "of the active voxels"
-    fitted = sum(shares.get(status, 0.0) for status in _FITTED)
-    others = {s: share for s, share in shares.items() if s not in _FITTED and share >= 0.05}
+    fitted = sum((share for status, share in shares.items() if status not in _FALLBACKS), 0.0)
+    others = {s: share for s, share in shares.items() if s in _FALLBACKS and share >= 0.05}
     rest = "; ".join(f"{percent(share)} {short(s)}" for s, share in sorted(others.items(), key=lambda o: -o[1]))
-    found = f"{percent(fitted)} {where} by a decaying exponential" + (f"; {rest}" if rest else "")
+    found = f"{percent(fitted)} {where} by fitted exponentials" + (f"; {rest}" if rest else "")
     return Light("Voxel curves", State.GOOD if fitted >= FITTED_PERCENT else State.LOOK, found, guide)
 
 
@@ -153,7 +162,7 @@ def _tail(results: PatientResults) -> Light:
     guide = f"at most {EXTRAPOLATED_PERCENT:g} % of TIA after the last scan, which is past {HALF_LIVES_COVERED:g} T_eff"
     known = [s for s in results.structures if np.isfinite(s.fit.extrapolated_fraction)]
     if not known:
-        return Light("Extrapolation", State.UNKNOWN, "no structure with a curve", guide)
+        return _tail_of_map(results, guide)
     worst = max(known, key=lambda s: s.fit.extrapolated_fraction)
     share = 100.0 * worst.fit.extrapolated_fraction
     covered = half_lives_covered(worst, results.times_h)
@@ -163,6 +172,18 @@ def _tail(results: PatientResults) -> Light:
         return Light("Extrapolation", State.BAD, f"{found}: most of it was not measured", guide)
     good = share <= EXTRAPOLATED_PERCENT and fewest >= HALF_LIVES_COVERED
     return Light("Extrapolation", State.GOOD if good else State.LOOK, found, guide)
+
+
+def _tail_of_map(results: PatientResults, guide: str) -> Light:
+    """Without structures: the share in the TIA of the whole map."""
+    fit = results.maps.fit
+    whole = float(fit.tia.sum(dtype=np.float64))
+    if whole <= 0:
+        return Light("Extrapolation", State.UNKNOWN, "no activity", guide)
+    share = 100.0 * float(np.dot(fit.tia.astype(np.float64), np.nan_to_num(fit.extrapolated))) / whole
+    state = State.GOOD if share <= EXTRAPOLATED_PERCENT else State.LOOK
+    state = State.BAD if share > MOSTLY_EXTRAPOLATED_PERCENT else state
+    return Light("Extrapolation", state, f"{percent(share)} of the TIA of the whole map", guide)
 
 
 def half_lives_covered(result: StructureResult, times_h: F64) -> float:

@@ -84,19 +84,21 @@ def _draw_time_activity(
 
 def balance(times_h: F64, held: Balance, looks: Sequence[Look]) -> Picture:
     """Per scan: field of view (grey) in what decay leaves of the administered (outline); structures in the former."""
-    figure = new_figure(1.9, 3.6)
+    figure = new_figure(1.9, 3.6 if looks else 1.9)
     places = np.arange(times_h.size, dtype=np.float64)
     outer = axes_at(figure, 0.62, 0.22, 1.2, 1.35)
     outer.bar(places, held.administered_mbq, 0.8, facecolor="none", edgecolor=FAINT, linestyle=(0, (3, 2)))
     outer.bar(places, held.whole_mbq, 0.56, color=_VIEW_COLOUR)
-    inner = axes_at(figure, 2.38, 0.22, 1.2, 1.35)
-    inner.bar(places, held.whole_mbq, 0.8, color=_VIEW_COLOUR)
-    bottom = np.zeros(times_h.size)
-    for part, style in zip(np.nan_to_num(held.parts_mbq), looks, strict=True):
-        inner.bar(places, part, 0.56, bottom=bottom, color=style.colour, linewidth=0)
-        bottom += part
-    for axes, title in ((outer, "MBq: field of view"), (inner, "MBq: structures")):
-        axes.set_title(title, loc="left", color=INK)
+    outer.set_title("MBq: field of view", loc="left", color=INK)
+    if looks:
+        inner = axes_at(figure, 2.38, 0.22, 1.2, 1.35)
+        inner.set_title("MBq: structures", loc="left", color=INK)
+        inner.bar(places, held.whole_mbq, 0.8, color=_VIEW_COLOUR)
+        bottom = np.zeros(times_h.size)
+        for part, style in zip(np.nan_to_num(held.parts_mbq), looks, strict=True):
+            inner.bar(places, part, 0.56, bottom=bottom, color=style.colour, linewidth=0)
+            bottom += part
+    for axes in figure.axes:
         axes.set_xticks(places, [f"{t:.3g}" for t in times_h])
         axes.set_xlim(-0.6, max(times_h.size, 2) - 0.4)
         axes.set_xlabel("h", labelpad=1)

@@ -21,7 +21,7 @@ class Reference:
     """One entry of the list of references."""
 
     text: str
-    doi: str
+    doi: str = ""
 
 
 REFERENCES = (
@@ -40,8 +40,8 @@ REFERENCES = (
         "Phys Med Biol 2000;45:459–478.",
         "10.1088/0031-9155/45/2/314",
     ),
-    Reference("ICRU Report 83. J ICRU 2010;10(1).", "10.1093/jicru/10.1.Report83"),
-    Reference("ICRU Report 91. J ICRU 2014;14(2).", "10.1093/jicru/ndx006"),
+    Reference("ICRU Report 83: Prescribing, recording, and reporting photon-beam IMRT. J ICRU 2010;10(1)."),
+    Reference("ICRU Report 91: Prescribing, recording, and reporting of stereotactic treatments. J ICRU 2014;14(2)."),
     Reference(
         "Lassmann M, Chiesa C, Flux G, Bardiès M. EANM guidance: good practice of clinical dosimetry reporting. "
         "Eur J Nucl Med Mol Imaging 2011;38:192–200.",
@@ -94,11 +94,12 @@ def left_out(results: PatientResults) -> list[str]:
 def _imaging(results: PatientResults, program: str) -> list[str]:
     study, count = results.study, len(results.frames)
     times = _listed([three(float(t)) for t in results.times_h])
+    images, were = ("image", "was") if count == 1 else ("images", "were")
     said = [
         f"Absorbed doses were calculated with {program}.",
-        f"{_count(count)} activity image{'' if count == 1 else 's'} (Bq/mL at acquisition) taken {times} h after "
+        f"{_count(count)} activity {images} (Bq/mL at acquisition) taken {times} h after "
         f"administration of {three(study.administration.activity_mbq)} MBq {canonical_name(study.nuclide)} "
-        f"(half-life {three(half_life_h(study.nuclide), 4)} h, ICRP Publication 107) were used.",
+        f"(half-life {three(half_life_h(study.nuclide), 4)} h, ICRP Publication 107) {were} used.",
     ]
     registrations = [frame.registration for frame in results.frames if frame.registration is not None]
     if registrations and results.settings.registration.engine != "none":

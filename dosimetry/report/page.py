@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from dosimetry.kinetics import FitStatus
 from dosimetry.report import curves, pictures
 from dosimetry.report.balance import balance_of
 from dosimetry.report.checks import lights
@@ -94,6 +95,7 @@ def _content(results: PatientResults, record: RunRecord) -> dict[str, Any]:
         "scans": _scans(results, box, looks),
         "quality": quality_table(results),
         "agreement": agreement_tables(results, looks),
+        "physical": _half_life(results.study.nuclide),
         "curves": _curve_panels(results, looks),
         "balance_picture": curves.balance(results.times_h, balance, list(looks.values())),
         "balance": balance_table(results, balance),
@@ -190,21 +192,22 @@ def _curve_panels(results: PatientResults, looks: dict[str, Look]) -> list[Curve
             s.name,
             looks[s.name],
             curves.time_activity(s, results.times_h, physical_h, end_h, looks[s.name]),
-            _parameters(s, physical_h),
+            _parameters(s),
             _remarks(results, s),
         )
         for s in results.structures
     ]
 
 
-def _parameters(s: StructureResult, physical_h: float) -> tuple[tuple[str, str], ...]:
+def _parameters(s: StructureResult) -> tuple[tuple[str, str], ...]:
     fit = s.fit
-    known = np.isfinite(fit.u_tia_mbq_h) and fit.covariance.size > 0
+    known = np.isfinite(fit.u_tia_mbq_h) and fit.rates_per_h.size == 1
     u_amplitude = float(np.sqrt(fit.covariance[0, 0])) if known else float("nan")
     ratio = s.tia_mbq_h / fit.tia_mbq_h if fit.tia_mbq_h > 0 else float("nan")
+    amplitude = "A(0) of the tail" if fit.status is FitStatus.RISING else "A(0)"
     return (
-        ("A(0)", f"{with_error(fit.amplitude_mbq, u_amplitude)} MBq"),
-        ("T_eff", f"{with_error(fit.teff_h, fit.u_teff_h)} h (physical {three(physical_h)} h)"),
+        (amplitude, f"{with_error(fit.amplitude_mbq, u_amplitude)} MBq"),
+        ("T_eff", f"{with_error(fit.teff_h, fit.u_teff_h)} h"),
         ("TIA", f"{with_error(fit.tia_mbq_h, fit.u_tia_mbq_h)} MBq·h"),
         ("after last scan", percent(100.0 * fit.extrapolated_fraction)),
         ("voxel sum / curve", three(ratio)),

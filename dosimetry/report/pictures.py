@@ -30,10 +30,11 @@ Paint = Callable[[Axes, Points], None]
 Stage = tuple[str, Paint]
 
 _PIXEL_MM = 1.3
+_CT_COLOURS = 256  # enough for the noise of a CT; smooth activity alone would show steps
 _COLOURS = "plasma"
 _CT_WINDOW_HU = (-160.0, 240.0)
 _GAP_IN, _LABEL_IN = 0.06, 0.22
-_TALLEST_IN, _TALLEST_ALONE_IN = 2.3, 3.0
+_TALLEST_IN, _TALLEST_ALONE_IN = 2.0, 2.8
 
 
 def fused_activity(reference: TimePoint, moving: TimePoint, found: Registration, box: Box, looks: Looks) -> Picture:
@@ -60,7 +61,8 @@ def fused_activity(reference: TimePoint, moving: TimePoint, found: Registration,
 
         return paint
 
-    return as_png(_rows(_before_and_after(found, painter), box), colours=256)
+    colours = _CT_COLOURS if reference.ct is not None else None
+    return as_png(_rows(_before_and_after(found, painter), box), colours=colours)
 
 
 def fused_ct(reference: TimePoint, moving: TimePoint, found: Registration, box: Box) -> Picture | None:
@@ -76,7 +78,7 @@ def fused_ct(reference: TimePoint, moving: TimePoint, found: Registration, box: 
 
         return paint
 
-    return as_png(_rows(_before_and_after(found, painter), box), colours=256)
+    return as_png(_rows(_before_and_after(found, painter), box), colours=_CT_COLOURS)
 
 
 def dose_overlay(results: PatientResults, box: Box, looks: Looks) -> tuple[Picture, tuple[float, ...]]:
@@ -210,7 +212,7 @@ def _two_colours(fixed: F32, moving: F32, gamma: float = 0.6) -> Rgb:
 
 
 def _display_maximum(activity: Volume) -> float:
-    """Where the colour scale of an activity ends: its 99.95th percentile on every third voxel."""
+    """Where the colour scale of an activity ends: the 99.9th percentile of what is active, on every third voxel."""
     some = activity.data[::3, ::3, ::3]
     top = float(np.quantile(some[some > 0], 0.999)) if (some > 0).any() else 0.0
     return top if top > 0 else 1.0

@@ -122,8 +122,10 @@ def quality_table(results: PatientResults) -> Table | None:
     for (name, registration), before, after in zip(moved, earlier, values, strict=True):
         cells = [registration.engine, three(registration.seconds, 2)]
         for key in shown:
-            number = percent(after[key]) if key.endswith("_percent") else three(after[key])
-            cells.append(_arrow(three(before[key]), number) if key in _SIMILARITY else number)
+            if key in _SIMILARITY:
+                cells.append(_arrow(three(before[key], 2), three(after[key], 2)))
+            else:
+                cells.append(percent(after[key]) if key.endswith("_percent") else three(after[key]))
         rows.append(Row(name, cells))
     return Table(("scan", "engine", "s", *(_QUALITY[key] for key in shown)), rows)
 

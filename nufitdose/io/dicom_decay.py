@@ -29,7 +29,9 @@ from nufitdose.types import PerVoxel
 _LOG = logging.getLogger(__name__)
 CORRECTIONS = ("NONE", "START", "ADMIN")
 _AGREE = 0.002  # two ways to a decay factor may differ by this
+_LONGEST_S = 7 * 86400.0  # of a frame or the time between frames of one scan
 _UNCONFIRMED = 0.01  # a reference nothing confirms may change the values by this
+_LONGEST_SCAN_S = 3600.0  # no acquisition is taken to last longer, where its duration is unknown
 _SAY = "Say what the values refer to with --decay-correction none, start (of the acquisition) or admin(istration)"
 
 
@@ -115,6 +117,8 @@ def rotation_duration_s(header: Header) -> float | None:
         duration_ms, views = rotation.number("ActualFrameDuration"), rotation.number("NumberOfFramesInRotation")
         if not duration_ms or not views:
             return None
+        if not 0.0 < duration_ms * 1e-3 * views <= _LONGEST_S:
+            raise rotation.wrong("ActualFrameDuration", f"{views:g} views are to last less than a week together")
         total += duration_ms * 1e-3 * views
     return total or None
 
@@ -145,6 +149,15 @@ def undo_decay(
         factors = ones * math.exp(-rate * seconds_between(when.started, reference, series.header))
         return Undone(correction, f"series start at {reference.isoformat()}", factors, half_life_s)
     if when.durations_s is None:
+        lost = rate * _LONGEST_SCAN_S / 2.0
+        if lost <= _UNCONFIRMED:
+            _LOG.warning(
+                "%s: ActualFrameDuration (0018,1242) is absent; the values are taken as activity at the start of the "
+                "scan, which is higher by less than %.1f %%",
+                series.where,
+                100 * lost,
+            )
+            return Undone(correction, "acquisition start, the duration being unknown", ones, half_life_s)
         raise InputError(
             "the values are not decay-corrected, so they are means over the acquisition, but ActualFrameDuration "
             "(0018,1242) does not say how long it lasted",
@@ -152,7 +165,14 @@ def undo_decay(
             remedy=f"Export the series with its duration. {_SAY}",
         )
     during = rate * when.durations_s
-    factors = during / -np.expm1(-during) * np.exp(rate * when.offsets_s)
+    with np.errstate(over="ignore"):
+        factors = during / -np.expm1(-during) * np.exp(rate * when.offsets_s)
+    if not np.isfinite(factors).all():
+        raise InputError(
+            f"the scan lasted {float(when.offsets_s.max()):.0f} s, too long for a half-life of {half_life_s:g} s",
+            where=series.where,
+            remedy="Check the half-life and the times of the slices",
+        )
     return Undone(correction, "mean over each slice's own frame", factors, half_life_s)
 
 
@@ -237,7 +257,7 @@ def _after_processing(series: ImageSeries, when: Timing, rate: float, implied: S
         mean_s = math.log(during / -math.expm1(-during)) / rate
         candidates.append(float(references[first]) - mean_s)
     agreed = candidates and abs(math.expm1(-rate * (candidates[0] - candidates[-1]))) <= _AGREE
-    if not agreed or candidates[0] * rate < -_AGREE:
+    if not agreed or candidates[0] * rate < -_AGREE or candidates[0] > _LONGEST_S:
         raise InputError(
             "DecayCorrection is START, but the series is dated after its acquisition (a later processing), and "
             "DecayFactor (0054,1321) and FrameReferenceTime (0054,1300) do not tell the time the values refer to",
@@ -269,6 +289,9 @@ def _implied_by_decay_factor(series: ImageSeries, when: Timing, rate: float) -> 
 def _per_slice(series: ImageSeries, keyword: str, scale: float) -> PerVoxel | None:
     """A number of every slice, or None where it is absent from all; `InputError` where absent from some."""
     found = [frame.header.number(keyword) for frame in series.frames]
+    for frame, value in zip(series.frames, found, strict=True):
+        if value is not None and abs(value * scale) > _LONGEST_S:
+            raise frame.header.wrong(keyword, "less than a week is wanted")
     if all(value is None for value in found):
         return None
     for frame, value in zip(series.frames, found, strict=True):

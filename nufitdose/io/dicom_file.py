@@ -5,7 +5,6 @@ the tag when the value is missing or damaged; pydicom converts values on first u
 can surface there.
 """
 
-import math
 import os
 import re
 import warnings
@@ -26,6 +25,8 @@ from nufitdose.errors import InputError
 
 T = TypeVar("T")
 _PREAMBLE = 132
+_LARGEST = 1e30  # no physical quantity comes near it, in any unit
+_IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 _EXPORT_AGAIN = "Export the series again, or take the damaged file out of the folder"
 
 
@@ -68,7 +69,7 @@ class Header:
     def numbers(self, keyword: str) -> tuple[float, ...]:
         """All values of the attribute as finite numbers; none where absent."""
         found = tuple(self._convert(keyword, lambda: [float(v) for v in self.texts(keyword)]))
-        if not all(map(math.isfinite, found)):
+        if not all(abs(value) < _LARGEST for value in found):  # not true of NaN either
             raise self.wrong(keyword, "finite numbers are wanted")
         return found
 
@@ -133,7 +134,8 @@ class Header:
     @cached_property
     def sop_class(self) -> UID:
         """SOP Class UID (0008,0016)."""
-        return UID(self.required_text("SOPClassUID"))
+        with quiet():
+            return UID(self.required_text("SOPClassUID"))
 
     @property
     def is_nm(self) -> bool:
@@ -143,8 +145,15 @@ class Header:
     @cached_property
     def transfer_syntax(self) -> UID:
         """Transfer Syntax UID (0002,0010)."""
-        meta = getattr(self.dataset, "file_meta", None)
-        return UID(str(meta.get("TransferSyntaxUID", "")) if meta is not None else "")
+        meta = getattr(self.dataset, "file_meta", Dataset())
+        found = self._convert("TransferSyntaxUID", lambda: UID(str(meta.get("TransferSyntaxUID", ""))))
+        if found and not found.is_transfer_syntax:
+            raise InputError(
+                f"{tag_name('TransferSyntaxUID')} is {str(found)[:80]!r}, a transfer syntax is wanted",
+                where=self.path,
+                remedy=_EXPORT_AGAIN,
+            )
+        return found
 
     def _value(self, keyword: str) -> Any:
         return self._convert(keyword, lambda: self.dataset.get(keyword))
@@ -225,10 +234,10 @@ def read_header(path: Path) -> Header | None:
     except Exception as error:  # see Header
         raise InputError(f"the DICOM header is damaged ({error})", where=path, remedy=_EXPORT_AGAIN) from error
     without_preamble = start[128:132] != b"DICM"
-    if "DirectoryRecordSequence" in dataset or (without_preamble and "SOPClassUID" not in dataset):
+    if "DirectoryRecordSequence" in dataset or (without_preamble and not any(k in dataset for k in _IDENTITY)):
         return None
     header = Header(path, dataset, rest)
-    for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+    for keyword in _IDENTITY:
         header.required_text(keyword)
     if header.transfer_syntax == DeflatedExplicitVRLittleEndian:
         return Header(path, dataset, 1 << 62)  # its length says nothing about the pixels

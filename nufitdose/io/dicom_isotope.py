@@ -90,8 +90,8 @@ def isotope(header: Header) -> Isotope:
     if drug is None:
         return Isotope(None, None, None)
     half_life_s = drug.number("RadionuclideHalfLife")
-    if half_life_s is not None and half_life_s <= 0.0:
-        raise drug.wrong("RadionuclideHalfLife", "a positive number of seconds is wanted")
+    if half_life_s is not None and not 1.0 <= half_life_s <= 1e12:
+        raise drug.wrong("RadionuclideHalfLife", "the seconds of a nuclide that can be imaged are wanted")
     return Isotope(_coded_nuclide(drug), half_life_s, _activity_mbq(drug, header.is_nm))
 
 

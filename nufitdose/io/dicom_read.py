@@ -109,6 +109,8 @@ class ImageSeries:
         values = np.empty((slices, rows, columns), dtype=np.float32)
         for k, (frame, stored) in enumerate(zip(self.frames, self.stored_slices(), strict=True)):
             values[k] = stored * np.float64(frame.slope) + frame.intercept
+        if not np.isfinite(values).all():
+            raise InputError("the rescaled values are not finite", where=self.where, remedy="Export the series again")
         return values.transpose(2, 1, 0)
 
 
@@ -195,10 +197,10 @@ def _check_pixels(header: Header) -> None:
     syntax = header.transfer_syntax
     frames = header.count("NumberOfFrames") if header.has("NumberOfFrames") else 1
     wanted = header.count("Rows") * header.count("Columns") * frames * allocated // 8
-    if syntax and not syntax.is_compressed and header.bytes_after_header < wanted + 8:
+    there = header.bytes_after_header - (12 if syntax and not syntax.is_implicit_VR else 8)  # the element's own header
+    if syntax and not syntax.is_compressed and there < wanted:
         raise InputError(
-            f"the file is truncated: {wanted} bytes of pixels are wanted, {max(0, header.bytes_after_header - 8)} are "
-            "there",
+            f"the file is truncated: {wanted} bytes of pixels are wanted, {max(0, there)} are there",
             where=header.path,
             remedy="Copy or export the file again",
         )

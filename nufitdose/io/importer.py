@@ -168,7 +168,7 @@ def _scans(candidates: Sequence[_Candidate], options: ImportOptions) -> list[_Ca
             scans.append(candidate)
         except InputError as refusal:
             candidate.refuse(refusal)
-    if options.given_calibration and all(_scan(c).units == "BQML" for c in scans):
+    if scans and options.given_calibration and all(_scan(c).units == "BQML" for c in scans):
         _LOG.warning("a calibration was given, but every image is in Bq/mL already: it is not used")
     if len({_scan(c).timing.started.tzinfo is None for c in scans}) == 1:
         scans.sort(key=lambda c: _scan(c).timing.started)

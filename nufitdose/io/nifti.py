@@ -37,7 +37,7 @@ def load_volume(path: str | Path, quantity: Quantity | str) -> Volume:
     try:
         grid = Grid(shape, _world_affine(image, path))
     except InputError as error:
-        raise InputError(error.problem, where=path, remedy=error.remedy) from error
+        raise error.located(path) from error
     data = _pixels(image, path).reshape(shape)
     if Quantity(quantity) is Quantity.LABELS:
         return Volume(_as_labels(data, path), grid, Quantity.LABELS)
@@ -89,8 +89,10 @@ def _open(path: Path) -> nib.nifti1.Nifti1Image:
 
 
 def _pixels(image: nib.nifti1.Nifti1Image, path: Path) -> np.ndarray:
+    if image.get_data_dtype().kind not in "iuf":
+        raise InputError(f"voxels of type {image.get_data_dtype()} were found, plain numbers are wanted", where=path)
     try:
-        return np.asarray(image.dataobj)
+        return np.ascontiguousarray(image.dataobj)  # the file runs along i fastest, the program along k
     except (OSError, EOFError, ValueError, MemoryError, zlib.error) as error:
         raise InputError(
             f"the voxels cannot be read, the file is truncated or damaged ({error})", where=path
@@ -126,6 +128,8 @@ def _world_affine(image: nib.nifti1.Nifti1Image, path: Path) -> np.ndarray:
 def _as_labels(data: np.ndarray, path: Path) -> np.ndarray:
     if np.issubdtype(data.dtype, np.integer):
         return data if data.dtype.itemsize <= 4 else data.astype(np.int32)
+    if not np.isfinite(data).all():
+        raise InputError("the label map holds values that are not finite, whole numbers are wanted", where=path)
     whole = np.rint(data)
     if not np.array_equal(whole, data):
         raise InputError("the label map holds fractions, whole numbers are wanted", where=path)

@@ -114,7 +114,7 @@ def load_study(path: str | Path) -> Study:
     try:
         return _study_of(manifest, path)
     except InputError as error:
-        raise InputError(error.problem, where=error.where or path, remedy=error.remedy) from error
+        raise error.located(path) from error
 
 
 def study_files(path: str | Path) -> list[Path]:

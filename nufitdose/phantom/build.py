@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nufitdose.phantom.shapes import Number
+
 Sex = Literal["male", "female"]
 Arms = Literal["up", "down"]
 
@@ -65,11 +67,11 @@ class Build:
         """Scale of a size that has no direction."""
         return float((self.width * self.depth * self.length) ** (1.0 / 3.0))
 
-    def at(self, x: float, y: float, z: float) -> NDArray[np.float64]:
+    def at(self, x: Number, y: Number, z: Number) -> NDArray[np.float64]:
         """A reference position (mm) in this patient."""
         return np.array([x * self.width, y * self.depth, z * self.length])
 
-    def sizes(self, *radii: float) -> NDArray[np.float64]:
+    def sizes(self, *radii: Number) -> NDArray[np.float64]:
         """Reference sizes (mm) along x, y, z in this patient."""
         return np.asarray(radii) * np.array([self.width, self.depth, self.length])
 

@@ -10,11 +10,11 @@ from nufitdose.errors import InputError
 class Limits:
     """Smallest and largest value that makes sense."""
 
-    low: float
-    high: float
+    low: float | int
+    high: float | int
 
 
-def require(what: str, value: float | None, limits: Limits, unit: str = "") -> None:
+def require(what: str, value: float | int | None, limits: Limits, unit: str = "") -> None:
     """`InputError` when a value is given that is not a number within the limits; None passes."""
     if value is None or (math.isfinite(value) and limits.low <= value <= limits.high):
         return

@@ -20,7 +20,7 @@ from nufitdose.types import Field, Labels
 KEPT = 4  # regions kept in a voxel, the largest shares
 _BRICK = 4
 _STRETCH = 1.25  # how much longer motion may make a voxel
-_NOTHING = np.zeros((3, 1, 1, 1), dtype=np.float32)  # stands for no motion
+NO_MOTION = np.zeros((3, 1, 1, 1), dtype=np.float32)  # stands for no motion
 _PROFILE_SAMPLES = 256
 
 
@@ -74,10 +74,8 @@ class Composition:
 
     def mean(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
         """Σ_r share_r · values[r]."""
-        table = np.asarray(values, dtype=np.float32)
-        out = np.zeros(self.grid.shape, dtype=np.float32)
-        for region, share in zip(self.regions, self.shares, strict=True):
-            out += share * table[region]
+        out = np.empty(self.grid.shape, dtype=np.float32)
+        in_slabs(_mean, self.grid.shape[0], self.regions, self.shares, np.asarray(values, dtype=np.float32), out)
         return out
 
 
@@ -89,7 +87,7 @@ def compose(scene: Scene, grid: Grid, pull: Field | None = None, *, subsamples: 
     regions = np.zeros((KEPT, *grid.shape), dtype=np.uint8)
     shares = np.zeros((KEPT, *grid.shape), dtype=np.float32)
     solids = (scene.rows, scene.low_mm, scene.high_mm, scene.starts, scene.steps, scene.tables)
-    field = _NOTHING if pull is None else np.ascontiguousarray(pull)
+    field = NO_MOTION if pull is None else np.ascontiguousarray(pull)
     spacing = float(np.mean(grid.spacing_mm))
     reach = _STRETCH * 0.5 * float(np.linalg.norm(grid.spacing_mm))
     affine = np.ascontiguousarray(grid.affine)
@@ -98,9 +96,21 @@ def compose(scene: Scene, grid: Grid, pull: Field | None = None, *, subsamples: 
     return Composition(grid, regions, shares)
 
 
+@compiled
+@no_type_check
+def _mean(first, last, regions, shares, values, out):
+    for i in range(first, last):
+        for j in range(out.shape[1]):
+            for k in range(out.shape[2]):
+                total = np.float32(0.0)
+                for slot in range(regions.shape[0]):
+                    total += shares[slot, i, j, k] * values[regions[slot, i, j, k]]
+                out[i, j, k] = total
+
+
 @inlined
 @no_type_check
-def _add(weights, touched, region, share):
+def add_share(weights, touched, region, share):
     """Add a share to a region; `touched` lists the regions with a share, their number first."""
     if weights[region] == 0.0:
         touched[0] += 1
@@ -136,19 +146,19 @@ def _weigh(solids, candidates, x, y, z, margin, width, factor, weights, touched)
             nearest = min(nearest, abs(deep))
             core = transparent * min(covered, max(0.0, 0.5 - deep / width))
             if core > 0.0:
-                _add(weights, touched, inner, factor * core)
+                add_share(weights, touched, inner, factor * core)
         if share > core:
-            _add(weights, touched, int(row[OUTER]), factor * (share - core))
+            add_share(weights, touched, int(row[OUTER]), factor * (share - core))
         transparent -= share
         if transparent < 1e-4:
             return nearest
-    _add(weights, touched, 0, factor * transparent)
+    add_share(weights, touched, 0, factor * transparent)
     return nearest
 
 
 @compiled
 @no_type_check
-def _keep(weights, touched, regions, shares, i, j, k):
+def keep_largest(weights, touched, regions, shares, i, j, k):
     """Store the largest shares of a voxel, rescaled to sum to 1, and empty `weights` and `touched`."""
     total = 0.0
     for slot in range(min(KEPT, touched[0])):
@@ -175,7 +185,7 @@ def _clear(weights, touched):
 
 @compiled
 @no_type_check
-def _look_back(affine, pull, i, j, k, point):
+def look_back(affine, pull, i, j, k, point):
     """The resting position of a voxel centre."""
     for c in range(3):
         point[c] = affine[c, 0] * i + affine[c, 1] * j + affine[c, 2] * k + affine[c, 3]
@@ -185,7 +195,7 @@ def _look_back(affine, pull, i, j, k, point):
 
 @compiled
 @no_type_check
-def _voxel_axes(affine, pull, i, j, k, axes):
+def voxel_axes(affine, pull, i, j, k, axes):
     """The resting extent of a voxel along i, j, k: columns, mm."""
     axes[:, :] = affine[:3, :3]
     if pull.shape[1] == 1:
@@ -246,7 +256,7 @@ def _paint(first_brick, last_brick, solids, affine, pull, spacing, reach, subsam
             for j in range(j0, min(j0 + _BRICK, nj)):
                 for k in range(k0, min(k0 + _BRICK, nk)):
                     point = points[i - i0, j - j0, k - k0]
-                    _look_back(affine, pull, i, j, k, point)
+                    look_back(affine, pull, i, j, k, point)
                     first[:] = np.minimum(first, point - reach)
                     last[:] = np.maximum(last, point + reach)
         candidates = _candidates(solids[1], solids[2], first, last)
@@ -258,6 +268,6 @@ def _paint(first_brick, last_brick, solids, affine, pull, spacing, reach, subsam
                     nearest = _weigh(solids, candidates, x, y, z, reach, spacing, 1.0, weights, touched)
                     if nearest < reach and subsamples > 1:
                         _clear(weights, touched)
-                        _voxel_axes(affine, pull, i, j, k, axes)
+                        voxel_axes(affine, pull, i, j, k, axes)
                         _sample(solids, candidates, point, axes, subsamples, spacing, weights, touched)
-                    _keep(weights, touched, regions, shares, i, j, k)
+                    keep_largest(weights, touched, regions, shares, i, j, k)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from nufitdose.grid import Grid
@@ -93,9 +94,10 @@ class Imager:
         pose = self.mover.draw(p.random(_MOTION, number), size) if number else BodyMap.identity()
         pull = pose.inverse_field(p.padded) if number else None
         composition = self.anatomy.compose(p.padded, pull) if number else self.rest
-        activity = self.distribution.activity(composition, time_h, pull)
-        if pull is not None:
-            activity *= jacobian_determinant(pull, p.padded)
+        if pull is None:
+            activity = self.distribution.activity(composition, time_h)
+        else:
+            activity = self._carried(composition, time_h, pull)
         ct_pose = pose
         if p.ct_breathing_mm > 0:
             phase = float(p.random(_CT_PHASE, number).normal(0.0, p.ct_breathing_mm))
@@ -116,6 +118,33 @@ class Imager:
         )
         inverse = np.zeros((3, *p.grid.shape), dtype=np.float32) if pull is None else p.cropped(pull)
         return timepoint, TimePointTruth(name, time_h, pose.field(p.grid), inverse, pose, p.cropped(activity), p.grid)
+
+    def _carried(self, moved: Composition, time_h: float, pull: Field) -> Image32:
+        """Activity of a moved pose, every region keeping its activity at rest exactly.
+
+        `c(y) = c_rest(x(y)) det(∂x/∂y)`; what sampling got wrong of a region's total (`sampling_correction`) is undone.
+        """
+        jacobian = jacobian_determinant(pull, self.protocol.padded)
+        parts = [part * jacobian for part in self.distribution.by_slot(moved, time_h, pull)]
+        factors = self.sampling_correction(moved, parts, time_h).astype(np.float32)
+        carried = np.zeros(moved.grid.shape, dtype=np.float32)
+        for regions, part in zip(moved.regions, parts, strict=True):
+            carried += part * factors[regions]
+        return carried
+
+    def sampling_correction(self, moved: Composition, parts: list[Image32], time_h: float) -> NDArray[np.float64]:
+        """Per region, its activity at rest over what the voxels of the moved pose add up to.
+
+        It is 1 for regions that reach the rim, some of which may have left the grid.
+        """
+        at_rest = self.distribution.region_totals(self.rest, self.distribution.by_slot(self.rest, time_h))
+        now = self.distribution.region_totals(moved, parts)
+        known = (at_rest > 0) & (now > 0)
+        for composition in (self.rest, moved):
+            for axis in (1, 2, 3):
+                for end in (0, -1):
+                    known[np.take(composition.regions, end, axis=axis)] = False
+        return np.where(known, at_rest / np.where(known, now, 1.0), 1.0)
 
     def _ct(self, pose: BodyMap, number: int) -> tuple[Image32, Structures]:
         p = self.protocol

@@ -2,8 +2,8 @@
 
 The velocity field is a blend of rigid and swelling motions of parts of the body (a log-Euclidean
 polyaffine, Arsigny et al. 2009, doi:10.1007/s10851-008-0135-9): `v = Σ w_i V_i / Σ w_i` with weights
-`w_i = (1 + (d_i/s)²)^-3` of the distance d_i from part i, so that bones and organs move nearly as wholes and
-what lies between them gives way.
+`w_i = k_i (1 + (d_i/s)²)^-3` of the distance d_i from part i (k_i = 3 for bones), so that bones and organs move
+nearly as wholes and what lies between them gives way.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,9 @@ from nufitdose.types import Field, Labels
 
 LATTICE_MM = 6.0
 _MARGIN_MM = 60.0
-_FALL_OFF_MM = 9.0
-_LEAST_JACOBIAN = 0.15
+_FALL_OFF_MM = 11.0
+_BONE_WEIGHT = 3.0
+_LEAST_JACOBIAN = 0.25
 
 
 @dataclass(frozen=True)
@@ -49,25 +50,26 @@ class MotionSize:
         return MotionSize(*(factor * getattr(self, name) for name in self.__dataclass_fields__))
 
 
-#: Structures that move together, and the share of the breathing shift they take.
+#: Beginnings of the names of structures that move together, and the share of the breathing shift they take.
 _BREATHING = {
-    "liver": (("liver", "gallbladder", "adrenal_right"), 1.0),
+    "liver": (("liver", "gallbladder", "gall_bladder", "adrenal_right", "adrenal_gland_right"), 1.0),
     "spleen": (("spleen",), 0.85),
     "stomach": (("stomach",), 0.85),
-    "pancreas": (("pancreas", "adrenal_left"), 0.65),
+    "pancreas": (("pancreas", "adrenal_left", "adrenal_gland_left", "duodenum"), 0.65),
     "kidney_left": (("kidney_left",), 0.70),
     "kidney_right": (("kidney_right",), 0.75),
     "heart": (("heart",), 0.45),
-    "bowel": (("small_bowel", "colon"), 0.35),
+    "bowel": (("small_", "colon", "ascending_colon", "transverse_colon", "descending_colon"), 0.35),
 }
 _BONES = {
-    "thorax": ("ribs", "shoulder_girdle"),
-    "spine": ("vertebrae", "spinal_cord"),
-    "pelvis": ("pelvic_bone",),
-    "femora": ("femora",),
-    "head": ("brain", "mandible"),
-    "arms": ("arm_bones",),
-}
+    "trunk": ("rib", "shoulder_girdle", "scapula", "clavic", "sternum", "vertebra", "thoracic_spine", "lumbar_spine",
+              "cervical_spine", "spinal_cord"),
+    "pelvis": ("pelvic_bone", "pelvis", "hip", "sacrum"),
+    "femora": ("femora", "femur"),
+    "head": ("brain", "skull", "cranium", "mandible"),
+    "arms": ("arm_bones", "humer", "ulna", "radi"),
+}  # fmt: skip
+_BLADDER = ("urinary_bladder",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,7 @@ class _Part:
     shift_mm: NDArray[np.float64]
     turn_rad: NDArray[np.float64]
     swelling: float
+    stiffness: float
     centre_mm: NDArray[np.float64]
     distance_mm: NDArray[np.float32]
 
@@ -103,7 +106,7 @@ class Mover:
             {name: members for name, (members, _) in _BREATHING.items()} | _BONES | {"bladder": ("urinary_bladder",)}
         )
         for name, members in groups.items():
-            numbers = [n for n, structure in enumerate(structures) if structure in members]
+            numbers = [n for n, structure in enumerate(structures) if structure.startswith(members)]
             where = np.isin(labels, numbers)
             if not where.any():
                 continue
@@ -112,7 +115,7 @@ class Mover:
             self._centre[name] = lattice.world(np.argwhere(where).mean(axis=0))
 
     def draw(self, random: np.random.Generator, size: MotionSize, *, breath_mm: float = 0.0) -> BodyMap:
-        """One pose; the velocity is damped where needed until every Jacobian exceeds 0.15.
+        """One pose; the velocity is damped where needed until the Jacobians of map and inverse exceed 0.25.
 
         `breath_mm` is a breathing shift of the diaphragm on top of the one drawn.
         """
@@ -121,7 +124,8 @@ class Mover:
         rigid = rigid_motion(random.normal(0, size.couch_mm, 3), random.normal(0, size.couch_deg, 3), centre)
         while True:
             pose = BodyMap.exponential(self.lattice, velocity, rigid)
-            if jacobian_determinant(pose.forward, self.lattice).min() > _LEAST_JACOBIAN:
+            maps = (pose.forward, pose.backward)
+            if min(jacobian_determinant(u, self.lattice).min() for u in maps) > _LEAST_JACOBIAN:
                 return pose
             velocity = velocity * np.float32(0.85)
 
@@ -133,7 +137,7 @@ class Mover:
         x, y, z = np.meshgrid(*(a.astype(np.float32) for a in axes), indexing="ij", sparse=True)
         origin = self.lattice.affine[:3, 3]
         for part in parts:
-            weight = (1.0 + (part.distance_mm / np.float32(_FALL_OFF_MM)) ** 2) ** -3
+            weight = np.float32(part.stiffness) * (1.0 + (part.distance_mm / np.float32(_FALL_OFF_MM)) ** 2) ** -3
             total += weight
             rx, ry, rz = (p - np.float32(c - o) for p, c, o in zip((x, y, z), part.centre_mm, origin, strict=True))
             (tx, ty, tz), s = part.turn_rad.astype(np.float32), np.float32(part.swelling)
@@ -154,7 +158,8 @@ class Mover:
         def add(name: str, shift: NDArray[np.float64], turn_deg: float, swelling: float = 0.0) -> None:
             turn = np.radians(random.normal(0.0, turn_deg, 3))
             if name in self._distance:
-                parts.append(_Part(shift, turn, swelling, self._centre[name], self._distance[name]))
+                stiffness = _BONE_WEIGHT if name in _BONES else 1.0
+                parts.append(_Part(shift, turn, swelling, stiffness, self._centre[name], self._distance[name]))
 
         down = np.array([0.06, 0.25, -1.0])  # inspiration moves organs down and a little forward
         own = {"kidney_left": size.kidney_mm, "kidney_right": size.kidney_mm, "bowel": size.bowel_mm}
@@ -165,7 +170,7 @@ class Mover:
         add("bladder", random.normal(0, 1.5, 3), 0.0, random.normal(0.0, size.bladder_volume) / 3.0)
         trunk = random.normal(0.0, size.posture_mm, 3)
         for name in _BONES:
-            chest = np.array([0.0, 0.10 * breath, 0.05 * breath]) if name == "thorax" else np.zeros(3)
+            chest = np.array([0.0, 0.10 * breath, 0.05 * breath]) if name == "trunk" else np.zeros(3)
             limb = 3.0 if name == "arms" else 1.0
             shift = 0.5 * trunk + chest + limb * random.normal(0.0, 0.5 * size.posture_mm, 3)
             add(name, shift, limb * size.posture_deg)

@@ -1,6 +1,6 @@
 """A digital patient: serial scans of one body whose motion, kinetics and dose-relevant truth are known exactly."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from nufitdose.grid import Grid
 from nufitdose.phantom.anatomy import Anatomy, Implant, build_anatomy
 from nufitdose.phantom.build import Arms, Sex, draw_build
 from nufitdose.phantom.checks import Limits, require
+from nufitdose.phantom.image_anatomy import anatomy_from_images, liver_centre_mm
 from nufitdose.phantom.imaging import Imager, Protocol
 from nufitdose.phantom.kinetics_tables import Tracer
 from nufitdose.phantom.motion import MotionSize
@@ -19,9 +20,11 @@ from nufitdose.phantom.truth import PatientTruth, gather_truth
 from nufitdose.phantom.tumours import SITES
 from nufitdose.progress import OnProgress
 from nufitdose.study import Administration, Study
+from nufitdose.volume import Volume
 
 MOST_TUMOURS = 12
 CT_NOISE_HU = 12.0
+_LIVER_Z_MM = 50.0  # height of the liver in the body that `centre_z_mm` refers to
 _RIM_MM = 30.0  # tumours are centred at least so far inside the field of view
 _BODY, _ORGANS, _TUMOURS, _TRACER = 0, 1, 2, 3  # streams of random numbers
 
@@ -45,6 +48,9 @@ def simulate_patient(
     patient: str | None = None,
     sex: Sex | None = None,
     arms: Arms | None = None,
+    labels: Volume | None = None,
+    label_names: Mapping[int, str] | None = None,
+    ct: Volume | None = None,
     tumours: int | None = None,
     tumour_sites: Sequence[str] | None = None,
     tumour_mm: tuple[float, float] = (5.0, 60.0),
@@ -71,6 +77,9 @@ def simulate_patient(
     `tumour_sites`, taken in turn (default by tracer). With the same seed, sites and centre two tracers see the same
     body and the same tumours.
 
+    With `labels` and `label_names` (label -> structure) the patient is not built but taken from images: a label map
+    and, where there is one, the `ct` it belongs to; the field of view is centred on them, by the liver along z.
+
     `motion` scales `motion_size`; `count_level` scales the counts; `calibration_error` is the relative standard
     deviation of one factor on all activity; `ct_breathing_mm` that of the diaphragm between emission and CT
     (attenuation correction suffers too); `ct_field_mm` truncates the CT to a circle. `sex`, `arms`, `contrast`
@@ -78,27 +87,47 @@ def simulate_patient(
     """
     recipe = find_tracer(tracer)
     times = check_times(recipe.times_h if times_h is None else times_h)
+    if ct is not None and labels is None:
+        raise InputError(
+            "a CT was given as the anatomy without its labels", remedy="Give a label map of its organs too"
+        )
     _check(shape, spacing_mm, ct_spacing_mm, seed, tumours, tumour_sites, tumour_mm)
     _check_imaging(motion, count_level, calibration_error, ct_breathing_mm, ct_field_mm, administered_mbq)
     random = np.random.default_rng([seed, _BODY])
     body = draw_build(random, sex=sex, arms=arms)
     drawn_count, drawn_contrast, drawn_implant = int(random.integers(2, 7)), random.random(), random.random()
-    centre = body.at(0.0, -5.0, recipe.centre_z_mm if centre_z_mm is None else centre_z_mm)
+    frame = ct or labels
+    if frame is None:
+        centre = body.at(0.0, -5.0, recipe.centre_z_mm if centre_z_mm is None else centre_z_mm)
+    else:
+        centre = frame.grid.centre_mm.copy()
+        liver = None if labels is None else liver_centre_mm(labels, label_names or {})
+        if liver is not None:
+            centre[2] = liver[2] + (recipe.centre_z_mm if centre_z_mm is None else centre_z_mm) - _LIVER_Z_MM
     grid = Grid.from_spacing([int(n) for n in shape], (spacing_mm,) * 3, centre_mm=centre.tolist())
     corners = grid.corners_mm()
     sites = tuple(tumour_sites or recipe.sites)
     count = drawn_count if tumours is None else tumours
-    anatomy = build_anatomy(
-        body,
-        np.random.default_rng([seed, _ORGANS]),
-        np.random.default_rng([seed, _TUMOURS]),
-        inside_mm=(corners.min(axis=0) + _RIM_MM, corners.max(axis=0) - _RIM_MM),
-        tumour_sites=tuple(sites[n % len(sites)] for n in range(count)),
-        tumour_mm=tumour_mm,
-        thyroid_left=0.08 if recipe.name == "I-131-NaI" else 1.0,
-        contrast=drawn_contrast < 0.25 if contrast is None else contrast,
-        implant=implant or ("hip" if drawn_implant < 0.03 else "spine" if drawn_implant < 0.06 else "none"),
-    )
+    inside_mm = (corners.min(axis=0) + _RIM_MM, corners.max(axis=0) - _RIM_MM)
+    planted = tuple(sites[n % len(sites)] for n in range(count))
+    tumour_random = np.random.default_rng([seed, _TUMOURS])
+    anatomy: Anatomy
+    if labels is not None:
+        anatomy = anatomy_from_images(
+            labels, label_names or {}, ct, tumour_random, inside_mm=inside_mm, tumour_sites=planted, tumour_mm=tumour_mm
+        )
+    else:
+        anatomy = build_anatomy(
+            body,
+            np.random.default_rng([seed, _ORGANS]),
+            tumour_random,
+            inside_mm=inside_mm,
+            tumour_sites=planted,
+            tumour_mm=tumour_mm,
+            thyroid_left=0.08 if recipe.name == "I-131-NaI" else 1.0,
+            contrast=drawn_contrast < 0.25 if contrast is None else contrast,
+            implant=implant or ("hip" if drawn_implant < 0.03 else "spine" if drawn_implant < 0.06 else "none"),
+        )
     tracer_random = np.random.default_rng([seed, _TRACER])
     protocol = Protocol(
         seed=seed,

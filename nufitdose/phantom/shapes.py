@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nufitdose.phantom.compiled import compiled, inlined
 
 F64 = NDArray[np.float64]
+Number = float | int
 
 
 class Kind(IntEnum):
@@ -44,7 +45,7 @@ class Solid:
     high_mm: F64
 
     def painted(
-        self, region: int, *, inner: int = NO_REGION, thickness_mm: float = 0.0, wobble: "Wobble | None" = None
+        self, region: int, *, inner: int = NO_REGION, thickness_mm: Number = 0.0, wobble: "Wobble | None" = None
     ) -> "Solid":
         """This solid filled with `region`; deeper than `thickness_mm` below its surface with `inner`."""
         row = self.row.copy()
@@ -61,12 +62,12 @@ class Solid:
 class Wobble:
     """A smooth unevenness of a surface: amplitude and wavelength in mm, three phases in rad."""
 
-    amplitude_mm: float
-    wavelength_mm: float
+    amplitude_mm: Number
+    wavelength_mm: Number
     phases: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
-def rotation(x_deg: float = 0.0, y_deg: float = 0.0, z_deg: float = 0.0) -> F64:
+def rotation(x_deg: Number = 0.0, y_deg: Number = 0.0, z_deg: Number = 0.0) -> F64:
     """R = Rz·Ry·Rx, right-handed rotations about the world axes; columns are the solid's axes in world."""
     (cx, sx), (cy, sy), (cz, sz) = ((math.cos(a), math.sin(a)) for a in map(math.radians, (x_deg, y_deg, z_deg)))
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
@@ -76,7 +77,7 @@ def rotation(x_deg: float = 0.0, y_deg: float = 0.0, z_deg: float = 0.0) -> F64:
 
 
 def ellipsoid(
-    centre_mm: Sequence[float] | F64, radii_mm: Sequence[float] | F64, turn: F64 | None = None, exponent: float = 2.0
+    centre_mm: Sequence[Number] | F64, radii_mm: Sequence[Number] | F64, turn: F64 | None = None, exponent: Number = 2.0
 ) -> Solid:
     """|x/a|^p + |y/b|^p + |z/c|^p ≤ 1 in the solid's own axes, p one of 2, 2.5, 4: an ellipsoid, or boxier."""
     assert exponent in (2.0, 2.5, 4.0), exponent
@@ -88,7 +89,7 @@ def ellipsoid(
     return _boxed(row, np.asarray(centre_mm) - reach, np.asarray(centre_mm) + reach)
 
 
-def around(solid: Solid, by_mm: float) -> Solid:
+def around(solid: Solid, by_mm: Number) -> Solid:
     """An ellipsoid with every radius larger by `by_mm`."""
     assert solid.row[KIND] == Kind.ELLIPSOID
     row = solid.row.copy()
@@ -96,14 +97,17 @@ def around(solid: Solid, by_mm: float) -> Solid:
     return _boxed(row, solid.low_mm - by_mm, solid.high_mm + by_mm)
 
 
-def superellipsoid_volume_ml(radii_mm: Sequence[float] | F64, exponent: float = 2.0) -> float:
+def superellipsoid_volume_ml(radii_mm: Sequence[Number] | F64, exponent: Number = 2.0) -> float:
     """V = 8abc Γ(1+1/p)³ / Γ(1+3/p)."""
     factor = 8.0 * math.gamma(1.0 + 1.0 / exponent) ** 3 / math.gamma(1.0 + 3.0 / exponent)
     return factor * float(np.prod(np.asarray(radii_mm, dtype=np.float64))) / 1000.0
 
 
 def tube(
-    start_mm: Sequence[float] | F64, end_mm: Sequence[float] | F64, radius_mm: float, end_radius_mm: float | None = None
+    start_mm: Sequence[Number] | F64,
+    end_mm: Sequence[Number] | F64,
+    radius_mm: Number,
+    end_radius_mm: Number | None = None,
 ) -> Solid:
     """A round-ended tube between two points, its radius changing linearly."""
     start, end = np.asarray(start_mm, dtype=np.float64), np.asarray(end_mm, dtype=np.float64)
@@ -116,11 +120,11 @@ def tube(
 
 
 def ring(
-    centre_mm: Sequence[float] | F64,
-    radii_mm: tuple[float, float],
-    thickness_mm: tuple[float, float],
+    centre_mm: Sequence[Number] | F64,
+    radii_mm: tuple[Number, Number],
+    thickness_mm: tuple[Number, Number],
     turn: F64 | None = None,
-    half_angle_rad: float = math.pi,
+    half_angle_rad: Number = math.pi,
 ) -> Solid:
     """An elliptic hoop in the solid's x-y plane, kept where the angle from its -y axis is below `half_angle_rad`.
 
@@ -148,7 +152,7 @@ class Profile:
         table = PchipInterpolator(self.knots[:, 0], self.knots[:, 1:])(z)
         return float(z[0]), float(z[1] - z[0]), np.asarray(table, dtype=np.float64)
 
-    def grown(self, by_mm: float) -> "Profile":
+    def grown(self, by_mm: Number) -> "Profile":
         """The profile with every half-width and half-depth larger by `by_mm`."""
         knots = self.knots.copy()
         knots[:, 1:3] = np.maximum(knots[:, 1:3] + by_mm, 5.0)
@@ -170,7 +174,7 @@ def loft(profile: Profile, index: int) -> Solid:
     return _boxed(row, low, high)
 
 
-def _row(kind: Kind, centre_mm: Sequence[float] | F64, turn: F64) -> F64:
+def _row(kind: Kind, centre_mm: Sequence[Number] | F64, turn: F64) -> F64:
     row = np.zeros(ROW_LENGTH)
     row[KIND], row[INNER] = kind, NO_REGION
     row[CENTRE : CENTRE + 3] = centre_mm

@@ -52,11 +52,34 @@ class Distribution:
 
     def activity(self, composition: Composition, time_h: float, pull: Field | None = None) -> Image32:
         """Concentration (Bq/mL) of the resting tissue found in each voxel, `time_h` after administration."""
-        out = np.empty(composition.grid.shape, dtype=np.float32)
-        amount, clearance = self._uneven(composition.grid, pull)
+        uneven = self._uneven(composition.grid, pull)
+        return self._evaluated(composition.regions, composition.shares, uneven, time_h)
+
+    def by_slot(self, composition: Composition, time_h: float, pull: Field | None = None) -> list[Image32]:
+        """`activity` in its parts: what the largest region of each voxel adds, the second, and so on."""
+        uneven, slots = self._uneven(composition.grid, pull), range(len(composition.regions))
+        return [
+            self._evaluated(composition.regions[n : n + 1], composition.shares[n : n + 1], uneven, time_h)
+            for n in slots
+        ]
+
+    def region_totals(self, composition: Composition, parts: list[Image32]) -> NDArray[np.float64]:
+        """Sum of the `parts` of `by_slot` over the voxels, region by region."""
+        count = len(self.amplitudes)
+        pairs = zip(composition.regions, parts, strict=True)
+        sums = [np.bincount(regions.ravel(), weights=part.ravel(), minlength=count) for regions, part in pairs]
+        return np.asarray(np.sum(sums, axis=0))
+
+    def _evaluated(
+        self,
+        regions: NDArray[np.uint8],
+        shares: NDArray[np.float32],
+        uneven: tuple[Image32, Image32],
+        time_h: float,
+    ) -> Image32:
+        out = np.empty(regions.shape[1:], dtype=np.float32)
         tables = (self.amplitudes, self.biological_rates, self.spreads, self.decay_per_h)
-        slices, parts = composition.grid.shape[0], (composition.regions, composition.shares)
-        in_slabs(_concentration, slices, *parts, *tables, amount, clearance, float(time_h), out)
+        in_slabs(_concentration, int(regions.shape[1]), regions, shares, *tables, *uneven, float(time_h), out)
         return out
 
     def integral(self, composition: Composition) -> tuple[Image32, Image32]:

@@ -92,7 +92,7 @@ def gather_truth(
     number = {name: label for label, name in names.items()}
     table = np.array([number.get(structure, 0) for structure in structures], dtype=np.uint8)
     labels = table[composition.labels]
-    organs = _organs(composition, structures, names, anatomy.tumours, distribution, timepoints, tia, half_life)
+    organs = _organs(composition, structures, names, anatomy.tumours, distribution, timepoints, labels, tia, half_life)
     return PatientTruth(
         tia=Volume(tia, grid, Quantity.TIA),
         effective_half_life=Volume(half_life, grid, Quantity.TIME),
@@ -113,31 +113,34 @@ def _organs(
     tumours: frozenset[str],
     distribution: Distribution,
     timepoints: tuple[TimePointTruth, ...],
+    labels: np.ndarray,
     tia: Image32,
     half_life: Image32,
 ) -> tuple[OrganTruth, ...]:
-    """Totals over each structure's voxels, every region with its own share of a voxel."""
-    millilitre = composition.grid.voxel_volume_ml
-    at_rest = {tp.id: distribution.activity(composition, tp.time_h) for tp in timepoints}
+    """Totals over each structure's voxels; the volume counts shares of voxels."""
+    mega = composition.grid.voxel_volume_ml * 1e-6
+    flat = labels.ravel()
+
+    def totals(values: Image32) -> np.ndarray:
+        return np.bincount(flat, weights=values.ravel(), minlength=len(names) + 1) * mega
+
+    region_ml = composition.volumes_ml(len(structures))
+    tia_mbq_h, weighted = totals(tia), totals(tia * half_life)
+    at_rest = {tp.id: totals(distribution.activity(composition, tp.time_h)) for tp in timepoints}
     rows = []
-    for name in names.values():
-        numbers = [n for n, structure in enumerate(structures) if structure == name]
-        own = np.isin(composition.regions, numbers)
-        share = np.where(own, composition.shares, 0.0).sum(axis=0)
-        inside = np.isin(composition.labels, numbers)
-        volume_ml = float(share.sum(dtype=np.float64)) * millilitre
-        total = float(tia[inside].sum(dtype=np.float64)) * millilitre * 1e-6
-        weighted = float((tia[inside] * half_life[inside]).sum(dtype=np.float64)) * millilitre * 1e-6
-        activity = {key: float(a[inside].sum(dtype=np.float64)) * millilitre * 1e-6 for key, a in at_rest.items()}
+    for label, name in names.items():
+        total = float(tia_mbq_h[label])
         rows.append(
             OrganTruth(
                 structure=name,
                 role="tumour" if name in tumours else "organ",
-                volume_ml=volume_ml,
+                volume_ml=float(
+                    sum(ml for ml, structure in zip(region_ml, structures, strict=True) if structure == name)
+                ),
                 tia_mbq_h=total,
                 tiac_h=total / distribution.administered_mbq,
-                teff_h=weighted / total if total > 0 else LN2 / distribution.decay_per_h,
-                activity_mbq=activity,
+                teff_h=float(weighted[label]) / total if total > 0 else LN2 / distribution.decay_per_h,
+                activity_mbq={key: float(values[label]) for key, values in at_rest.items()},
             )
         )
     return tuple(rows)

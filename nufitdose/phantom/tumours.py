@@ -12,13 +12,13 @@ from nufitdose.phantom.tissues import Palette
 logger = logging.getLogger(__name__)
 _TRIES = 50
 
-#: Regions a tumour of a site may be centred in.
+#: Tissues a tumour of a site may be centred in.
 SITES: dict[str, tuple[str, ...]] = {
     "liver": ("liver",),
-    "bone": ("vertebrae", "pelvic_bone", "ribs", "femora"),
-    "node": ("mesentery", "mediastinum"),
+    "bone": ("spongiosa",),
+    "node": ("mesentery",),
     "thyroid_bed": ("thyroid",),
-    "lung": ("lung_left", "lung_right"),
+    "lung": ("lung",),
     "pancreas": ("pancreas",),
 }
 _TISSUES = {
@@ -54,10 +54,9 @@ def place_tumours(
     diameters_mm: tuple[float, float],
 ) -> list[Tumour]:
     """One tumour for each of `sites`, centred in the site's tissue, apart from the others, of a size within limits."""
-    numbers = {region.name: number for number, region in enumerate(palette.regions)}
     placed: list[Tumour] = []
     for site in sites:
-        hosts = [numbers[name] for name in SITES[site] if name in numbers]
+        hosts = [n for n, region in enumerate(palette.regions) if region.tissue in SITES[site]]
         pure = np.isin(composition.labels, hosts) & (composition.shares[0] > 0.95)
         places = composition.grid.world(np.argwhere(pure).astype(np.float64))
         smallest, largest = diameters_mm

@@ -1,23 +1,24 @@
 """Organs of chest, abdomen, pelvis and neck."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from nufitdose.phantom.build import Build
-from nufitdose.phantom.shapes import Solid, Wobble, around, ellipsoid, rotation, superellipsoid_volume_ml, tube
+from nufitdose.phantom.shapes import Number, Solid, Wobble, around, ellipsoid, rotation, superellipsoid_volume_ml, tube
 from nufitdose.phantom.tissues import Palette
 
 _SIDES = ((1.0, "right"), (-1.0, "left"))
 
 
-def _fitted(volume_ml: float, ratios: tuple[float, float, float]) -> np.ndarray:
+def _fitted(volume_ml: float, ratios: tuple[Number, Number, Number]) -> np.ndarray:
     """Radii (mm) of an ellipsoid of the given proportions and volume."""
     radii = np.asarray(ratios, dtype=np.float64)
     return radii * float(volume_ml / superellipsoid_volume_ml(radii)) ** (1.0 / 3.0)
 
 
-def _chain(points: list[np.ndarray], radii_mm: list[float]) -> list[Solid]:
+def _chain(points: list[np.ndarray], radii_mm: Sequence[Number]) -> list[Solid]:
     return [tube(a, b, ra, rb) for (a, ra), (b, rb) in pairwise(zip(points, radii_mm, strict=True))]
 
 
@@ -94,7 +95,7 @@ def lungs(body: Build, palette: Palette) -> list[Solid]:
 def upper_abdomen(body: Build, palette: Palette, random: np.random.Generator) -> list[Solid]:
     """Stomach, spleen, liver with gallbladder, pancreas, adrenals, kidneys."""
 
-    def wobble(amplitude_mm: float, wavelength_mm: float) -> Wobble:
+    def wobble(amplitude_mm: Number, wavelength_mm: Number) -> Wobble:
         a, b, c = random.uniform(0, 2 * np.pi, 3)
         return Wobble(amplitude_mm, wavelength_mm, (float(a), float(b), float(c)))
 

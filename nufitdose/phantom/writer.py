@@ -4,19 +4,26 @@ import csv
 import shutil
 import tempfile
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from nufitdose.errors import InputError
+from nufitdose.io.dicom_study_write import write_dicom_study
 from nufitdose.io.field_file import save_field
 from nufitdose.io.nifti import save_volume
 from nufitdose.io.study_folder import save_study
 from nufitdose.phantom.patient import DigitalPatient
 from nufitdose.phantom.truth import PatientTruth
 
+#: DICOM needs a date: that of a patient who has none.
+_ADMINISTERED_AT = datetime(2020, 1, 6, 9, 0)
 
-def write_patient(patient: DigitalPatient, folder: str | Path) -> Path:
+
+def write_patient(patient: DigitalPatient, folder: str | Path, *, dicom: bool = False) -> Path:
     """Write study and truth under a temporary name beside `folder`, then rename it into place; returns `folder`.
+
+    With `dicom` the study is written once more as CT, PT and RTSTRUCT series below `dicom/`.
 
     Raises `InputError` when `folder` exists and holds something, or cannot be written.
     """
@@ -25,6 +32,8 @@ def write_patient(patient: DigitalPatient, folder: str | Path) -> Path:
     try:
         save_study(patient.study, temporary)
         _write_truth(patient.truth, temporary / "truth")
+        if dicom:
+            write_dicom_study(patient.study, temporary / "dicom", patient.study.administration.time or _ADMINISTERED_AT)
         temporary.chmod(0o755)
         if folder.exists():
             folder.rmdir()

@@ -35,8 +35,8 @@ class Registration:
     """A moving scan brought onto a fixed one: `field` (mm, RAS+, pull) and how well that went.
 
     `basis` names the images that were compared. `field` lies on the fixed CT grid, or on the fixed activity grid
-    where there is no CT. `unregistered` is the quality as the scans stand in their worlds. `seconds` is what the
-    engine took.
+    where there is no CT; where the activity reaches beyond the CT, voxels are added to the CT grid to cover it.
+    `unregistered` is the quality as the scans stand in their worlds. `seconds` is what the engine took.
     """
 
     engine: str
@@ -75,7 +75,7 @@ def register(
     torch_device = resolve_device(device)
     tell = on_progress or (lambda share: None)
     basis: Basis = "CT" if fixed.ct is not None and moving.ct is not None else "activity"
-    grid = fixed.activity.grid if fixed.ct is None else fixed.ct.grid
+    grid = fixed.activity.grid if fixed.ct is None else fixed.ct.grid.extended_over(fixed.activity.grid)
     start = time.perf_counter()
     field = ENGINES[engine](fixed, moving, grid, basis, torch_device, lambda share: tell(0.6 * share))
     seconds = time.perf_counter() - start

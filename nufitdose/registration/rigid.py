@@ -1,8 +1,9 @@
 """Rigid registration: six parameters about the body centre, from coarse to fine.
 
-Correlation of the CTs where both scans have one, else of the activities (square root of the activity over its own
-99.9th percentile: decay, uptake and wash-out change intensities between scans, so differences mean nothing).
-Nothing is assumed about the frames of reference: at the coarsest level all translations are searched.
+Correlation of the CTs where both scans have one, else of the activities (square roots, each over its own 99.9th
+percentile). Between scans organs wash out and tumours take up, so activities are at last correlated block by block:
+inside a block a change of intensity costs nothing. Nothing is assumed about the frames of reference: at the coarsest
+level all translations are searched. Levels, blocks and weights are ours.
 """
 
 from collections.abc import Callable
@@ -10,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Integer
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.registration.body import body_mask, widened
 from nufitdose.registration.intensity import activity_scale, pooled, scaled_activity, scaled_ct
@@ -23,15 +25,21 @@ from nufitdose.study import TimePoint
 from nufitdose.types import Affine, Mask
 from nufitdose.volume import Quantity, Volume
 
-SEARCH_MM = 16.0  # the level of the search for translations
+SEARCH_MM = 16.0  # the level at which translations are searched
 FINEST_MM = 4.0
-_STEPS = {16.0: 15, 8.0: 15, 4.0: 15}  # of L-BFGS
-_POINTS = 200_000  # compared at most, per level
+#: After the search: spacing (mm) and edge of the blocks (mm). Finer activities are mostly noise.
+LEVELS_MM = {"CT": ((8.0, np.inf), (FINEST_MM, np.inf)), "activity": ((8.0, np.inf), (8.0, 80.0))}
+
+_STARTS = 4  # followed, of those tried
+_STEPS = 15  # of L-BFGS on each level
+_POINTS = 40_000  # compared at most
 _MARGIN_MM = 12.0  # of what surrounds the body, compared too: it holds the outline
 _LEVER_MM = 100.0  # a rotation is measured by how far it moves a point at this distance
+_GAIN = 1000.0  # brings the slope of the correlation per mm near 1, where the first step of L-BFGS fits
+_DECIMALS = 3  # of mm: the order of sums, which depends on threads, must not show in the result
 _TRIED_DEGREES = 12.0
 _LEAST_OVERLAP = 0.3
-_GAIN = 1000.0  # brings the slope of the correlation per mm near 1, where the first step of L-BFGS fits
+_FLAT = 0.03  # blocks whose variance is far below this part of the image's variance count as flat
 
 Progress = Callable[[float], None]
 Vector = Float64[np.ndarray, " 3"]
@@ -74,14 +82,13 @@ def rigid_pose(
     """The rigid motion that brings `moving` onto `fixed`, judged by their 'CT' or their 'activity'."""
     seen_f, seen_m = _view(fixed, basis), _view(moving, basis)
     on_progress(0.3)
-    level = _Level.of(seen_f, seen_m, SEARCH_MM, device)
-    tried = [level.refined(pose, _STEPS[SEARCH_MM]) for pose in _starts(seen_f, seen_m)]
-    pose = max(tried, key=level.score)
+    level = _Level.of(seen_f, seen_m, SEARCH_MM, np.inf, device)
+    starts = sorted(_starts(seen_f, seen_m), key=level.score, reverse=True)
+    pose = max((level.refined(start) for start in starts[:_STARTS]), key=level.score)
     on_progress(0.5)
-    for spacing_mm, done in ((8.0, 0.6), (FINEST_MM, 1.0)):
-        level = _Level.of(seen_f, seen_m, spacing_mm, device)
-        pose = level.refined(pose, _STEPS[spacing_mm])
-        on_progress(done)
+    for spacing_mm, block_mm in LEVELS_MM[basis]:
+        pose = _Level.of(seen_f, seen_m, spacing_mm, block_mm, device).refined(pose)
+    on_progress(1.0)
     return pose
 
 
@@ -141,18 +148,28 @@ class _Level:
 
     points_mm: Float[Tensor, "n 3"]  # from the pivot
     values: Float[Tensor, " n"]
+    block: Integer[Tensor, " n"]  # which block a point belongs to
+    blocks: int
     moving: Float[Tensor, "1 1 i j k"]
     grid: Grid
 
     @classmethod
-    def of(cls, fixed: View, moving: View, spacing_mm: float, device: torch.device) -> "_Level":
+    def of(cls, fixed: View, moving: View, spacing_mm: float, block_mm: float, device: torch.device) -> "_Level":
         image_f, image_m = pooled(fixed.image, spacing_mm), pooled(moving.image, spacing_mm)
         chosen = np.argwhere(pooled(_mask_volume(fixed), spacing_mm).data > 0.5)
+        if chosen.size == 0:
+            raise InputError(
+                f"an image of {' x '.join(map(str, fixed.image.grid.shape))} voxels is too small to register",
+                remedy="Use --set registration.engine=none",
+            )
         chosen = chosen[:: max(1, -(-len(chosen) // _POINTS))]
         points_mm = image_f.grid.world(chosen.astype(np.float64)) - fixed.centre_mm
+        _, block = np.unique(np.floor(points_mm / block_mm), axis=0, return_inverse=True)
         return cls(
             torch.from_numpy(points_mm.astype(np.float32)).to(device),
             torch.from_numpy(image_f.data[tuple(chosen.T)]).to(device),
+            torch.from_numpy(block.reshape(-1)).to(device),
+            int(block.max()) + 1,
             torch.from_numpy(np.ascontiguousarray(image_m.data))[None, None].to(device),
             image_m.grid,
         )
@@ -163,11 +180,11 @@ class _Level:
             correlation, overlap = self._compare(pose, torch.zeros(6, device=self.values.device))
         return float(correlation) if float(overlap) >= _LEAST_OVERLAP else -1.0
 
-    def refined(self, pose: Pose, steps: int) -> Pose:
+    def refined(self, pose: Pose) -> Pose:
         """The pose of greatest correlation near `pose`, by L-BFGS."""
         change = torch.zeros(6, device=self.values.device, requires_grad=True)
         optimiser = torch.optim.LBFGS(
-            [change], lr=1.0, max_iter=steps, tolerance_change=1e-3, line_search_fn="strong_wolfe"
+            [change], lr=1.0, max_iter=_STEPS, tolerance_change=0.01, line_search_fn="strong_wolfe"
         )
 
         def loss() -> Tensor:
@@ -178,7 +195,7 @@ class _Level:
             return value
 
         optimiser.step(loss)  # type: ignore[no-untyped-call]
-        found = change.detach().cpu().double().numpy()
+        found = change.detach().cpu().double().numpy().round(_DECIMALS)
         turn = Rotation.from_rotvec(found[3:] / _LEVER_MM).as_matrix()
         return Pose(turn @ pose.rotation, pose.pivot_mm, pose.target_mm + found[:3])
 
@@ -197,11 +214,24 @@ class _Level:
         seen = (torch.minimum(index + 0.5, size - 0.5 - index)).clamp(0.0, 1.0).prod(dim=1)
         place = (2 * index / (size - 1).clamp_min(1) - 1).flip(1)[None, None, None]  # torch counts k, j, i
         values = grid_sample(self.moving, place, padding_mode="border", align_corners=True).flatten()
-        total = seen.sum().clamp_min(1.0)
-        a = self.values - (seen * self.values).sum() / total
-        b = values - (seen * values).sum() / total
-        spread = (seen * a * a).sum() * (seen * b * b).sum()
-        return (seen * a * b).sum() / (spread + 1e-12).sqrt(), total / len(index)
+        return self._correlation(values, seen), seen.mean()
+
+    def _correlation(self, values: Float[Tensor, " n"], seen: Float[Tensor, " n"]) -> Tensor:
+        """Mean correlation within the blocks, weighted by `sqrt(count var)` of the fixed image; of all as one block."""
+
+        def per_block(x: Tensor) -> Tensor:
+            return x.new_zeros(self.blocks).index_add(0, self.block, seen * x)
+
+        count = per_block(torch.ones_like(values)).clamp_min(1e-3)
+        a = self.values - (per_block(self.values) / count)[self.block]
+        b = values - (per_block(values) / count)[self.block]
+        sum_aa, sum_bb = per_block(a * a), per_block(b * b)
+        flat_a, flat_b = (_FLAT * count * (x.sum() / count.sum()).detach() + 1e-12 for x in (sum_aa, sum_bb))
+        if self.blocks == 1:
+            flat_a = flat_b = torch.full_like(count, 1e-12)
+        correlation = per_block(a * b) / ((sum_aa + flat_a) * (sum_bb + flat_b)).sqrt()
+        weight = (count * sum_aa).sqrt().detach()
+        return (weight * correlation).sum() / weight.sum().clamp_min(1e-12)
 
 
 def _cross(vector: Float[Tensor, " 3"]) -> Float[Tensor, "3 3"]:

@@ -1,6 +1,7 @@
 """Where does one image lie in another? All translations at once, by correlation through Fourier transforms."""
 
 import numpy as np
+from jaxtyping import Bool, Float32
 from scipy import fft
 
 from nufitdose.types import Image32, Mask
@@ -8,7 +9,12 @@ from nufitdose.types import Image32, Mask
 _LEAST_OVERLAP = 0.4  # of the smaller mask
 
 
-def best_shift(fixed: Image32, fixed_mask: Mask, moving: Image32, moving_mask: Mask) -> tuple[np.ndarray, float]:
+def best_shift(
+    fixed: Image32,
+    fixed_mask: Mask,
+    moving: Float32[np.ndarray, "a b c"],
+    moving_mask: Bool[np.ndarray, "a b c"],
+) -> tuple[np.ndarray, float]:
     """The whole-voxel shift s of greatest correlation of `fixed[a]` with `moving[a + s]`, and that correlation.
 
     Only voxels that both masks hold are compared (Padfield, doi:10.1109/TIP.2011.2181402); shifts at which less

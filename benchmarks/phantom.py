@@ -1,0 +1,147 @@
+"""Digital patients: the pictures and the numbers of docs/phantom.md.
+
+python benchmarks/phantom.py docs/images
+"""
+
+import resource
+import sys
+import time
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from scipy import ndimage
+
+from nufitdose.grid import Grid
+from nufitdose.nuclides import half_life_h
+from nufitdose.phantom import simulate_patient
+from nufitdose.phantom.fields import jacobian_determinant
+from nufitdose.phantom.scanner import SCANNERS, scan
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+NEMA_MM = (10.0, 13.0, 17.0, 22.0, 28.0, 37.0, 60.0)
+
+
+def picture_patient(patient, path):
+    """One row a scan: CT in three planes, activity as coronal maximum."""
+    scans = patient.study.timepoints
+    fig, axes = plt.subplots(len(scans), 5, figsize=(13, 2.75 * len(scans)), facecolor="black")
+    for row, tp in zip(axes, scans, strict=True):
+        ct, activity = tp.ct.data, tp.activity.data
+        i, j, k = (n // 2 for n in ct.shape)
+        high = int(ct.shape[2] * 0.83)
+        for axis, plane in zip(
+            row, (ct[::-1, ::-1, high], ct[::-1, ::-1, k], ct[::-1, j, ::-1], ct[i, :, ::-1]), strict=False
+        ):
+            axis.imshow(plane.T, cmap="gray", vmin=-180, vmax=260)
+        row[4].imshow(activity.max(axis=1)[::-1, ::-1].T, cmap="inferno", vmax=np.percentile(activity, 99.95))
+        row[0].set_title(f"{tp.id}, {tp.time_h:g} h", color="white", fontsize=9, loc="left")
+        for axis in row:
+            axis.axis("off")
+    fig.tight_layout(pad=0.3)
+    fig.savefig(path, dpi=62)
+    plt.close(fig)
+
+
+def picture_motion(patient, path):
+    """Displacement and Jacobian in a coronal plane of the second scan."""
+    truth, ct = patient.truth.timepoint("tp2"), patient.truth.ct
+    j = ct.grid.shape[1] // 2
+    size = np.linalg.norm(truth.field, axis=0)[:, j, :]
+    jacobian = jacobian_determinant(truth.field, truth.grid)[:, j, :]
+    fig, axes = plt.subplots(1, 3, figsize=(11, 3.9))
+    for axis in axes:
+        axis.imshow(ct.data[::-1, j, ::-1].T, cmap="gray", vmin=-180, vmax=260)
+        axis.axis("off")
+    step = 5
+    x, z = np.meshgrid(np.arange(0, size.shape[0], step), np.arange(0, size.shape[1], step), indexing="ij")
+    u = truth.field[:, ::step, j, ::step] / truth.grid.spacing_mm[0]
+    axes[0].quiver(size.shape[0] - 1 - x, size.shape[1] - 1 - z, -u[0], -u[2], color="gold", angles="xy",
+                   scale_units="xy", scale=1.0, width=0.004)  # fmt: skip
+    axes[0].set_title("displacement (to scale)")
+    shown = axes[1].imshow(size[::-1, ::-1].T, cmap="viridis", alpha=0.65)
+    fig.colorbar(shown, ax=axes[1], label="mm", shrink=0.8)
+    axes[1].set_title("its size")
+    shown = axes[2].imshow(jacobian[::-1, ::-1].T, cmap="RdBu", vmin=0.5, vmax=1.5, alpha=0.65)
+    fig.colorbar(shown, ax=axes[2], shrink=0.8)
+    axes[2].set_title("Jacobian determinant")
+    fig.tight_layout()
+    fig.savefig(path, dpi=65)
+    plt.close(fig)
+
+
+def recovery(scanner, depth_mm):
+    """Mean concentration in spheres in a cold background over the true one, without noise."""
+    grid = Grid.from_spacing((64, 64, 64), (2.0, 2.0, 2.0))
+    r = np.linalg.norm(grid.world(np.moveaxis(np.indices(grid.shape).astype(float), 0, -1)), axis=-1)
+    depth = np.full(grid.shape, depth_mm, dtype=np.float32)
+    found = []
+    for diameter in NEMA_MM:
+        true = np.clip(0.5 - (r - diameter / 2) / 2.0, 0, 1).astype(np.float32)
+        image = scan(true, depth, grid, scanner, np.random.default_rng(1), noise=False)
+        found.append(float((image * true).sum() / true.sum()))
+    return found
+
+
+def picture_recovery(path):
+    """Recovery against diameter, with phantom measurements."""
+    fig, axis = plt.subplots(figsize=(5.6, 3.6))
+    for name, style in (("Lu-177", "-"), ("I-131", "--"), ("F-18", ":")):
+        deep, shallow = recovery(SCANNERS[name], 200.0), recovery(SCANNERS[name], 0.0)
+        line = axis.plot(NEMA_MM, deep, style, marker=".", label=f"{name}, {SCANNERS[name].name}")[0]
+        axis.fill_between(NEMA_MM, deep, shallow, color=line.get_color(), alpha=0.2)
+        print(name, "deep", np.round(deep, 2), "at the surface", np.round(shallow, 2))
+    axis.plot([10.0, 13.0], [0.18, 0.43], "kx", label="Lu-177 measured (Hippeläinen 2016)")
+    axis.set(xlabel="sphere diameter (mm)", ylabel="mean recovery", ylim=(0, 1))
+    axis.legend(fontsize=7)
+    axis.grid(alpha=0.3)
+    fig.tight_layout()
+    fig.savefig(path, dpi=75)
+    plt.close(fig)
+
+
+def liver_numbers():
+    """CT number and noise, coefficient of variation and SUV inside the liver, 12 mm from its surface."""
+    options = {"shape": (96, 96, 72), "spacing_mm": 4.0, "centre_z_mm": 50.0, "tumours": 2, "motion": 0.0}
+    for tracer in ("Lu-177", "I-131", "F-18", "Ga-68-PSMA"):
+        made = simulate_patient(tracer=tracer, seed=1, contrast=False, tumour_sites=("bone",), **options)
+        label = next(n for n, name in made.truth.names.items() if name == "liver")
+        inside = ndimage.binary_erosion(made.truth.labels.data == label, iterations=3)
+        ct = made.study.reference.ct.resampled_to(made.truth.ct.grid).data[inside]
+        print(f"{tracer}: liver {ct.mean():.1f} ± {ct.std():.1f} HU")
+        for tp in made.study.timepoints:
+            values, true = tp.activity.data[inside], made.truth.timepoint(tp.id).activity
+            noise = values / ndimage.gaussian_filter(true, 1.2)[inside]
+            decay = 2 ** (tp.time_h / half_life_h(made.study.nuclide))
+            suv = values.mean() * 70e3 / (made.study.administration.activity_mbq * 1e6) * decay
+            print(
+                f"  {tp.time_h:g} h: CV {100 * values.std() / values.mean():.1f} %, of noise alone "
+                f"{100 * noise.std() / noise.mean():.1f} %, recovered {values.mean() / true[inside].mean():.3f}, "
+                f"SUV {suv:.2f}"
+            )
+
+
+def speed():
+    """128³ voxels of 4 mm, four scans."""
+    simulate_patient(shape=(24, 24, 24), spacing_mm=12.0, times_h=(4.0, 24.0))
+    start, cpu = time.monotonic(), time.process_time()
+    simulate_patient(shape=(128, 128, 128), spacing_mm=4.0, seed=1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    seconds, processor = time.monotonic() - start, time.process_time() - cpu
+    print(f"128^3, 4 scans: {seconds:.1f} s, {processor:.1f} s of processor, {peak:.2f} GB")
+
+
+def main():
+    folder = Path(sys.argv[1])
+    speed()
+    picture_recovery(folder / "phantom_recovery.png")
+    patient = simulate_patient(shape=(96, 80, 112), spacing_mm=4.0, seed=3, sex="male", arms="up", contrast=True)
+    picture_patient(patient, folder / "phantom_patient.png")
+    picture_motion(patient, folder / "phantom_motion.png")
+    liver_numbers()
+
+
+if __name__ == "__main__":
+    main()

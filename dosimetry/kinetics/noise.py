@@ -1,0 +1,80 @@
+"""How noisy voxels are, told from how far they scatter about their own curves."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import nnls
+
+from dosimetry.kinetics.models import LN2
+from dosimetry.kinetics.status import FitStatus
+from dosimetry.kinetics.voxel_fit import fit_voxels
+from nufitdose.errors import InputError
+from nufitdose.types import Curves
+
+F64 = NDArray[np.float64]
+SAMPLE = 20_000
+ROUNDS = 8
+FEWEST = 50  # voxels below which a scatter is not worth fitting
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """σ² = floor² + gain · A: `floor_bq_ml` Bq/mL, `gain_bq_ml` variance per activity (as counts have it), Bq/mL."""
+
+    floor_bq_ml: float
+    gain_bq_ml: float
+
+    def sigma(self, expected: ArrayLike) -> F64:
+        """Standard deviation, Bq/mL, of values whose expectation is `expected`, any shape."""
+        mean = np.maximum(np.asarray(expected, dtype=np.float64), 0.0)
+        return np.asarray(np.sqrt(self.floor_bq_ml**2 + self.gain_bq_ml * mean))
+
+
+def estimate_noise(activity: Curves, times_h: ArrayLike, half_life_h: float, *, seed: int = 0) -> NoiseModel:
+    """Floor and gain of the noise from the residuals r of mono-exponential fits to voxels of one kind.
+
+    E[r_i²] = σ_i² (1 - h_i), h the diagonal of J (JᵀWJ)⁻¹ Jᵀ W; floor² and gain follow by least squares weighted 1/σ⁴,
+    in turn with the fits that they weigh. What one exponential cannot follow, misregistration too, counts as noise.
+    At most 20 000 voxels, drawn with `seed`. `InputError` without 50 voxels of three points within their bounds.
+    """
+    y = np.asarray(activity, dtype=np.float64)
+    t = np.asarray(times_h, dtype=np.float64)
+    y = y[np.isfinite(y).all(axis=1)]
+    if y.shape[0] > SAMPLE:
+        y = y[np.random.default_rng(seed).choice(y.shape[0], SAMPLE, replace=False)]
+    if t.size < 3 or y.shape[0] < FEWEST:
+        raise InputError(
+            f"noise cannot be told from {y.shape[0]} voxels at {t.size} time points, wanted {FEWEST} at three or more",
+            remedy="Give the standard deviation of the voxels instead",
+        )
+    sigma = np.ones_like(y)
+    model = NoiseModel(1.0, 0.0)
+    for _ in range(ROUNDS):
+        fit = fit_voxels(y, t, half_life_h, sigma=sigma)
+        use = fit.status == FitStatus.MONO
+        if use.sum() < FEWEST:
+            raise InputError("too few voxels follow one exponential for their noise to be told from their scatter")
+        rate = LN2 / fit.teff_h.astype(np.float64)
+        decay = np.exp(-rate[:, None] * t)
+        expected = fit.amplitude.astype(np.float64)[:, None] * decay
+        free = 1.0 - _leverage(decay[use], t, sigma[use])
+        scale = 1.0 / sigma[use] ** 2
+        design = np.stack([(free * scale).ravel(), (free * scale * expected[use]).ravel()], axis=1)
+        size = np.abs(design).max(axis=0)
+        found = nnls(design / size, (((y - expected)[use] ** 2) * scale).ravel())[0] / size
+        model = NoiseModel(float(np.sqrt(found[0])), float(found[1]))
+        sigma = np.maximum(model.sigma(np.where(use[:, None], expected, y)), 1e-9 * np.abs(y).max() + 1e-300)
+    return model
+
+
+def _leverage(decay: F64, t: F64, sigma: F64) -> F64:
+    """h_i of the fit of amplitude and rate, [voxels, times]; the amplitude itself cancels."""
+    w = sigma**-2
+    first, second = decay, decay * t
+    aa, ab, bb = (w * first * first).sum(1), (w * first * second).sum(1), (w * second * second).sum(1)
+    determinant = aa * bb - ab * ab
+    inverse = (bb[:, None] * first**2 - 2 * ab[:, None] * first * second + aa[:, None] * second**2) / determinant[
+        :, None
+    ]
+    return np.asarray(w * inverse)
