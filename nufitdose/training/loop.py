@@ -220,7 +220,7 @@ def _differences(was: Mapping[str, Any], now: Mapping[str, Any], path: str = "")
 def _shared(model: nn.Module, device: torch.device) -> DistributedDataParallel:
     """Gradients averaged over the processes; a modality that was dropped leaves parameters without any."""
     ids = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False, find_unused_parameters=True)
+    return DistributedDataParallel(model, device_ids=ids, find_unused_parameters=True)
 
 
 def _synchronised(forward: nn.Module, *, last: bool) -> AbstractContextManager[None]:
