@@ -27,7 +27,7 @@ class RefineSettings(Settings):
     ends early when ten steps change the loss by less than `tolerance` of itself.
     """
 
-    steps: tuple[int, ...] = (40, 40, 20)
+    steps: tuple[int, ...] = (40, 40, 5)
     rate: float = 0.15
     lattice: float = 1.5
     tolerance: float = 1e-4
@@ -61,7 +61,7 @@ def refine(
     with torch.no_grad():
         before = _loss(start, pair, settings)
     found, made = _halved(start, len(levels) - 1), []
-    total = sum(n * 8**level for level, n in enumerate(steps))
+    total = max(1, sum(n * 8**level for level, n in enumerate(steps)))
     done = 0
     for level, (seen, count) in enumerate(zip(levels, steps, strict=True)):
         found, used = _level(found, seen, count, settings)
@@ -99,7 +99,7 @@ def _level(
     return best, len(losses)
 
 
-def _expanded(theta: VelocityTensor, basis: list[Tensor]) -> VelocityTensor:
+def _expanded(theta: Tensor, basis: list[Tensor]) -> VelocityTensor:
     """`B θ`, one axis after the other."""
     for matrix in basis:  # the axis in front is summed and its result goes to the back
         theta = torch.tensordot(theta, matrix, dims=([2], [1]))
@@ -123,13 +123,13 @@ def _pyramid(pair: PairTensors, levels: int) -> list[PairTensors]:
     return pairs
 
 
-def _halved(velocity: VelocityTensor, times: int) -> VelocityTensor:
+def _halved(velocity: Tensor, times: int) -> Tensor:
     for _ in range(times):
         velocity = interpolate(velocity, scale_factor=0.5, mode="area") / 2.0
     return velocity
 
 
-def _finer(velocity: VelocityTensor, pair: PairTensors) -> VelocityTensor:
+def _finer(velocity: VelocityTensor, pair: PairTensors) -> Tensor:
     """A velocity on the next finer lattice; its values count in voxels half as large."""
     assert all(2 * n == m // 2 for n, m in zip(velocity.shape[2:], pair.ct.shape[2:], strict=True))
     return upsampled(velocity) * 2.0
