@@ -85,7 +85,8 @@ def validation_of(
                 row["tre_mm"] = float(target_registration_error_mm(field, *points).mean())
                 row["tre_start_mm"] = float(target_registration_error_mm(start, *points).mean())
             rows.append(row)
-        return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        names = dict.fromkeys(name for row in rows for name in row)
+        return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
 
     return validate
 
