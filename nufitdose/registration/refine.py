@@ -1,8 +1,8 @@
 """Instance optimisation: the velocity of one pair, improved on lattices from coarse to fine.
 
-On every level `v = v₀ + B θ`: v₀ is what was found before (by a network or the coarser level), B a cubic B-spline on
-a lattice of three voxels, θ found by Adam on the same objective as in training. The better of before and after is
-kept. Levels, steps and rates are ours.
+On every level `v = v₀ + B θ`: v₀ is what was found before (by a network, and by the coarser levels), B a cubic
+B-spline on a lattice of three voxels, θ found by Adam on the same objective as in training. The better of before and
+after is kept. Levels, steps and rates are ours.
 """
 
 from collections.abc import Callable
@@ -60,16 +60,20 @@ def refine(
     steps = settings.steps[len(settings.steps) - len(levels) :]
     with torch.no_grad():
         before = _loss(start, pair, settings)
-    found, made = _halved(start, len(levels) - 1), []
+    made: list[int] = []
+    change = torch.zeros_like(_halved(start, len(levels) - 1))  # what is added to the start, detail of which is kept
     total = max(1, sum(n * 8**level for level, n in enumerate(steps)))
     done = 0
     for level, (seen, count) in enumerate(zip(levels, steps, strict=True)):
-        found, used = _level(found, seen, count, settings)
+        if level:
+            change = _finer(change, seen)
+        base = _halved(start, len(levels) - 1 - level)
+        found, used = _level(base + change, seen, count, settings)
+        change = found - base
         made.append(used)
         done += count * 8**level
         on_progress(done / total)
-        if level + 1 < len(levels):
-            found = _finer(found, levels[level + 1])
+    found = start + change
     with torch.no_grad():
         after = _loss(found, pair, settings)
     if not after < before:
