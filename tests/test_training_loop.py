@@ -214,3 +214,15 @@ def test_bfloat16_changes_a_loss_by_rounding_only():
     )
     assert half == pytest.approx(full, abs=0.01)
     assert half != full
+
+
+def test_compiled_loops_leave_torch_its_threads():
+    from nufitdose.grid import Grid
+    from nufitdose.registration.field import DisplacementField
+    from nufitdose.training.distributed import threads_kept
+
+    torch.set_num_threads(1)
+    with threads_kept():
+        DisplacementField.identity(Grid.from_spacing((12, 12, 12), (4.0, 4.0, 4.0))).jacobian_statistics()
+        torch.set_num_threads(2)
+    assert torch.get_num_threads() == 1

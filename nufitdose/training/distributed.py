@@ -53,3 +53,17 @@ def processes(device: str = "auto") -> Iterator[Processes]:
         yield Processes(dist.get_rank(), count, chosen)
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Give torch back the number of threads it had.
+
+    Compiled loops that share its OpenMP library raise it to all cores for good; processes that train side by side
+    would then wait for each other's threads, ten times slower.
+    """
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

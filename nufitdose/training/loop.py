@@ -24,7 +24,7 @@ from nufitdose.training.checkpoint import (
     load_weights,
     save_checkpoint,
 )
-from nufitdose.training.distributed import Processes
+from nufitdose.training.distributed import Processes, threads_kept
 from nufitdose.training.pairs import generator_of
 from nufitdose.training.records import METRICS, VALIDATION, Table
 from nufitdose.training.settings import LoopSettings
@@ -248,7 +248,7 @@ def _validated(
 ) -> float:
     """Judge the model; every process takes the same view, lest one stops and another waits for it."""
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), threads_kept():
         own = validate(model)
     model.train()
     values = torch.tensor(list(own.values()), dtype=torch.float64, device=processes.device)

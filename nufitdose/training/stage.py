@@ -22,7 +22,7 @@ from nufitdose.run import RECORD, RunRecord, collected_warnings, sha256, write_r
 from nufitdose.study import TimePoint
 from nufitdose.training.checkpoint import AVERAGE, MODEL, best_checkpoint, load_weights, read_card
 from nufitdose.training.cohort import Cohort, Member, load_cohort
-from nufitdose.training.distributed import Processes, processes
+from nufitdose.training.distributed import Processes, processes, threads_kept
 from nufitdose.training.landmarks import Landmarks, read_landmarks
 from nufitdose.training.loop import Progress, Run, train
 from nufitdose.training.pairs import Order, PairKey, TrainingPairs
@@ -176,15 +176,18 @@ def _prepared(stage: Stage, folder: Path, cohort: Cohort, group: Processes, tell
     kind = f"{spacing_mm:g}mm_{f'onto_{members[0].digest[:12]}' if stage.between_patients else 'within_patients'}"
     store = ScanStore(folder / "prepared" / kind, memory_bytes=settings.memory_gb * BYTES_PER_GB / group.count)
     if group.writes:
-        prepare_all(
-            members,
-            store,
-            spacing_mm=spacing_mm,
-            broken=settings.broken,
-            within=lambda fixed, moving: _rigid(fixed, moving, group.device),
-            between=(lambda fixed, moving: _affine(fixed, moving, group.device)) if stage.between_patients else None,
-            on_progress=tell,
-        )
+        with threads_kept():
+            prepare_all(
+                members,
+                store,
+                spacing_mm=spacing_mm,
+                broken=settings.broken,
+                within=lambda fixed, moving: _rigid(fixed, moving, group.device),
+                between=(lambda fixed, moving: _affine(fixed, moving, group.device))
+                if stage.between_patients
+                else None,
+                on_progress=tell,
+            )
     group.wait()
     return store
 
