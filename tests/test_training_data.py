@@ -1,5 +1,6 @@
 """The data hand-over: cohorts and folders of studies, splits by patient, broken studies, pairs, the memory budget."""
 
+import dataclasses
 import logging
 import re
 import shutil
@@ -14,7 +15,7 @@ from training_studies import write_patient
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
-from nufitdose.training.augmentation import augmented, random_motion
+from nufitdose.training.augmentation import augmented, gaussian, random_motion
 from nufitdose.training.cohort import load_cohort
 from nufitdose.training.landmarks import read_landmarks
 from nufitdose.training.pairs import InterPatientOrder, IntraPatientOrder, TrainingPairs, generator_of, validation_keys
@@ -273,3 +274,37 @@ def test_landmarks_are_read_per_time_point_and_only_those_seen_by_both(tmp_path)
     path.write_text(head + "\n".join(rows[:3]))
     with pytest.raises(InputError, match="same landmarks"):
         read_landmarks(tmp_path)
+
+
+def test_smoothing_keeps_a_shift_of_part_of_a_voxel_from_looking_like_a_match():
+    """Two noisy views of one blob: unsmoothed, a quarter of a voxel off looks better, for it averages the noise."""
+    from nufitdose.registration.objective import NetworkOutput, ObjectiveSettings, objective
+    from nufitdose.training.task import smoothed
+
+    clean = blob_pair(1).ct[:, 1:].repeat(1, 2, 1, 1, 1)
+    noisy = clean + 0.1 * torch.randn(clean.shape, generator=generator_of(3))
+    pair = dataclasses.replace(
+        blob_pair(1), ct=noisy, activity=torch.zeros_like(noisy), present=torch.tensor([[True, False]])
+    )
+    shift = torch.zeros(1, 3, *(n // 2 for n in noisy.shape[2:]))
+    still = NetworkOutput(shift.clone())
+    shift[:, 0] = 0.25
+    settings = ObjectiveSettings(smoothness=0.0)
+
+    def loss(output, blur):
+        return float(objective(output, smoothed(pair, blur), settings).total)
+
+    assert loss(NetworkOutput(shift), 0.0) < loss(still, 0.0)
+    assert loss(NetworkOutput(shift), 1.0) > loss(still, 1.0)
+
+
+def test_a_gaussian_keeps_constants_and_has_its_width():
+    image = torch.zeros(1, 2, 21, 21, 21)
+    image[:, 0, 10, 10, 10] = 1.0
+    image[:, 1] = 0.7
+    found = gaussian(image, 1.5)
+    assert torch.allclose(found[:, 1], torch.tensor(0.7), atol=1e-6)
+    place = torch.arange(21.0) - 10
+    profile = found[0, 0].sum(dim=(1, 2))
+    assert float(profile.sum()) == pytest.approx(1.0, abs=1e-5)
+    assert float((profile * place**2).sum()) == pytest.approx(1.5**2, rel=0.05)

@@ -18,6 +18,20 @@ _WASHOUT_LATTICE = (4, 4, 4)
 _MOST_CUT = 0.25  # of the third axis, in all
 
 
+def gaussian(images: ImageTensor, sigma: float) -> ImageTensor:
+    """Every channel smoothed by a Gaussian of `sigma` voxels, cut at 3 σ; the border value goes on beyond."""
+    half = max(1, round(3 * sigma))
+    taps = torch.exp(-0.5 * (torch.arange(-half, half + 1.0) / sigma) ** 2).to(images)
+    taps = taps / taps.sum()
+    single = images.reshape(-1, 1, *images.shape[2:])
+    for axis in range(3):
+        shape, widths = [1] * 5, [0] * 6
+        shape[2 + axis] = len(taps)
+        widths[2 * (2 - axis)] = widths[2 * (2 - axis) + 1] = half
+        single = conv3d(pad(single, widths, mode="replicate"), taps.reshape(shape))
+    return single.reshape(images.shape)
+
+
 def random_motion(settings: AugmentationSettings, random: np.random.Generator) -> Affine:
     """A small affine motion about the origin, 4x4, mm: rotation, scale along random axes, translation."""
     turn = Rotation.from_rotvec(np.radians(settings.affine_degrees) * random.standard_normal(3)).as_matrix()
@@ -82,17 +96,7 @@ def _kept(like: ImageTensor, probability: float, generator: Generator) -> ImageT
 
 def _blurred(image: ImageTensor, probability: float, generator: Generator) -> ImageTensor:
     chance, sigma = _uniform(generator), 0.4 + 0.6 * _uniform(generator)
-    if chance >= probability:
-        return image
-    taps = torch.exp(-0.5 * (torch.arange(-2.0, 3.0) / sigma) ** 2).to(image)
-    taps = taps / taps.sum()
-    for axis in range(3):
-        shape = [1, 1, 1, 1, 1]
-        shape[2 + axis] = 5
-        widths = [0] * 6
-        widths[2 * (2 - axis)] = widths[2 * (2 - axis) + 1] = 2
-        image = conv3d(pad(image, widths, mode="replicate"), taps.reshape(shape))
-    return image
+    return image if chance >= probability else gaussian(image, sigma)
 
 
 def _noise(like: Tensor, generator: Generator) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import nn
 
 from nufitdose.config import Settings
@@ -39,11 +40,12 @@ Studies = Sequence[Sequence[ScanKey]]
 
 
 class StageSettings(Settings):
-    """What every stage can be told."""
+    """What every stage can be told; `blur_voxels` smooths what the objective compares (see `pair_loss_of`)."""
 
     data: DataSettings
     network: NetworkSettings = NetworkSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
+    blur_voxels: float = Field(default=1.0, ge=0, le=5)
     augmentation: AugmentationSettings = AugmentationSettings()
     dropout: DropoutSettings = DropoutSettings()
     loop: LoopSettings = LoopSettings()
@@ -123,7 +125,13 @@ def _run(
     if judged_on:
         landmarks = _landmarks(cohort.validation)
         validate = validation_of(
-            judged_on, store, settings.objective, precision=precision, landmarks=landmarks, device=group.device
+            judged_on,
+            store,
+            settings.objective,
+            precision=precision,
+            blur_voxels=settings.blur_voxels,
+            landmarks=landmarks,
+            device=group.device,
         )
     with steps.step("training", 0.9) as tell:
         run = Run(
@@ -134,7 +142,7 @@ def _run(
             processes=group,
             on_progress=_teller(settings.loop.steps, stream if group.writes else None, tell),
         )
-        loss = pair_loss_of(settings.objective, settings.dropout, precision)
+        loss = pair_loss_of(settings.objective, settings.dropout, precision, settings.blur_voxels)
         progress = train(model, loss, pairs, validate, settings.loop, run, resume=resume)
     record.timings_s = dict(steps.seconds)
     if group.writes:
