@@ -9,7 +9,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 matplotlib.use("Agg")
-install_import_hook(["nufitdose", "dosimetry"], "typecheck.checked")
+install_import_hook(["nufitdose", "dosimetry", "pretrain", "finetune"], "typecheck.checked")
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
