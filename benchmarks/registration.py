@@ -86,7 +86,6 @@ def _parameters(tuned: bool, iterations: int):
         chosen.AddParameterMap(spline)
     for number in range(chosen.GetNumberOfParameterMaps()):
         chosen.SetParameter(number, "DefaultPixelValue", "-1000")
-        chosen.SetParameter(number, "WriteResultImage", "false")
     return chosen
 
 
