@@ -14,7 +14,7 @@ from dosimetry.kinetics.noise import NoiseModel, estimate_noise
 from dosimetry.kinetics.organ_fit import OrganFit, aicc, fit_organ
 from dosimetry.kinetics.selection import ModelChoice, choose_model
 from dosimetry.kinetics.status import FitStatus
-from dosimetry.kinetics.voxel_fit import VoxelFit, fit_voxels
+from dosimetry.kinetics.voxel_fit import VoxelFit, fit_voxels, with_common_error
 
 __all__ = [
     "FitStatus",
@@ -39,4 +39,5 @@ __all__ = [
     "preserve_total",
     "three_point_curve",
     "trapezoid",
+    "with_common_error",
 ]

@@ -155,13 +155,14 @@ def _guide_group(
     z = np.linspace(-REACH, REACH, NODES)
     positions = prior.mean_ln_rate + z * prior.sd_ln_rate
     rates = rate_p + np.exp(positions)
+    nodes = positions, -0.5 * z**2, np.exp(-np.outer(rates, t - t[0])), np.exp(rates * t[0]) / rates
     n = activity.shape[0] if voxels is None else voxels.size
 
     def batch(start: int) -> None:
         part = slice(start, min(start + BATCH, n)) if voxels is None else voxels[start : start + BATCH]
         y = np.ascontiguousarray(np.asarray(activity[part], dtype=np.float64).T[order])
         results, width = VoxelFit.empty(y.shape[1]), np.empty(y.shape[1], np.float32)
-        posterior(y, weights(noise, part, order), t, rates, positions, -0.5 * z**2, *results.arrays(), width)
+        posterior(y, weights(noise, part, order), t, rates, *nodes, *results.arrays(), width)
         for whole, values in zip((*fit.arrays(), spread), (*results.arrays(), width), strict=True):
             whole[part] = values
 

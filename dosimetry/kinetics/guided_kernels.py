@@ -23,19 +23,33 @@ MOST, TOTAL, TIA, SQUARE, LOG_RATE, LOG_SQUARE, HEAD, TAIL, RATE = range(0, 9 * 
 @compiled
 @no_type_check
 def posterior(
-    y, weight, t, rates, positions, log_prior, tia, u_tia, teff, amplitude, rmse, before, extrapolated, status, spread
+    y,
+    weight,
+    t,
+    rates,
+    positions,
+    log_prior,
+    table,
+    per_amplitude,
+    tia,
+    u_tia,
+    teff,
+    amplitude,
+    rmse,
+    before,
+    extrapolated,
+    status,
+    spread,
 ):
     """Fit y[times, voxels] (NaN: missing), weights [times, 1 or voxels] 1/σ², on `rates` λ with `positions` ln λ_bio.
 
+    `table` [rates, times] e^(-λ (t - t_1)), `per_amplitude` [rates] e^(λ t_1)/λ.
     `spread` receives the standard deviation of ln λ_bio; the other results are those of `VoxelFit`.
     """
     n_times, n_voxels = y.shape
-    table = np.exp(-np.outer(rates, t - t[0]))
-    per_amplitude = np.exp(rates * t[0]) / rates
-    head, tail = np.exp(-rates * t[0]), np.exp(-rates * t[-1])
-    wy, w, evidence = np.zeros(n_times * BLOCK), np.zeros(n_times * BLOCK), np.zeros(rates.size * BLOCK)
-    number, inverse = np.zeros(rates.size * BLOCK), np.zeros(rates.size * BLOCK)
-    sums = np.zeros(9 * BLOCK)
+    wy, w, evidence = np.zeros(n_times * BLOCK), np.zeros(n_times * BLOCK), np.empty(rates.size * BLOCK)
+    number, inverse = np.empty(rates.size * BLOCK), np.empty(rates.size * BLOCK)
+    sums = np.empty(9 * BLOCK)
     shared = weight.shape[1] == 1
     for start in range(0, n_voxels, BLOCK):
         size = min(BLOCK, n_voxels - start)
@@ -64,7 +78,7 @@ def posterior(
                 sums[MOST + b] = max(sums[MOST + b], evidence[row + b])
         for k in range(rates.size):
             row, c, x, rate = k * BLOCK, per_amplitude[k], positions[k], rates[k]
-            begun, left = head[k], tail[k]
+            begun, left = decay(rate * t[0]), decay(rate * t[n_times - 1])
             for b in range(BLOCK):
                 p = decay(sums[MOST + b] - evidence[row + b]) * sqrt(inverse[row + b])
                 mean = number[row + b] * inverse[row + b] * c

@@ -26,6 +26,9 @@ BI, UPTAKE_CLEARANCE, CLEARANCE_RETENTION = 7, 8, 9
 MAX_STEPS = 60
 LAST_STEP = 1e-7  # of ln λ: Newton's error is its square
 APART = 1e-3  # of λ: uptake is at least this much faster than clearance
+# Scratch is one-dimensional; these are its places, the matrices by their upper halves.
+D00, D01, D11, P00, P01, P11, Q00, Q01, Q11, G0, G1, H0, H1 = range(13)
+HESSIAN, NORMAL = 13, 16
 BETTER = 1e-10  # share by which a second phase must lower the sum of squares
 NEGLIGIBLE = 1e-13  # sum of squares, as a share of Σ w y², that the single precision of the mono rate leaves
 
@@ -47,12 +50,13 @@ def fit_two_rates(
         for i in range(n_times):
             table[k, i] = exp(-grid[k] * t[i])
     rates = np.empty(grid.size + 1)
-    rates[: grid.size] = grid
+    for k in range(grid.size):
+        rates[k] = grid[k]
     norm, number = np.empty(grid.size + 1), np.empty(grid.size + 1)
     value, w = np.empty(n_times), np.empty(n_times)
     limit, rate, trial, c = np.empty((2, 2)), np.empty(2), np.empty(2), np.empty(2)
     e = np.empty((2, n_times))
-    sums = np.empty((7, 2, 2))
+    sums, matrix = np.empty(19), np.empty((5, 4))
     needed = 4 if code == BI else 3
     for v in range(y.shape[1]):
         points, first, last, gap = 0, inf, -inf, inf
@@ -69,8 +73,8 @@ def fit_two_rates(
         if points < needed or not (MONO <= mono <= AT_FASTEST or mono in (RISING, SLOW)):
             continue
         clearance = rate_p + LN2 * min(START_HALF_LIVES / first, POINTS_HALF_LIVES / gap)
-        limit[:, 0] = rate_p
-        limit[:, 1] = clearance
+        for j in range(2):
+            limit[j, 0], limit[j, 1] = rate_p, clearance
         if code == UPTAKE_CLEARANCE:
             limit[1, 1] = max(rate_p + LN2 * UPTAKE_HALF_LIVES / first if first > 0.0 else 0.0, clearance)
         elif code == CLEARANCE_RETENTION:
@@ -89,7 +93,7 @@ def fit_two_rates(
         if code == UPTAKE_CLEARANCE and rate[1] >= limit[1, 1]:
             continue
         total = c[0] / rate[0] + c[1] / rate[1]
-        free, variance = _variance(rate, limit, code, c, sums)
+        free, variance = _variance(rate, limit, code, c, sums, matrix)
         left = points - (1 if code == UPTAKE_CLEARANCE else 2) - free
         if not (variance > 0.0 and total > 0.0):
             continue
@@ -160,7 +164,7 @@ def _best_pair(value, w, table, rates, limit, code, norm, number, rate):
 @part_of_kernel
 @no_type_check
 def _project(value, w, t, code, rate, c, e, sums):
-    """e_j, c_j and ½ Σ w r² at these rates; infinite where an amplitude is not positive. sums[0] holds d."""
+    """e_j, c_j and ½ Σ w r² at these rates; infinite where an amplitude is not positive; d into the sums."""
     d00, d01, d11, n0, n1 = 0.0, 0.0, 0.0, 0.0, 0.0
     for i in range(t.size):
         a, b = exp(-rate[0] * t[i]), exp(-rate[1] * t[i])
@@ -170,8 +174,8 @@ def _project(value, w, t, code, rate, c, e, sums):
         d11 += w[i] * b * b
         n0 += w[i] * value[i] * a
         n1 += w[i] * value[i] * b
-    sums[0, 0, 0], sums[0, 0, 1], sums[0, 1, 0], sums[0, 1, 1] = d00, d01, d01, d11
-    _inverse(code, sums[0], n0, n1, c)
+    sums[D00], sums[D01], sums[D11] = d00, d01, d11
+    c[0], c[1] = _inverse(code, sums, n0, n1)
     if not (c[0] > 0.0 and (c[1] > 0.0 or code == UPTAKE_CLEARANCE)):
         return inf
     squares = 0.0
@@ -183,41 +187,36 @@ def _project(value, w, t, code, rate, c, e, sums):
 
 @part_of_kernel
 @no_type_check
-def _inverse(code, d, n0, n1, into):
+def _inverse(code, sums, n0, n1):
     """Mᵀ(M d Mᵀ)⁻¹M n."""
     if code == UPTAKE_CLEARANCE:
-        a = (n0 - n1) / (d[0, 0] - 2.0 * d[0, 1] + d[1, 1])
-        into[0], into[1] = a, -a
-    else:
-        determinant = d[0, 0] * d[1, 1] - d[0, 1] * d[0, 1]
-        into[0] = (n0 * d[1, 1] - n1 * d[0, 1]) / determinant
-        into[1] = (n1 * d[0, 0] - n0 * d[0, 1]) / determinant
+        a = (n0 - n1) / (sums[D00] - 2.0 * sums[D01] + sums[D11])
+        return a, -a
+    determinant = sums[D00] * sums[D11] - sums[D01] * sums[D01]
+    return (n0 * sums[D11] - n1 * sums[D01]) / determinant, (n1 * sums[D00] - n0 * sums[D01]) / determinant
 
 
 @part_of_kernel
 @no_type_check
 def _moments(value, w, t, c, e, sums):
-    """p, q into sums[1] and sums[2]; g and h into the rows of sums[3]."""
-    p, q, gh = sums[1], sums[2], sums[3]
-    p[:] = 0.0
-    q[:] = 0.0
-    gh[:] = 0.0
+    """p, q, g and h into the sums."""
+    for k in range(P00, H1 + 1):
+        sums[k] = 0.0
     for i in range(t.size):
         a, b, tau = e[0, i], e[1, i], t[i]
         wt = w[i] * tau
+        wtt = wt * tau
         r = value[i] - c[0] * a - c[1] * b
-        gh[0, 0] += wt * r * a
-        gh[0, 1] += wt * r * b
-        gh[1, 0] += wt * tau * r * a
-        gh[1, 1] += wt * tau * r * b
-        p[0, 0] += wt * a * a
-        p[0, 1] += wt * a * b
-        p[1, 1] += wt * b * b
-        q[0, 0] += wt * tau * a * a
-        q[0, 1] += wt * tau * a * b
-        q[1, 1] += wt * tau * b * b
-    p[1, 0] = p[0, 1]
-    q[1, 0] = q[0, 1]
+        sums[P00] += wt * a * a
+        sums[P01] += wt * a * b
+        sums[P11] += wt * b * b
+        sums[Q00] += wtt * a * a
+        sums[Q01] += wtt * a * b
+        sums[Q11] += wtt * b * b
+        sums[G0] += wt * r * a
+        sums[G1] += wt * r * b
+        sums[H0] += wtt * r * a
+        sums[H1] += wtt * r * b
 
 
 @part_of_kernel
@@ -226,18 +225,17 @@ def _descend(value, w, t, limit, code, rate, trial, c, e, sums):
     """Newton steps in ln λ, damped until S falls; leaves rates, c, e and the sums at the minimum and returns S."""
     squares = _project(value, w, t, code, rate, c, e, sums)
     damping = 0.0
-    hessian, normal = sums[4], sums[5]
     for _ in range(MAX_STEPS):
         _moments(value, w, t, c, e, sums)
         gradient0, gradient1 = _curvature(code, rate, c, sums)
-        move0 = _free(rate[0], limit[0], gradient0)
-        move1 = _free(rate[1], limit[1], gradient1) and code != CLEARANCE_RETENTION
+        move0 = _free(rate[0], limit[0, 0], limit[0, 1], gradient0)
+        move1 = _free(rate[1], limit[1, 0], limit[1, 1], gradient1) and code != CLEARANCE_RETENTION
         if not (move0 or move1):
             break
         accepted, step = False, 0.0
         start0, start1 = rate[0], rate[1]
         for _attempt in range(30):
-            step0, step1 = _step(hessian, normal, gradient0, gradient1, move0, move1, damping)
+            step0, step1 = _step(sums, gradient0, gradient1, move0, move1, damping)
             trial[0] = min(max(start0 * exp(step0), limit[0, 0]), limit[0, 1])
             trial[1] = min(max(start1 * exp(step1), limit[1, 0]), limit[1, 1])
             if code == UPTAKE_CLEARANCE:
@@ -262,43 +260,44 @@ def _descend(value, w, t, limit, code, rate, trial, c, e, sums):
 
 @part_of_kernel
 @no_type_check
-def _free(rate, limit, gradient):
+def _free(rate, low, high, gradient):
     """A rate on a bound from which S does not fall inwards stays there."""
-    return not ((rate <= limit[0] and gradient >= 0.0) or (rate >= limit[1] and gradient <= 0.0))
+    return not ((rate <= low and gradient >= 0.0) or (rate >= high and gradient <= 0.0))
 
 
 @part_of_kernel
 @no_type_check
 def _curvature(code, rate, c, sums):
-    """Gradient of S in ln λ; its Hessian into sums[4] and that without residuals (Gauss-Newton) into sums[5]."""
-    d, p, q, gh, hessian, normal = sums[0], sums[1], sums[2], sums[3], sums[4], sums[5]
-    change = sums[6, 0]
+    """Gradient of S in ln λ; its Hessian, and that without residuals (Gauss-Newton), into the sums."""
     for i in range(2):
-        own0 = gh[0, 0] if i == 0 else 0.0
-        own1 = gh[0, 1] if i == 1 else 0.0
-        _inverse(code, d, c[i] * p[0, i] - own0, c[i] * p[1, i] - own1, change)
-        for j in range(2):
-            whole = change[j] * gh[0, j] + c[j] * (c[i] * q[i, j] - change[0] * p[0, j] - change[1] * p[1, j])
+        for j in range(i, 2):
+            p0i, p1i = sums[P00 + i], sums[P01 + i]
+            p0j, p1j = sums[P00 + j], sums[P01 + j]
+            size = rate[i] * rate[j] * c[j]
+            straight = c[i] * sums[Q00 + i + j]
+            change0, change1 = _inverse(code, sums, c[i] * p0i, c[i] * p1i)
+            sums[NORMAL + i + j] = size * (straight - change0 * p0j - change1 * p1j)
+            own0, own1 = (sums[G0], 0.0) if i == 0 else (0.0, sums[G1])
+            change0, change1 = _inverse(code, sums, c[i] * p0i - own0, c[i] * p1i - own1)
+            bent = size * (straight - change0 * p0j - change1 * p1j)
+            bent += rate[i] * rate[j] * (change0 if j == 0 else change1) * sums[G0 + j]
             if i == j:
-                whole -= c[j] * gh[1, j]
-            hessian[i, j] = rate[i] * rate[j] * whole + (rate[i] * c[i] * gh[0, i] if i == j else 0.0)
-        _inverse(code, d, c[i] * p[0, i], c[i] * p[1, i], change)
-        for j in range(2):
-            normal[i, j] = rate[i] * rate[j] * c[j] * (c[i] * q[i, j] - change[0] * p[0, j] - change[1] * p[1, j])
-    return rate[0] * c[0] * gh[0, 0], rate[1] * c[1] * gh[0, 1]
+                bent += rate[i] * c[i] * (sums[G0 + i] - rate[i] * sums[H0 + i])
+            sums[HESSIAN + i + j] = bent
+    return rate[0] * c[0] * sums[G0], rate[1] * c[1] * sums[G1]
 
 
 @part_of_kernel
 @no_type_check
-def _step(hessian, normal, gradient0, gradient1, move0, move1, damping):
+def _step(sums, gradient0, gradient1, move0, move1, damping):
     """-(H + damping diag)⁻¹ gradient over the rates that move, at most 1.5 each; Gauss-Newton where H curves down."""
-    scale0, scale1 = max(normal[0, 0], 1e-300), max(normal[1, 1], 1e-300)
-    a, b, cross = hessian[0, 0], hessian[1, 1], hessian[0, 1]
+    scale0, scale1 = max(sums[NORMAL], 1e-300), max(sums[NORMAL + 2], 1e-300)
+    a, cross, b = sums[HESSIAN], sums[HESSIAN + 1], sums[HESSIAN + 2]
     newton = (a > 0.0 or not move0) and (b > 0.0 or not move1)
     if move0 and move1:
         newton = newton and a * b - cross * cross > 1e-9 * a * b
     if not newton:
-        a, b, cross = normal[0, 0], normal[1, 1], normal[0, 1]
+        a, cross, b = sums[NORMAL], sums[NORMAL + 1], sums[NORMAL + 2]
         damping = max(damping, 1e-6)
     a += damping * scale0
     b += damping * scale1
@@ -317,34 +316,33 @@ def _step(hessian, normal, gradient0, gradient1, move0, move1, damping):
 
 @part_of_kernel
 @no_type_check
-def _variance(rate, limit, code, c, sums):
+def _variance(rate, limit, code, c, sums, matrix):
     """Number of rates off their bounds, and gᵀ(JᵀWJ)⁻¹g over amplitudes and those rates; negative where singular.
 
     J = (M e, -c_j t e_j), g = (M/λ, -c_j/λ_j²); JᵀWJ is made of d, p and q, solved by Cholesky after scaling.
+    `matrix` [5, 4] is scratch.
     """
-    d, p, q = sums[0], sums[1], sums[2]
-    matrix, g = np.zeros((4, 4)), np.zeros(4)
+    g = matrix[4]
     k = 0
     if code == UPTAKE_CLEARANCE:
         k = 1
-        matrix[0, 0] = d[0, 0] - 2.0 * d[0, 1] + d[1, 1]
+        matrix[0, 0] = sums[D00] - 2.0 * sums[D01] + sums[D11]
         g[0] = 1.0 / rate[0] - 1.0 / rate[1]
     else:
         k = 2
-        matrix[:2, :2] = d
+        matrix[0, 0], matrix[0, 1], matrix[1, 1] = sums[D00], sums[D01], sums[D11]
         g[0], g[1] = 1.0 / rate[0], 1.0 / rate[1]
-    amplitudes, columns = k, np.zeros(2, np.int64)
+    amplitudes = k
     for j in range(2):
         if not limit[j, 0] < rate[j] < limit[j, 1]:
             continue
-        columns[k - amplitudes] = j
         if code == UPTAKE_CLEARANCE:
-            matrix[0, k] = -c[j] * (p[0, j] - p[1, j])
+            matrix[0, k] = -c[j] * (sums[P00 + j] - sums[P01 + j])
         else:
-            matrix[0, k], matrix[1, k] = -c[j] * p[0, j], -c[j] * p[1, j]
-        for m in range(amplitudes, k + 1):
-            other = columns[m - amplitudes]
-            matrix[m, k] = c[j] * c[other] * q[j, other]
+            matrix[0, k], matrix[1, k] = -c[j] * sums[P00 + j], -c[j] * sums[P01 + j]
+        if k > amplitudes:
+            matrix[k - 1, k] = c[0] * c[1] * sums[Q01]
+        matrix[k, k] = c[j] * c[j] * sums[Q00 + 2 * j]
         g[k] = -c[j] / (rate[j] * rate[j])
         k += 1
     for i in range(k):

@@ -124,6 +124,15 @@ def groups_of_times(times_h: ArrayLike, activity: Curves) -> Iterator[tuple[NDAr
         yield voxels, row
 
 
+def with_common_error(tia: ArrayLike, u_tia: ArrayLike, relative: float) -> F64:
+    """u(Ã) with an error common to all scans (calibration, recovery): √(u² + (relative · Ã)²), any shape.
+
+    Such an error moves the whole curve, so it is added to Ã, not to the points (Gear 2018,
+    doi:10.1007/s00259-018-4136-7).
+    """
+    return np.asarray(np.hypot(u_tia, relative * np.asarray(tia, dtype=np.float64)))
+
+
 def checked_sigma(sigma: NDArray[np.floating], activity: Curves) -> NDArray[np.floating]:
     """The noise as given; ValueError unless its shape fits and it is positive wherever there is a value."""
     if sigma.shape not in {(), activity.shape[1:], activity.shape}:

@@ -43,9 +43,9 @@ def fit_mono(y, weight, t, rate_p, grid, noise_known, tia, u_tia, teff, amplitud
         for i in range(t.size):
             table[k, i] = exp(-grid[k] * tau[i])
     rows = t.size * BLOCK
-    value, w, wy, e = np.zeros(rows), np.zeros(rows), np.zeros(rows), np.zeros(rows)
-    sums, voxel, search = np.zeros(7 * BLOCK), np.zeros(8 * BLOCK), np.zeros(4 * BLOCK)
-    column = np.zeros((3, t.size))
+    value, w, wy, e = np.empty(rows), np.empty(rows), np.empty(rows), np.empty(rows)
+    sums, voxel, search = np.empty(7 * BLOCK), np.empty(8 * BLOCK), np.empty(4 * BLOCK)
+    column = np.empty((3, t.size))
     for start in range(0, n_voxels, BLOCK):
         size = min(BLOCK, n_voxels - start)
         _load(y, weight, start, size, t, rate_p, value, w, wy, voxel)
