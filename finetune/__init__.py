@@ -1,1 +1,4 @@
-"""Stage 2: few-shot fine-tuning of the registration network on sequential scans. Not built yet; no command offers it."""
+"""Stage 2: few-shot fine-tuning of the registration network on sequential scans.
+
+Not built yet; no command offers it.
+"""

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dosimetry.kinetics import FitStatus
 from dosimetry.report import curves, pictures
 from dosimetry.report.balance import balance_of
 from dosimetry.report.checks import lights
