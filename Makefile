@@ -32,8 +32,8 @@ check: install                     ## lint, types, import directions
 bench: install                     ## speed against peers, ratios in one run
 	$(BIN)/python -m benchmarks
 
-docs: install                      ## regenerate the pictures in docs/ from the digital patient
-	$(BIN)/python -m docs.pictures
+docs: install                      ## regenerate the pictures of docs/phantom.md from digital patients
+	$(BIN)/python -m benchmarks.phantom docs/images
 
 clean:
 	rm -rf demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,20 +1,12 @@
-"""The voxel curves of a run: every voxel by itself, then those of a structure with what the structure knows."""
-
-import logging
+"""The voxel curves of a run: every voxel by itself, or with what its structure knows."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dosimetry.config import KineticsSettings
 from dosimetry.frames import Frame
-from dosimetry.kinetics import VoxelFit, estimate_noise, fit_voxels, fit_voxels_guided
+from dosimetry.kinetics import VoxelFit, fit_by_structure, fit_voxels
 from dosimetry.metrics import Region
 from nufitdose.types import Curves
-
-log = logging.getLogger(__name__)
-
-_FEWEST_VOXELS = 50  # from fewer, neither the noise nor the spread of rates can be told
-_FEWEST_TIMES = 3  # with two points a curve leaves nothing to tell the noise from
 
 
 def fit_frames(
@@ -22,17 +14,16 @@ def fit_frames(
 ) -> VoxelFit:
     """Fit every voxel of the frames; where `settings.guided`, those of each region borrow from one another.
 
-    A voxel that a scan does not see lacks that time. Regions later in order win where two share a voxel. Noise is
-    told from the scatter of the region's voxels about their own curves (`estimate_noise`).
+    A voxel that a scan does not see lacks that time. Regions later in order win where two share a voxel.
     """
     curves = voxel_curves(frames)
     times_h = np.array([frame.time_h for frame in frames])
-    fit = fit_voxels(curves, times_h, half_life_h, model=settings.model)
-    if settings.guided and len(frames) >= _FEWEST_TIMES:
-        for region in regions:
-            if region.index.size >= _FEWEST_VOXELS:
-                _guide(fit, curves, times_h, half_life_h, region.index)
-    return fit
+    if not settings.guided:
+        return fit_voxels(curves, times_h, half_life_h, model=settings.model)
+    structure = np.zeros(curves.shape[0], dtype=np.int32)
+    for number, region in enumerate(regions, start=1):
+        structure[region.index] = number
+    return fit_by_structure(curves, times_h, half_life_h, structure).fit
 
 
 def voxel_curves(frames: tuple[Frame, ...]) -> Curves:
@@ -43,15 +34,3 @@ def voxel_curves(frames: tuple[Frame, ...]) -> Curves:
         if frame.inside is not None:
             curve[~frame.inside.reshape(-1)] = np.nan
     return curves.T
-
-
-def _guide(
-    fit: VoxelFit, curves: Curves, times_h: NDArray[np.float64], half_life_h: float, index: NDArray[np.int64]
-) -> None:
-    own = np.ascontiguousarray(curves[index])
-    noise = estimate_noise(own, times_h, half_life_h)
-    teff_h = np.where(fit.teff_h[index] > 0, fit.teff_h[index], half_life_h)
-    expected = fit.amplitude[index][:, None] * np.exp2(-times_h / teff_h[:, None])
-    guided = fit_voxels_guided(own, times_h, half_life_h, noise.sigma(expected))
-    for array, values in zip(fit.arrays(), guided.arrays(), strict=True):
-        array[index] = values

@@ -45,7 +45,13 @@ def run_demo(
 def demo_patient(seed: int) -> DigitalPatient:
     """A small patient: Lu-177-DOTATATE, four SPECT/CT scans over a week."""
     return simulate_patient(
-        tracer="Lu-177-DOTATATE", times_h=(4.0, 24.0, 72.0, 168.0), shape=(80, 80, 80), spacing_mm=4.8, seed=seed
+        tracer="Lu-177-DOTATATE",
+        times_h=(4.0, 24.0, 72.0, 168.0),
+        shape=(72, 72, 72),
+        spacing_mm=4.8,
+        tumours=4,
+        tumour_mm=(18.0, 45.0),
+        seed=seed,
     )
 
 

@@ -46,19 +46,20 @@ def run_patient(
     """
     settings = settings or DosimetrySettings()
     record = RunRecord("dosimetry", settings.model_dump(mode="json"), seed=seed, device=device)
-    with _run_on(study, out, record) as (place, loaded):
-        with Steps(sum(_COST.values()) + SECONDS_A_PAIR * (len(loaded.timepoints) - 1), stream) as steps:
-            results = analyse(loaded, settings, steps, device=device)
-            results = replace(results, warnings=tuple(record.warnings))
-            with steps.step("writing tables and maps", _COST["write"]):
-                write_tables(results, place)
-                write_maps(results, place)
-                write_registered(results.study, results.frames, place)
-                write_rtdose_if_wanted(results, place)
-            with steps.step("writing the report", _COST["report"]):
-                record.timings_s = steps.seconds
-                write_report(results, record, place)
-        record.timings_s = steps.seconds
+    with (
+        _run_on(study, out, record) as (place, loaded),
+        Steps(sum(_COST.values()) + SECONDS_A_PAIR * (len(loaded.timepoints) - 1), stream) as steps,
+    ):
+        results = analyse(loaded, settings, steps, device=device)
+        results = replace(results, warnings=tuple(record.warnings))
+        with steps.step("writing tables and maps", _COST["write"]):
+            write_tables(results, place)
+            write_maps(results, place)
+            write_registered(results.study, results.frames, place)
+            write_rtdose_if_wanted(results, place)
+        with steps.step("writing the report", _COST["report"]):
+            record.timings_s = steps.seconds
+            write_report(results, record, place)
     return results
 
 

@@ -60,10 +60,11 @@ def _check_alignment(timepoint: TimePoint) -> None:
     """The share of the activity within the body that the CT shows."""
     if timepoint.ct is None:
         return
-    body = body_mask_from_ct(timepoint.ct).averaged_onto(timepoint.activity.grid)
+    grid = timepoint.activity.grid
+    body = body_mask_from_ct(timepoint.ct).averaged_onto(grid).data * timepoint.ct.grid.covers(grid)
     activity = np.maximum(timepoint.activity.data, 0.0)
     total = float(activity.sum(dtype=np.float64))
-    share = float((activity * body.data).sum(dtype=np.float64)) / total if total > 0 else math.nan
+    share = float((activity * body).sum(dtype=np.float64)) / total if total > 0 else math.nan
     if share < _LEAST_IN_BODY:
         log.warning(
             "only %.0f %% of the activity of scan %s lies within the body that its CT shows: "

@@ -219,3 +219,14 @@ def _square(image: Dataset) -> Dataset:
     item.ContourData = [v for i, j in corners for v in (x + i * columns, y + j * rows, z)]
     item.ContourImageSequence = [_reference(image)]
     return item
+
+
+def every(scan: list[Dataset], **values: object) -> list[Dataset]:
+    """The same objects with these elements set in each; None deletes one."""
+    for dataset in scan:
+        for keyword, value in values.items():
+            if value is None:
+                delattr(dataset, keyword)
+            else:
+                setattr(dataset, keyword, value)
+    return scan

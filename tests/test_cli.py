@@ -134,3 +134,15 @@ def test_register_writes_scans_fields_and_tables(tmp_path, monkeypatch, capfd):
         "registered/tp1_ct.nii.gz", "registered/tp2_activity.nii.gz", "registered/tp2_ct.nii.gz",
         "registered/tp2_field.nii.gz",
     }  # fmt: skip
+
+
+def test_a_missing_image_is_named_with_its_time_point(tmp_path, capfd, monkeypatch):
+    from nufitdose.cli import main
+
+    folder = small_study_folder(tmp_path / "S")
+    (folder / "tp2/activity.nii.gz").unlink()
+    monkeypatch.setattr(sys, "argv", ["nufitdose", "dosimetry", str(folder), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert "'tp2/activity.nii.gz' of time point 'tp2' does not exist" in capfd.readouterr().err

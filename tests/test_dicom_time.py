@@ -14,7 +14,7 @@ from nufitdose.errors import InputError
 from nufitdose.io.dicom_isotope import parse_nuclide
 from nufitdose.io.importer import ImportOptions, plan_import
 from nufitdose.nuclides import half_life_h
-from tests.dicom_files import ACQUIRED, ADMINISTERED, HALF_LIFE_S, nm, pet, write
+from tests.dicom_files import ACQUIRED, ADMINISTERED, HALF_LIFE_S, every, nm, pet, write
 
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR:UserWarning")
 RATE = math.log(2.0) / HALF_LIFE_S
@@ -38,16 +38,6 @@ def with_start(scan, moment=None, clock=None):
                 delattr(drug, keyword)
             elif value is not None:
                 setattr(drug, keyword, value)
-    return scan
-
-
-def every(scan, **values):
-    for dataset in scan:
-        for keyword, value in values.items():
-            if value is None:
-                delattr(dataset, keyword)
-            else:
-                setattr(dataset, keyword, value)
     return scan
 
 

@@ -18,6 +18,7 @@ from tests.dicom_files import (
     ADMINISTERED,
     HALF_LIFE_S,
     ct,
+    every,
     nm,
     pet,
     radiopharmaceutical,
@@ -34,16 +35,6 @@ def plan_of(folder, *scans, **options):
     for number, scan in enumerate(scans):
         write(folder / str(number), scan)
     return plan_import(folder, ImportOptions(**options))
-
-
-def every(scan, **values):
-    for dataset in scan:
-        for keyword, value in values.items():
-            if value is None:
-                delattr(dataset, keyword)
-            else:
-                setattr(dataset, keyword, value)
-    return scan
 
 
 def drugs(scan, **values):

@@ -86,6 +86,37 @@ def test_posterior_against_quadrature():
         assert fit.u_tia[voxel] == pytest.approx(np.sqrt((p * (tia - mean) ** 2).sum() / p.sum()), rel=5e-3)
 
 
+def test_times_of_their_own_and_missing_ends():
+    """Voxels of a late bed position are fitted with their own times; shares count from a voxel's own points."""
+    activity, sigma, true = structure(3000, 0.3, 0.1, seed=8)
+    late, sigma_late, true_late = structure(3000, 0.3, 0.1, seed=9, times_h=TIMES + 0.5)
+    times_h = np.concatenate([np.tile(TIMES, (3000, 1)), np.tile(TIMES + 0.5, (3000, 1))])
+    both = np.concatenate([activity, late])
+    fit = fit_voxels_guided(both, times_h, LU177_H, np.concatenate([sigma, sigma_late]))
+    prior = estimate_prior(both, times_h, LU177_H, np.concatenate([sigma, sigma_late]))
+    assert prior.sd_ln_rate == pytest.approx(0.3, rel=0.1)
+    truth = np.concatenate([true, true_late])
+    assert 0.64 < (np.abs(fit.tia - truth) < fit.u_tia).mean() < 0.72
+    alone = fit_voxels_guided(late, TIMES + 0.5, LU177_H, sigma_late, prior)
+    np.testing.assert_array_equal(fit.tia[3000:], alone.tia)
+    narrow = RatePrior(np.log(0.01), 0.01)
+    rate = RATE_P + 0.01
+    for missing, before, after in ((0, 24.0, 168.0), (3, 4.0, 72.0), (1, 4.0, 168.0)):
+        y = 100 * np.exp(-rate * TIMES)[None]
+        y[0, missing] = np.nan
+        one = fit_voxels_guided(y, TIMES, LU177_H, 20.0, narrow)
+        assert one.before[0] == pytest.approx(1 - np.exp(-rate * before), rel=2e-3)
+        assert one.extrapolated[0] == pytest.approx(np.exp(-rate * after), rel=2e-3)
+
+
+def test_dark_voxels_do_not_pull_the_rate():
+    """Most voxels of no structure hold little more than noise; the mean rate is that of the others."""
+    activity, sigma, _ = structure(6000, 0.5, 0.1, seed=11)
+    activity[:5000] = sigma[:5000] * np.random.default_rng(12).normal(size=(5000, 4))
+    prior = estimate_prior(activity, TIMES, LU177_H, sigma)
+    assert prior.mean_ln_rate == pytest.approx(np.log(0.01), abs=0.15)
+
+
 def test_odd_voxels_have_a_status():
     activity = np.array([[np.nan] * 4, [0.0] * 4, [-1.0, -2.0, -1.0, -3.0], [1e3, 900.0, 700.0, 400.0]])
     fit = fit_voxels_guided(activity, TIMES, LU177_H, 30.0, RatePrior(np.log(0.003), 0.5))

@@ -36,8 +36,19 @@ def test_intervals_from_the_estimated_noise_cover():
     assert 0.64 < inside.mean() < 0.72
 
 
+def test_missing_values_and_times_of_their_own_do_not_disturb():
+    noise = NoiseModel(8.0, 1.5)
+    activity, clean, _ = simulate(noise, seed=5)
+    shifted, _, _ = simulate(noise, times_h=TIMES + 0.5, seed=6)
+    activity[::3, 1] = np.nan
+    times_h = np.concatenate([np.tile(TIMES, (8000, 1)), np.tile(TIMES + 0.5, (8000, 1))])
+    found = estimate_noise(np.concatenate([activity, shifted]), times_h, LU177_H)
+    at = np.quantile(clean, [0.1, 0.5, 0.9])
+    np.testing.assert_allclose(found.sigma(at), noise.sigma(at), rtol=0.08)
+
+
 def test_two_points_tell_nothing_of_noise():
-    with pytest.raises(InputError, match="three or more"):
+    with pytest.raises(InputError, match="three points or more"):
         estimate_noise(np.ones((100, 2)), TIMES[:2], LU177_H)
     with pytest.raises(InputError, match="too few voxels"):
         estimate_noise(np.ones((100, 3)), TIMES[:3], LU177_H)

@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dosimetry.kinetics import FitStatus, fit_voxels, guided_kernels, voxel_kernels
+from dosimetry.kinetics import (
+    FitStatus,
+    fit_voxels,
+    guided_kernels,
+    two_rate_kernels,
+    voxel_kernels,
+    with_common_error,
+)
+from nufitdose import kinetics
 from nufitdose.errors import InputError
 
 LU177_H = 159.528
@@ -78,6 +86,40 @@ def test_uncertainty_of_the_published_example():
     activity = washout([100.0], [50.0], times_h)
     fit = fit_voxels(activity, times_h, LU177_H, sigma=0.05 * activity)
     assert fit.u_tia[0] / fit.tia[0] == pytest.approx(0.025002, rel=1e-4)
+
+
+def test_common_error_is_added_to_the_integral_not_to_the_points():
+    """The example above with 3 % common to all scans (calibration, recovery): 3.9053 %."""
+    times_h = np.array([4.0, 24.0, 96.0, 168.0])
+    activity = washout([100.0], [50.0], times_h)
+    fit = fit_voxels(activity, times_h, LU177_H, sigma=0.05 * activity)
+    u = with_common_error(fit.tia, fit.u_tia, 0.03)
+    assert u[0] / fit.tia[0] == pytest.approx(0.039053, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["mono", "bi"])
+def test_parametric_bootstrap(model):
+    """Curves drawn around the fitted one and fitted again scatter in TIA as u(TIA) says."""
+    times_h = np.array([2.0, 6.0, 24.0, 48.0, 96.0, 168.0])
+    activity = washout([100.0], [60.0], times_h)
+    if model == "bi":
+        activity = activity + washout([80.0], [6.0], times_h)
+    sigma = 0.02 * activity
+    fit = fit_voxels(activity, times_h, LU177_H, model=model, sigma=sigma)
+    drawn = activity + sigma * np.random.default_rng(0).normal(size=(20_000, times_h.size))
+    again = fit_voxels(drawn, times_h, LU177_H, model=model, sigma=sigma[0])
+    assert np.std(again.tia) == pytest.approx(fit.u_tia[0], rel=0.05)
+
+
+def test_published_curve_of_two_phases():
+    """100 e^(-t ln2/60) - 60 e^(-t ln2/3): TIA 8396.485, 34.008 % of it after 96 h; here by quadrature too."""
+    rates = np.log(2) / np.array([60.0, 3.0])
+    assert kinetics.integral([100.0, -60.0], rates) == pytest.approx(8396.485, rel=1e-6)
+    assert kinetics.extrapolated_fraction([100.0, -60.0], rates, 96.0) == pytest.approx(0.34008, rel=2e-5)
+    t = np.linspace(0, 3000, 600_001)
+    curve = kinetics.value([100.0, -60.0], rates, t)
+    assert np.trapezoid(curve, t) == pytest.approx(8396.485, rel=1e-6)
 
 
 def test_slower_than_decay_is_held_at_the_physical_half_life():
@@ -264,7 +306,7 @@ def test_documentation_names_every_status():
 
 
 def test_kernels_carry_the_codes_of_the_statuses():
-    for kernels in (voxel_kernels, guided_kernels):
+    for kernels in (voxel_kernels, guided_kernels, two_rate_kernels):
         for status in FitStatus:
             name = status.name.removeprefix("MONO_")
             assert getattr(kernels, name, status.value) == status.value

@@ -110,3 +110,10 @@ def test_the_real_ct_and_its_labels_are_read_in_place(real_data):
     centroid = heart.grid.world(np.argwhere(heart.data == 1).astype(float)).mean(axis=0)
     np.testing.assert_allclose(centroid, (-23.57, 184.44, 646.64), atol=0.01)
     assert thorax.data[heart.data == 1].mean() == pytest.approx(405.26, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", [np.complex64, [("R", "u1"), ("G", "u1"), ("B", "u1")]])
+def test_colours_and_complex_numbers_are_refused(tmp_path, kind):
+    nib.save(nib.Nifti1Image(np.zeros((3, 4, 5), kind), np.eye(4)), tmp_path / "v.nii")
+    with pytest.raises(InputError, match="plain numbers"):
+        load_volume(tmp_path / "v.nii", "Bq/mL")

@@ -28,7 +28,7 @@ from dosimetry.report.numbers import percent, signed, three, with_error
 from dosimetry.report.palette import look
 from dosimetry.report.planes import AXIAL, CORONAL, ORIENTATIONS, SAGITTAL, Box, box_of, cut
 from dosimetry.results import DoseMaps, PatientResults
-from dosimetry.structures import structure_results
+from dosimetry.structures import regions_of, structure_results
 from nufitdose.grid import Grid
 from nufitdose.nuclides import half_life_h
 from nufitdose.registration import DisplacementField, Registration, RegistrationQuality
@@ -106,7 +106,7 @@ def patient(
     maps, unregistered = (dose_maps(some, study) for some in (frames, plain))
     density = density_from_ct(study.reference.ct, grid) if ct else None
     results = structure_results(
-        study, settings, tuple(frames), maps, unregistered if len(times_h) > 1 else None, density
+        study, settings, regions_of(study), tuple(frames), maps, unregistered if len(times_h) > 1 else None, density
     )
     return PatientResults(
         study, settings, tuple(frames), maps, maps.dose, tuple(plain),

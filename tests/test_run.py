@@ -1,6 +1,8 @@
 import json
 import logging
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -80,8 +82,6 @@ def test_the_record_says_how_it_came_about(tmp_path):
 
 
 def test_steps_are_timed_and_told_in_plain_lines(capsys):
-    import sys
-
     with Steps(3.0, sys.stderr) as steps:
         with steps.step("one") as tell:
             tell(0.5)
@@ -104,3 +104,26 @@ def test_on_a_terminal_a_bar_with_the_remaining_time_is_shown():
     os.close(master)
     assert "registering tp2" in shown
     assert "%" in shown
+
+
+def test_an_output_folder_may_be_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    with output_folder(tmp_path / "out") as place:
+        (place / "a.txt").touch()
+    assert (tmp_path / "out").is_symlink()
+    assert [p.name for p in (tmp_path / "disk").iterdir()] == ["a.txt"]
+
+
+def test_what_a_killed_run_left_is_swept_by_the_next(tmp_path):
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    )
+    left = tmp_path / f".out.unfinished-{gone.stdout.strip()}"
+    running = tmp_path / f".out.unfinished-{os.getppid()}"
+    left.mkdir()
+    running.mkdir()
+    with output_folder(tmp_path / "out"):
+        pass
+    assert not left.exists()
+    assert running.exists()

@@ -60,3 +60,9 @@ def test_tumours_must_be_structures():
     layer = Volume(sphere().astype(np.uint8), GRID, Quantity.LABELS)
     with pytest.raises(InputError, match="tumour_9"):
         Structures((layer,), {1: "liver"}, frozenset({"tumour_9"}))
+
+
+def test_a_label_in_two_maps_is_refused():
+    layer = Volume(sphere().astype(np.uint8), GRID, Quantity.LABELS)
+    with pytest.raises(InputError, match="occurs in two label maps"):
+        Structures((layer, layer), {1: "liver"}).present()

@@ -1,5 +1,6 @@
 """Time-activity curves: fits of organs and voxels, and what they integrate to."""
 
+from dosimetry.kinetics.by_structure import StructuredFit, fit_by_structure, preserve_total
 from dosimetry.kinetics.few_points import (
     haenscheid,
     haenscheid_error,
@@ -13,7 +14,7 @@ from dosimetry.kinetics.noise import NoiseModel, estimate_noise
 from dosimetry.kinetics.organ_fit import OrganFit, aicc, fit_organ
 from dosimetry.kinetics.selection import ModelChoice, choose_model
 from dosimetry.kinetics.status import FitStatus
-from dosimetry.kinetics.voxel_fit import VoxelFit, fit_voxels
+from dosimetry.kinetics.voxel_fit import VoxelFit, fit_voxels, with_common_error
 
 __all__ = [
     "FitStatus",
@@ -21,11 +22,13 @@ __all__ = [
     "NoiseModel",
     "OrganFit",
     "RatePrior",
+    "StructuredFit",
     "VoxelFit",
     "aicc",
     "choose_model",
     "estimate_noise",
     "estimate_prior",
+    "fit_by_structure",
     "fit_organ",
     "fit_voxels",
     "fit_voxels_guided",
@@ -33,6 +36,8 @@ __all__ = [
     "haenscheid_error",
     "physical_decay",
     "population_half_life",
+    "preserve_total",
     "three_point_curve",
     "trapezoid",
+    "with_common_error",
 ]

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dosimetry.kinetics.guided_kernels import posterior
 from dosimetry.kinetics.models import check_times, fastest_rate, physical_rate
-from dosimetry.kinetics.voxel_fit import VoxelFit, checked_sigma, fit_voxels, weights
+from dosimetry.kinetics.voxel_fit import VoxelFit, checked_sigma, fit_voxels, groups_of_times, weights
 from nufitdose.errors import InputError
 from nufitdose.types import Curves
 
@@ -22,9 +22,11 @@ F64 = NDArray[np.float64]
 BATCH = 1 << 14
 NODES = 65  # rates of the posterior, evenly in ln λ_bio over m ± 4 s
 REACH = 4.0
+Z_STEP = 2.0 * REACH / (NODES - 1)
 SLOWEST = 0.01  # λ_bio in units of λ_p below which a rate is not told from physical decay
 SAMPLE = 4000  # voxels from which the prior is estimated
 MAX_ROUNDS = 300
+TOLD = 3.0  # a/u(a) from which a voxel tells something of the rates of its structure
 
 
 @dataclass(frozen=True)
@@ -44,27 +46,52 @@ def estimate_prior(
 ) -> RatePrior:
     """Mean and deviation of ln λ_bio over the voxels of one structure, the noise taken out.
 
-    Maximises Π_v ∫ p(y_v|λ) p(λ|m, s) dλ over m and s. At most 4000 voxels, drawn with `seed`, are used. Arguments as
-    in `fit_voxels`; `InputError` without voxels of two points.
+    Maximises Π_v ∫ p(y_v|λ) p(λ|m, s) dλ over m and s. At most 4000 voxels, drawn with `seed`, are used, and of those
+    the ones whose amplitude is known to a third or better, where there are any: the others tell of the flat prior of
+    the amplitude only, which has more room at fast rates. Arguments as in `fit_voxels`; `InputError` without voxels of
+    two points.
     """
-    t, order, rate_p = _times(times_h, half_life_h)
+    rate_p = physical_rate(half_life_h)
     noise = checked_sigma(np.asarray(sigma, dtype=np.float64), activity)
+    times: NDArray[np.floating] = np.asarray(times_h, dtype=np.float64)
     chosen = np.arange(activity.shape[0])
     if chosen.size > SAMPLE:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, SAMPLE, replace=False))
-    y = np.asarray(activity[chosen], dtype=np.float64)[:, order]
-    known = np.isfinite(y)
-    w = np.where(known, np.broadcast_to(weights(noise, chosen, order).T, y.shape), 0.0)
-    use = known.sum(axis=1) > 1
-    if not use.any():
+        activity = activity[chosen]
+        noise, times = (x[chosen] if x.ndim == 2 else x for x in (noise, times))
+    groups = [(voxels, *_in_order(row, rate_p)) for voxels, row in groups_of_times(times, activity)]
+    fastest = max((fastest_rate(t, rate_p) for _, t, _ in groups), default=2.0 * rate_p)
+    x = np.linspace(np.log(SLOWEST * rate_p), np.log(fastest - rate_p), 120)
+    found = [_evidence(activity, noise, voxels, t, order, rate_p, x) for voxels, t, order in groups]
+    if not sum(seen.size for _, seen in found):
         raise InputError("no voxel has two measured values: a structure's rate cannot be estimated from these scans")
+    evidence, seen = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    told = seen >= TOLD**2
+    return _maximise(evidence[told] if told.any() else evidence, x)
+
+
+def _evidence(
+    activity: Curves,
+    noise: NDArray[np.floating],
+    voxels: NDArray[np.intp] | None,
+    t: F64,
+    order: NDArray[np.intp],
+    rate_p: float,
+    x: F64,
+) -> tuple[F64, F64]:
+    """ln p(y|λ) at the nodes x = ln λ_bio less its largest, and the largest (a/u(a))²; for voxels of two values."""
+    part = slice(None) if voxels is None else voxels
+    y = np.asarray(activity[part], dtype=np.float64)[:, order]
+    known = np.isfinite(y)
+    w = np.where(known, np.broadcast_to(weights(noise, part, order).T, y.shape), 0.0)
+    use = known.sum(axis=1) > 1
     y, w = np.where(known, y, 0.0)[use], w[use]
-    x = np.linspace(np.log(SLOWEST * rate_p), np.log(fastest_rate(t, rate_p) - rate_p), 120)
     e = np.exp(-np.outer(rate_p + np.exp(x), t - t[0]))
     d = w @ (e**2).T
     n = np.maximum((w * y) @ e.T, 0.0)
-    evidence = 0.5 * n**2 / d - 0.5 * np.log(d)
-    return _maximise(evidence - evidence.max(axis=1, keepdims=True), x)
+    seen = n**2 / d
+    evidence = 0.5 * seen - 0.5 * np.log(d)
+    return np.asarray(evidence - evidence.max(axis=1, keepdims=True)), np.asarray(seen.max(axis=1))
 
 
 def _maximise(evidence: F64, x: F64) -> RatePrior:
@@ -96,36 +123,55 @@ def fit_voxels_guided(
 
     `prior` is estimated from these voxels where it is not given. A voxel whose own data fix its rate more finely than
     the nodes of the prior resolve (1/8 s) keeps its free fit and that status; a voxel with one point uses the prior.
-    `extrapolated` counts from the last scan.
+    `times_h` may be [voxels, times].
     """
-    t, order, rate_p = _times(times_h, half_life_h)
-    noise = checked_sigma(np.asarray(sigma, dtype=np.float64), activity)
+    rate_p = physical_rate(half_life_h)
+    noise = checked_sigma(np.asarray(sigma, dtype=np.result_type(sigma, np.float32)), activity)
     prior = prior or estimate_prior(activity, times_h, half_life_h, sigma)
-    z = np.linspace(-REACH, REACH, NODES)
-    positions = prior.mean_ln_rate + z * prior.sd_ln_rate
-    rates = rate_p + np.exp(positions)
     fit = VoxelFit.empty(activity.shape[0])
     spread = np.empty(activity.shape[0], np.float32)
-
-    def batch(start: int) -> None:
-        part = slice(start, start + BATCH)
-        y = np.ascontiguousarray(np.asarray(activity[part], dtype=np.float64).T[order])
-        results = [array[part] for array in fit.arrays()]
-        posterior(y, weights(noise, part, order), t, rates, positions, -0.5 * z**2, *results, spread[part])
-
-    with ThreadPoolExecutor(numba_config.NUMBA_NUM_THREADS) as pool:
-        list(pool.map(batch, range(0, activity.shape[0], BATCH)))
-    bright = np.flatnonzero(spread < prior.sd_ln_rate * (z[1] - z[0]))
+    for voxels, row in groups_of_times(times_h, activity):
+        _guide_group(activity, voxels, *_in_order(row, rate_p), rate_p, noise, prior, fit, spread)
+    bright = np.flatnonzero(spread < prior.sd_ln_rate * Z_STEP)
     if bright.size:
-        own = fit_voxels(activity[bright], times_h, half_life_h, sigma=noise[bright] if noise.ndim == 2 else noise)
-        for array, values in zip(fit.arrays(), own.arrays(), strict=True):
-            array[bright] = values
+        times = np.asarray(times_h, dtype=np.float64)
+        own_times, own_noise = (array[bright] if array.ndim == 2 else array for array in (times, noise))
+        fit.put(bright, fit_voxels(activity[bright], own_times, half_life_h, sigma=own_noise))
     return fit
 
 
-def _times(times_h: ArrayLike, half_life_h: float) -> tuple[F64, NDArray[np.intp], float]:
-    rate_p = physical_rate(half_life_h)
-    t = np.asarray(times_h, dtype=np.float64)
-    order = np.argsort(t)
-    check_times(t[order], rate_p)
-    return t[order], order, rate_p
+def _guide_group(
+    activity: Curves,
+    voxels: NDArray[np.intp] | None,
+    t: F64,
+    order: NDArray[np.intp],
+    rate_p: float,
+    noise: NDArray[np.floating],
+    prior: RatePrior,
+    fit: VoxelFit,
+    spread: NDArray[np.float32],
+) -> None:
+    """Posterior of the voxels (all, or those listed) that share their scan times, put in their place."""
+    z = np.linspace(-REACH, REACH, NODES)
+    positions = prior.mean_ln_rate + z * prior.sd_ln_rate
+    rates = rate_p + np.exp(positions)
+    nodes = positions, -0.5 * z**2, np.exp(-np.outer(rates, t - t[0])), np.exp(rates * t[0]) / rates
+    n = activity.shape[0] if voxels is None else voxels.size
+
+    def batch(start: int) -> None:
+        part = slice(start, min(start + BATCH, n)) if voxels is None else voxels[start : start + BATCH]
+        y = np.ascontiguousarray(np.asarray(activity[part], dtype=np.float64).T[order])
+        results, width = VoxelFit.empty(y.shape[1]), np.empty(y.shape[1], np.float32)
+        posterior(y, weights(noise, part, order), t, rates, *nodes, *results.arrays(), width)
+        for whole, values in zip((*fit.arrays(), spread), (*results.arrays(), width), strict=True):
+            whole[part] = values
+
+    with ThreadPoolExecutor(numba_config.NUMBA_NUM_THREADS) as pool:
+        list(pool.map(batch, range(0, n, BATCH)))
+
+
+def _in_order(times_h: F64, rate_p: float) -> tuple[F64, NDArray[np.intp]]:
+    """Increasing scan times, checked, and the order that made them so."""
+    order = np.argsort(times_h)
+    check_times(times_h[order], rate_p)
+    return times_h[order], order

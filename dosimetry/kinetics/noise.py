@@ -36,35 +36,41 @@ def estimate_noise(activity: Curves, times_h: ArrayLike, half_life_h: float, *, 
 
     E[r_i²] = σ_i² (1 - h_i), h the diagonal of J (JᵀWJ)⁻¹ Jᵀ W; floor² and gain follow by least squares weighted 1/σ⁴,
     in turn with the fits that they weigh. What one exponential cannot follow, misregistration too, counts as noise.
-    At most 20 000 voxels, drawn with `seed`. `InputError` without 50 voxels of three points within their bounds.
+    At most 20 000 voxels, drawn with `seed`; times and missing values as in `fit_voxels`. `InputError` without 50
+    voxels of three points whose fits lie within their bounds.
     """
     y = np.asarray(activity, dtype=np.float64)
-    t = np.asarray(times_h, dtype=np.float64)
-    y = y[np.isfinite(y).all(axis=1)]
-    if y.shape[0] > SAMPLE:
-        y = y[np.random.default_rng(seed).choice(y.shape[0], SAMPLE, replace=False)]
-    if t.size < 3 or y.shape[0] < FEWEST:
+    t = np.broadcast_to(np.asarray(times_h, dtype=np.float64), y.shape)
+    enough = np.flatnonzero(np.isfinite(y).sum(axis=1) > 2)
+    if enough.size > SAMPLE:
+        enough = np.random.default_rng(seed).choice(enough, SAMPLE, replace=False)
+    if enough.size < FEWEST:
         raise InputError(
-            f"noise cannot be told from {y.shape[0]} voxels at {t.size} time points, wanted {FEWEST} at three or more",
+            f"noise cannot be told from {enough.size} voxels of three points or more, wanted {FEWEST}",
             remedy="Give the standard deviation of the voxels instead",
         )
+    y, t = y[enough], t[enough]
+    known = np.isfinite(y)
     sigma = np.ones_like(y)
     model = NoiseModel(1.0, 0.0)
+    times = t[0] if (t == t[0]).all() else t
     for _ in range(ROUNDS):
-        fit = fit_voxels(y, t, half_life_h, sigma=sigma)
+        fit = fit_voxels(y, times, half_life_h, sigma=sigma)
         use = fit.status == FitStatus.MONO
         if use.sum() < FEWEST:
             raise InputError("too few voxels follow one exponential for their noise to be told from their scatter")
         rate = LN2 / fit.teff_h.astype(np.float64)
         decay = np.exp(-rate[:, None] * t)
         expected = fit.amplitude.astype(np.float64)[:, None] * decay
-        free = 1.0 - _leverage(decay[use], t, sigma[use])
-        scale = 1.0 / sigma[use] ** 2
+        free = 1.0 - _leverage(decay[use], t[use], np.where(known, sigma, np.inf)[use])
+        scale = np.where(known, sigma**-2.0, 0.0)[use]
         design = np.stack([(free * scale).ravel(), (free * scale * expected[use]).ravel()], axis=1)
         size = np.abs(design).max(axis=0)
-        found = nnls(design / size, (((y - expected)[use] ** 2) * scale).ravel())[0] / size
+        squares = np.where(known, y - expected, 0.0)[use] ** 2
+        found = nnls(design / size, (squares * scale).ravel())[0] / size
         model = NoiseModel(float(np.sqrt(found[0])), float(found[1]))
-        sigma = np.maximum(model.sigma(np.where(use[:, None], expected, y)), 1e-9 * np.abs(y).max() + 1e-300)
+        smallest = 1e-9 * np.nanmax(np.abs(y)) + 1e-300
+        sigma = np.maximum(model.sigma(np.where(use[:, None], expected, np.where(known, y, 0.0))), smallest)
     return model
 
 

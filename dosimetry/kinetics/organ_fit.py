@@ -251,7 +251,7 @@ def _conclude(
         chi2=chi2,
         aicc=aicc(n, shape.n_parameters, chi2=chi2) if noise_known else aicc(n, shape.n_parameters + 1, rss=chi2),
         dof=dof,
-        before_first_fraction=before / tia,
+        before_first_fraction=max(before, 0.0) / tia,
         extrapolated_fraction=tail,
         rising_share=share,
         flags=tuple(flags),

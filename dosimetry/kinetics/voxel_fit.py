@@ -1,5 +1,6 @@
 """Time-integrated activity of every voxel: checks, batches and threads around the compiled fit."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -8,8 +9,9 @@ from jaxtyping import Float32, UInt8
 from numba import config as numba_config
 from numpy.typing import ArrayLike, NDArray
 
-from dosimetry.kinetics.models import check_times, fastest_rate, physical_rate
+from dosimetry.kinetics.models import Model, check_times, fastest_rate, model_named, physical_rate
 from dosimetry.kinetics.status import FitStatus
+from dosimetry.kinetics.two_rate_kernels import fit_two_rates
 from dosimetry.kinetics.voxel_kernels import fit_mono
 from nufitdose.errors import InputError
 from nufitdose.types import Curves
@@ -17,9 +19,10 @@ from nufitdose.types import Curves
 F64 = NDArray[np.float64]
 PerVoxel32 = Float32[np.ndarray, " voxels"]
 
-MODELS = ("mono",)
+VOXEL_MODELS = ("mono", "bi", "f3", "f3a")
 BATCH = 1 << 15  # voxels copied to double precision at once by each thread
 GRID_STEP = 0.2  # of ln λ, between the rates of the search
+PAIR_STEP = 0.5  # of ln λ, between the rates of the search for two
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +31,8 @@ class VoxelFit:
 
     `tia` Bq·h/mL; `u_tia` its standard uncertainty, NaN where the data leave none to be known; `teff_h` effective
     half-life of the last phase; `amplitude` Bq/mL of that phase, extrapolated to administration; `rmse` Bq/mL, root
-    mean square residual of the exponential, NaN without degrees of freedom; `extrapolated` share of `tia` after the
-    voxel's last point; `status` the code of a `FitStatus`.
+    mean square residual of the curve, NaN without degrees of freedom; `before` and `extrapolated` shares of `tia`
+    before the voxel's first and after its last point; `status` the code of a `FitStatus`.
     """
 
     tia: PerVoxel32
@@ -37,6 +40,7 @@ class VoxelFit:
     teff_h: PerVoxel32
     amplitude: PerVoxel32
     rmse: PerVoxel32
+    before: PerVoxel32
     extrapolated: PerVoxel32
     status: UInt8[np.ndarray, " voxels"]
 
@@ -48,12 +52,26 @@ class VoxelFit:
     @classmethod
     def empty(cls, n_voxels: int) -> "VoxelFit":
         """Room for the results of `n_voxels`."""
-        tia, u_tia, teff_h, amplitude, rmse, extrapolated = (np.empty(n_voxels, np.float32) for _ in range(6))
-        return cls(tia, u_tia, teff_h, amplitude, rmse, extrapolated, np.empty(n_voxels, np.uint8))
+        tia, u_tia, teff_h, amplitude, rmse, before, extrapolated = (np.empty(n_voxels, np.float32) for _ in range(7))
+        return cls(tia, u_tia, teff_h, amplitude, rmse, before, extrapolated, np.empty(n_voxels, np.uint8))
 
     def arrays(self) -> tuple[NDArray[np.generic], ...]:
         """The arrays in the order of the fields."""
-        return (self.tia, self.u_tia, self.teff_h, self.amplitude, self.rmse, self.extrapolated, self.status)
+        return (
+            self.tia,
+            self.u_tia,
+            self.teff_h,
+            self.amplitude,
+            self.rmse,
+            self.before,
+            self.extrapolated,
+            self.status,
+        )
+
+    def put(self, voxels: NDArray[np.intp], other: "VoxelFit") -> None:
+        """Write the results of `other`, [len(voxels)], at these voxels."""
+        for mine, theirs in zip(self.arrays(), other.arrays(), strict=True):
+            mine[voxels] = theirs
 
 
 def fit_voxels(
@@ -65,6 +83,10 @@ def fit_voxels(
 ) -> VoxelFit:
     """Fit a e^(-λt), λ >= ln2/half_life_h and a >= 0, to each voxel by least squares and integrate it, Ã = a/λ.
 
+    With `model` "bi", "f3" or "f3a" (of the structure these voxels are of), two rates: λ_1, λ_2 within the bounds of
+    docs/kinetics.md, amplitudes positive. A voxel with fewer points than parameters, or whose second phase does not
+    lower the sum of squares, keeps its mono fit and the status of that.
+
     `activity` [voxels, times] Bq/mL at acquisition, any order in memory; NaN or infinite values are missing, for that
     voxel only. `times_h` [times] h after administration in any order, or [voxels, times] where scan times differ
     (multi-bed). `half_life_h` is the physical half-life. `sigma` Bq/mL, standard deviation of the values: a number,
@@ -75,25 +97,40 @@ def fit_voxels(
     physical decay. Which rule each voxel got is in `status`; the rules and bounds are in docs/kinetics.md.
     Raises `InputError` for times or a half-life that make no sense, ValueError for arrays that do not fit together.
     """
-    if model not in MODELS:
-        raise InputError(f"the voxel model {model!r} was asked for, wanted one of {', '.join(MODELS)}")
+    if model not in VOXEL_MODELS:
+        raise InputError(f"the voxel model {model!r} was asked for, wanted one of {', '.join(VOXEL_MODELS)}")
     rate_p = physical_rate(half_life_h)
+    noise = (
+        None if sigma is None else checked_sigma(np.asarray(sigma, dtype=np.result_type(sigma, np.float32)), activity)
+    )
+    fit = VoxelFit.empty(activity.shape[0])
+    for voxels, row in groups_of_times(times_h, activity):
+        _fit_group(activity, voxels, row, rate_p, noise, model_named(model), fit)
+    return fit
+
+
+def groups_of_times(times_h: ArrayLike, activity: Curves) -> Iterator[tuple[NDArray[np.intp] | None, F64]]:
+    """Voxels that share their scan times, and those [times] in h; None for all of them."""
     times = np.asarray(times_h, dtype=np.float64)
     n_voxels, n_times = activity.shape
     if times.shape not in {(n_times,), (n_voxels, n_times)}:
         raise ValueError(f"activity has shape {activity.shape}, so times need {n_times} entries, got {times.shape}")
-    noise = (
-        None if sigma is None else checked_sigma(np.asarray(sigma, dtype=np.result_type(sigma, np.float32)), activity)
-    )
-    fit = VoxelFit.empty(n_voxels)
     if times.ndim == 1:
-        _fit_group(activity, None, times, rate_p, noise, fit)
-        return fit
+        yield None, times
+        return
     rows, group = np.unique(times, axis=0, return_inverse=True)
     order = np.argsort(group, kind="stable")
     for row, voxels in zip(rows, np.split(order, np.cumsum(np.bincount(group))[:-1]), strict=True):
-        _fit_group(activity, voxels, row, rate_p, noise, fit)
-    return fit
+        yield voxels, row
+
+
+def with_common_error(tia: ArrayLike, u_tia: ArrayLike, relative: float) -> F64:
+    """u(Ã) with an error common to all scans (calibration, recovery): √(u² + (relative · Ã)²), any shape.
+
+    Such an error moves the whole curve, so it is added to Ã, not to the points (Gear 2018,
+    doi:10.1007/s00259-018-4136-7).
+    """
+    return np.asarray(np.hypot(u_tia, relative * np.asarray(tia, dtype=np.float64)))
 
 
 def checked_sigma(sigma: NDArray[np.floating], activity: Curves) -> NDArray[np.floating]:
@@ -114,6 +151,7 @@ def _fit_group(
     times_h: F64,
     rate_p: float,
     sigma: NDArray[np.floating] | None,
+    model: Model,
     fit: VoxelFit,
 ) -> None:
     """Fit the voxels (all, or those listed) that share their scan times, and put the results in their place."""
@@ -123,6 +161,7 @@ def _fit_group(
     fastest = fastest_rate(times_h, rate_p)
     grid = np.geomspace(rate_p, fastest, 2 + int(np.log(fastest / rate_p) / GRID_STEP))
     n = activity.shape[0] if voxels is None else voxels.size
+    pairs = _pair_grid(model, times_h, rate_p)
 
     def batch(start: int) -> None:
         part = slice(start, min(start + BATCH, n)) if voxels is None else voxels[start : start + BATCH]
@@ -132,16 +171,23 @@ def _fit_group(
             y[i] = rows[:, column]
         weight = weights(sigma, part, order)
         known = sigma is not None
-        if isinstance(part, slice):
-            fit_mono(y, weight, times_h, rate_p, grid, known, *(array[part] for array in fit.arrays()))
-            return
-        results = VoxelFit.empty(part.size)
+        results = VoxelFit.empty(rows.shape[0])
         fit_mono(y, weight, times_h, rate_p, grid, known, *results.arrays())
+        if pairs is not None:
+            fit_two_rates(y, weight, times_h, rate_p, pairs, int(model.status), known, *results.arrays())
         for whole, values in zip(fit.arrays(), results.arrays(), strict=True):
             whole[part] = values
 
     with ThreadPoolExecutor(numba_config.NUMBA_NUM_THREADS) as pool:
         list(pool.map(batch, range(0, n, BATCH)))
+
+
+def _pair_grid(model: Model, times_h: F64, rate_p: float) -> F64 | None:
+    """Rates among which a pair is searched, from λ_p to the fastest that the model allows; None for one exponential."""
+    if model.status is FitStatus.MONO:
+        return None
+    fastest = float(model.bounds(times_h, rate_p).max())
+    return np.geomspace(rate_p, fastest, 2 + int(np.log(fastest / rate_p) / PAIR_STEP))
 
 
 def weights(sigma: NDArray[np.floating] | None, part: slice | NDArray[np.intp], order: NDArray[np.intp]) -> F64:

@@ -30,8 +30,8 @@ ORIGIN, LOW, HIGH, STEP = range(0, 4 * BLOCK, BLOCK)  # the search for λ
 
 @compiled
 @no_type_check
-def fit_mono(y, weight, t, rate_p, grid, noise_known, tia, u_tia, teff, amplitude, rmse, extrapolated, status):
-    """Fit y[times, voxels] (NaN: missing) with weights [times, 1 or voxels]; results are written into the last seven.
+def fit_mono(y, weight, t, rate_p, grid, noise_known, tia, u_tia, teff, amplitude, rmse, before, extrapolated, status):
+    """Fit y[times, voxels] (NaN: missing) with weights [times, 1 or voxels]; results are written into the last eight.
 
     `t` are the times in h, `rate_p` the physical decay constant, `grid` increasing rates from `rate_p` upwards.
     With `noise_known` the weights are 1/σ²; without it they are relative and σ² comes from the residuals.
@@ -43,9 +43,9 @@ def fit_mono(y, weight, t, rate_p, grid, noise_known, tia, u_tia, teff, amplitud
         for i in range(t.size):
             table[k, i] = exp(-grid[k] * tau[i])
     rows = t.size * BLOCK
-    value, w, wy, e = np.zeros(rows), np.zeros(rows), np.zeros(rows), np.zeros(rows)
-    sums, voxel, search = np.zeros(7 * BLOCK), np.zeros(8 * BLOCK), np.zeros(4 * BLOCK)
-    column = np.zeros((3, t.size))
+    value, w, wy, e = np.empty(rows), np.empty(rows), np.empty(rows), np.empty(rows)
+    sums, voxel, search = np.empty(7 * BLOCK), np.empty(8 * BLOCK), np.empty(4 * BLOCK)
+    column = np.empty((3, t.size))
     for start in range(0, n_voxels, BLOCK):
         size = min(BLOCK, n_voxels - start)
         _load(y, weight, start, size, t, rate_p, value, w, wy, voxel)
@@ -65,13 +65,14 @@ def fit_mono(y, weight, t, rate_p, grid, noise_known, tia, u_tia, teff, amplitud
             teff[s],
             amplitude[s],
             rmse[s],
+            before[s],
             extrapolated[s],
         )
         for b in range(size):
             v = start + b
             status[v] = MONO
             if voxel[COUNT + b] < 2.0 or not rate_p < voxel[RATE + b] < voxel[FASTEST + b]:
-                tia[v], u_tia[v], teff[v], amplitude[v], rmse[v], extrapolated[v], status[v] = _elsewhere(
+                tia[v], u_tia[v], teff[v], amplitude[v], rmse[v], before[v], extrapolated[v], status[v] = _elsewhere(
                     value, w, e, sums, voxel, b, t, rate_p, noise_known, column
                 )
 
@@ -211,7 +212,7 @@ def _sum(wy, w, tau, sums, voxel, e):
 
 @part_of_kernel
 @no_type_check
-def _inside(value, w, e, sums, voxel, first, noise_known, tia, u_tia, teff, amplitude, rmse, extrapolated):
+def _inside(value, w, e, sums, voxel, first, noise_known, tia, u_tia, teff, amplitude, rmse, before, extrapolated):
     """Results of the voxels of a block whose rate lies within its bounds (what it gives for others is replaced).
 
     V = σ² (JᵀWJ)⁻¹ with J = (e, -a τ e); u² = gᵀVg with g = (1, a (t_1 - 1/λ)) e^(λ t_1)/λ.
@@ -239,6 +240,7 @@ def _inside(value, w, e, sums, voxel, first, noise_known, tia, u_tia, teff, ampl
         teff[b] = LN2 / rate
         amplitude[b] = a * per_a * rate
         rmse[b] = sqrt(sums[N1 + b] / points) + 0.0 * free
+        before[b] = 1.0 - decay(rate * voxel[FIRST + b])
         extrapolated[b] = decay(rate * voxel[LAST + b])
 
 
@@ -247,16 +249,17 @@ def _inside(value, w, e, sums, voxel, first, noise_known, tia, u_tia, teff, ampl
 def _elsewhere(value, w, e, sums, voxel, b, t, rate_p, noise_known, column):
     """Results and status of a voxel that has one point, no activity, a rate on a bound, or rises."""
     n = int(voxel[COUNT + b])
-    last = n  # any integer: a literal 0 would have `rising` compiled twice
+    first, last = n, n  # any integer: a literal 0 would have `rising` compiled twice
     zero = True
     for i in range(t.size):
         if w[i * BLOCK + b] > 0.0:
+            first = i if t[i] == voxel[FIRST + b] else first
             last = i
             zero = zero and value[i * BLOCK + b] == 0.0
     if zero:
-        return 0.0, nan, nan, 0.0, nan, nan, NOTHING
+        return 0.0, nan, nan, 0.0, nan, nan, nan, NOTHING
     if voxel[BEST + b] <= 0.0:
-        return 0.0, nan, nan, 0.0, nan, nan, NOT_POSITIVE
+        return 0.0, nan, nan, 0.0, nan, nan, nan, NOT_POSITIVE
     rate = voxel[RATE + b]
     a, per_a = sums[N0 + b] / sums[D0 + b], exp(rate * t[0]) / rate
     squares, chi2, slope = sums[N1 + b], sums[N2 + b], 0.0
@@ -267,6 +270,7 @@ def _elsewhere(value, w, e, sums, voxel, b, t, rate_p, noise_known, column):
     total = a * per_a
     code = ONE_POINT if n == 1 else (AT_PHYSICAL if rate <= rate_p else AT_FASTEST)
     tail = total * rate
+    early = total * (1.0 - exp(-rate * voxel[FIRST + b]))
     if code == AT_PHYSICAL and value[last * BLOCK + b] > 0.0:
         y, weight, f = column[0], column[1], column[2]
         for i in range(t.size):
@@ -279,8 +283,10 @@ def _elsewhere(value, w, e, sums, voxel, b, t, rate_p, noise_known, column):
                 total = risen
                 variance = variance_risen if noise_known else nan
                 tail = (1.0 - share) * tail + share * y[last] * exp(rate_p * t[last])
+                early = (1.0 - share) * early + share * y[first] * 0.5 * t[first]
                 code = RISING if share >= 1.0 else SLOW
-    return total, sqrt(variance), LN2 / rate, tail, rms, tail * exp(-rate * t[last]) / rate / total, code
+    late = tail * exp(-rate * t[last]) / rate
+    return total, sqrt(variance), LN2 / rate, tail, rms, max(early, 0.0) / total, late / total, code
 
 
 @compiled

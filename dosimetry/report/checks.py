@@ -35,6 +35,7 @@ _FALLBACKS = frozenset(
         FitStatus.NOT_POSITIVE,
         FitStatus.ONE_POINT,
         FitStatus.RISING,
+        FitStatus.SLOW,
         FitStatus.MONO_AT_FASTEST,
     }
 )

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dosimetry.kinetics import FitStatus
 from dosimetry.report import curves, pictures
 from dosimetry.report.balance import balance_of
 from dosimetry.report.checks import lights
@@ -204,7 +203,7 @@ def _parameters(s: StructureResult) -> tuple[tuple[str, str], ...]:
     known = np.isfinite(fit.u_tia_mbq_h) and fit.rates_per_h.size == 1
     u_amplitude = float(np.sqrt(fit.covariance[0, 0])) if known else float("nan")
     ratio = s.tia_mbq_h / fit.tia_mbq_h if fit.tia_mbq_h > 0 else float("nan")
-    amplitude = "A(0) of the tail" if fit.status is FitStatus.RISING else "A(0)"
+    amplitude = "A(0) of the tail" if fit.rising_share > 0 else "A(0)"
     return (
         (amplitude, f"{with_error(fit.amplitude_mbq, u_amplitude)} MBq"),
         ("T_eff", f"{with_error(fit.teff_h, fit.u_teff_h)} h"),

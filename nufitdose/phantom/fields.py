@@ -2,6 +2,7 @@
 
 A map leads from the reference pose to another pose, `y = R(x + u(x))`: a smooth displacement u, the
 exponential of a stationary velocity field on a lattice, followed by a rigid motion R of the whole patient.
+Where the lungs slide, `y = R(S(x) + u(S(x)))`: S shifts what is inside the chest wall along it, and nothing else.
 """
 
 from dataclasses import dataclass
@@ -12,19 +13,47 @@ from numpy.typing import NDArray
 
 from nufitdose.grid import Grid
 from nufitdose.phantom.compiled import compiled, in_slabs, inlined
-from nufitdose.types import Affine, Field, Image32, Points
+from nufitdose.phantom.sliding import ChestWall
+from nufitdose.types import Affine, Field, Image32, Mask, Points
 
 _SQUARINGS = 7
 
 
 @dataclass(frozen=True, eq=False)
+class SidedField:
+    """A displacement (mm) smooth on each side of an interface: `inner` holds where `inside`, `outer` elsewhere.
+
+    Both are continued smoothly across the interface, so that differences between voxels mean something on each side.
+    """
+
+    outer: Field
+    inner: Field
+    inside: Mask
+
+    @property
+    def field(self) -> Field:
+        """The displacement itself, with its jump."""
+        return np.where(self.inside, self.inner, self.outer) if self.inside.any() else self.outer
+
+    def jacobian(self, grid: Grid) -> Image32:
+        """`jacobian_determinant` of the side that each voxel of `grid` is on."""
+        outer = jacobian_determinant(self.outer, grid)
+        return np.where(self.inside, jacobian_determinant(self.inner, grid), outer) if self.inside.any() else outer
+
+
+@dataclass(frozen=True, eq=False)
 class BodyMap:
-    """y = R(x + u(x)): `forward` is u, `backward` the displacement of the inverse, both mm on `lattice`."""
+    """y = R(x + u(x)): `forward` is u, `backward` the displacement of the inverse, both mm on `lattice`.
+
+    With a `wall`, what is inside it first slides by `slide_mm` at the diaphragm, positive upwards.
+    """
 
     lattice: Grid
     forward: Field
     backward: Field
     rigid: Affine
+    wall: ChestWall | None = None
+    slide_mm: float = 0.0
 
     @classmethod
     def exponential(cls, lattice: Grid, velocity: Field, rigid: Affine) -> "BodyMap":
@@ -41,24 +70,59 @@ class BodyMap:
 
     def field(self, grid: Grid) -> Field:
         """Displacement mm `y(x) - x` at the voxel centres of `grid` (reference pose)."""
+        return self.sides(grid).field
+
+    def sides(self, grid: Grid) -> SidedField:
+        """`field` with both sides of the chest wall continued across it."""
         out = np.empty((3, *grid.shape), dtype=np.float32)
         affine, to_lattice = np.ascontiguousarray(grid.affine), np.ascontiguousarray(self.lattice.inverse_affine)
         in_slabs(_push, grid.shape[0], affine, to_lattice, self.forward, np.ascontiguousarray(self.rigid), out)
-        return out
+        if self.wall is None:
+            return _one_sided(out)
+        points = _centres(grid)
+        inner = self._smoothly_moved(self.wall.slid(points, self.slide_mm)) - points
+        return SidedField(out, _as_field(inner, grid), self.wall.inside(points).reshape(grid.shape))
 
     def inverse_field(self, grid: Grid) -> Field:
         """Displacement mm `x(y) - y` at the voxel centres of `grid` (moved pose), solved from the forward map."""
+        return self.inverse_sides(grid).field
+
+    def inverse_sides(self, grid: Grid) -> SidedField:
+        """`inverse_field` with both sides of the chest wall continued across it."""
         out = np.empty((3, *grid.shape), dtype=np.float32)
         back = np.ascontiguousarray(np.linalg.inv(self.rigid))
         affine, to_lattice = np.ascontiguousarray(grid.affine), np.ascontiguousarray(self.lattice.inverse_affine)
         in_slabs(_pull, grid.shape[0], affine, to_lattice, self.forward, self.backward, back, out)
-        return out
+        if self.wall is None:
+            return _one_sided(out)
+        points = _centres(grid)
+        unslid = points + out.reshape(3, -1).T
+        inner = self.wall.slid_back(unslid, self.slide_mm) - points
+        return SidedField(out, _as_field(inner, grid), self.wall.inside(unslid).reshape(grid.shape))
 
     def moved(self, points_mm: Points) -> Points:
         """Where reference points are in the moved pose."""
         points = np.ascontiguousarray(points_mm, dtype=np.float64)
+        if self.wall is not None:
+            inside = self.wall.inside(points)
+            points = np.where(inside[:, None], self.wall.slid(points, self.slide_mm), points)
+        return self._smoothly_moved(points)
+
+    def _smoothly_moved(self, points: Points) -> Points:
         shift = _at_points(self.forward, self.lattice.inverse_affine, points)
         return (points + shift) @ self.rigid[:3, :3].T + self.rigid[:3, 3]
+
+
+def _one_sided(field: Field) -> SidedField:
+    return SidedField(field, field, np.zeros(field.shape[1:], dtype=np.bool_))
+
+
+def _centres(grid: Grid) -> Points:
+    return grid.world(np.indices(grid.shape).reshape(3, -1).T)
+
+
+def _as_field(displacement: Points, grid: Grid) -> Field:
+    return np.ascontiguousarray(displacement.T.reshape(3, *grid.shape), dtype=np.float32)
 
 
 def jacobian_determinant(field: Field, grid: Grid) -> Image32:
@@ -183,7 +247,10 @@ def _push(first, last, affine, to_lattice, forward, rigid, out):
 @compiled
 @no_type_check
 def _pull(first, last, affine, to_lattice, forward, backward, unrigid, out):
-    """Damped fixed-point iteration on w: `w ← w - (w + u(y' + w))`, from exp(-v), until 0.002 mm."""
+    """Damped fixed-point iteration on w: `w ← w - d (w + u(y' + w))`, from exp(-v), until 0.002 mm.
+
+    d is 0.85; where 25 steps do not reach that (strong gradients of large motion) it starts anew with d = 0.3.
+    """
     for i in range(first, last):
         p, y, z, w, u, x = np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
         for j in range(out.shape[2]):
@@ -192,7 +259,9 @@ def _pull(first, last, affine, to_lattice, forward, backward, unrigid, out):
                 _transformed(affine, p, y)
                 _transformed(unrigid, y, z)
                 _at_world(backward, to_lattice, z, w)
-                for _ in range(25):
+                for n in range(325):
+                    if n == 25:
+                        _at_world(backward, to_lattice, z, w)
                     for c in range(3):
                         x[c] = z[c] + w[c]
                     _at_world(forward, to_lattice, x, u)
@@ -200,7 +269,7 @@ def _pull(first, last, affine, to_lattice, forward, backward, unrigid, out):
                     for c in range(3):
                         residual = w[c] + u[c]
                         worst = max(worst, abs(residual))
-                        w[c] -= 0.85 * residual
+                        w[c] -= (0.85 if n < 25 else 0.3) * residual
                     if worst < 2e-3:
                         break
                 for c in range(3):

@@ -9,8 +9,9 @@ from scipy import ndimage
 from nufitdose.grid import Grid
 from nufitdose.phantom.anatomy import Anatomy
 from nufitdose.phantom.attenuation import correction_error
+from nufitdose.phantom.chest_wall import find_chest_wall
 from nufitdose.phantom.composition import Composition
-from nufitdose.phantom.fields import BodyMap, jacobian_determinant
+from nufitdose.phantom.fields import BodyMap, SidedField
 from nufitdose.phantom.motion import MotionSize, Mover, motion_lattice
 from nufitdose.phantom.scanner import Scanner, scan, scan_ct
 from nufitdose.phantom.tissues import Region
@@ -27,6 +28,7 @@ OUTLINED = (
 )  # fmt: skip
 #: Share of an organ that must be in the field of view, of what is in it and in a margin around it.
 _WHOLE = 0.985
+_WALL_SPACING_MM = 4.0  # of the labels that the chest wall is found from: half a rib
 _MOTION, _EMISSION_NOISE, _CT_NOISE, _CT_PHASE = 4, 5, 6, 7  # streams of random numbers
 
 
@@ -44,6 +46,7 @@ class Protocol:
     calibration: float
     ct_breathing_mm: float
     ct_field_mm: float | None
+    sliding: bool = False
 
     @property
     def margin(self) -> int:
@@ -78,6 +81,10 @@ class Imager:
         lattice = motion_lattice(protocol.padded)
         structures = [region.structure for region in anatomy.regions]
         self.mover = Mover(lattice, anatomy.compose(lattice, subsamples=1).labels, structures)
+        self.wall = None
+        if protocol.sliding:
+            fine = protocol.padded.resampled(_WALL_SPACING_MM)
+            self.wall = find_chest_wall(self.mover, fine, anatomy.compose(fine, subsamples=1).labels, structures)
         self.rest = anatomy.compose(protocol.padded)
         body = ndimage.distance_transform_edt(self.rest.labels != 0, sampling=protocol.padded.spacing_mm)
         self.depth_mm: Image32 = np.asarray(body, dtype=np.float32)
@@ -91,22 +98,23 @@ class Imager:
         """
         p, name = self.protocol, f"tp{number + 1}"
         size = p.motion if number else p.motion.scaled(0.0)
-        pose = self.mover.draw(p.random(_MOTION, number), size) if number else BodyMap.identity()
-        pull = pose.inverse_field(p.padded) if number else None
-        composition = self.anatomy.compose(p.padded, pull) if number else self.rest
-        if pull is None:
+        pose = self.mover.draw(p.random(_MOTION, number), size, wall=self.wall) if number else BodyMap.identity()
+        sides = pose.inverse_sides(p.padded) if number else None
+        pull = sides.field if sides is not None else None
+        composition = self._composed(p.padded, sides) if sides is not None else self.rest
+        if sides is None or pull is None:
             activity = self.distribution.activity(composition, time_h)
         else:
-            activity = self._carried(composition, time_h, pull)
+            activity = self._carried(composition, time_h, pull, sides.jacobian(p.padded))
         ct_pose = pose
         if p.ct_breathing_mm > 0:
             phase = float(p.random(_CT_PHASE, number).normal(0.0, p.ct_breathing_mm))
-            ct_pose = self.mover.draw(p.random(_MOTION, number), size, breath_mm=phase)
+            ct_pose = self.mover.draw(p.random(_MOTION, number), size, breath_mm=phase, wall=self.wall)
         image = scan(activity, self.depth_mm, p.padded, p.scanner, p.random(_EMISSION_NOISE, number), noise=p.noise)
         if ct_pose is not pose:
             seen = self.anatomy.hu(composition, pull)
-            used_pull = ct_pose.inverse_field(p.padded)
-            used = self.anatomy.hu(self.anatomy.compose(p.padded, used_pull, subsamples=1), used_pull)
+            used_sides = ct_pose.inverse_sides(p.padded)
+            used = self.anatomy.hu(self._composed(p.padded, used_sides, subsamples=1), used_sides.field)
             image *= correction_error(seen, used, p.padded, p.scanner.attenuation_per_cm)
         ct, structures = self._ct(ct_pose, number)
         timepoint = TimePoint.of(
@@ -119,12 +127,22 @@ class Imager:
         inverse = np.zeros((3, *p.grid.shape), dtype=np.float32) if pull is None else p.cropped(pull)
         return timepoint, TimePointTruth(name, time_h, pose.field(p.grid), inverse, pose, p.cropped(activity), p.grid)
 
-    def _carried(self, moved: Composition, time_h: float, pull: Field) -> Image32:
+    def _composed(self, grid: Grid, sides: SidedField, *, subsamples: int = 2) -> Composition:
+        """The tissue of a moved pose: each side of the chest wall from its own smooth displacement."""
+        outer = self.anatomy.compose(grid, sides.outer, subsamples=subsamples)
+        if not sides.inside.any():
+            return outer
+        inner = self.anatomy.compose(grid, sides.inner, subsamples=subsamples)
+        inside = sides.inside
+        return Composition(
+            grid, np.where(inside, inner.regions, outer.regions), np.where(inside, inner.shares, outer.shares)
+        )
+
+    def _carried(self, moved: Composition, time_h: float, pull: Field, jacobian: Image32) -> Image32:
         """Activity of a moved pose, every region keeping its activity at rest exactly.
 
         `c(y) = c_rest(x(y)) det(∂x/∂y)`; what sampling got wrong of a region's total (`sampling_correction`) is undone.
         """
-        jacobian = jacobian_determinant(pull, self.protocol.padded)
         parts = [part * jacobian for part in self.distribution.by_slot(moved, time_h, pull)]
         factors = self.sampling_correction(moved, parts, time_h).astype(np.float32)
         carried = np.zeros(moved.grid.shape, dtype=np.float32)
@@ -148,8 +166,12 @@ class Imager:
 
     def _ct(self, pose: BodyMap, number: int) -> tuple[Image32, Structures]:
         p = self.protocol
-        pull: Field | None = pose.inverse_field(p.ct_grid) if number or p.ct_breathing_mm > 0 else None
-        composition = self.anatomy.compose(p.ct_grid, pull, subsamples=1)
+        sides = pose.inverse_sides(p.ct_grid) if number or p.ct_breathing_mm > 0 else None
+        pull = None if sides is None else sides.field
+        if sides is None:
+            composition = self.anatomy.compose(p.ct_grid, subsamples=1)
+        else:
+            composition = self._composed(p.ct_grid, sides, subsamples=1)
         ct = scan_ct(
             self.anatomy.hu(composition, pull),
             p.ct_grid,

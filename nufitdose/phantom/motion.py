@@ -7,7 +7,7 @@ nearly as wholes and what lies between them gives way.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from nufitdose.grid import Grid
 from nufitdose.phantom.fields import BodyMap, jacobian_determinant, rigid_motion
+from nufitdose.phantom.sliding import ChestWall
 from nufitdose.phantom.texture import SmoothNoise
 from nufitdose.types import Field, Labels
 
@@ -51,7 +52,7 @@ class MotionSize:
 
 
 #: Beginnings of the names of structures that move together, and the share of the breathing shift they take.
-_BREATHING = {
+BREATHING = {
     "liver": (("liver", "gallbladder", "gall_bladder", "adrenal_right", "adrenal_gland_right"), 1.0),
     "spleen": (("spleen",), 0.85),
     "stomach": (("stomach",), 0.85),
@@ -100,37 +101,54 @@ class Mover:
 
     def __init__(self, lattice: Grid, labels: Labels, structures: Sequence[str]) -> None:
         self.lattice = lattice
-        self._distance: dict[str, NDArray[np.float32]] = {}
+        self.distance_mm: dict[str, NDArray[np.float32]] = {}
+        self._labels, self._structures = labels, tuple(structures)
         self._centre: dict[str, NDArray[np.float64]] = {}
         groups = (
-            {name: members for name, (members, _) in _BREATHING.items()} | _BONES | {"bladder": ("urinary_bladder",)}
+            {name: members for name, (members, _) in BREATHING.items()} | _BONES | {"bladder": ("urinary_bladder",)}
         )
         for name, members in groups.items():
-            numbers = [n for n, structure in enumerate(structures) if structure.startswith(members)]
-            where = np.isin(labels, numbers)
-            if not where.any():
+            distance = self.distance_to(members)
+            if distance is None:
                 continue
-            distance = ndimage.distance_transform_edt(~where, sampling=lattice.spacing_mm)
-            self._distance[name] = np.asarray(distance, dtype=np.float32)
-            self._centre[name] = lattice.world(np.argwhere(where).mean(axis=0))
+            self.distance_mm[name] = distance
+            self._centre[name] = lattice.world(np.argwhere(distance == 0).mean(axis=0))
 
-    def draw(self, random: np.random.Generator, size: MotionSize, *, breath_mm: float = 0.0) -> BodyMap:
+    def distance_to(self, names: tuple[str, ...]) -> NDArray[np.float32] | None:
+        """Distance (mm, on the lattice) from the structures whose names begin so; None where there are none."""
+        numbers = [n for n, structure in enumerate(self._structures) if structure.startswith(names)]
+        where = np.isin(self._labels, numbers)
+        if not where.any():
+            return None
+        distance = ndimage.distance_transform_edt(~where, sampling=self.lattice.spacing_mm)
+        return np.asarray(distance, dtype=np.float32)
+
+    def draw(
+        self,
+        random: np.random.Generator,
+        size: MotionSize,
+        *,
+        breath_mm: float = 0.0,
+        wall: ChestWall | None = None,
+    ) -> BodyMap:
         """One pose; the velocity is damped where needed until the Jacobians of map and inverse exceed 0.25.
 
-        `breath_mm` is a breathing shift of the diaphragm on top of the one drawn.
+        `breath_mm` is a breathing shift of the diaphragm on top of the one drawn. With a `wall` its cranio-caudal
+        part is not blended into the velocity but slides along the wall; the same random numbers are drawn.
         """
-        velocity = self._velocity(random, size, breath_mm)
+        breath = size.breathing_mm * random.uniform(0.5, 1.6) * random.choice([-1.0, 1.0]) + breath_mm
+        velocity = self._velocity(random, size, breath, sliding=wall is not None)
         centre = self.lattice.centre_mm
         rigid = rigid_motion(random.normal(0, size.couch_mm, 3), random.normal(0, size.couch_deg, 3), centre)
         while True:
-            pose = BodyMap.exponential(self.lattice, velocity, rigid)
+            pose = replace(BodyMap.exponential(self.lattice, velocity, rigid), wall=wall, slide_mm=-float(breath))
             maps = (pose.forward, pose.backward)
             if min(jacobian_determinant(u, self.lattice).min() for u in maps) > _LEAST_JACOBIAN:
                 return pose
             velocity = velocity * np.float32(0.85)
 
-    def _velocity(self, random: np.random.Generator, size: MotionSize, breath_mm: float) -> Field:
-        parts = self._parts(random, size, breath_mm)
+    def _velocity(self, random: np.random.Generator, size: MotionSize, breath: float, *, sliding: bool) -> Field:
+        parts = self._parts(random, size, breath, sliding=sliding)
         total = np.zeros(self.lattice.shape, dtype=np.float32)
         velocity = np.zeros((3, *self.lattice.shape), dtype=np.float32)
         axes = [np.arange(n) * s for n, s in zip(self.lattice.shape, self.lattice.spacing_mm, strict=True)]
@@ -151,20 +169,20 @@ class Mover:
             ndimage.gaussian_filter(component, 1.0, output=component, mode="nearest")
         return velocity
 
-    def _parts(self, random: np.random.Generator, size: MotionSize, breath_mm: float) -> list[_Part]:
-        breath = size.breathing_mm * random.uniform(0.5, 1.6) * random.choice([-1.0, 1.0]) + breath_mm
+    def _parts(self, random: np.random.Generator, size: MotionSize, breath: float, *, sliding: bool) -> list[_Part]:
         parts = []
 
         def add(name: str, shift: NDArray[np.float64], turn_deg: float, swelling: float = 0.0) -> None:
             turn = np.radians(random.normal(0.0, turn_deg, 3))
-            if name in self._distance:
+            if name in self.distance_mm:
                 stiffness = _BONE_WEIGHT if name in _BONES else 1.0
-                parts.append(_Part(shift, turn, swelling, stiffness, self._centre[name], self._distance[name]))
+                parts.append(_Part(shift, turn, swelling, stiffness, self._centre[name], self.distance_mm[name]))
 
-        down = np.array([0.06, 0.25, -1.0])  # inspiration moves organs down and a little forward
+        # Inspiration moves organs down and a little forward.
+        down = np.array([0.06, 0.25, 0.0 if sliding else -1.0])
         own = {"kidney_left": size.kidney_mm, "kidney_right": size.kidney_mm, "bowel": size.bowel_mm}
         stomach = random.normal(0.0, size.stomach_volume) / 3.0
-        for name, (_, share) in _BREATHING.items():
+        for name, (_, share) in BREATHING.items():
             shift = breath * share * down + random.normal(0.0, own.get(name, 0.15 * size.breathing_mm), 3)
             add(name, shift, 1.5 * size.posture_deg, stomach if name == "stomach" else 0.0)
         add("bladder", random.normal(0, 1.5, 3), 0.0, random.normal(0.0, size.bladder_volume) / 3.0)
@@ -186,7 +204,7 @@ class Mover:
         d = [[np.gradient(p, step, axis=axis) for axis in range(3)] for p in potential]
         curl = np.stack([d[2][1] - d[1][2], d[0][2] - d[2][0], d[1][0] - d[0][1]])
         curl *= local_mm / max(float(curl.std()), 1e-9)
-        near = [self._distance[name] for name in _BONES if name in self._distance]
+        near = [self.distance_mm[name] for name in _BONES if name in self.distance_mm]
         fade = np.clip(np.min(near, axis=0) / 40.0, 0.0, 1.0) if near else np.float32(1.0)
         index = coarse.inverse_affine @ self.lattice.affine
         fine = [

@@ -58,6 +58,7 @@ def simulate_patient(
     administered_mbq: float | None = None,
     motion: float = 1.0,
     motion_size: MotionSize | None = None,
+    sliding: bool = False,
     count_level: float = 1.0,
     noise: bool = True,
     calibration_error: float = 0.0,
@@ -80,10 +81,12 @@ def simulate_patient(
     With `labels` and `label_names` (label -> structure) the patient is not built but taken from images: a label map
     and, where there is one, the `ct` it belongs to; the field of view is centred on them, by the liver along z.
 
-    `motion` scales `motion_size`; `count_level` scales the counts; `calibration_error` is the relative standard
-    deviation of one factor on all activity; `ct_breathing_mm` that of the diaphragm between emission and CT
-    (attenuation correction suffers too); `ct_field_mm` truncates the CT to a circle. `sex`, `arms`, `contrast`
-    (agent in the CT) and `implant` are drawn where not given. Raises `InputError` on arguments that make no sense.
+    `motion` scales `motion_size`; with `sliding` lungs and upper abdomen slide along the inner chest wall as they
+    breathe, and the fields are discontinuous there. `count_level` scales the counts; `calibration_error` is the
+    relative standard deviation of one factor on all activity; `ct_breathing_mm` that of the diaphragm between
+    emission and CT (attenuation correction suffers too); `ct_field_mm` truncates the CT to a circle. `sex`, `arms`,
+    `contrast` (agent in the CT) and `implant` are drawn where not given. Raises `InputError` on arguments
+    that make no sense.
     """
     recipe = find_tracer(tracer)
     times = check_times(recipe.times_h if times_h is None else times_h)
@@ -140,6 +143,7 @@ def simulate_patient(
         calibration=1.0 + calibration_error * float(tracer_random.normal()),
         ct_breathing_mm=ct_breathing_mm,
         ct_field_mm=ct_field_mm,
+        sliding=sliding,
     )
     mbq = administered_mbq or recipe.administered_mbq * float(np.clip(tracer_random.normal(1.0, 0.05), 0.85, 1.15))
     name = patient or f"sim{seed:04d}"

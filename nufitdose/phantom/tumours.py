@@ -57,8 +57,9 @@ def place_tumours(
     placed: list[Tumour] = []
     for site in sites:
         hosts = [n for n, region in enumerate(palette.regions) if region.tissue in SITES[site]]
-        pure = np.isin(composition.labels, hosts) & (composition.shares[0] > 0.95)
-        places = composition.grid.world(np.argwhere(pure).astype(np.float64))
+        host = np.isin(composition.labels, hosts)
+        pure = host & (composition.shares[0] > 0.95)  # a remnant of a gland may have no such voxel
+        places = composition.grid.world(np.argwhere(pure if pure.any() else host).astype(np.float64))
         smallest, largest = diameters_mm
         drawn = min(float(random.lognormal(np.log(_MEDIAN_MM[site]), 0.45)), _LONGEST_MM.get(site, largest))
         diameter = float(np.clip(drawn, smallest, largest))

@@ -1,0 +1,147 @@
+"""Every voxel of a body fitted as its structure asks for: noise, prior and model structure by structure."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Integer
+from numpy.typing import ArrayLike, NDArray
+
+from dosimetry.kinetics.guided import RatePrior, estimate_prior, fit_voxels_guided
+from dosimetry.kinetics.models import LN2
+from dosimetry.kinetics.noise import NoiseModel, estimate_noise
+from dosimetry.kinetics.voxel_fit import VoxelFit, fit_voxels
+from nufitdose.errors import InputError
+from nufitdose.types import Curves
+
+log = logging.getLogger(__name__)
+
+F64 = NDArray[np.float64]
+T = TypeVar("T")
+NO_STRUCTURE = 0
+CHUNK = 1 << 17  # voxels handled at once, so that noise and copies stay small beside the input
+FEWEST = 50  # voxels below which a structure takes the prior and the noise of the whole body
+SAMPLE = 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class StructuredFit:
+    """The voxel fits, and by structure label what they rest on: noise (where estimated), prior (where guided), model.
+
+    Label 0, the voxels of no structure, stands for the whole body.
+    """
+
+    fit: VoxelFit
+    noise: Mapping[int, NoiseModel]
+    priors: Mapping[int, RatePrior]
+    models: Mapping[int, str]
+
+
+def fit_by_structure(
+    activity: Curves,
+    times_h: ArrayLike,
+    half_life_h: float,
+    structure: Integer[np.ndarray, " labels"],
+    sigma: ArrayLike | float | None = None,
+    *,
+    models: Mapping[int, str] | None = None,
+) -> StructuredFit:
+    """Fit the voxels of every structure with its model: two rates as in `fit_voxels`, one rate guided by the structure.
+
+    `structure` holds a label for each voxel, 0 for none; `models` the model of a label, "mono" where not given. Without
+    `sigma` the noise of each structure is estimated from its voxels, which takes three time points; with fewer, and
+    with one, voxels are fitted on their own. Structures of fewer than 50 voxels, and voxels of no structure, take noise
+    and prior of the whole body. Other arguments, and errors, as in `fit_voxels`.
+    """
+    if structure.shape != activity.shape[:1]:
+        raise ValueError(f"{activity.shape[0]} voxels need as many structure labels, got {structure.shape}")
+    times: NDArray[np.floating] = np.asarray(times_h, dtype=np.float64)
+    given = None if sigma is None else np.asarray(sigma, dtype=np.result_type(sigma, np.float32))
+    chunks = range(0, activity.shape[0], CHUNK)
+    present = {label for start in chunks for label in np.unique(structure[start : start + CHUNK]).tolist()}
+    labels = sorted({NO_STRUCTURE, *present}, key=lambda label: (label != NO_STRUCTURE, label))  # others fall back on 0
+    chosen = {label: (models or {}).get(label, "mono") for label in labels}
+    noise: dict[int, NoiseModel] = {}
+    priors: dict[int, RatePrior] = {}
+    for label in labels:
+        sample = _sample(activity, structure, label)
+        if sample.size >= FEWEST:
+            curves, at = activity[sample], _rows(times, sample)
+            if given is None:
+                _learn(noise, label, partial(estimate_noise, curves, at, half_life_h))
+            s = _sigma(curves, at, half_life_h, given, sample, noise.get(label, noise.get(NO_STRUCTURE)))
+            if s is not None and chosen[label] == "mono":
+                _learn(priors, label, partial(estimate_prior, curves, at, half_life_h, s))
+    fit = VoxelFit.empty(activity.shape[0])
+    for start in chunks:
+        here = structure[start : start + CHUNK]
+        for label in np.unique(here).tolist():
+            part = start + np.flatnonzero(here == label)
+            curves, at = activity[part], _rows(times, part)
+            s = _sigma(curves, at, half_life_h, given, part, noise.get(label, noise.get(NO_STRUCTURE)))
+            prior = priors.get(label, priors.get(NO_STRUCTURE)) if chosen[label] == "mono" else None
+            if prior is None or s is None:
+                fit.put(part, fit_voxels(curves, at, half_life_h, model=chosen[label], sigma=s))
+            else:
+                fit.put(part, fit_voxels_guided(curves, at, half_life_h, s, prior))
+    return StructuredFit(fit, noise, priors, chosen)
+
+
+def preserve_total(fit: VoxelFit, total: float, share: ArrayLike | float = 1.0) -> VoxelFit:
+    """The fit with Ã, its uncertainty and the amplitude of all voxels multiplied so that Σ share · Ã = `total`.
+
+    `total` is the integral of the structure's own curve, `share` [voxels] what a voxel's Ã contributes to it: its
+    volume inside the structure in mL where `total` is in Bq·h. `rmse` stays that of the voxel's own fit. `InputError`
+    where one of the two totals is not positive.
+    """
+    found = float(np.sum(np.asarray(share, dtype=np.float64) * fit.tia.astype(np.float64)))
+    if not (found > 0 and total > 0 and np.isfinite(total)):
+        raise InputError(f"voxels that integrate to {found:.4g} cannot be scaled to a structure's {total:.4g}")
+    factor = np.float32(total / found)
+    return replace(fit, tia=fit.tia * factor, u_tia=fit.u_tia * factor, amplitude=fit.amplitude * factor)
+
+
+def _sample(activity: Curves, structure: Integer[np.ndarray, " labels"], label: int) -> NDArray[np.intp]:
+    """At most 20 000 voxels with a positive value, evenly spread over the structure or, for label 0, the whole body."""
+    if label == NO_STRUCTURE:
+        voxels = np.arange(0, structure.size, max(1, structure.size // (20 * SAMPLE)))
+    else:
+        voxels = np.flatnonzero(structure == label)
+    lit = voxels[(activity[voxels] > 0).any(axis=1)]
+    return lit[:: max(1, -(-lit.size // SAMPLE))]
+
+
+def _rows(array: NDArray[np.floating], voxels: NDArray[np.intp]) -> NDArray[np.floating]:
+    """What belongs to these voxels, where the array has a row for each."""
+    return array[voxels] if array.ndim == 2 else array
+
+
+def _learn(into: dict[int, T], label: int, estimate: Callable[[], T]) -> None:
+    """Put what the voxels tell under their label; where they tell nothing, the whole body's serves."""
+    try:
+        into[label] = estimate()
+    except InputError as problem:
+        log.debug("label %d: %s", label, problem)
+
+
+def _sigma(
+    curves: Curves,
+    times_h: NDArray[np.floating],
+    half_life_h: float,
+    given: NDArray[np.floating] | None,
+    voxels: NDArray[np.intp],
+    noise: NoiseModel | None,
+) -> NDArray[np.floating] | None:
+    """σ as given, or from the noise model at the activity that the voxels' own fits expect; None without either."""
+    if given is not None:
+        return _rows(given, voxels)
+    if noise is None:
+        return None
+    fit = fit_voxels(curves, times_h, half_life_h)
+    rate = np.nan_to_num(LN2 / fit.teff_h)[:, None]
+    expected = fit.amplitude[:, None] * np.exp(-rate * np.atleast_2d(times_h))
+    floor = 1e-6 * float(np.nanmax(np.abs(curves), initial=0.0)) + 1e-30
+    return np.maximum(noise.sigma(expected), floor).astype(np.float32)
