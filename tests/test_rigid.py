@@ -15,7 +15,7 @@ from nufitdose.registration import DisplacementField, register
 from nufitdose.registration.body import body_mask, body_mask_from_ct
 from nufitdose.registration.device import resolve_device
 from nufitdose.registration.intensity import pooled, scaled_activity, scaled_ct
-from nufitdose.registration.rigid import rigid_pose
+from nufitdose.registration.linear import rigid_pose
 from nufitdose.registration.translation import best_shift
 from nufitdose.study import TimePoint
 from nufitdose.volume import Quantity, Volume

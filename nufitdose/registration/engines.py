@@ -10,17 +10,16 @@ import torch
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
-from nufitdose.registration.affine import affine_matrix
 from nufitdose.registration.body import body_mask
 from nufitdose.registration.device import resolve_device
 from nufitdose.registration.diffeomorphism import upsampled
 from nufitdose.registration.field import DisplacementField
+from nufitdose.registration.linear import affine_pose, rigid_pose
 from nufitdose.registration.network import shipped_network
 from nufitdose.registration.objective import NetworkOutput, displacements
 from nufitdose.registration.pair import WORKING_SPACING_MM, pair_of
 from nufitdose.registration.quality import RegistrationQuality, registration_quality
 from nufitdose.registration.refine import refine
-from nufitdose.registration.rigid import rigid_pose
 from nufitdose.study import TimePoint
 from nufitdose.types import Mask
 from nufitdose.volume import Volume
@@ -105,7 +104,7 @@ def _affine(
     fixed: TimePoint, moving: TimePoint, grid: Grid, basis: Basis, device: torch.device, tell: Progress
 ) -> DisplacementField:
     """The rigid pose and then twelve parameters: for scans of two patients."""
-    return DisplacementField.from_affine(affine_matrix(fixed, moving, basis, device, tell), grid)
+    return DisplacementField.from_affine(affine_pose(fixed, moving, basis, device, tell).matrix, grid)
 
 
 def _deformable(network: bool, refined: bool) -> Engine:

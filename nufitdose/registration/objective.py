@@ -32,7 +32,8 @@ class ObjectiveSettings(Settings):
     `guide` is the map from CT (`permuted` shuffles it, to show that its place matters); `relaxation` lets the weight
     fall where the field is rough, by the network's head where it has one, else by the closed form; `prior_strength`
     is β of the Beta or σ of the Gaussian prior. `flat_ct` and `flat_activity` are the parts of an image's variance
-    below which a window counts as noise. All values are ours.
+    below which a window counts as noise. `motion` (per mm) weighs the distance from the true displacement, where a
+    digital patient tells it. All values are ours.
     """
 
     similarity_ct: Similarity = "lncc"
@@ -49,6 +50,7 @@ class ObjectiveSettings(Settings):
     prior_strength: float = 0.05
     inverse_consistency: float = 0.0
     dice: float = 0.0
+    motion: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +76,7 @@ class ObjectiveTerms:
     prior: Scalar
     inverse_consistency: Scalar
     dice: Scalar
+    motion_mm: Scalar
 
 
 def displacements(output: NetworkOutput) -> tuple[VelocityTensor, VelocityTensor]:
@@ -99,14 +102,16 @@ def objective(output: NetworkOutput, pair: PairTensors, settings: ObjectiveSetti
     if settings.dice > 0 and pair.labels is not None:
         ways_u = ((u, 0),) if u_back is None else ((u, 0), (u_back, 1))
         overlap = torch.stack([_soft_dice(pair.labels, field, moving) for field, moving in ways_u]).mean()
+    apart_mm = zero if pair.motion is None else _apart_mm(forth, pair, pair.motion)
     total = (
         -alike[2]
         + settings.smoothness * smooth
         + prior
         + settings.inverse_consistency * consistency
+        + settings.motion * apart_mm
         + (settings.dice * (1.0 - overlap) if settings.dice > 0 and pair.labels is not None else zero)
     )
-    return ObjectiveTerms(total, alike[0], alike[1], smooth, prior, consistency, overlap)
+    return ObjectiveTerms(total, alike[0], alike[1], smooth, prior, consistency, overlap, apart_mm)
 
 
 def _forward_only(output: NetworkOutput) -> VelocityTensor:
@@ -208,6 +213,14 @@ def _guide(weight: ImageTensor, kind: Guide) -> HalfImageTensor:
         shuffled = torch.randperm(pooled[0].numel(), generator=torch.Generator().manual_seed(0)).to(pooled.device)
         return pooled.flatten(1)[:, shuffled].reshape(pooled.shape)
     return pooled
+
+
+def _apart_mm(forth: VelocityTensor, pair: PairTensors, motion: VelocityTensor) -> Scalar:
+    """Mean distance from the true displacement over the fixed body, mm; rounded off below 1 mm."""
+    sizes_mm = forth.new_tensor(pair.spacing_mm).reshape(1, 3, 1, 1, 1)
+    where = avg_pool3d(pair.body[:, 1:], 2)
+    distance = (((forth - motion) * sizes_mm).square().sum(dim=1, keepdim=True) + 1.0).sqrt() - 1.0
+    return (where * distance).sum() / where.sum().clamp_min(1.0)
 
 
 def _soft_dice(labels: Tensor, u: FieldTensor, moving: int) -> Scalar:

@@ -16,7 +16,7 @@ from nufitdose.registration.diffeomorphism import to_world
 from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.intensity import activity_scale, pooled, scaled_activity, scaled_ct
 from nufitdose.registration.regularization import ct_weight
-from nufitdose.registration.tensors import FieldTensor, ImageTensor
+from nufitdose.registration.tensors import FieldTensor, ImageTensor, VelocityTensor
 from nufitdose.study import TimePoint
 from nufitdose.types import Affine, Image32
 from nufitdose.volume import OUTSIDE, Quantity, Volume
@@ -34,7 +34,8 @@ class PairTensors:
     element whether CT and activity are there on both scans (an absent modality is all zeros). `body` is 1 within
     12 mm of the body as far as the scan's field of view reaches: where images are compared. `weight_ct` is the
     CT-guided weight of the regularisation, mean 1 in the body, 1 everywhere without CT. `labels` are numbered alike
-    on both scans; 0 is background.
+    on both scans; 0 is background. `motion` is the displacement from fixed to moving, voxels on the half lattice,
+    where it is known exactly: of digital patients.
     """
 
     ct: ImageTensor
@@ -44,9 +45,10 @@ class PairTensors:
     weight_ct: ImageTensor
     spacing_mm: tuple[float, float, float]
     labels: Integer[Tensor, "batch 2 i j k"] | None = None
+    motion: VelocityTensor | None = None
 
     def halved(self) -> "PairTensors":
-        """The same pair at half the resolution, labels left out; every side must be even."""
+        """The same pair at half the resolution, labels and motion left out; every side must be even."""
         a, b, c = (2.0 * s for s in self.spacing_mm)
         return replace(
             self,
@@ -56,10 +58,11 @@ class PairTensors:
             weight_ct=avg_pool3d(self.weight_ct, 2),
             spacing_mm=(a, b, c),
             labels=None,
+            motion=None,
         )
 
     def swapped(self) -> "PairTensors":
-        """Fixed and moving exchanged."""
+        """Fixed and moving exchanged, motion left out."""
         labels = None if self.labels is None else self.labels.flip(1)
         return PairTensors(
             self.ct.flip(1),
@@ -81,6 +84,7 @@ class PairTensors:
             self.weight_ct.to(device),
             self.spacing_mm,
             None if self.labels is None else self.labels.to(device),
+            None if self.motion is None else self.motion.to(device),
         )
 
 

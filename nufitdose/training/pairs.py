@@ -89,7 +89,8 @@ class TrainingPairs:
         scan = self._store.get(fixed)
         centre = np.eye(4)
         centre[:3, 3] = scan.grid.centre_mm
-        pair = paired(scan, self._store.get(moving), centre @ motion @ np.linalg.inv(centre))
+        extra = centre @ motion @ np.linalg.inv(centre)
+        pair = paired(scan, self._store.get(moving), extra, same_patient=fixed.digest == moving.digest)
         return augmented(pair, self._settings, generator_of(self._seed, _INTENSITY, place))
 
     def along(self, places: Iterator[int]) -> Iterator[PairTensors]:

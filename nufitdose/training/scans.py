@@ -19,12 +19,14 @@ from nufitdose.grid import Grid
 from nufitdose.registration.pair import PairTensors, pair_of
 from nufitdose.study import TimePoint
 from nufitdose.training.cohort import Member, report_broken
+from nufitdose.training.truth import TrueMotion, read_motion, true_displacement
 from nufitdose.types import Affine
 
 BYTES_PER_GB = 1e9
 _CHANNELS = ("ct", "activity", "body", "weight_ct")
 _OUTSIDE = (0.0, 0.0, 0.0, 1.0)  # air, no activity, no body, the weight of soft tissue
 
+Motion16 = Float16[Tensor, "6 half_i half_j half_k"]
 Align = Callable[[TimePoint, TimePoint], Affine]  # (fixed, moving) -> from fixed world to moving world, mm
 
 
@@ -41,27 +43,30 @@ class ScanKey:
 class Scan:
     """A prepared scan on its own working grid: CT and activity from 0 to 1, body, CT-guided weight.
 
-    `pose` leads from the common world of the scans that may be paired to this scan's world (4x4, mm, RAS+).
+    `pose` leads from the common world of the scans that may be paired to this scan's world (4x4, mm, RAS+). `motion`
+    is the true one of a digital patient (see `nufitdose.training.truth`), else None.
     """
 
     channels: Float16[Tensor, "4 i j k"]
     present: tuple[bool, bool]
     grid: Grid
     pose: Affine
+    motion: Motion16 | None = None
 
     @property
     def bytes(self) -> int:
         """What it takes in memory."""
-        return self.channels.numel() * self.channels.element_size()
+        return sum(t.numel() * t.element_size() for t in (self.channels, self.motion) if t is not None)
 
 
-def prepared(timepoint: TimePoint, pose: Affine, spacing_mm: float) -> Scan:
+def prepared(timepoint: TimePoint, pose: Affine, spacing_mm: float, motion: TrueMotion | None = None) -> Scan:
     """A scan on a working grid of `spacing_mm` around it: the fixed half of its pair with itself."""
     pair = pair_of(timepoint, timepoint, spacing_mm, torch.device("cpu"), np.eye(4))
     tensors = pair.tensors
     channels = torch.cat([getattr(tensors, name)[0, 1:2] for name in _CHANNELS])
     ct, activity = (bool(there) for there in tensors.present[0])
-    return Scan(channels.to(torch.float16), (ct, activity), pair.grid, np.asarray(pose, dtype=np.float64))
+    known = None if motion is None else motion.on(pair.grid).to(torch.float16)
+    return Scan(channels.to(torch.float16), (ct, activity), pair.grid, np.asarray(pose, dtype=np.float64), known)
 
 
 def start_of(fixed: Scan, moving: Scan) -> Affine:
@@ -69,16 +74,20 @@ def start_of(fixed: Scan, moving: Scan) -> Affine:
     return moving.pose @ np.linalg.inv(fixed.pose)
 
 
-def paired(fixed: Scan, moving: Scan, extra: Affine | None = None) -> PairTensors:
+def paired(fixed: Scan, moving: Scan, extra: Affine | None = None, *, same_patient: bool = False) -> PairTensors:
     """The pair of two prepared scans on the fixed grid, moving read once more, linearly, through their poses.
 
-    The start is `start_of(fixed, moving) extra`; `extra` is a small motion added in training.
+    The start is `start_of(fixed, moving) extra`; `extra` is a small motion added in training. The true motion is
+    told of scans of the same patient where it is known of both.
     """
     start = start_of(fixed, moving) @ (np.eye(4) if extra is None else extra)
     own = fixed.channels.float()
     brought = _read(moving.channels.float(), moving.grid.inverse_affine @ start @ fixed.grid.affine, fixed.grid.shape)
     both = torch.stack([brought, own], dim=1)[:, None]  # channel 0 moving, 1 fixed
     ct, activity, body, weight = both
+    truth = None
+    if same_patient and fixed.motion is not None and moving.motion is not None:
+        truth = true_displacement(fixed.motion, fixed.grid, moving.motion, moving.grid, start)
     has_ct, has_activity = (f and m for f, m in zip(fixed.present, moving.present, strict=True))
     return PairTensors(
         ct=ct * has_ct,
@@ -87,6 +96,7 @@ def paired(fixed: Scan, moving: Scan, extra: Affine | None = None) -> PairTensor
         body=(body > 0.5).float(),
         weight_ct=weight if has_ct else torch.ones_like(weight),
         spacing_mm=fixed.grid.spacing_mm,
+        motion=truth,
     )
 
 
@@ -142,6 +152,8 @@ class ScanStore:
             "grid": torch.from_numpy(np.array(scan.grid.affine)),
             "pose": torch.from_numpy(scan.pose),
         }
+        if scan.motion is not None:
+            content["motion"] = scan.motion.contiguous()
         save_file(content, temporary)
         temporary.replace(path)
 
@@ -174,7 +186,8 @@ class ScanStore:
             ) from error
         shape = tuple(content["channels"].shape[1:])
         ct, activity = (bool(there) for there in content["present"])
-        return Scan(content["channels"], (ct, activity), Grid(shape, content["grid"].numpy()), content["pose"].numpy())
+        grid = Grid(shape, content["grid"].numpy())
+        return Scan(content["channels"], (ct, activity), grid, content["pose"].numpy(), content.get("motion"))
 
 
 def keys_of(member: Member) -> tuple[ScanKey, ...]:
@@ -230,4 +243,4 @@ def _prepare(
     for key, timepoint in zip(keys_of(member), member.study.timepoints, strict=True):
         held = reference if timepoint is reference else timepoint.released()
         pose = common if timepoint is reference else within(reference, held) @ common
-        store.put(key, prepared(held, pose, spacing_mm))
+        store.put(key, prepared(held, pose, spacing_mm, read_motion(member.folder, timepoint.id)))

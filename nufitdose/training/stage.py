@@ -15,10 +15,9 @@ from torch import nn
 from nufitdose.config import Settings
 from nufitdose.errors import InputError
 from nufitdose.progress import Steps, Stream
-from nufitdose.registration.affine import affine_matrix
+from nufitdose.registration.linear import affine_pose, rigid_pose
 from nufitdose.registration.network import NetworkSettings, NufitReg, save_weights
 from nufitdose.registration.objective import ObjectiveSettings
-from nufitdose.registration.rigid import rigid_pose
 from nufitdose.run import RECORD, RunRecord, collected_warnings, sha256, write_record
 from nufitdose.study import TimePoint
 from nufitdose.training.checkpoint import AVERAGE, MODEL, best_checkpoint, load_weights, read_card
@@ -209,7 +208,7 @@ def _rigid(fixed: TimePoint, moving: TimePoint, device: torch.device) -> Affine:
 
 
 def _affine(fixed: TimePoint, moving: TimePoint, device: torch.device) -> Affine:
-    return affine_matrix(fixed, moving, _basis(fixed, moving), device)
+    return affine_pose(fixed, moving, _basis(fixed, moving), device).matrix
 
 
 def _in_store(members: Sequence[Member], store: ScanStore) -> Studies:

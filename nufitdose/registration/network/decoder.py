@@ -18,7 +18,7 @@ class Decoder(nn.Module):
     `streams` skips of C, 2C ... 16C channels; `inputs` image channels that enter at half the resolution.
     """
 
-    def __init__(self, channels: int, streams: int, inputs: int) -> None:
+    def __init__(self, channels: int, streams: int, inputs: int, cues: int) -> None:
         super().__init__()
         wide = [channels * 2**n for n in range(STAGES + 1)]
         self.presence = nn.Linear(2, wide[-1])
@@ -26,16 +26,19 @@ class Decoder(nn.Module):
         below = [*wide[1:], channels]
         self.blocks = nn.ModuleList(convolved(below[n] + streams * wide[n], wide[n]) for n in range(STAGES))
         self.fine = convolved(inputs, channels)
-        self.last = nn.Sequential(convolved(2 * channels, channels), convolved(channels, channels))
+        self.last = nn.Sequential(_plain(2 * channels + cues, 2 * channels), _plain(2 * channels, channels))
 
-    def forward(self, skips: Sequence[Sequence[Tensor]], images: Tensor, present: Tensor) -> Tensor:
-        """Features of C channels at the resolution of `images`; `skips[scale][stream]`, the finest first."""
+    def forward(self, skips: Sequence[Sequence[Tensor]], images: Tensor, cues: Tensor, present: Tensor) -> Tensor:
+        """Features of C channels at the resolution of `images`; `skips[scale][stream]`, the finest first.
+
+        The last convolutions are not normalised: the amplitude of the `cues` counts.
+        """
         x = self.bottom(torch.cat(list(skips[-1]), dim=1))
         x = x + self.presence(present.to(x.dtype))[:, :, None, None, None]
         for block, skip in zip(reversed(self.blocks), reversed(skips[:-1]), strict=True):
             x = block(torch.cat([_resized(x, skip[0]), *skip], dim=1))
         fine = self.fine(images)
-        return torch.as_tensor(self.last(torch.cat([_resized(x, fine), fine], dim=1)))
+        return torch.as_tensor(self.last(torch.cat([_resized(x, fine), fine, cues], dim=1)))
 
 
 class VelocityHead(nn.Conv3d):
@@ -68,6 +71,11 @@ class WeightHead(nn.Module):
         """The weight at twice the resolution of the features, within what its prior allows."""
         logits = interpolate(self.out(self.layers(features)), scale_factor=2, mode="trilinear", align_corners=False)
         return clamped_weight(MOST_WEIGHT[self.prior] * torch.sigmoid(logits), self.prior)
+
+
+def _plain(channels_in: int, channels_out: int) -> nn.Sequential:
+    """Convolution of 3³ and leaky rectifier."""
+    return nn.Sequential(nn.Conv3d(channels_in, channels_out, 3, padding=1), nn.LeakyReLU(0.1))
 
 
 def _resized(x: Tensor, like: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nufitdose.registration.tensors import ImageTensor
 
 STAGES = 4
-WINDOW = 3  # with sides of 96 voxels or more the deepest stage still holds a window
+WINDOW = 2  # with sides of 64 voxels or more the deepest stage still holds a window
 PATCH = 4
 _HEADS = (2, 4, 8, 16)
 
@@ -74,10 +74,10 @@ class ConvolutionalEncoder(nn.Module):
 
 
 def convolved(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
-    """Convolution of 3³, instance normalisation, leaky rectifier."""
+    """Convolution of 3³, group normalisation, leaky rectifier."""
     return nn.Sequential(
         nn.Conv3d(channels_in, channels_out, 3, stride=stride, padding=1),
-        nn.InstanceNorm3d(channels_out, affine=True),
+        nn.GroupNorm(4, channels_out),
         nn.LeakyReLU(0.1),
     )
 

@@ -9,6 +9,8 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, pad
 
+from nufitdose.registration.diffeomorphism import integrated, upsampled, warp
+from nufitdose.registration.network.cues import CHANNELS, cues
 from nufitdose.registration.network.decoder import Decoder, VelocityHead, WeightHead
 from nufitdose.registration.network.encoder import STAGES, ConvolutionalEncoder, CrossStitch, SwinEncoder
 from nufitdose.registration.network.settings import NetworkSettings
@@ -16,7 +18,7 @@ from nufitdose.registration.objective import NetworkOutput
 from nufitdose.registration.tensors import ImageTensor
 
 MULTIPLE = 32
-LEAST = 96  # voxels along a side, so that the deepest stage holds a window
+LEAST = 64  # voxels along a side, so that the deepest stage holds a window
 
 
 class NufitReg(nn.Module):
@@ -34,27 +36,51 @@ class NufitReg(nn.Module):
         self.encoders = nn.ModuleList(encoder() for _ in self.streams)
         mixing = settings.cross_stitch and count == 2
         self.stitches = nn.ModuleList(CrossStitch(c * 2 ** (n + 1)) for n in range(STAGES if mixing else 0))
-        self.decoder = Decoder(c, count, 2 * count)
+        self.decoder = Decoder(c, count, 2 * count, CHANNELS * count)
         self.head = VelocityHead(c)
         self.weight_head = WeightHead(c, settings.weight_head) if settings.weight_head != "none" else None
 
     def forward(self, ct: ImageTensor, activity: ImageTensor, present: Bool[Tensor, "batch 2"]) -> NetworkOutput:
         """Velocity (voxels of the input grid, on the half lattice) for images of even sides.
 
-        Channel 0 is the moving, channel 1 the fixed scan; `present` (CT, activity) says what may be looked at.
+        Channel 0 is the moving, channel 1 the fixed scan; `present` (CT, activity) says what may be looked at. Each
+        pass adds to the velocity what it makes of the moving scan as warped so far. In training the number of passes
+        is drawn, and only the last one learns.
         """
-        sizes = ct.shape[2:]
         shown = [(ct, activity)[n] * present[:, n].reshape(-1, 1, 1, 1, 1) for n in self.streams]
+        velocity = ct.new_zeros((ct.shape[0], 3, *(n // 2 for n in ct.shape[2:])))
+        passes = self.settings.passes
+        if self.training:
+            passes = int(torch.randint(1, passes + 1, ()))
+        with torch.no_grad():
+            for _ in range(passes - 1):
+                velocity = velocity + self._pass(self._warped(shown, velocity), present)[0]
+        found, weight = self._pass(self._warped(shown, velocity), present)
+        return NetworkOutput(velocity + found, weight, displacement=self._displacement)
+
+    @property
+    def _displacement(self) -> bool:
+        return self.settings.field == "displacement"
+
+    def _warped(self, images: list[Tensor], velocity: Tensor) -> list[Tensor]:
+        if not velocity.any():
+            return images
+        u = upsampled(velocity if self._displacement else integrated(velocity))
+        return [torch.cat([warp(x[:, :1], u), x[:, 1:]], dim=1) for x in images]
+
+    def _pass(self, shown: list[Tensor], present: Tensor) -> tuple[Tensor, Tensor | None]:
+        """A velocity for the images as they are, and the weight map."""
+        sizes = shown[0].shape[2:]
         width = [max(LEAST, -(-n // MULTIPLE) * MULTIPLE) - n for n in sizes]
         images = [pad(x, [0, width[2], 0, width[1], 0, width[0]]) for x in shown]
         fine = torch.cat([avg_pool3d(x, 2) for x in images], dim=1)
-        features = self.decoder(self._encoded(images, present), fine, present)
+        seen = torch.cat([cues(x) for x in images], dim=1)
+        features = self.decoder(self._encoded(images, present), fine, seen, present)
         i, j, k = (n // 2 for n in sizes)
         velocity = self.head(features)[:, :, :i, :j, :k]
-        weight = None
-        if self.weight_head is not None:
-            weight = self.weight_head(features)[:, :, : sizes[0], : sizes[1], : sizes[2]]
-        return NetworkOutput(velocity, weight, displacement=self.settings.field == "displacement")
+        if self.weight_head is None:
+            return velocity, None
+        return velocity, self.weight_head(features)[:, :, : sizes[0], : sizes[1], : sizes[2]]
 
     def _encoded(self, images: list[Tensor], present: Tensor) -> list[list[Tensor]]:
         """Skips of every stream on every scale; an absent modality is zero throughout."""
