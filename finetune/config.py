@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from nufitdose.config import build, read_yaml, with_overrides
 from nufitdose.training.stage import StageSettings
 
@@ -14,11 +16,13 @@ class FinetuneSettings(StageSettings):
     """Everything a fine-tuning can be told.
 
     `start` is a weights file, a checkpoint or a run's folder, whose network is taken, or 'scratch' for the network of
-    `network` untrained. `freeze` keeps the encoders, or all but the heads, as they are. `patient` fine-tunes on the
-    scans of that one patient alone, wherever the splits put it, without validation.
+    `network` untrained. `working_spacing_mm` is another spacing to go on at (null: that of the start): a network
+    learns on coarse grids what serves on fine ones. `freeze` keeps the encoders, or all but the heads, as they are.
+    `patient` fine-tunes on the scans of that one patient alone, wherever the splits put it, without validation.
     """
 
     start: str
+    working_spacing_mm: float | None = Field(default=None, gt=0)
     freeze: Literal["none", "encoders", "all_but_heads"] = "none"
     patient: str | None = None
 

@@ -46,6 +46,8 @@ def stage_of(settings: FinetuneSettings) -> Stage:
         model, file = started(Path(settings.start))
         network, weights = model.settings, model.state_dict()
         depends_on = {"start_sha256": sha256(file)}
+    if settings.working_spacing_mm is not None:
+        network = network.model_copy(update={"working_spacing_mm": settings.working_spacing_mm})
 
     def model_of() -> nn.Module:
         model = NufitReg(network)

@@ -24,9 +24,9 @@ class DataSettings(Settings):
 
     Splits come from cohort.yaml, else from `splits`, else by `shares` (validation, test) of the patients in random
     order. `train_patients` and `validation_patients` take only so many of theirs. A study that cannot be used is
-    reported and skipped, or refused. `memory_gb` bounds what is held of the prepared scans (half precision); the rest
-    is read from `prepared/` in the run's folder. `workers` threads make pairs ahead of the loop. At most
-    `validation_pairs` pairs are validated on.
+    reported and skipped, or refused. Prepared scans are kept in the folder `prepared`, which runs may share (null:
+    `prepared/` in the run's folder); `memory_gb` bounds what of them is held in memory (half precision). `workers`
+    threads make pairs ahead of the loop. At most `validation_pairs` pairs are validated on.
     """
 
     cohort: str = Field(min_length=1)
@@ -36,6 +36,7 @@ class DataSettings(Settings):
     validation_patients: int | None = Field(default=None, ge=1)
     broken: Literal["refuse", "skip"] = "refuse"
     memory_gb: float = Field(default=4.0, gt=0)
+    prepared: str | None = None
     workers: int = Field(default=1, ge=0, le=64)
     validation_pairs: int = Field(default=24, ge=0)
 

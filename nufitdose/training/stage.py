@@ -33,7 +33,8 @@ from nufitdose.types import Affine
 
 WEIGHTS = "weights.safetensors"
 _TOLD_EVERY_S = 20.0
-_FREE_TO_CHANGE = ("cohort", "memory_gb", "workers")  # of the data settings, without another run coming of it
+#: Of the data settings: what may change without another run coming of it.
+_FREE_TO_CHANGE = ("cohort", "memory_gb", "prepared", "workers")
 
 Studies = Sequence[Sequence[ScanKey]]
 
@@ -181,7 +182,8 @@ def _prepared(stage: Stage, folder: Path, cohort: Cohort, group: Processes, tell
     settings, spacing_mm = stage.settings.data, stage.network.working_spacing_mm
     members = (*cohort.train, *cohort.validation)
     kind = f"{spacing_mm:g}mm_{f'onto_{members[0].digest[:12]}' if stage.between_patients else 'within_patients'}"
-    store = ScanStore(folder / "prepared" / kind, memory_bytes=settings.memory_gb * BYTES_PER_GB / group.count)
+    place = folder / "prepared" if settings.prepared is None else Path(settings.prepared)
+    store = ScanStore(place / kind, memory_bytes=settings.memory_gb * BYTES_PER_GB / group.count)
     if group.writes:
         with threads_kept():
             prepare_all(

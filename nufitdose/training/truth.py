@@ -15,7 +15,7 @@ from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.tensors import VelocityTensor
 from nufitdose.types import Affine
 
-Motion = Float[Tensor, "6 half_i half_j half_k"]
+Motion = Float[Tensor, "6 _half_i _half_j _half_k"]
 
 
 @dataclass(frozen=True, eq=False)

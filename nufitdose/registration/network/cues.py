@@ -20,7 +20,7 @@ _FLAT = 0.02  # of the mean of the image's squares: less structure is taken for 
 
 
 def cues(images: ImageTensor) -> Tensor:
-    """`[batch, 5 SCALES, i/2, j/2, k/2]` of one modality (channel 0 moving, 1 fixed); zero for empty images.
+    """`[batch, 5 SCALES, i/2, j/2, k/2]` of one modality (channel 0 moving, 1 fixed), of 48 voxels a side or more.
 
     Of every scale: the shift from fixed to moving in voxels of the whole grid, the local correlation, and the
     structure that the shift rests on (0 ... 1).
@@ -43,7 +43,7 @@ def _local(moving: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:
     m, f = moving - mean_m, fixed - mean_f
     tiny = 1e-6 + _FLAT * (f.square().mean(dim=(2, 3, 4), keepdim=True))
     var_m, var_f, covariance = _mean(m * m), _mean(f * f), _mean(m * f)
-    change = (covariance / (var_m + tiny)).clamp(0.0, 3.0)
+    change = ((covariance + tiny) / (var_m + tiny)).clamp(0.0, 3.0)  # of images alike, and of flat ones, 1
     alike = covariance / ((var_m + tiny) * (var_f + tiny)).sqrt()
     residual = f - change * m
     g = 0.5 * (_gradient(fixed) + change * _gradient(moving))
