@@ -241,6 +241,28 @@ def finetune(
 
 
 @app.command()
+def evaluate(
+    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="Digital patients: cohort.yaml or its folder.")],
+    out: Out,
+    engines: Annotated[str, typer.Option(help="Engines, with commas.")] = "none,rigid,affine,refine",
+    weights: Annotated[list[str] | None, typer.Option(help="A network: NAME=FILE. Repeatable.")] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    patients: Annotated[int | None, typer.Option(help="Only so many.", min=1)] = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Judge registration engines and trained networks by the true motion of digital patients."""
+    from nufitdose.training.evaluation import methods_of, run_evaluation, table
+
+    named = dict(item.partition("=")[::2] for item in weights or ())
+    methods = methods_of(filter(None, engines.split(",")), {name: Path(file) for name, file in named.items()})
+    scores = run_evaluation(
+        cohort, out, methods, split=split, patients=patients, device=device, seed=seed, stream=sys.stderr
+    )
+    print(table(scores))
+
+
+@app.command()
 def register(
     study: StudyFolder,
     out: Out,

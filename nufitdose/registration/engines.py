@@ -15,7 +15,7 @@ from nufitdose.registration.device import resolve_device
 from nufitdose.registration.diffeomorphism import upsampled
 from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.linear import affine_pose, rigid_pose
-from nufitdose.registration.network import shipped_network
+from nufitdose.registration.network import NufitReg, shipped_network
 from nufitdose.registration.objective import NetworkOutput, displacements
 from nufitdose.registration.pair import WORKING_SPACING_MM, pair_of
 from nufitdose.registration.quality import RegistrationQuality, registration_quality
@@ -107,13 +107,13 @@ def _affine(
     return DisplacementField.from_affine(affine_pose(fixed, moving, basis, device, tell).matrix, grid)
 
 
-def _deformable(network: bool, refined: bool) -> Engine:
-    """The rigid pose, then the network, instance optimisation, or both."""
+def deformable(network: Callable[[], NufitReg] | None, *, refined: bool) -> Engine:
+    """An engine of the rigid pose, then a network (called for when a pair comes), instance optimisation, or both."""
 
     def engine(
         fixed: TimePoint, moving: TimePoint, grid: Grid, basis: Basis, device: torch.device, tell: Progress
     ) -> DisplacementField:
-        model = shipped_network() if network else None
+        model = None if network is None else network()
         start = rigid_pose(fixed, moving, basis, device, lambda share: tell(0.4 * share)).matrix
         spacing_mm = model.settings.working_spacing_mm if model else WORKING_SPACING_MM
         pair = pair_of(fixed, moving, spacing_mm, device, start)
@@ -138,7 +138,7 @@ ENGINES: dict[str, Engine] = {
     "none": _none,
     "rigid": _rigid,
     "affine": _affine,
-    "refine": _deformable(network=False, refined=True),
-    "network": _deformable(network=True, refined=False),
-    "nufit": _deformable(network=True, refined=True),
+    "refine": deformable(None, refined=True),
+    "network": deformable(shipped_network, refined=False),
+    "nufit": deformable(shipped_network, refined=True),
 }
