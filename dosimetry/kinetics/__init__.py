@@ -12,6 +12,7 @@ from dosimetry.kinetics.few_points import (
 from dosimetry.kinetics.guided import RatePrior, estimate_prior, fit_voxels_guided
 from dosimetry.kinetics.noise import NoiseModel, estimate_noise
 from dosimetry.kinetics.organ_fit import OrganFit, aicc, fit_organ
+from dosimetry.kinetics.scan_times import ScanTimes
 from dosimetry.kinetics.selection import ModelChoice, choose_model
 from dosimetry.kinetics.status import FitStatus
 from dosimetry.kinetics.voxel_fit import VoxelFit, fit_voxels, with_common_error
@@ -22,6 +23,7 @@ __all__ = [
     "NoiseModel",
     "OrganFit",
     "RatePrior",
+    "ScanTimes",
     "StructuredFit",
     "VoxelFit",
     "aicc",

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from dosimetry.kinetics.guided import RatePrior, estimate_prior, fit_voxels_guided
 from dosimetry.kinetics.models import LN2
 from dosimetry.kinetics.noise import NoiseModel, estimate_noise
+from dosimetry.kinetics.scan_times import ScanTimes
 from dosimetry.kinetics.voxel_fit import VoxelFit, fit_voxels
 from nufitdose.errors import InputError
 from nufitdose.types import Curves
@@ -42,7 +43,7 @@ class StructuredFit:
 
 def fit_by_structure(
     activity: Curves,
-    times_h: ArrayLike,
+    times_h: ArrayLike | ScanTimes,
     half_life_h: float,
     structure: Integer[np.ndarray, " labels"],
     sigma: ArrayLike | float | None = None,
@@ -58,7 +59,7 @@ def fit_by_structure(
     """
     if structure.shape != activity.shape[:1]:
         raise ValueError(f"{activity.shape[0]} voxels need as many structure labels, got {structure.shape}")
-    times: NDArray[np.floating] = np.asarray(times_h, dtype=np.float64)
+    times = ScanTimes.of(times_h, *activity.shape)
     given = None if sigma is None else np.asarray(sigma, dtype=np.result_type(sigma, np.float32))
     chunks = range(0, activity.shape[0], CHUNK)
     present = {label for start in chunks for label in np.unique(structure[start : start + CHUNK]).tolist()}
@@ -69,7 +70,7 @@ def fit_by_structure(
     for label in labels:
         sample = _sample(activity, structure, label)
         if sample.size >= FEWEST:
-            curves, at = activity[sample], _rows(times, sample)
+            curves, at = activity[sample], times.part(sample)
             if given is None:
                 _learn(noise, label, partial(estimate_noise, curves, at, half_life_h))
             s = _sigma(curves, at, half_life_h, given, sample, noise.get(label, noise.get(NO_STRUCTURE)))
@@ -80,7 +81,7 @@ def fit_by_structure(
         here = structure[start : start + CHUNK]
         for label in np.unique(here).tolist():
             part = start + np.flatnonzero(here == label)
-            curves, at = activity[part], _rows(times, part)
+            curves, at = activity[part], times.part(part)
             s = _sigma(curves, at, half_life_h, given, part, noise.get(label, noise.get(NO_STRUCTURE)))
             prior = priors.get(label, priors.get(NO_STRUCTURE)) if chosen[label] == "mono" else None
             if prior is None or s is None:
@@ -114,11 +115,6 @@ def _sample(activity: Curves, structure: Integer[np.ndarray, " labels"], label: 
     return lit[:: max(1, -(-lit.size // SAMPLE))]
 
 
-def _rows(array: NDArray[np.floating], voxels: NDArray[np.intp]) -> NDArray[np.floating]:
-    """What belongs to these voxels, where the array has a row for each."""
-    return array[voxels] if array.ndim == 2 else array
-
-
 def _learn(into: dict[int, T], label: int, estimate: Callable[[], T]) -> None:
     """Put what the voxels tell under their label; where they tell nothing, the whole body's serves."""
     try:
@@ -129,7 +125,7 @@ def _learn(into: dict[int, T], label: int, estimate: Callable[[], T]) -> None:
 
 def _sigma(
     curves: Curves,
-    times_h: NDArray[np.floating],
+    times: ScanTimes,
     half_life_h: float,
     given: NDArray[np.floating] | None,
     voxels: NDArray[np.intp],
@@ -137,11 +133,11 @@ def _sigma(
 ) -> NDArray[np.floating] | None:
     """σ as given, or from the noise model at the activity that the voxels' own fits expect; None without either."""
     if given is not None:
-        return _rows(given, voxels)
+        return given[voxels] if given.ndim == 2 else given
     if noise is None:
         return None
-    fit = fit_voxels(curves, times_h, half_life_h)
+    fit = fit_voxels(curves, times, half_life_h)
     rate = np.nan_to_num(LN2 / fit.teff_h)[:, None]
-    expected = fit.amplitude[:, None] * np.exp(-rate * np.atleast_2d(times_h))
+    expected = fit.amplitude[:, None] * np.exp(-rate * np.nan_to_num(times.expanded()))
     floor = 1e-6 * float(np.nanmax(np.abs(curves), initial=0.0)) + 1e-30
     return np.maximum(noise.sigma(expected), floor).astype(np.float32)

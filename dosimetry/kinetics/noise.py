@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import nnls
 
 from dosimetry.kinetics.models import LN2
+from dosimetry.kinetics.scan_times import ScanTimes
 from dosimetry.kinetics.status import FitStatus
 from dosimetry.kinetics.voxel_fit import fit_voxels
 from nufitdose.errors import InputError
@@ -31,7 +32,9 @@ class NoiseModel:
         return np.asarray(np.sqrt(self.floor_bq_ml**2 + self.gain_bq_ml * mean))
 
 
-def estimate_noise(activity: Curves, times_h: ArrayLike, half_life_h: float, *, seed: int = 0) -> NoiseModel:
+def estimate_noise(
+    activity: Curves, times_h: ArrayLike | ScanTimes, half_life_h: float, *, seed: int = 0
+) -> NoiseModel:
     """Floor and gain of the noise from the residuals r of mono-exponential fits to voxels of one kind.
 
     E[r_i²] = σ_i² (1 - h_i), h the diagonal of J (JᵀWJ)⁻¹ Jᵀ W; floor² and gain follow by least squares weighted 1/σ⁴,
@@ -40,8 +43,10 @@ def estimate_noise(activity: Curves, times_h: ArrayLike, half_life_h: float, *, 
     voxels of three points whose fits lie within their bounds.
     """
     y = np.asarray(activity, dtype=np.float64)
-    t = np.broadcast_to(np.asarray(times_h, dtype=np.float64), y.shape)
-    enough = np.flatnonzero(np.isfinite(y).sum(axis=1) > 2)
+    times = ScanTimes.of(times_h, *y.shape)
+    t = np.broadcast_to(times.expanded(), y.shape)
+    known = np.isfinite(y) & np.isfinite(t)
+    enough = np.flatnonzero(known.sum(axis=1) > 2)
     if enough.size > SAMPLE:
         enough = np.random.default_rng(seed).choice(enough, SAMPLE, replace=False)
     if enough.size < FEWEST:
@@ -49,11 +54,9 @@ def estimate_noise(activity: Curves, times_h: ArrayLike, half_life_h: float, *, 
             f"noise cannot be told from {enough.size} voxels of three points or more, wanted {FEWEST}",
             remedy="Give the standard deviation of the voxels instead",
         )
-    y, t = y[enough], t[enough]
-    known = np.isfinite(y)
+    y, t, known, times = y[enough], np.nan_to_num(t[enough]), known[enough], times.part(enough)
     sigma = np.ones_like(y)
     model = NoiseModel(1.0, 0.0)
-    times = t[0] if (t == t[0]).all() else t
     for _ in range(ROUNDS):
         fit = fit_voxels(y, times, half_life_h, sigma=sigma)
         use = fit.status == FitStatus.MONO

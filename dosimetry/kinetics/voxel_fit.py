@@ -1,15 +1,17 @@
 """Time-integrated activity of every voxel: checks, batches and threads around the compiled fit."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 from numba import config as numba_config
 from numpy.typing import ArrayLike, NDArray
 
-from dosimetry.kinetics.models import Model, check_times, fastest_rate, model_named, physical_rate
+from dosimetry.kinetics.models import Model, fastest_rate, model_named, physical_rate
+from dosimetry.kinetics.scan_times import Group, ScanTimes, Voxels
 from dosimetry.kinetics.status import FitStatus
 from dosimetry.kinetics.two_rate_kernels import fit_two_rates
 from dosimetry.kinetics.voxel_kernels import fit_mono
@@ -55,6 +57,16 @@ class VoxelFit:
         tia, u_tia, teff_h, amplitude, rmse, before, extrapolated = (np.empty(n_voxels, np.float32) for _ in range(7))
         return cls(tia, u_tia, teff_h, amplitude, rmse, before, extrapolated, np.empty(n_voxels, np.uint8))
 
+    @classmethod
+    def nothing(cls, n_voxels: int) -> "VoxelFit":
+        """Voxels that no scan saw."""
+        fit = cls.empty(n_voxels)
+        for values in fit.arrays():
+            values[:] = 0
+        for values in (fit.u_tia, fit.teff_h, fit.rmse, fit.before, fit.extrapolated):
+            values[:] = np.nan
+        return fit
+
     def arrays(self) -> tuple[NDArray[np.generic], ...]:
         """The arrays in the order of the fields."""
         return (
@@ -68,7 +80,7 @@ class VoxelFit:
             self.status,
         )
 
-    def put(self, voxels: NDArray[np.intp], other: "VoxelFit") -> None:
+    def put(self, voxels: Voxels, other: "VoxelFit") -> None:
         """Write the results of `other`, [len(voxels)], at these voxels."""
         for mine, theirs in zip(self.arrays(), other.arrays(), strict=True):
             mine[voxels] = theirs
@@ -76,7 +88,7 @@ class VoxelFit:
 
 def fit_voxels(
     activity: Curves,
-    times_h: ArrayLike,
+    times_h: ArrayLike | ScanTimes,
     half_life_h: float,
     model: str = "mono",
     sigma: ArrayLike | float | None = None,
@@ -88,9 +100,10 @@ def fit_voxels(
     lower the sum of squares, keeps its mono fit and the status of that.
 
     `activity` [voxels, times] Bq/mL at acquisition, any order in memory; NaN or infinite values are missing, for that
-    voxel only. `times_h` [times] h after administration in any order, or [voxels, times] where scan times differ
-    (multi-bed). `half_life_h` is the physical half-life. `sigma` Bq/mL, standard deviation of the values: a number,
-    [times] or [voxels, times]; with it points weigh 1/σ² and `u_tia` follows from σ, without it all weigh
+    voxel only. `times_h` h after administration: [times] in any order, or [voxels, times] where voxels were seen at
+    times of their own (bed positions), or, without room for them, `ScanTimes` of either; a time of a voxel that is
+    NaN drops that point for it. `half_life_h` is the physical half-life. `sigma` Bq/mL, standard deviation of values: a
+    number, [times] or [voxels, times]; with it points weigh 1/σ² and `u_tia` follows from σ, without it all weigh
     the same and `u_tia` follows from the residuals where points outnumber parameters.
 
     One point: physical decay. Two: exact within the bounds. Activity that rises: linear from zero, trapezoids, then
@@ -104,24 +117,8 @@ def fit_voxels(
         None if sigma is None else checked_sigma(np.asarray(sigma, dtype=np.result_type(sigma, np.float32)), activity)
     )
     fit = VoxelFit.empty(activity.shape[0])
-    for voxels, row in groups_of_times(times_h, activity):
-        _fit_group(activity, voxels, row, rate_p, noise, model_named(model), fit)
+    in_threads(_tasks(activity, ScanTimes.of(times_h, *activity.shape), rate_p, noise, model_named(model), fit))
     return fit
-
-
-def groups_of_times(times_h: ArrayLike, activity: Curves) -> Iterator[tuple[NDArray[np.intp] | None, F64]]:
-    """Voxels that share their scan times, and those [times] in h; None for all of them."""
-    times = np.asarray(times_h, dtype=np.float64)
-    n_voxels, n_times = activity.shape
-    if times.shape not in {(n_times,), (n_voxels, n_times)}:
-        raise ValueError(f"activity has shape {activity.shape}, so times need {n_times} entries, got {times.shape}")
-    if times.ndim == 1:
-        yield None, times
-        return
-    rows, group = np.unique(times, axis=0, return_inverse=True)
-    order = np.argsort(group, kind="stable")
-    for row, voxels in zip(rows, np.split(order, np.cumsum(np.bincount(group))[:-1]), strict=True):
-        yield voxels, row
 
 
 def with_common_error(tia: ArrayLike, u_tia: ArrayLike, relative: float) -> F64:
@@ -145,41 +142,40 @@ def checked_sigma(sigma: NDArray[np.floating], activity: Curves) -> NDArray[np.f
     return sigma
 
 
-def _fit_group(
+def in_threads(tasks: Iterable[Callable[[], None]]) -> None:
+    """Carry out compiled work, which does not hold the interpreter lock."""
+    with ThreadPoolExecutor(numba_config.NUMBA_NUM_THREADS) as pool:
+        for done in [pool.submit(task) for task in tasks]:
+            done.result()
+
+
+def _tasks(
     activity: Curves,
-    voxels: NDArray[np.intp] | None,
-    times_h: F64,
+    times: ScanTimes,
     rate_p: float,
     sigma: NDArray[np.floating] | None,
     model: Model,
     fit: VoxelFit,
-) -> None:
-    """Fit the voxels (all, or those listed) that share their scan times, and put the results in their place."""
-    order = np.argsort(times_h)
-    times_h = times_h[order]
-    check_times(times_h, rate_p)
-    fastest = fastest_rate(times_h, rate_p)
-    grid = np.geomspace(rate_p, fastest, 2 + int(np.log(fastest / rate_p) / GRID_STEP))
-    n = activity.shape[0] if voxels is None else voxels.size
-    pairs = _pair_grid(model, times_h, rate_p)
+) -> Iterator[Callable[[], None]]:
+    """For each batch of voxels that share their scan times: fit them, and put the results in their place."""
 
-    def batch(start: int) -> None:
-        part = slice(start, min(start + BATCH, n)) if voxels is None else voxels[start : start + BATCH]
-        rows = activity[part]
-        y = np.empty((order.size, rows.shape[0]))
-        for i, column in enumerate(order):
-            y[i] = rows[:, column]
-        weight = weights(sigma, part, order)
-        known = sigma is not None
-        results = VoxelFit.empty(rows.shape[0])
-        fit_mono(y, weight, times_h, rate_p, grid, known, *results.arrays())
+    def run(group: Group, grid: F64, pairs: F64 | None, part: Voxels) -> None:
+        y, weight = values_and_weights(activity, sigma, part, group.columns)
+        results = VoxelFit.empty(y.shape[1])
+        fit_mono(y, weight, group.times_h, rate_p, grid, sigma is not None, *results.arrays())
         if pairs is not None:
-            fit_two_rates(y, weight, times_h, rate_p, pairs, int(model.status), known, *results.arrays())
-        for whole, values in zip(fit.arrays(), results.arrays(), strict=True):
-            whole[part] = values
+            code, known = int(model.status), sigma is not None
+            fit_two_rates(y, weight, group.times_h, rate_p, pairs, code, known, *results.arrays())
+        fit.put(part, results)
 
-    with ThreadPoolExecutor(numba_config.NUMBA_NUM_THREADS) as pool:
-        list(pool.map(batch, range(0, n, BATCH)))
+    for group in times.groups(rate_p):
+        if not group.columns.size:
+            fit.put(group.everyone, VoxelFit.nothing(group.size(activity.shape[0])))
+            continue
+        fastest = fastest_rate(group.times_h, rate_p)
+        grid = np.geomspace(rate_p, fastest, 2 + int(np.log(fastest / rate_p) / GRID_STEP))
+        pairs = _pair_grid(model, group.times_h, rate_p)
+        yield from (partial(run, group, grid, pairs, part) for part in group.batches(activity.shape[0], BATCH))
 
 
 def _pair_grid(model: Model, times_h: F64, rate_p: float) -> F64 | None:
@@ -190,10 +186,17 @@ def _pair_grid(model: Model, times_h: F64, rate_p: float) -> F64 | None:
     return np.geomspace(rate_p, fastest, 2 + int(np.log(fastest / rate_p) / PAIR_STEP))
 
 
-def weights(sigma: NDArray[np.floating] | None, part: slice | NDArray[np.intp], order: NDArray[np.intp]) -> F64:
-    """Weights [times, 1 or voxels of the batch] in the order of the sorted times."""
+def values_and_weights(
+    activity: Curves, sigma: NDArray[np.floating] | None, part: Voxels, columns: NDArray[np.intp]
+) -> tuple[F64, F64]:
+    """Of some voxels, in the order of the sorted times: activity [times, voxels], weights [times, 1 or voxels]."""
+    rows = activity[part]
+    y = np.empty((columns.size, rows.shape[0]))
+    for i, column in enumerate(columns):
+        y[i] = rows[:, column]
     if sigma is None:
-        return np.ones((order.size, 1))
+        return y, np.ones((columns.size, 1))
     if sigma.ndim == 2:
-        return np.ascontiguousarray(sigma[part].T[order].astype(np.float64) ** -2)
-    return np.ascontiguousarray(np.broadcast_to(sigma.astype(np.float64), order.shape)[order, None] ** -2)
+        return y, np.ascontiguousarray(sigma[part].T[columns].astype(np.float64) ** -2)
+    of_scans = sigma.astype(np.float64)[columns] if sigma.ndim else np.full(columns.size, float(sigma))
+    return y, of_scans[:, None] ** -2

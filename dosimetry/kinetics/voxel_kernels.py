@@ -48,7 +48,7 @@ def fit_mono(y, weight, t, rate_p, grid, noise_known, tia, u_tia, teff, amplitud
     column = np.empty((3, t.size))
     for start in range(0, n_voxels, BLOCK):
         size = min(BLOCK, n_voxels - start)
-        _load(y, weight, start, size, t, rate_p, value, w, wy, voxel)
+        load(y, weight, start, size, t, rate_p, value, w, wy, voxel)
         _search(wy, w, grid, table, sums, voxel)
         _solve(wy, w, tau, rate_p, grid[1] / grid[0], sums, voxel, search, e)
         s = slice(start, start + size)
@@ -79,7 +79,7 @@ def fit_mono(y, weight, t, rate_p, grid, noise_known, tia, u_tia, teff, amplitud
 
 @part_of_kernel
 @no_type_check
-def _load(y, weight, start, size, t, rate_p, value, w, wy, voxel):
+def load(y, weight, start, size, t, rate_p, value, w, wy, voxel):
     """Copy one block, a missing value with weight 0; count points and bound λ for those that each voxel has."""
     shared = weight.shape[1] == 1
     for b in range(BLOCK):
