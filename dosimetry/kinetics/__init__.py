@@ -12,6 +12,7 @@ from dosimetry.kinetics.few_points import (
 from dosimetry.kinetics.guided import RatePrior, estimate_prior, fit_voxels_guided
 from dosimetry.kinetics.noise import NoiseModel, estimate_noise
 from dosimetry.kinetics.organ_fit import OrganFit, aicc, fit_organ
+from dosimetry.kinetics.organ_intervals import IntervalMethod, Intervals
 from dosimetry.kinetics.scan_times import ScanTimes
 from dosimetry.kinetics.selection import ModelChoice, choose_model
 from dosimetry.kinetics.status import FitStatus
@@ -19,6 +20,8 @@ from dosimetry.kinetics.voxel_fit import VoxelFit, fit_voxels, with_common_error
 
 __all__ = [
     "FitStatus",
+    "IntervalMethod",
+    "Intervals",
     "ModelChoice",
     "NoiseModel",
     "OrganFit",
