@@ -10,6 +10,7 @@ from nufitdose.grid import Grid
 from nufitdose.phantom.anatomy import Anatomy, Implant, build_anatomy
 from nufitdose.phantom.build import Arms, Sex, draw_build
 from nufitdose.phantom.checks import Limits, require
+from nufitdose.phantom.compiled import side_by_side
 from nufitdose.phantom.image_anatomy import anatomy_from_images, liver_centre_mm
 from nufitdose.phantom.imaging import Imager, Protocol
 from nufitdose.phantom.kinetics_tables import Tracer
@@ -164,10 +165,10 @@ def image_patient(
     distribution = distribute(recipe, anatomy.regions, random, administered_mbq)
     imager = Imager(anatomy, distribution, protocol)
     scans = []
-    for number, time_h in enumerate(times_h):
-        scans.append(imager.scan(number, time_h))
+    for scan in side_by_side(lambda job: imager.scan(*job), enumerate(times_h)):
+        scans.append(scan)
         if on_progress is not None:
-            on_progress((number + 1) / len(times_h))
+            on_progress(len(scans) / len(times_h))
     study = Study(
         patient=name,
         nuclide=recipe.nuclide,

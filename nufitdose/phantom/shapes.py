@@ -188,6 +188,18 @@ def _boxed(row: F64, low: F64, high: F64) -> Solid:
 
 @inlined
 @no_type_check
+def scaled_norm(x, y, z, a, b, c, p):
+    """k = (|x/a|^p + |y/b|^p + |z/c|^p)^(1/p), p one of 2, 2.5, 4."""
+    x, y, z = abs(x) / a, abs(y) / b, abs(z) / c
+    if p == 2.0:
+        return math.sqrt(x * x + y * y + z * z)
+    if p == 4.0:
+        return math.sqrt(math.sqrt(x * x * x * x + y * y * y * y + z * z * z * z))
+    return (x * x * math.sqrt(x) + y * y * math.sqrt(y) + z * z * math.sqrt(z)) ** 0.4
+
+
+@inlined
+@no_type_check
 def _norm(x, y, z, a, b, c, p):
     """First-order distance from |x/a|^p + |y/b|^p + |z/c|^p = 1, p one of 2, 2.5, 4: (k-1)/|∇k|, k the p-norm."""
     x, y, z = abs(x) / a, abs(y) / b, abs(z) / c
@@ -212,7 +224,8 @@ def _norm(x, y, z, a, b, c, p):
 
 @inlined
 @no_type_check
-def _tube_distance(row, x, y, z):
+def tube_distance(row, x, y, z):
+    """Distance from a tube, of a point relative to its start."""
     dx, dy, dz = row[SIZE], row[SIZE + 1], row[SIZE + 2]
     length2 = dx * dx + dy * dy + dz * dz
     t = 0.0 if length2 < 1e-9 else min(1.0, max(0.0, (x * dx + y * dy + z * dz) / length2))
@@ -244,7 +257,7 @@ def _loft_distance(row, x, y, z, starts, steps, tables):
     a = table[m, 0] * (1 - f) + table[m + 1, 0] * f
     b = table[m, 1] * (1 - f) + table[m + 1, 1] * f
     y0 = table[m, 2] * (1 - f) + table[m + 1, 2] * f
-    side = _norm(x, y - y0, 0.0, a, b, 1.0, 2.5)
+    side = _norm(x, y - y0, 0.0, a, b, 1e9, 2.5)
     return max(side, row[SIZE + 1] - z, z - row[SIZE + 2])
 
 
@@ -255,7 +268,7 @@ def distance(row, x, y, z, starts, steps, tables):
     px, py, pz = x - row[CENTRE], y - row[CENTRE + 1], z - row[CENTRE + 2]
     kind = int(row[KIND])
     if kind == Kind.TUBE:
-        d = _tube_distance(row, px, py, pz)
+        d = tube_distance(row, px, py, pz)
     elif kind == Kind.LOFT:
         d = _loft_distance(row, px, py, pz, starts, steps, tables)
     else:

@@ -3,8 +3,9 @@
 import csv
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from nufitdose.io.dicom_study_write import write_dicom_study
 from nufitdose.io.field_file import save_field
 from nufitdose.io.nifti import save_volume
 from nufitdose.io.study_folder import save_study
+from nufitdose.phantom.compiled import side_by_side
 from nufitdose.phantom.patient import DigitalPatient
 from nufitdose.phantom.truth import PatientTruth
 
@@ -30,8 +32,11 @@ def write_patient(patient: DigitalPatient, folder: str | Path, *, dicom: bool = 
     folder = Path(folder)
     temporary = _temporary_beside(folder)
     try:
-        save_study(patient.study, temporary)
-        _write_truth(patient.truth, temporary / "truth")
+        (temporary / "truth").mkdir()
+        jobs = [partial(save_study, patient.study, temporary), *_truth_images(patient.truth, temporary / "truth")]
+        for _ in side_by_side(lambda write: write(), jobs):
+            pass
+        _write_tables(patient.truth, temporary / "truth")
         if dicom:
             write_dicom_study(patient.study, temporary / "dicom", patient.study.administration.time or _ADMINISTERED_AT)
         temporary.chmod(0o755)
@@ -66,15 +71,16 @@ def _temporary_beside(folder: Path) -> Path:
         ) from error
 
 
-def _write_truth(truth: PatientTruth, folder: Path) -> None:
-    folder.mkdir()
-    save_volume(truth.tia, folder / "tia.nii.gz")
-    save_volume(truth.effective_half_life, folder / "effective_half_life.nii.gz")
-    save_volume(truth.labels, folder / "labels.nii.gz")
-    save_volume(truth.ct, folder / "ct.nii.gz")
+def _truth_images(truth: PatientTruth, folder: Path) -> list[Callable[[], None]]:
+    volumes = ("tia", "effective_half_life", "labels", "ct")
+    jobs = [partial(save_volume, getattr(truth, name), folder / f"{name}.nii.gz") for name in volumes]
     for tp in truth.timepoints:
-        save_field(tp.field, tp.grid, folder / f"{tp.id}_field.nii.gz")
-        save_field(tp.inverse, tp.grid, folder / f"{tp.id}_inverse_field.nii.gz")
+        jobs.append(partial(save_field, tp.field, tp.grid, folder / f"{tp.id}_field.nii.gz"))
+        jobs.append(partial(save_field, tp.inverse, tp.grid, folder / f"{tp.id}_inverse_field.nii.gz"))
+    return jobs
+
+
+def _write_tables(truth: PatientTruth, folder: Path) -> None:
     columns = [f"{pose}_{axis}_mm" for pose in ("fixed", "moving") for axis in "xyz"]
     _table(
         folder / "landmarks.csv",
