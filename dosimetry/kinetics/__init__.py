@@ -16,7 +16,8 @@ from dosimetry.kinetics.organ_intervals import IntervalMethod, Intervals
 from dosimetry.kinetics.scan_times import ScanTimes
 from dosimetry.kinetics.selection import ModelChoice, choose_model
 from dosimetry.kinetics.status import FitStatus
-from dosimetry.kinetics.voxel_fit import VoxelFit, fit_voxels, with_common_error
+from dosimetry.kinetics.voxel_fit import fit_voxels, with_common_error
+from dosimetry.kinetics.voxel_results import VoxelFit
 
 __all__ = [
     "FitStatus",

@@ -14,7 +14,8 @@ from dosimetry.kinetics.guided import RatePrior, estimate_prior, fit_voxels_guid
 from dosimetry.kinetics.models import LN2
 from dosimetry.kinetics.noise import NoiseModel, estimate_noise
 from dosimetry.kinetics.scan_times import ScanTimes
-from dosimetry.kinetics.voxel_fit import VoxelFit, fit_voxels
+from dosimetry.kinetics.voxel_fit import fit_voxels
+from dosimetry.kinetics.voxel_results import VoxelFit
 from nufitdose.errors import InputError
 from nufitdose.types import Curves
 

@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from dosimetry.kinetics.guided_kernels import posterior
 from dosimetry.kinetics.models import fastest_rate, physical_rate
 from dosimetry.kinetics.scan_times import Group, ScanTimes, Voxels
-from dosimetry.kinetics.voxel_fit import VoxelFit, checked_sigma, fit_voxels, in_threads, values_and_weights
+from dosimetry.kinetics.voxel_fit import checked_sigma, fit_voxels, in_threads, values_and_weights
+from dosimetry.kinetics.voxel_results import VoxelFit
 from nufitdose.errors import InputError
 from nufitdose.types import Curves
 

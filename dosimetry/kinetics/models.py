@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dosimetry.kinetics.status import FitStatus
 from nufitdose.errors import InputError
@@ -137,3 +137,9 @@ def fastest_rate(times_h: F64, rate_p: float) -> float:
     gap = POINTS_HALF_LIVES / np.diff(times_h).min() if times_h.size > 1 else np.inf
     limit = min(start, gap)
     return rate_p + LN2 * float(limit if np.isfinite(limit) else 1.0)
+
+
+def akaike_penalty(n: ArrayLike, k: int) -> F64:
+    """2K + 2K(K+1)/(N-K-1), what AICc adds for K estimated quantities; infinite unless N >= K + 2."""
+    free = np.asarray(n, dtype=np.float64) - k - 1.0
+    return np.asarray(np.where(free > 0, 2.0 * k + 2.0 * k * (k + 1) / np.where(free > 0, free, 1.0), np.inf))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dosimetry.kinetics.models import LN2, Model, Role, check_times, model_named, physical_rate
+from dosimetry.kinetics.models import LN2, Model, Role, akaike_penalty, check_times, model_named, physical_rate
 from dosimetry.kinetics.organ_intervals import Fitted, Intervals, intervals_of
 from dosimetry.kinetics.organ_quality import quality_flags, r_squared, residual_flags
 from dosimetry.kinetics.organ_solver import least_squares
@@ -275,7 +275,7 @@ def aicc(n: int, k: int, *, chi2: float | None = None, rss: float | None = None)
     """
     if n < k + 2:
         return float("inf")
-    penalty = 2.0 * k + 2.0 * k * (k + 1) / (n - k - 1)
+    penalty = float(akaike_penalty(n, k))
     if chi2 is not None:
         return chi2 + penalty
     if rss is None:

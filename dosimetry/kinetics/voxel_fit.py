@@ -2,88 +2,25 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float32, UInt8
 from numba import config as numba_config
 from numpy.typing import ArrayLike, NDArray
 
-from dosimetry.kinetics.models import Model, fastest_rate, model_named, physical_rate
+from dosimetry.kinetics.models import MODELS, fastest_rate, physical_rate
 from dosimetry.kinetics.scan_times import Group, ScanTimes, Voxels
-from dosimetry.kinetics.status import FitStatus
-from dosimetry.kinetics.two_rate_kernels import fit_two_rates
+from dosimetry.kinetics.second_phase import Task, with_least_aicc, with_two_rates
 from dosimetry.kinetics.voxel_kernels import fit_mono
+from dosimetry.kinetics.voxel_results import VoxelFit
 from nufitdose.errors import InputError
 from nufitdose.types import Curves
 
 F64 = NDArray[np.float64]
-PerVoxel32 = Float32[np.ndarray, " voxels"]
 
-VOXEL_MODELS = ("mono", "bi", "f3", "f3a")
+VOXEL_MODELS = ("mono", "bi", "f3", "f3a", "aicc")
 BATCH = 1 << 15  # voxels copied to double precision at once by each thread
 GRID_STEP = 0.2  # of ln λ, between the rates of the search
-PAIR_STEP = 0.5  # of ln λ, between the rates of the search for two
-
-
-@dataclass(frozen=True, eq=False)
-class VoxelFit:
-    """What a fit says of each voxel; arrays [voxels].
-
-    `tia` Bq·h/mL; `u_tia` its standard uncertainty, NaN where the data leave none to be known; `teff_h` effective
-    half-life of the last phase; `amplitude` Bq/mL of that phase, extrapolated to administration; `rmse` Bq/mL, root
-    mean square residual of the curve, NaN without degrees of freedom; `before` and `extrapolated` shares of `tia`
-    before the voxel's first and after its last point; `status` the code of a `FitStatus`.
-    """
-
-    tia: PerVoxel32
-    u_tia: PerVoxel32
-    teff_h: PerVoxel32
-    amplitude: PerVoxel32
-    rmse: PerVoxel32
-    before: PerVoxel32
-    extrapolated: PerVoxel32
-    status: UInt8[np.ndarray, " voxels"]
-
-    def counts(self) -> dict[FitStatus, int]:
-        """Number of voxels of each status that occurs."""
-        numbers = np.bincount(self.status, minlength=len(FitStatus))
-        return {status: int(numbers[status]) for status in FitStatus if numbers[status]}
-
-    @classmethod
-    def empty(cls, n_voxels: int) -> "VoxelFit":
-        """Room for the results of `n_voxels`."""
-        tia, u_tia, teff_h, amplitude, rmse, before, extrapolated = (np.empty(n_voxels, np.float32) for _ in range(7))
-        return cls(tia, u_tia, teff_h, amplitude, rmse, before, extrapolated, np.empty(n_voxels, np.uint8))
-
-    @classmethod
-    def nothing(cls, n_voxels: int) -> "VoxelFit":
-        """Voxels that no scan saw."""
-        fit = cls.empty(n_voxels)
-        for values in fit.arrays():
-            values[:] = 0
-        for values in (fit.u_tia, fit.teff_h, fit.rmse, fit.before, fit.extrapolated):
-            values[:] = np.nan
-        return fit
-
-    def arrays(self) -> tuple[NDArray[np.generic], ...]:
-        """The arrays in the order of the fields."""
-        return (
-            self.tia,
-            self.u_tia,
-            self.teff_h,
-            self.amplitude,
-            self.rmse,
-            self.before,
-            self.extrapolated,
-            self.status,
-        )
-
-    def put(self, voxels: Voxels, other: "VoxelFit") -> None:
-        """Write the results of `other`, [len(voxels)], at these voxels."""
-        for mine, theirs in zip(self.arrays(), other.arrays(), strict=True):
-            mine[voxels] = theirs
 
 
 def fit_voxels(
@@ -97,7 +34,8 @@ def fit_voxels(
 
     With `model` "bi", "f3" or "f3a" (of the structure these voxels are of), two rates: λ_1, λ_2 within the bounds of
     docs/kinetics.md, amplitudes positive. A voxel with fewer points than parameters, or whose second phase does not
-    lower the sum of squares, keeps its mono fit and the status of that.
+    lower the sum of squares, keeps its mono fit and the status of that. With "aicc" each voxel gets the one of mono,
+    f3, f3a and bi that has the least AICc among those that its points can compare; `u_tia` is that of the model chosen.
 
     `activity` [voxels, times] Bq/mL at acquisition, any order in memory; NaN or infinite values are missing, for that
     voxel only. `times_h` h after administration: [times] in any order, or [voxels, times] where voxels were seen at
@@ -117,7 +55,7 @@ def fit_voxels(
         None if sigma is None else checked_sigma(np.asarray(sigma, dtype=np.result_type(sigma, np.float32)), activity)
     )
     fit = VoxelFit.empty(activity.shape[0])
-    in_threads(_tasks(activity, ScanTimes.of(times_h, *activity.shape), rate_p, noise, model_named(model), fit))
+    in_threads(_tasks(activity, ScanTimes.of(times_h, *activity.shape), rate_p, noise, model, fit))
     return fit
 
 
@@ -154,18 +92,20 @@ def _tasks(
     times: ScanTimes,
     rate_p: float,
     sigma: NDArray[np.floating] | None,
-    model: Model,
+    model: str,
     fit: VoxelFit,
 ) -> Iterator[Callable[[], None]]:
     """For each batch of voxels that share their scan times: fit them, and put the results in their place."""
 
-    def run(group: Group, grid: F64, pairs: F64 | None, part: Voxels) -> None:
+    def run(group: Group, grid: F64, part: Voxels) -> None:
         y, weight = values_and_weights(activity, sigma, part, group.columns)
+        task = Task(y, weight, group.times_h, rate_p, sigma is not None)
         results = VoxelFit.empty(y.shape[1])
-        fit_mono(y, weight, group.times_h, rate_p, grid, sigma is not None, *results.arrays())
-        if pairs is not None:
-            code, known = int(model.status), sigma is not None
-            fit_two_rates(y, weight, group.times_h, rate_p, pairs, code, known, *results.arrays())
+        fit_mono(y, weight, group.times_h, rate_p, grid, task.noise_known, *results.arrays())
+        if model == "aicc":
+            with_least_aicc(task, results)
+        elif model != "mono":
+            with_two_rates(task, results, MODELS[model])
         fit.put(part, results)
 
     for group in times.groups(rate_p):
@@ -174,16 +114,7 @@ def _tasks(
             continue
         fastest = fastest_rate(group.times_h, rate_p)
         grid = np.geomspace(rate_p, fastest, 2 + int(np.log(fastest / rate_p) / GRID_STEP))
-        pairs = _pair_grid(model, group.times_h, rate_p)
-        yield from (partial(run, group, grid, pairs, part) for part in group.batches(activity.shape[0], BATCH))
-
-
-def _pair_grid(model: Model, times_h: F64, rate_p: float) -> F64 | None:
-    """Rates among which a pair is searched, from λ_p to the fastest that the model allows; None for one exponential."""
-    if model.status is FitStatus.MONO:
-        return None
-    fastest = float(model.bounds(times_h, rate_p).max())
-    return np.geomspace(rate_p, fastest, 2 + int(np.log(fastest / rate_p) / PAIR_STEP))
+        yield from (partial(run, group, grid, part) for part in group.batches(activity.shape[0], BATCH))
 
 
 def values_and_weights(
