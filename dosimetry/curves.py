@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from dosimetry.config import REST, KineticsSettings
 from dosimetry.frames import Frame
-from dosimetry.kinetics import VoxelFit, fit_by_structure, fit_voxels, preserve_total
+from dosimetry.kinetics import ScanTimes, VoxelFit, fit_by_structure, fit_voxels, preserve_total
 from dosimetry.metrics import Region
 from dosimetry.rules import ONE_SCAN, voxels_by_trapezoid, voxels_from_one_scan
 from dosimetry.structure_curves import StructureCurve
 from nufitdose.errors import InputError
-from nufitdose.types import Curves
+from nufitdose.types import Curves, PerVoxel
 
 log = logging.getLogger(__name__)
 
@@ -75,15 +75,15 @@ def _method(settings: KineticsSettings, name: str, curve: StructureCurve) -> str
     return curve.model if method == "auto" else method
 
 
-def _times(frames: Sequence[Frame], voxels: NDArray[np.intp] | None = None) -> NDArray[np.float64]:
-    """Scan times `[times]` h, or `[voxels, times]` where slices were acquired one after the other."""
-    each = [_time(frame, voxels) for frame in frames]
-    return np.array(each) if all(time.ndim == 0 for time in each) else np.stack(np.broadcast_arrays(*each), axis=1)
+def _times(frames: Sequence[Frame], voxels: NDArray[np.intp] | None = None) -> ScanTimes:
+    """When these voxels were seen, also where slices were acquired one after the other."""
+    return ScanTimes.from_scans([_time(frame, voxels) for frame in frames])
 
 
-def _time(frame: Frame, voxels: NDArray[np.intp] | None) -> NDArray[np.float64]:
+def _time(frame: Frame, voxels: NDArray[np.intp] | None) -> float | PerVoxel:
+    """When a scan saw these voxels (None: all): one time, or one for each."""
     if frame.offset_h is None:
-        return np.array(frame.time_h)
+        return frame.time_h
     offset_h = frame.offset_h.reshape(-1)
     return frame.time_h + (offset_h if voxels is None else offset_h[voxels]).astype(np.float64)
 
@@ -102,8 +102,8 @@ def _fitted(
     if method == "trapezoid":
         return voxels_by_trapezoid(some, [_time(frame, voxels) for frame in frames], half_life_h)
     if method in ONE_SCAN:
-        time_h, population_h = np.atleast_1d(_time(frames[0], voxels)), settings.half_lives_h.get(name)
-        return voxels_from_one_scan(method, some, time_h, half_life_h, population_h=population_h)
+        population_h = settings.half_lives_h.get(name)
+        return voxels_from_one_scan(method, some, _time(frames[0], voxels), half_life_h, population_h=population_h)
     return fit_voxels(some, _times(frames, voxels), half_life_h, model=method)
 
 

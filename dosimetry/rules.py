@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dosimetry.kinetics import FitStatus, OrganFit, VoxelFit, fit_organ, fit_voxels, trapezoid
+from dosimetry.kinetics import FitStatus, OrganFit, ScanTimes, VoxelFit, fit_organ, fit_voxels, trapezoid
 from nufitdose.types import Curves, PerVoxel
 
 F64 = NDArray[np.float64]
@@ -21,11 +21,14 @@ _STATUS = {"population": FitStatus.POPULATION, "haenscheid": FitStatus.HAENSCHEI
 _LATEST = 2.5  # physical half-lives from which Hänscheid's error leaves -12 ... +6.1 % at any T_eff
 
 
-def half_life_taken_h(method: str, time_h: PerVoxel, half_life_h: float, population_h: float | None) -> PerVoxel:
-    """The effective half-life that a method of `ONE_SCAN` takes for granted for scans at `time_h`, same shape."""
-    if method == "haenscheid":
-        return time_h
-    return np.full_like(time_h, half_life_h if method == "physical" else population_h)
+def half_life_taken_h(
+    method: str, time_h: float | PerVoxel, half_life_h: float, population_h: float | None
+) -> float | PerVoxel:
+    """The effective half-life that a method of `ONE_SCAN` takes for granted for a scan at `time_h`."""
+    taken_h = {"haenscheid": time_h, "physical": half_life_h, "population": population_h}[method]
+    if taken_h is None:
+        raise ValueError("the method 'population' needs a half-life")
+    return taken_h
 
 
 def organ_from_one_scan(
@@ -44,8 +47,9 @@ def organ_from_one_scan(
     fit = fit_organ(times_h, activity_mbq, half_life_h, u_activity_mbq=u_activity_mbq)
     if fit.status is not FitStatus.ONE_POINT or method == "physical":
         return fit
-    taken_h = float(half_life_taken_h(method, fit.times_h, half_life_h, population_h)[0])
-    time_h, activity, rate = float(fit.times_h[0]), float(fit.activity_mbq[0]), np.log(2.0) / taken_h
+    time_h, activity = float(fit.times_h[0]), float(fit.activity_mbq[0])
+    taken_h = float(half_life_taken_h(method, time_h, half_life_h, population_h))
+    rate = np.log(2.0) / taken_h
     amplitude = activity * 2.0 ** (time_h / taken_h)
     tia = float(amplitude / rate)
     flag = f"one point: effective half-life of {taken_h:.4g} h taken from a population"
@@ -69,28 +73,29 @@ def organ_from_one_scan(
 
 
 def voxels_from_one_scan(
-    method: str, activity: Curves, time_h: PerVoxel, half_life_h: float, *, population_h: float | None = None
+    method: str, activity: Curves, time_h: float | PerVoxel, half_life_h: float, *, population_h: float | None = None
 ) -> VoxelFit:
-    """The same for voxels, `[voxels, 1]` Bq/mL seen at `time_h`: one time for all, `[1]`, or one for each."""
-    fit = fit_voxels(activity, time_h if time_h.size == 1 else time_h[:, None], half_life_h)
+    """The same for voxels, `[voxels, 1]` Bq/mL seen at `time_h`: one time for all, or one for each."""
+    fit = fit_voxels(activity, ScanTimes.from_scans([time_h]), half_life_h)
     if method == "physical":
         return fit
     taken_h = half_life_taken_h(method, time_h, half_life_h, population_h)
-    growth = 2.0 ** (time_h / taken_h - time_h / half_life_h)
-    ratio = (growth * taken_h / half_life_h).astype(np.float32)
+    growth = np.exp2(time_h / taken_h - time_h / half_life_h)
+    later = np.exp2(-time_h / taken_h)
+    ratio = np.float32(growth * taken_h / half_life_h)
     seen = fit.status == FitStatus.ONE_POINT
 
-    def where_seen(values: PerVoxel, otherwise: PerVoxel) -> PerVoxel:
+    def where_seen(values: ArrayLike, otherwise: PerVoxel) -> PerVoxel:
         return np.where(seen, values, otherwise).astype(np.float32)
 
     return replace(
         fit,
         tia=fit.tia * ratio,
         u_tia=fit.u_tia * ratio,
-        amplitude=fit.amplitude * growth.astype(np.float32),
-        teff_h=where_seen(np.full_like(taken_h, np.nan) if method == "haenscheid" else taken_h, fit.teff_h),
-        before=where_seen(1.0 - 2.0 ** (-time_h / taken_h), fit.before),
-        extrapolated=where_seen(2.0 ** (-time_h / taken_h), fit.extrapolated),
+        amplitude=fit.amplitude * np.float32(growth),
+        teff_h=where_seen(np.nan if method == "haenscheid" else taken_h, fit.teff_h),
+        before=where_seen(1.0 - later, fit.before),
+        extrapolated=where_seen(later, fit.extrapolated),
         status=np.where(seen, np.uint8(_STATUS[method]), fit.status),
     )
 

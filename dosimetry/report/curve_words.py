@@ -13,7 +13,7 @@ _FITTED = {
     "mono": "a mono-exponential with non-negative amplitude and an effective half-life not above the physical one",
     "f3": "a curve of uptake and clearance from zero at administration (f3)",
     "f3a": "a clearing exponential and a retained part with physical decay (f3a)",
-    "bi": "two clearing exponentials",
+    "bi": "a sum of two clearing exponentials",
 }
 _RISING = (
     "where activity rose, it was integrated linearly from zero at administration and between the points, with "
