@@ -56,8 +56,9 @@ def test_model_of_a_structure():
     here = structure == 1
     activity[here] = (80 * np.exp(-slow * TIMES) + 60 * np.exp(-fast * TIMES)).astype(np.float32)
     found = fit_by_structure(activity, TIMES, LU177_H, structure, sigma, models={1: "bi"})
-    assert (found.fit.status[here] == FitStatus.BI).all()
-    np.testing.assert_allclose(found.fit.tia[here], 80 / slow + 60 / fast, rtol=1e-3)
+    assert (found.fit.status[here] == FitStatus.GUIDED_TWO_RATES).all()
+    np.testing.assert_allclose(found.fit.tia[here], 80 / slow + 60 / fast, rtol=5e-3)
+    assert [p.mean_ln_rate for p in found.two_rate_priors[1]] == pytest.approx(np.log([0.004, 0.1]), abs=0.3)
     assert found.models == {0: "mono", 1: "bi", 2: "mono", 3: "mono"}
     assert 1 not in found.priors
     assert (found.fit.status[structure == 2] == FitStatus.GUIDED).mean() > 0.5

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -10,9 +10,11 @@ import numpy as np
 from jaxtyping import Integer
 from numpy.typing import ArrayLike, NDArray
 
-from dosimetry.kinetics.guided import RatePrior, estimate_prior, fit_voxels_guided
-from dosimetry.kinetics.models import LN2
+from dosimetry.kinetics.guided import estimate_prior, fit_voxels_guided
+from dosimetry.kinetics.guided_two_rates import TWO_RATES, estimate_two_priors
+from dosimetry.kinetics.models import LN2, MODELS
 from dosimetry.kinetics.noise import NoiseModel, estimate_noise
+from dosimetry.kinetics.rate_prior import RatePrior
 from dosimetry.kinetics.scan_times import ScanTimes
 from dosimetry.kinetics.voxel_fit import fit_voxels
 from dosimetry.kinetics.voxel_results import VoxelFit
@@ -33,13 +35,14 @@ SAMPLE = 20_000
 class StructuredFit:
     """The voxel fits, and by structure label what they rest on: noise (where estimated), prior (where guided), model.
 
-    Label 0, the voxels of no structure, stands for the whole body.
+    Label 0, the voxels of no structure, stands for the whole body. `two_rate_priors` holds a prior for each free rate.
     """
 
     fit: VoxelFit
     noise: Mapping[int, NoiseModel]
     priors: Mapping[int, RatePrior]
     models: Mapping[int, str]
+    two_rate_priors: Mapping[int, tuple[RatePrior, ...]] = field(default_factory=dict)
 
 
 def fit_by_structure(
@@ -51,12 +54,12 @@ def fit_by_structure(
     *,
     models: Mapping[int, str] | None = None,
 ) -> StructuredFit:
-    """Fit the voxels of every structure with its model: two rates as in `fit_voxels`, one rate guided by the structure.
+    """Fit the voxels of every structure with its model, their rates guided by the structure where its voxels tell them.
 
-    `structure` holds a label for each voxel, 0 for none; `models` the model of a label, "mono" where not given. Without
-    `sigma` the noise of each structure is estimated from its voxels, which takes three time points; with fewer, and
-    with one, voxels are fitted on their own. Structures of fewer than 50 voxels, and voxels of no structure, take noise
-    and prior of the whole body. Other arguments, and errors, as in `fit_voxels`.
+    `structure` holds a label for each voxel, 0 for none; `models` the model of a label, "mono" where not given ("aicc"
+    is not guided). Without `sigma` the noise of each structure is estimated from its voxels, which takes three time
+    points; with fewer, and with one, voxels are fitted on their own. Structures of fewer than 50 voxels, and voxels of
+    no structure, take noise and prior of one rate of the whole body. Other arguments, and errors, as in `fit_voxels`.
     """
     if structure.shape != activity.shape[:1]:
         raise ValueError(f"{activity.shape[0]} voxels need as many structure labels, got {structure.shape}")
@@ -68,6 +71,7 @@ def fit_by_structure(
     chosen = {label: (models or {}).get(label, "mono") for label in labels}
     noise: dict[int, NoiseModel] = {}
     priors: dict[int, RatePrior] = {}
+    two_priors: dict[int, tuple[RatePrior, ...]] = {}
     for label in labels:
         sample = _sample(activity, structure, label)
         if sample.size >= FEWEST:
@@ -77,6 +81,9 @@ def fit_by_structure(
             s = _sigma(curves, at, half_life_h, given, sample, noise.get(label, noise.get(NO_STRUCTURE)))
             if s is not None and chosen[label] == "mono":
                 _learn(priors, label, partial(estimate_prior, curves, at, half_life_h, s))
+            elif s is not None and chosen[label] in TWO_RATES:
+                shape = MODELS[chosen[label]]
+                _learn(two_priors, label, partial(estimate_two_priors, curves, at, half_life_h, s, shape))
     fit = VoxelFit.empty(activity.shape[0])
     for start in chunks:
         here = structure[start : start + CHUNK]
@@ -84,12 +91,13 @@ def fit_by_structure(
             part = start + np.flatnonzero(here == label)
             curves, at = activity[part], times.part(part)
             s = _sigma(curves, at, half_life_h, given, part, noise.get(label, noise.get(NO_STRUCTURE)))
-            prior = priors.get(label, priors.get(NO_STRUCTURE)) if chosen[label] == "mono" else None
+            model = chosen[label]
+            prior = priors.get(label, priors.get(NO_STRUCTURE)) if model == "mono" else two_priors.get(label)
             if prior is None or s is None:
-                fit.put(part, fit_voxels(curves, at, half_life_h, model=chosen[label], sigma=s))
+                fit.put(part, fit_voxels(curves, at, half_life_h, model=model, sigma=s))
             else:
-                fit.put(part, fit_voxels_guided(curves, at, half_life_h, s, prior))
-    return StructuredFit(fit, noise, priors, chosen)
+                fit.put(part, fit_voxels_guided(curves, at, half_life_h, s, prior, model))
+    return StructuredFit(fit, noise, priors, chosen, two_priors)
 
 
 def preserve_total(fit: VoxelFit, total: float, share: ArrayLike | float = 1.0) -> VoxelFit:

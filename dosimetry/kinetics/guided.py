@@ -5,15 +5,16 @@ themselves (empirical Bayes, by expectation-maximisation of the voxels' evidence
 voxel then gets the posterior mean and standard deviation of Ã, bounds included, rather than a best fit.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dosimetry.kinetics.guided_kernels import posterior
-from dosimetry.kinetics.models import fastest_rate, physical_rate
+from dosimetry.kinetics.guided_two_rates import estimate_two_priors, fit_two_rates_guided
+from dosimetry.kinetics.models import fastest_rate, model_named, physical_rate
+from dosimetry.kinetics.rate_prior import TOLD, RatePrior
 from dosimetry.kinetics.scan_times import Group, ScanTimes, Voxels
 from dosimetry.kinetics.voxel_fit import checked_sigma, fit_voxels, in_threads, values_and_weights
 from dosimetry.kinetics.voxel_results import VoxelFit
@@ -28,19 +29,6 @@ Z_STEP = 2.0 * REACH / (NODES - 1)
 SLOWEST = 0.01  # λ_bio in units of λ_p below which a rate is not told from physical decay
 SAMPLE = 4000  # voxels from which the prior is estimated
 MAX_ROUNDS = 300
-TOLD = 3.0  # a/u(a) from which a voxel tells something of the rates of its structure
-
-
-@dataclass(frozen=True)
-class RatePrior:
-    """What is known of a structure's biological rate, 1/h: ln λ_bio is normal with this mean and deviation."""
-
-    mean_ln_rate: float
-    sd_ln_rate: float
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.mean_ln_rate) and np.isfinite(self.sd_ln_rate) and self.sd_ln_rate > 0):
-            raise ValueError(f"a prior needs a finite mean and a positive deviation, got {self}")
 
 
 def estimate_prior(
@@ -111,17 +99,31 @@ def fit_voxels_guided(
     times_h: ArrayLike | ScanTimes,
     half_life_h: float,
     sigma: ArrayLike | float,
-    prior: RatePrior | None = None,
+    prior: RatePrior | Sequence[RatePrior] | None = None,
+    model: str = "mono",
 ) -> VoxelFit:
     """Posterior mean and standard deviation of Ã for the voxels of one structure; arguments as in `fit_voxels`.
 
     `prior` is estimated from these voxels where it is not given. A voxel whose own data fix its rate more finely than
     the nodes of the prior resolve (1/8 s) keeps its free fit and that status; a voxel with one point uses the prior.
+    With `model` "bi", "f3" or "f3a" both rates have priors (a sequence of one for each free rate, slow first, or
+    estimated), and the fit is the best one given them; a voxel that cannot have two rates keeps its mono fit.
     """
-    rate_p = physical_rate(half_life_h)
     noise = checked_sigma(np.asarray(sigma, dtype=np.result_type(sigma, np.float32)), activity)
     times = ScanTimes.of(times_h, *activity.shape)
-    prior = prior or estimate_prior(activity, times, half_life_h, sigma)
+    given = [prior] if isinstance(prior, RatePrior) else prior
+    if model != "mono":
+        shape = model_named(model)
+        priors = given or estimate_two_priors(activity, times, half_life_h, sigma, shape)
+        return fit_two_rates_guided(activity, times, half_life_h, noise, shape, priors)
+    return _fit_mono_guided(activity, times, half_life_h, noise, given[0] if given else None)
+
+
+def _fit_mono_guided(
+    activity: Curves, times: ScanTimes, half_life_h: float, noise: NDArray[np.floating], prior: RatePrior | None
+) -> VoxelFit:
+    rate_p = physical_rate(half_life_h)
+    prior = prior or estimate_prior(activity, times, half_life_h, noise)
     fit = VoxelFit.empty(activity.shape[0])
     spread = np.full(activity.shape[0], np.inf, np.float32)
     in_threads(_tasks(activity, times, rate_p, noise, prior, fit, spread))

@@ -23,6 +23,7 @@ class FitStatus(IntEnum):
     TRAPEZOID = 13
     POPULATION = 14
     HAENSCHEID = 15
+    GUIDED_TWO_RATES = 16
 
     @property
     def meaning(self) -> str:
@@ -47,4 +48,5 @@ MEANING: Mapping[FitStatus, str] = {
     FitStatus.TRAPEZOID: "trapezoids as asked for: linear from zero, straight lines, physical decay after the last",
     FitStatus.POPULATION: "one measured value: the effective half-life of a population through it",
     FitStatus.HAENSCHEID: "one measured value: integral by Hänscheid, whatever the half-life",
+    FitStatus.GUIDED_TWO_RATES: "two rates, drawn towards those of the structure as far as the noise asks for",
 }

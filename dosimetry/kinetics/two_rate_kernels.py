@@ -109,7 +109,8 @@ def fit_two_rates(
         for j in range(2):
             limit[j, 0], limit[j, 1] = rate_p, clearance
             if prior[j, 1] > 0.0:
-                limit[j, 0] = min(rate_p + exp(prior[j, 0] - FARTHEST / sqrt(prior[j, 1])), 0.5 * (rate_p + clearance))
+                lowest = max(exp(prior[j, 0] - FARTHEST / sqrt(prior[j, 1])), 1e-6 * rate_p)
+                limit[j, 0] = min(rate_p + lowest, 0.5 * (rate_p + clearance))
         if code == UPTAKE_CLEARANCE:
             limit[1, 1] = max(rate_p + LN2 * UPTAKE_HALF_LIVES / first if first > 0.0 else 0.0, clearance)
         elif code == CLEARANCE_RETENTION:

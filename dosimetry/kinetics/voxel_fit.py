@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dosimetry.kinetics.models import MODELS, fastest_rate, physical_rate
 from dosimetry.kinetics.scan_times import Group, ScanTimes, Voxels
-from dosimetry.kinetics.second_phase import Task, with_least_aicc, with_two_rates
+from dosimetry.kinetics.second_phase import NO_PRIOR, Task, with_least_aicc, with_two_rates
 from dosimetry.kinetics.voxel_kernels import fit_mono
 from dosimetry.kinetics.voxel_results import VoxelFit
 from nufitdose.errors import InputError
@@ -54,8 +54,20 @@ def fit_voxels(
     noise = (
         None if sigma is None else checked_sigma(np.asarray(sigma, dtype=np.result_type(sigma, np.float32)), activity)
     )
+    return fit_groups(activity, ScanTimes.of(times_h, *activity.shape), rate_p, noise, model)
+
+
+def fit_groups(
+    activity: Curves,
+    times: ScanTimes,
+    rate_p: float,
+    sigma: NDArray[np.floating] | None,
+    model: str,
+    prior: F64 = NO_PRIOR,
+) -> VoxelFit:
+    """`fit_voxels` of checked arguments; `prior` [2, 2] m_j and 1/s_j² of ln λ_bio,j for models of two rates."""
     fit = VoxelFit.empty(activity.shape[0])
-    in_threads(_tasks(activity, ScanTimes.of(times_h, *activity.shape), rate_p, noise, model, fit))
+    in_threads(_tasks(activity, times, rate_p, sigma, model, prior, fit))
     return fit
 
 
@@ -93,6 +105,7 @@ def _tasks(
     rate_p: float,
     sigma: NDArray[np.floating] | None,
     model: str,
+    prior: F64,
     fit: VoxelFit,
 ) -> Iterator[Callable[[], None]]:
     """For each batch of voxels that share their scan times: fit them, and put the results in their place."""
@@ -105,7 +118,7 @@ def _tasks(
         if model == "aicc":
             with_least_aicc(task, results)
         elif model != "mono":
-            with_two_rates(task, results, MODELS[model])
+            with_two_rates(task, results, MODELS[model], prior)
         fit.put(part, results)
 
     for group in times.groups(rate_p):
