@@ -212,7 +212,7 @@ def voxel_axes(affine, pull, i, j, k, axes):
 @compiled
 @no_type_check
 def _candidates(solids, among, first, last, radius, reach, found):
-    """Those of `among` within `reach` of a ball in the box from `first` to `last`, to `found`; their number, the region.
+    """Those of `among` within `reach` of a ball in the box from `first` to `last`, to `found`; how many, which region.
 
     The region is -1 unless it alone fills the ball. Behind a solid that covers the ball nothing is seen.
     """

@@ -3,29 +3,31 @@
 import csv
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nufitdose.errors import InputError
-from nufitdose.io.dicom_study_write import write_dicom_study
+from nufitdose.io.dicom_study_write import ActivityObject, write_dicom_study
 from nufitdose.io.field_file import save_field
 from nufitdose.io.nifti import save_volume
 from nufitdose.io.study_folder import save_study
 from nufitdose.phantom.compiled import side_by_side
 from nufitdose.phantom.patient import DigitalPatient
+from nufitdose.phantom.tracer import find_tracer
 from nufitdose.phantom.truth import PatientTruth
 
 #: DICOM needs a date: that of a patient who has none.
 _ADMINISTERED_AT = datetime(2020, 1, 6, 9, 0)
 
 
-def write_patient(patient: DigitalPatient, folder: str | Path, *, dicom: bool = False) -> Path:
+def write_patient(patient: DigitalPatient, folder: str | Path, *, dicom: bool | ActivityObject = False) -> Path:
     """Write study and truth under a temporary name beside `folder`, then rename it into place; returns `folder`.
 
-    With `dicom` the study is written once more as CT, PT and RTSTRUCT series below `dicom/`.
+    With `dicom` the study is written once more as DICOM series below `dicom/`: CT, RTSTRUCT, and activity as the
+    object named, `NM` or `PT`; where it is True as `NM` if the tracer is imaged with SPECT, else as `PT`.
 
     Raises `InputError` when `folder` exists and holds something, or cannot be written.
     """
@@ -33,12 +35,15 @@ def write_patient(patient: DigitalPatient, folder: str | Path, *, dicom: bool = 
     temporary = _temporary_beside(folder)
     try:
         (temporary / "truth").mkdir()
-        jobs = [partial(save_study, patient.study, temporary), *_truth_images(patient.truth, temporary / "truth")]
-        for _ in side_by_side(lambda write: write(), jobs):
+        jobs = _truth_images(patient.truth, temporary / "truth")
+        for _ in side_by_side(_call, [partial(save_study, patient.study, temporary), *jobs]):
             pass
         _write_tables(patient.truth, temporary / "truth")
         if dicom:
-            write_dicom_study(patient.study, temporary / "dicom", patient.study.administration.time or _ADMINISTERED_AT)
+            spect = find_tracer(patient.study.nuclide).modality == "spect"
+            kind: ActivityObject = dicom if isinstance(dicom, str) else "NM" if spect else "PT"
+            administered = patient.study.administration.time or _ADMINISTERED_AT
+            write_dicom_study(patient.study, temporary / "dicom", administered, activity=kind)
         temporary.chmod(0o755)
         if folder.exists():
             folder.rmdir()
@@ -71,9 +76,15 @@ def _temporary_beside(folder: Path) -> Path:
         ) from error
 
 
-def _truth_images(truth: PatientTruth, folder: Path) -> list[Callable[[], None]]:
+def _call(job: partial[Any]) -> None:
+    job()
+
+
+def _truth_images(truth: PatientTruth, folder: Path) -> list[partial[Any]]:
     volumes = ("tia", "effective_half_life", "labels", "ct")
-    jobs = [partial(save_volume, getattr(truth, name), folder / f"{name}.nii.gz") for name in volumes]
+    jobs: list[partial[Any]] = [
+        partial(save_volume, getattr(truth, name), folder / f"{name}.nii.gz") for name in volumes
+    ]
     for tp in truth.timepoints:
         jobs.append(partial(save_field, tp.field, tp.grid, folder / f"{tp.id}_field.nii.gz"))
         jobs.append(partial(save_field, tp.inverse, tp.grid, folder / f"{tp.id}_inverse_field.nii.gz"))
