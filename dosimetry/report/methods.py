@@ -71,7 +71,8 @@ def references(results: PatientResults) -> list[Reference]:
     """What the methods of this run rest on."""
     used = {results.settings.kinetics.method(name) for name in results.curves}
     found = [*REFERENCES, *(reference for method, reference in _OF_ONE_SCAN.items() if method in used)]
-    return [*found, _AKAIKE] if "auto" in used and len(results.frames) > 1 else found
+    compared = any(np.isfinite(curve.akaike_weight) for curve in results.curves.values())
+    return [*found, _AKAIKE] if compared else found
 
 
 def methods_paragraph(results: PatientResults, program: str) -> str:
