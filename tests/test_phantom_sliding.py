@@ -12,11 +12,10 @@ from nufitdose.phantom import simulate_patient
 from nufitdose.phantom.anatomy import build_anatomy
 from nufitdose.phantom.build import draw_build
 from nufitdose.phantom.chest_wall import find_chest_wall
-from nufitdose.phantom.imaging import Imager, Protocol
-from nufitdose.phantom.motion import MotionSize, Mover
-from nufitdose.phantom.scanner import SCANNERS
+from nufitdose.phantom.motion import Mover
 from nufitdose.phantom.sliding import ChestWall
 from nufitdose.phantom.tracer import distribute, find_tracer
+from tests.quiet_scans import quiet_imager
 
 
 def cone(slope):
@@ -81,20 +80,7 @@ def imager():
     distribution = distribute(find_tracer("Lu-177"), anatomy.regions, random, 7400.0)
     own = np.array([r.structure in ("liver", "spleen", "kidney_left", "kidney_right") for r in anatomy.regions])
     distribution = replace(distribution, amplitudes=distribution.amplitudes * own[:, None])
-    protocol = Protocol(
-        seed=3,
-        scanner=SCANNERS["Lu-177"],
-        grid=grid,
-        ct_grid=grid,
-        motion=MotionSize(),
-        noise=False,
-        ct_noise_hu=0.0,
-        calibration=1.0,
-        ct_breathing_mm=0.0,
-        ct_field_mm=None,
-        sliding=True,
-    )
-    return Imager(anatomy, distribution, protocol)
+    return quiet_imager(anatomy, distribution, grid, sliding=True)
 
 
 @pytest.fixture(scope="module")

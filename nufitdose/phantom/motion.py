@@ -31,9 +31,9 @@ _LEAST_JACOBIAN = 0.25
 class MotionSize:
     """How much moves between two scans (standard deviations unless said otherwise).
 
-    Means of the literature: liver cranio-caudal 10-25 mm within a breath and 5-10 mm between sessions in
-    its mean position (Keall et al. 2006, AAPM TG-76, doi:10.1118/1.2349696); kidneys and spleen about 0.7 of
-    the liver (Siva et al. 2013, doi:10.1186/1748-717X-8-248). The split into components is ours.
+    Our choices, of the order of what is reported: liver cranio-caudal 10-25 mm within a quiet breath (Keall et al.
+    2006, AAPM TG-76, Table II, doi:10.1118/1.2349696), kidneys 7.5 mm (Siva et al. 2013,
+    doi:10.1186/1748-717X-8-248). What is scanned differs between sessions by the mean position and by breathing.
     """
 
     breathing_mm: float = 9.0  # of the diaphragm; its size is drawn between 0.5 and 1.6 of this
