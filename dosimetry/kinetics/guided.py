@@ -17,7 +17,7 @@ from dosimetry.kinetics.models import fastest_rate, model_named, physical_rate
 from dosimetry.kinetics.rate_prior import TOLD, RatePrior
 from dosimetry.kinetics.scan_times import Group, ScanTimes, Voxels
 from dosimetry.kinetics.voxel_fit import checked_sigma, fit_voxels, in_threads, values_and_weights
-from dosimetry.kinetics.voxel_results import VoxelFit
+from dosimetry.kinetics.voxel_results import VoxelFit, room
 from nufitdose.errors import InputError
 from nufitdose.types import Curves
 
@@ -150,10 +150,10 @@ def _tasks(
 
     def run(group: Group, table: F64, per_amplitude: F64, part: Voxels) -> None:
         y, weight = values_and_weights(activity, noise, part, group.columns)
-        results, width = VoxelFit.empty(y.shape[1]), np.empty(y.shape[1], np.float32)
+        (out, status), width = room(y.shape[1]), np.empty(y.shape[1], np.float32)
         nodes = rates, positions, -0.5 * z**2, table, per_amplitude
-        posterior(y, weight, group.times_h, *nodes, *results.arrays(), width)
-        fit.put(part, results)
+        posterior(y, weight, group.times_h, *nodes, out, status, width)
+        fit.put(part, VoxelFit.of(out, status))
         spread[part] = width
 
     for group in times.groups(rate_p):

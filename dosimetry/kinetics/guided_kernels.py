@@ -12,6 +12,7 @@ from typing import no_type_check
 
 import numpy as np
 
+from dosimetry.kinetics import voxel_kernels
 from dosimetry.kinetics.compiled import compiled, decay, part_of_kernel
 from dosimetry.kinetics.models import LN2
 from dosimetry.kinetics.voxel_kernels import BLOCK, COUNT, FIRST, LAST, load
@@ -22,29 +23,11 @@ MOST, TOTAL, TIA, SQUARE, LOG_RATE, LOG_SQUARE, HEAD, TAIL, RATE = range(0, 9 * 
 
 @compiled
 @no_type_check
-def posterior(
-    y,
-    weight,
-    t,
-    rates,
-    positions,
-    log_prior,
-    table,
-    per_amplitude,
-    tia,
-    u_tia,
-    teff,
-    amplitude,
-    rmse,
-    before,
-    extrapolated,
-    status,
-    spread,
-):
+def posterior(y, weight, t, rates, positions, log_prior, table, per_amplitude, out, status, spread):
     """Fit y[times, voxels] (NaN: missing), weights [times, 1 or voxels] 1/σ², on `rates` λ with `positions` ln λ_bio.
 
     `table` [rates, times] e^(-λ (t - t_1)), `per_amplitude` [rates] e^(λ t_1)/λ.
-    `spread` receives the standard deviation of ln λ_bio; the other results are those of `VoxelFit`.
+    `spread` receives the standard deviation of ln λ_bio; `out` [7, voxels] and `status` as in `fit_mono`.
     """
     value, w, wy = np.empty(t.size * BLOCK), np.empty(t.size * BLOCK), np.empty(t.size * BLOCK)
     evidence, number, inverse = np.empty(rates.size * BLOCK), np.empty(rates.size * BLOCK), np.empty(rates.size * BLOCK)
@@ -58,9 +41,7 @@ def posterior(
             if voxel[FIRST + b] > t[0] or voxel[LAST + b] < t[t.size - 1]:
                 _own_ends(b, voxel, rates, per_amplitude, evidence, number, inverse, sums)
             v = start + b
-            tia[v], u_tia[v], teff[v], amplitude[v], rmse[v], before[v], extrapolated[v], status[v], spread[v] = (
-                _conclude(b, value, w, voxel, t, sums)
-            )
+            status[v], spread[v] = _conclude(b, value, w, voxel, t, sums, out[:, v])
 
 
 @part_of_kernel
@@ -123,8 +104,8 @@ def _own_ends(b, voxel, rates, per_amplitude, evidence, number, inverse, sums):
 
 @part_of_kernel
 @no_type_check
-def _conclude(b, value, w, voxel, t, sums):
-    """Results and status of a voxel, and the deviation of its ln λ_bio."""
+def _conclude(b, value, w, voxel, t, sums, row):
+    """Results of a voxel, into row[7]; its status, and the deviation of its ln λ_bio."""
     total, points = sums[TOTAL + b], voxel[COUNT + b]
     mean, rate, where = sums[TIA + b] / total, sums[RATE + b] / total, sums[LOG_RATE + b] / total
     zero, squares = True, 0.0
@@ -133,9 +114,13 @@ def _conclude(b, value, w, voxel, t, sums):
             zero = zero and value[i * BLOCK + b] == 0.0
             squares += (value[i * BLOCK + b] - mean * rate * decay(rate * t[i])) ** 2
     if zero or mean <= 0.0:
-        return 0.0, nan, nan, 0.0, nan, nan, nan, NOTHING if zero else NOT_POSITIVE, nan
-    u = sqrt(max(sums[SQUARE + b] / total - mean * mean, 0.0))
-    rms = sqrt(squares / points) if points > 1.0 else nan
-    before = max(1.0 - sums[HEAD + b] / sums[TIA + b], 0.0)
-    spread = sqrt(max(sums[LOG_SQUARE + b] / total - where * where, 0.0))
-    return mean, u, LN2 / rate, mean * rate, rms, before, sums[TAIL + b] / sums[TIA + b], GUIDED, spread
+        for k in range(7):
+            row[k] = nan
+        row[voxel_kernels.TIA], row[voxel_kernels.AMPLITUDE] = 0.0, 0.0
+        return NOTHING if zero else NOT_POSITIVE, nan
+    row[voxel_kernels.TIA], row[voxel_kernels.TEFF], row[voxel_kernels.AMPLITUDE] = mean, LN2 / rate, mean * rate
+    row[voxel_kernels.U_TIA] = sqrt(max(sums[SQUARE + b] / total - mean * mean, 0.0))
+    row[voxel_kernels.RMSE] = sqrt(squares / points) if points > 1.0 else nan
+    row[voxel_kernels.BEFORE] = max(1.0 - sums[HEAD + b] / sums[TIA + b], 0.0)
+    row[voxel_kernels.EXTRAPOLATED] = sums[TAIL + b] / sums[TIA + b]
+    return GUIDED, sqrt(max(sums[LOG_SQUARE + b] / total - where * where, 0.0))

@@ -248,11 +248,11 @@ def _risen(
     last = int(np.flatnonzero(known)[-1])
     e = np.exp(-rate_p * (t - t[0]))
     slope = float((weight * (t - t[0]) * e * (values - amplitudes[0] * np.exp(-rate_p * t))).sum())
-    share = float(rising_share(values, weight, t, slope, int(known.sum())))
+    share = float(rising_share.py_func(values, weight, t, slope, int(known.sum())))
     if share <= 0.0 or values[last] <= 0.0:
         return None
     mono_weight = float(np.exp(rate_p * t[0]) / rate_p / (weight * e * e).sum())
-    tia, variance = rising(values, weight, e, t, rate_p, mono_weight, share, last)
+    tia, variance = rising.py_func(values, weight, e, t, rate_p, mono_weight, share, last)
     if tia <= 0.0:
         return None
     tail = (1.0 - share) * amplitudes + share * values[last] * np.exp(rate_p * t[last])

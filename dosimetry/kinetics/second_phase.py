@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from dosimetry.kinetics.models import MODELS, Model, akaike_penalty
 from dosimetry.kinetics.two_rate_kernels import fit_two_rates
-from dosimetry.kinetics.voxel_results import VoxelFit
 
 F64 = NDArray[np.float64]
+F32 = NDArray[np.float32]
 PAIR_STEP = 0.5  # of ln λ, between the rates of the search for two
 CANDIDATES = ("f3a", "f3", "bi")  # beside mono under "aicc"
 NO_PRIOR = np.zeros((2, 2))
@@ -26,17 +26,19 @@ class Task:
     noise_known: bool
 
 
-def with_two_rates(task: Task, mono: VoxelFit, model: Model, prior: F64 = NO_PRIOR, worth: float = -1.0) -> F64:
-    """Replace the mono fit where `model` is better, as `fit_two_rates` says; returns Σ w r² [voxels] of what stands."""
+def with_two_rates(
+    task: Task, out: F32, status: NDArray[np.uint8], model: Model, prior: F64 = NO_PRIOR, worth: float = -1.0
+) -> F64:
+    """Replace the mono fit in `out` and `status` where `model` is better, as `fit_two_rates` says; Σ w r² [voxels]."""
     fastest = float(model.bounds(task.times_h, task.rate_p).max())
     grid = np.geomspace(task.rate_p, fastest, 2 + int(np.log(fastest / task.rate_p) / PAIR_STEP))
-    chi2 = np.empty(task.values.shape[1])
+    chi2 = np.empty(status.size)
     settings = grid, int(model.status), task.noise_known, prior, worth
-    fit_two_rates(task.values, task.weights, task.times_h, task.rate_p, *settings, *mono.arrays(), chi2)
+    fit_two_rates(task.values, task.weights, task.times_h, task.rate_p, *settings, out, status, chi2)
     return chi2
 
 
-def with_least_aicc(task: Task, mono: VoxelFit) -> None:
+def with_least_aicc(task: Task, out: F32, status: NDArray[np.uint8]) -> None:
     """Give each voxel the model with the least AICc among mono and those that its points can compare (n >= K + 2).
 
     K counts σ where it is estimated. With known σ a model cannot win where mono leaves no more of χ² than the penalties
@@ -45,19 +47,18 @@ def with_least_aicc(task: Task, mono: VoxelFit) -> None:
     extra = 0 if task.noise_known else 1
     n = np.isfinite(task.values).sum(axis=0)
     most = int(n.max(initial=0))
-    chi2 = with_two_rates(task, mono, MODELS["f3a"], worth=np.inf)
-    least = _criterion(chi2, n, 2 + extra, task.noise_known)
-    start = VoxelFit(*(values.copy() for values in mono.arrays()))
+    mono, status_mono = out.copy(), status.copy()
+    least = _criterion(with_two_rates(task, out, status, MODELS["f3a"], worth=np.inf), n, 2 + extra, task.noise_known)
     for model in (MODELS[name] for name in CANDIDATES):
         k = model.n_parameters + extra
         if most < k + 2:
             continue
-        trial = VoxelFit(*(values.copy() for values in start.arrays()))
+        trial, status_trial = mono.copy(), status_mono.copy()
         worth = float(akaike_penalty(most, k) - akaike_penalty(most, 2)) if task.noise_known else -1.0
-        found = _criterion(with_two_rates(task, trial, model, worth=worth), n, k, task.noise_known)
-        better = np.flatnonzero((trial.status == model.status) & (found < least))
-        least[better] = found[better]
-        mono.put(better, VoxelFit(*(values[better] for values in trial.arrays())))
+        chi2 = with_two_rates(task, trial, status_trial, model, worth=worth)
+        found = _criterion(chi2, n, k, task.noise_known)
+        better = (status_trial == model.status) & (found < least)
+        out[:, better], status[better], least[better] = trial[:, better], status_trial[better], found[better]
 
 
 def _criterion(chi2: F64, n: NDArray[np.intp], k: int, noise_known: bool) -> F64:

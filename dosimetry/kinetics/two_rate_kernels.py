@@ -30,6 +30,7 @@ from dosimetry.kinetics.two_rate_algebra import (
     project,
     variance_of_tia,
 )
+from dosimetry.kinetics.voxel_kernels import AMPLITUDE, BEFORE, EXTRAPOLATED, RMSE, TEFF, TIA, U_TIA
 
 MONO, AT_FASTEST, RISING, SLOW = 1, 3, 5, 12  # the values of FitStatus
 BI, UPTAKE_CLEARANCE, CLEARANCE_RETENTION = 7, 8, 9
@@ -43,32 +44,13 @@ NEGLIGIBLE = 1e-13  # sum of squares, as a share of Σ w y², that the single pr
 
 @compiled
 @no_type_check
-def fit_two_rates(
-    y,
-    weight,
-    t,
-    rate_p,
-    grid,
-    code,
-    noise_known,
-    prior,
-    worth,
-    tia,
-    u_tia,
-    teff,
-    amplitude,
-    rmse,
-    before,
-    extrapolated,
-    status,
-    chi2,
-):
+def fit_two_rates(y, weight, t, rate_p, grid, code, noise_known, prior, worth, out, status, chi2):
     """Replace the mono fit of y[times, voxels] by that of the model `code` wherever it is better.
 
     Arguments as in `fit_mono`; `code` is BI, UPTAKE_CLEARANCE or CLEARANCE_RETENTION of `FitStatus`, and `grid` reaches
     to the fastest rate of that model. `prior` [2, 2] holds m_j and 1/s_j², 0 for none; with one, the model replaces
-    mono wherever its amplitudes are positive. Voxels whose mono fit leaves no more than `worth` of Σ w r² keep it. Of
-    the last nine, eight hold the mono fit; `chi2` receives Σ w r² of the fit that stands, NaN with too few points.
+    mono wherever its amplitudes are positive. Voxels whose mono fit leaves no more than `worth` of Σ w r² keep it.
+    `out` and `status` hold the mono fit; `chi2` receives Σ w r² of the fit that stands, NaN with too few points.
     """
     n_times = t.size
     shared = weight.shape[1] == 1
@@ -115,7 +97,7 @@ def fit_two_rates(
             limit[1, 1] = max(rate_p + LN2 * UPTAKE_HALF_LIVES / first if first > 0.0 else 0.0, clearance)
         elif code == CLEARANCE_RETENTION:
             limit[1, 1] = rate_p
-        rates[grid.size] = min(max(LN2 / teff[v], rate_p), clearance)
+        rates[grid.size] = min(max(LN2 / out[TEFF, v], rate_p), clearance)
         for i in range(n_times):
             table[grid.size, i] = exp(-rates[grid.size] * t[i])
         for j in range(2):
@@ -143,10 +125,12 @@ def fit_two_rates(
             r = value[i] - c[0] * e[0, i] - c[1] * e[1, i]
             plain += r * r if w[i] > 0.0 else 0.0
         slow = 0 if rate[0] <= rate[1] else 1
-        tia[v], u_tia[v], teff[v], amplitude[v] = total, sqrt(variance), LN2 / rate[slow], c[slow]
-        rmse[v] = sqrt(plain / points) if left > 0 else nan
-        extrapolated[v] = (c[0] * exp(-rate[0] * last) / rate[0] + c[1] * exp(-rate[1] * last) / rate[1]) / total
-        before[v] = 1.0 - (c[0] * exp(-rate[0] * first) / rate[0] + c[1] * exp(-rate[1] * first) / rate[1]) / total
+        out[TIA, v], out[U_TIA, v], out[TEFF, v] = total, sqrt(variance), LN2 / rate[slow]
+        out[AMPLITUDE, v] = c[slow]
+        out[RMSE, v] = sqrt(plain / points) if left > 0 else nan
+        late = c[0] * exp(-rate[0] * last) / rate[0] + c[1] * exp(-rate[1] * last) / rate[1]
+        early = c[0] * exp(-rate[0] * first) / rate[0] + c[1] * exp(-rate[1] * first) / rate[1]
+        out[BEFORE, v], out[EXTRAPOLATED, v] = 1.0 - early / total, late / total
         status[v] = code
         chi2[v] = 2.0 * squares
 

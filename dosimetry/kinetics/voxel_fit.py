@@ -12,7 +12,7 @@ from dosimetry.kinetics.models import MODELS, fastest_rate, physical_rate
 from dosimetry.kinetics.scan_times import Group, ScanTimes, Voxels
 from dosimetry.kinetics.second_phase import NO_PRIOR, Task, with_least_aicc, with_two_rates
 from dosimetry.kinetics.voxel_kernels import fit_mono
-from dosimetry.kinetics.voxel_results import VoxelFit
+from dosimetry.kinetics.voxel_results import VoxelFit, room
 from nufitdose.errors import InputError
 from nufitdose.types import Curves
 
@@ -113,13 +113,13 @@ def _tasks(
     def run(group: Group, grid: F64, part: Voxels) -> None:
         y, weight = values_and_weights(activity, sigma, part, group.columns)
         task = Task(y, weight, group.times_h, rate_p, sigma is not None)
-        results = VoxelFit.empty(y.shape[1])
-        fit_mono(y, weight, group.times_h, rate_p, grid, task.noise_known, *results.arrays())
+        out, status = room(y.shape[1])
+        fit_mono(y, weight, group.times_h, rate_p, grid, task.noise_known, out, status)
         if model == "aicc":
-            with_least_aicc(task, results)
+            with_least_aicc(task, out, status)
         elif model != "mono":
-            with_two_rates(task, results, MODELS[model], prior)
-        fit.put(part, results)
+            with_two_rates(task, out, status, MODELS[model], prior)
+        fit.put(part, VoxelFit.of(out, status))
 
     for group in times.groups(rate_p):
         if not group.columns.size:

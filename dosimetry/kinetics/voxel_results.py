@@ -39,8 +39,13 @@ class VoxelFit:
     @classmethod
     def empty(cls, n_voxels: int) -> "VoxelFit":
         """Room for the results of `n_voxels`."""
-        tia, u_tia, teff_h, amplitude, rmse, before, extrapolated = (np.empty(n_voxels, np.float32) for _ in range(7))
-        return cls(tia, u_tia, teff_h, amplitude, rmse, before, extrapolated, np.empty(n_voxels, np.uint8))
+        return cls.of(*room(n_voxels))
+
+    @classmethod
+    def of(cls, out: Float32[np.ndarray, "7 voxels"], status: UInt8[np.ndarray, " voxels"]) -> "VoxelFit":
+        """The rows of what a kernel wrote, as they are."""
+        tia, u_tia, teff_h, amplitude, rmse, before, extrapolated = out
+        return cls(tia, u_tia, teff_h, amplitude, rmse, before, extrapolated, status)
 
     @classmethod
     def nothing(cls, n_voxels: int) -> "VoxelFit":
@@ -69,3 +74,8 @@ class VoxelFit:
         """Write the results of `other`, [len(voxels)], at these voxels."""
         for mine, theirs in zip(self.arrays(), other.arrays(), strict=True):
             mine[voxels] = theirs
+
+
+def room(n_voxels: int) -> tuple[Float32[np.ndarray, "7 voxels"], UInt8[np.ndarray, " voxels"]]:
+    """Empty arrays for the results of `n_voxels`: the numbers of a `VoxelFit` row by row, and the status."""
+    return np.empty((7, n_voxels), np.float32), np.empty(n_voxels, np.uint8)
