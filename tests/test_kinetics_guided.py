@@ -188,6 +188,15 @@ def test_two_rates_guided_at_the_ends_of_the_prior(model):
     np.testing.assert_allclose(held.u_tia[positive], u, rtol=1e-3)
 
 
+def test_voxel_of_two_rates_with_one_point_takes_the_slow_rate():
+    activity, sigma, _, means = structure_of_two_rates("f3", 0.03, n=80)
+    activity[7, :3], activity[7, 4] = np.nan, np.nan
+    fit = fit_voxels_guided(activity, FIVE, LU177_H, sigma, [RatePrior(m, 0.01) for m in means], "f3")
+    rate = RATE_P + np.exp(means[0])
+    assert fit.status[7] == FitStatus.GUIDED
+    assert fit.tia[7] == pytest.approx(activity[7, 3] * np.exp(rate * 72) / rate, rel=2e-3)
+
+
 def test_two_rates_that_cannot_be_told_are_refused():
     with pytest.raises(InputError, match="measured values that bi"):
         fit_voxels_guided(np.ones((60, 3)), FIVE[:3], LU177_H, 1.0, model="bi")

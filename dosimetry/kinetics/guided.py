@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dosimetry.kinetics.guided_kernels import posterior
 from dosimetry.kinetics.guided_two_rates import estimate_two_priors, fit_two_rates_guided
-from dosimetry.kinetics.models import fastest_rate, model_named, physical_rate
+from dosimetry.kinetics.models import Role, fastest_rate, model_named, physical_rate
 from dosimetry.kinetics.rate_prior import TOLD, RatePrior
 from dosimetry.kinetics.scan_times import Group, ScanTimes, Voxels
 from dosimetry.kinetics.voxel_fit import checked_sigma, fit_voxels, in_threads, values_and_weights
@@ -107,7 +107,8 @@ def fit_voxels_guided(
     `prior` is estimated from these voxels where it is not given. A voxel whose own data fix its rate more finely than
     the nodes of the prior resolve (1/8 s) keeps its free fit and that status; a voxel with one point uses the prior.
     With `model` "bi", "f3" or "f3a" both rates have priors (a sequence of one for each free rate, slow first, or
-    estimated), and the fit is the best one given them; a voxel that cannot have two rates keeps its mono fit.
+    estimated), and the fit is the best one given them; a voxel whose amplitudes are not positive keeps its mono fit,
+    and one with too few points is guided by the slow rate alone ("bi", "f3").
     """
     noise = checked_sigma(np.asarray(sigma, dtype=np.result_type(sigma, np.float32)), activity)
     times = ScanTimes.of(times_h, *activity.shape)
@@ -115,7 +116,13 @@ def fit_voxels_guided(
     if model != "mono":
         shape = model_named(model)
         priors = given or estimate_two_priors(activity, times, half_life_h, sigma, shape)
-        return fit_two_rates_guided(activity, times, half_life_h, noise, shape, priors)
+        fit = fit_two_rates_guided(activity, times, half_life_h, noise, shape, priors)
+        short = np.flatnonzero(np.isfinite(activity).sum(axis=1) < shape.n_parameters)
+        if short.size and Role.PHYSICAL not in shape.roles:  # too few points for two rates: the slow one guides
+            own_noise = noise[short] if noise.ndim == 2 else noise
+            alone = _fit_mono_guided(activity[short], times.part(short), half_life_h, own_noise, priors[0])
+            fit.put(short, alone)
+        return fit
     return _fit_mono_guided(activity, times, half_life_h, noise, given[0] if given else None)
 
 

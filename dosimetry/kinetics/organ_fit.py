@@ -1,6 +1,6 @@
 """Time-activity curve of an organ or tumour: constrained least squares by lmfit, with errors and quality flags."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -97,6 +97,7 @@ def fit_organ(
     u_activity_mbq: ArrayLike | float | None = None,
     model: str = "mono",
     intervals: bool = False,
+    held_rates_per_h: Mapping[str, float] | None = None,
 ) -> OrganFit:
     """Fit one structure's activity, MBq at acquisition, at `times_h` after administration, and integrate it.
 
@@ -104,11 +105,13 @@ def fit_organ(
     gives weights 1/u² and errors that follow from u; without it all points weigh the same and errors follow from the
     residuals, so that there are none without degrees of freedom. NaN is a missing value. One point: physical
     decay; two: mono; activity that rises under "mono": the rule of `FitStatus.RISING`. With `intervals` the 95 %
-    confidence intervals of parameters, T_eff and Ã come from profiles, which takes about a second.
+    confidence intervals of parameters, T_eff and Ã come from profiles, which takes about a second. `held_rates_per_h`
+    holds effective rates of the model at given values, such as {"lambda2": 1.3} for the uptake of "f3": they are no
+    parameters and have no uncertainty.
     Raises `InputError` for times or a half-life that make no sense or too few points for the model.
     """
-    shape = model_named(model)
     rate_p = physical_rate(half_life_h)
+    shape = model_named(model).holding(held_rates_per_h or {}, rate_p)
     t, y, u = _arrays(times_h, activity_mbq, u_activity_mbq)
     check_times(t, rate_p)
     known = np.isfinite(y)
@@ -225,9 +228,9 @@ def _status(shape: Model, rates: F64, bounds: F64, dof: int, noise_known: bool) 
     status, flags = shape.status, []
     if status is FitStatus.ONE_POINT:
         flags.append("one point: physical decay assumed")
-    if status is FitStatus.MONO and rates[0] <= bounds[0, 0]:
+    if status is FitStatus.MONO and not shape.held and rates[0] <= bounds[0, 0]:
         status = FitStatus.MONO_AT_PHYSICAL
-    elif status is FitStatus.MONO and rates[0] >= bounds[0, 1]:
+    elif status is FitStatus.MONO and not shape.held and rates[0] >= bounds[0, 1]:
         status = FitStatus.MONO_AT_FASTEST
     elif any(not bounds[j, 0] < rates[j] < bounds[j, 1] for j in shape.free_rates):
         flags.append("a decay constant lies on its bound")
