@@ -1,29 +1,59 @@
 """Settings of the patient run; defaults here, YAML and `--set` only override."""
 
+import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from nufitdose.config import Settings, build, read_yaml, with_overrides
+
+#: How a time-activity curve is made: chosen by AICc, fitted, drawn through the points, or taken from one scan.
+Method = Literal["auto", "mono", "bi", "f3", "f3a", "trapezoid", "physical", "haenscheid", "population"]
+REST = "rest"  # in `models` and `half_lives_h`: the voxels of no structure
 
 
 class RegistrationSettings(Settings):
     """How the time points are brought onto the reference."""
 
-    engine: str = "rigid"
+    engine: str = Field(default="rigid", validate_default=False)
+
+    @field_validator("engine")
+    @classmethod
+    def _known(cls, engine: str) -> str:
+        from nufitdose.registration.engines import ENGINES  # only here: it loads torch
+
+        if engine not in ENGINES:
+            near = difflib.get_close_matches(engine, ENGINES, 1)
+            hint = f", did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"there is no such registration engine{hint} (known: {', '.join(ENGINES)})")
+        return engine
 
 
 class KineticsSettings(Settings):
-    """What is fitted in each voxel.
+    """Which curve goes through the activity of each structure and its voxels; names as in docs/kinetics.md.
 
-    `guided`: voxels of a structure borrow its rate as far as their noise asks for (three scans or more). It lowers
-    the scatter in organs; where a structure's activity rises before it falls it is biased, so it is off by default.
+    `model` holds for every structure that `models` does not name; "rest" there stands for the voxels of no
+    structure. "auto" takes for each structure the model with the largest Akaike weight. `half_lives_h` are effective
+    half-lives of a population, for "population" alone. `u_activity_percent` is the relative standard uncertainty of a
+    structure's activity at each scan, independent between scans; without it errors come from the residuals.
+    `averaged`: a structure's own integral is the mean over the models, weighted by Akaike. `preserve_total`: the
+    voxels of a structure are scaled to its own integral. `guided`: voxels of a structure borrow its rate as far as
+    their noise asks for (three scans or more); where a structure's activity rises before it falls it is biased.
     """
 
-    model: Literal["mono"] = "mono"
+    model: Method = "auto"
+    models: dict[str, Method] = Field(default_factory=dict)
+    half_lives_h: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    u_activity_percent: float | None = Field(default=None, gt=0, le=100)
+    averaged: bool = False
+    preserve_total: bool = False
     guided: bool = False
+
+    def method(self, structure: str) -> Method:
+        """What is asked for this structure, or for "rest"."""
+        return self.models.get(structure, self.model)
 
 
 class DoseSettings(Settings):

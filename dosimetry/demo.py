@@ -10,6 +10,8 @@ from dosimetry.frames import Frame
 from dosimetry.metrics import dose_volume_metrics
 from dosimetry.pipeline import dose_maps, run_patient
 from dosimetry.results import PatientResults
+from dosimetry.structure_curves import structure_curves
+from nufitdose.nuclides import half_life_h
 from nufitdose.phantom import DigitalPatient, simulate_patient, write_patient
 from nufitdose.progress import Steps, Stream
 from nufitdose.registration import DisplacementField
@@ -90,7 +92,9 @@ def true_motion_dose(patient: DigitalPatient, results: PatientResults) -> Volume
         true = patient.truth.timepoint(frame.id)
         frames.append(_warped(frame, DisplacementField(true.field, true.grid), timepoint.activity))
     regions = {found.name: found.region for found in results.structures}
-    return dose_maps(tuple(frames), patient.study, results.settings, regions).dose
+    kinetics, physical_h = results.settings.kinetics, half_life_h(patient.study.nuclide)
+    curves = structure_curves(frames, regions, kinetics, physical_h)
+    return dose_maps(tuple(frames), patient.study, results.settings, regions, curves).dose
 
 
 def _warped(frame: Frame, field: DisplacementField, moving: Volume) -> Frame:

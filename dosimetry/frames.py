@@ -1,14 +1,17 @@
 """Every scan brought onto the reference activity grid, each image interpolated once."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from nufitdose.errors import InputError
 from nufitdose.progress import Steps
 from nufitdose.registration import Registration, register
 from nufitdose.registration.quality import StructureAgreement, structure_agreement
 from nufitdose.study import Study, TimePoint
-from nufitdose.types import Mask
-from nufitdose.volume import Volume
+from nufitdose.types import Image32, Mask
+from nufitdose.volume import Quantity, Volume
 
 SECONDS_A_PAIR = 8.0  # expected, for the progress bar alone
 
@@ -19,6 +22,8 @@ class Frame:
 
     `activity` is Bq/mL at the scan's own acquisition, `inside` marks the voxels its field of view covers
     (None: all of them), `total_mbq` is what the scan itself held. The reference has no `registration`.
+    `offset_h` is how long after `time_h` each voxel was seen, where slices were acquired one after the other (None:
+    all at once); `activity` is physically decay-corrected to `time_h` there.
     """
 
     id: str
@@ -28,6 +33,7 @@ class Frame:
     inside: Mask | None = None
     registration: Registration | None = None
     agreement: tuple[StructureAgreement, ...] = ()
+    offset_h: Image32 | None = None
 
 
 def registered_frames(study: Study, engine: str, steps: Steps, *, device: str = "auto") -> tuple[Frame, ...]:
@@ -53,12 +59,26 @@ def unregistered_frames(study: Study) -> tuple[Frame, ...]:
     for timepoint in study.timepoints:
         own = timepoint.activity
         inside = None if timepoint.id == study.reference_id else own.grid.covers(grid)
-        frames.append(Frame(timepoint.id, timepoint.time_h, own.resampled_to(grid), own.total_mbq(), inside))
+        frame = Frame(timepoint.id, timepoint.time_h, own.resampled_to(grid), own.total_mbq(), inside)
+        frames.append(replace(frame, offset_h=_offset_h(timepoint, lambda slices: slices.resampled_to(grid))))
     return tuple(frames)
 
 
 def _as_it_is(timepoint: TimePoint) -> Frame:
-    return Frame(timepoint.id, timepoint.time_h, timepoint.activity, timepoint.activity.total_mbq())
+    activity = timepoint.activity
+    offset_h = _offset_h(timepoint, lambda slices: slices)
+    return Frame(timepoint.id, timepoint.time_h, activity, activity.total_mbq(), offset_h=offset_h)
+
+
+def _offset_h(timepoint: TimePoint, bring: Callable[[Volume], Volume]) -> Image32 | None:
+    """When each voxel of the reference was seen, that of the nearest slice; `bring` maps labels onto the reference."""
+    if timepoint.slice_offsets_h is None:
+        return None
+    offsets_h, grid = timepoint.slice_offsets_h.astype(np.float32), timepoint.activity.grid
+    numbers = np.arange(1, offsets_h.size + 1, dtype=np.uint16)
+    slices = bring(Volume(np.ascontiguousarray(np.broadcast_to(numbers, grid.shape)), grid, Quantity.LABELS))
+    outside = offsets_h.mean()  # never used: these voxels are not inside the scan
+    return np.concatenate([[outside], offsets_h]).astype(np.float32)[slices.data]
 
 
 def _warped(moving: TimePoint, fixed: TimePoint, found: Registration) -> Frame:
@@ -74,4 +94,5 @@ def _warped(moving: TimePoint, fixed: TimePoint, found: Registration) -> Frame:
         inside=found.inside(moving.activity.grid, onto=grid),
         registration=found,
         agreement=agreement,
+        offset_h=_offset_h(moving, lambda slices: found.warp(slices, onto=grid)),
     )

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from dosimetry.config import DosimetrySettings
+from dosimetry.config import REST, DosimetrySettings
 from dosimetry.curves import fit_frames
 from dosimetry.dose import absorbed_dose, density_from_ct
 from dosimetry.frames import SECONDS_A_PAIR, Frame, registered_frames, unregistered_frames
+from dosimetry.methods import check_methods
 from dosimetry.metrics import Region
 from dosimetry.outputs import write_maps, write_registered, write_rtdose_if_wanted
 from dosimetry.plausibility import check_study
 from dosimetry.report import write_report
 from dosimetry.results import DoseMaps, PatientResults
+from dosimetry.structure_curves import StructureCurve, structure_curves, warn_of_cuts
 from dosimetry.structures import regions_of, structure_results
 from dosimetry.tables import write_registration_tables, write_tables
 from nufitdose.errors import InputError
@@ -110,17 +112,21 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
         if ct is not None:
             density = density_from_ct(ct, grid, beyond_ct_g_ml=settings.dose.density_without_ct_g_ml)
         regions = regions_of(study)
+        check_methods(settings.kinetics, regions, len(study.timepoints), half_life_h(study.nuclide))
     frames = registered_frames(study, settings.registration.engine, steps, device=device)
     with steps.step("fitting voxel curves, computing dose", _COST["maps"]):
-        maps = dose_maps(frames, study, settings, regions)
+        curves = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide))
+        warn_of_cuts(curves, frames)
+        maps = dose_maps(frames, study, settings, regions, curves)
     plain: tuple[Frame, ...] = ()
     unregistered = None
     if len(frames) > 1 and settings.registration.engine != "none":
         with steps.step("the same without registration", _COST["unregistered"]):
             plain = unregistered_frames(study)
-            unregistered = dose_maps(plain, study, settings, regions)
+            plain_curves = structure_curves(plain, regions, settings.kinetics, half_life_h(study.nuclide))
+            unregistered = dose_maps(plain, study, settings, regions, plain_curves)
     with steps.step("measuring structures", _COST["structures"]):
-        structures = structure_results(study, settings, regions, frames, maps, unregistered, density)
+        structures = structure_results(study, settings, regions, curves, maps, unregistered, density)
     return PatientResults(
         study=study,
         settings=settings,
@@ -131,15 +137,20 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
         unregistered=unregistered,
         density=density,
         structures=structures,
+        rest=curves[REST],
     )
 
 
 def dose_maps(
-    frames: tuple[Frame, ...], study: Study, settings: DosimetrySettings, regions: Mapping[str, Region]
+    frames: tuple[Frame, ...],
+    study: Study,
+    settings: DosimetrySettings,
+    regions: Mapping[str, Region],
+    curves: Mapping[str, StructureCurve],
 ) -> DoseMaps:
-    """Voxel curves, their exact integral, and the dose of it."""
+    """Voxel curves of the models of `curves`, their exact integral, and the dose of it."""
     grid = study.reference.activity.grid
-    fit = fit_frames(frames, half_life_h(study.nuclide), settings.kinetics, tuple(regions.values()))
+    fit = fit_frames(frames, half_life_h(study.nuclide), settings.kinetics, regions, curves)
     tia = Volume(fit.tia.reshape(grid.shape), grid, Quantity.TIA)
     dose = absorbed_dose(
         tia,

@@ -26,7 +26,7 @@ def check_study(study: Study) -> None:
     count = len(study.timepoints)
     if count < 3:
         points = "one time point" if count == 1 else f"{count} time points"
-        log.warning("%s: the curves have no degree of freedom left, so no fit uncertainty can be stated", points)
+        log.warning("%s: the curves have no degree of freedom left for a fit uncertainty", points)
     left_out = long_lived_progeny(study.nuclide)
     if left_out:
         log.warning("radioactive progeny that outlive %s are not in the dose: %s", study.nuclide, ", ".join(left_out))

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dosimetry.config import DosimetrySettings
+from dosimetry.config import REST, DosimetrySettings
 from dosimetry.frames import Frame
 from dosimetry.kinetics import OrganFit, VoxelFit
 from dosimetry.metrics import DoseVolume, Region
+from dosimetry.structure_curves import StructureCurve
 from nufitdose.study import Study
 from nufitdose.volume import Volume
 
@@ -29,8 +30,7 @@ class DoseMaps:
 class StructureResult:
     """One row of metrics.csv and what stands behind it.
 
-    `tia_mbq_h` is the sum of the voxels, `fit` the curve through `activity_mbq`, the structure's activity at
-    each time (NaN where a field of view cuts the structure). `dose` has the columns of
+    `tia_mbq_h` is the sum of the voxels, `curve` that of the whole structure. `dose` has the columns of
     `dose_volume_metrics`; `unregistered` the same without registration, empty where nothing was
     registered. `status_percent` is the share of the volume by `FitStatus` name.
     """
@@ -39,8 +39,7 @@ class StructureResult:
     role: str
     region: Region
     mass_g: float
-    activity_mbq: F64
-    fit: OrganFit
+    curve: StructureCurve
     tia_mbq_h: float
     tiac_h: float
     dose: Mapping[str, float]
@@ -54,14 +53,23 @@ class StructureResult:
         return self.region.volume_ml
 
     @property
+    def fit(self) -> OrganFit:
+        """The fitted curve."""
+        return self.curve.fit
+
+    @property
     def relative_u_tia(self) -> float:
         """Relative standard uncertainty of the TIA by the fit of the curve; NaN without a degree of freedom."""
-        return self.fit.u_tia_mbq_h / self.fit.tia_mbq_h if self.fit.tia_mbq_h > 0 else float("nan")
+        tia = self.curve.tia_mbq_h
+        return self.curve.u_tia_mbq_h / tia if tia > 0 else float("nan")
 
 
 @dataclass(frozen=True, eq=False)
 class PatientResults:
-    """Frames, maps and the numbers of every structure; `unregistered` is None where nothing was registered."""
+    """Frames, maps and the numbers of every structure; `unregistered` is None where nothing was registered.
+
+    `rest` is the curve of the whole body, whose model the voxels of no structure take.
+    """
 
     study: Study
     settings: DosimetrySettings
@@ -72,7 +80,13 @@ class PatientResults:
     unregistered: DoseMaps | None
     density: Volume | None
     structures: tuple[StructureResult, ...]
+    rest: StructureCurve
     warnings: tuple[str, ...] = ()
+
+    @property
+    def curves(self) -> Mapping[str, StructureCurve]:
+        """The curves of the structures, and under "rest" that of the other voxels."""
+        return {**{found.name: found.curve for found in self.structures}, REST: self.rest}
 
     @property
     def times_h(self) -> F64:

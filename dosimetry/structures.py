@@ -6,18 +6,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from dosimetry.config import DosimetrySettings
-from dosimetry.frames import Frame
-from dosimetry.kinetics import FitStatus, fit_organ
+from dosimetry.kinetics import FitStatus
 from dosimetry.metrics import DoseVolume, Region, dose_volume_metrics, region_on
 from dosimetry.results import F64, DoseMaps, StructureResult
+from dosimetry.structure_curves import StructureCurve
 from nufitdose.grid import Grid
-from nufitdose.nuclides import half_life_h
 from nufitdose.study import Structures, Study
 from nufitdose.volume import Volume
 
 log = logging.getLogger(__name__)
 
-_COVERED = 0.99  # share of a structure a field of view must hold for its activity to count
+_COVERED = 0.99  # share of a structure that a CT or a scan must hold for nothing to be said
 
 
 def regions_of(study: Study) -> dict[str, Region]:
@@ -39,7 +38,7 @@ def structure_results(
     study: Study,
     settings: DosimetrySettings,
     regions: Mapping[str, Region],
-    frames: tuple[Frame, ...],
+    curves: Mapping[str, StructureCurve],
     maps: DoseMaps,
     unregistered: DoseMaps | None,
     density: Volume | None,
@@ -47,7 +46,7 @@ def structure_results(
     """One result for each region."""
     structures = study.structures
     return tuple(
-        _result(name, structures.role(name), region, study, settings, frames, maps, unregistered, density)
+        _result(name, structures.role(name), region, study, settings, curves[name], maps, unregistered, density)
         for name, region in regions.items()
         if structures is not None
     )
@@ -72,15 +71,12 @@ def _result(
     region: Region,
     study: Study,
     settings: DosimetrySettings,
-    frames: tuple[Frame, ...],
+    curve: StructureCurve,
     maps: DoseMaps,
     unregistered: DoseMaps | None,
     density: Volume | None,
 ) -> StructureResult:
     density_g_ml = region.values(density) if density else settings.dose.density_without_ct_g_ml
-    activity_mbq = np.array([_activity_mbq(region, frame, name) for frame in frames])
-    times_h = np.array([frame.time_h for frame in frames])
-    fit = fit_organ(times_h, activity_mbq, half_life_h(study.nuclide), model=settings.kinetics.model)
     tia_mbq_h = region.integral(maps.tia) * 1e-6
     dose_gy = region.values(maps.dose)
     _warn_of_air(name, region, maps, dose_gy)
@@ -90,8 +86,7 @@ def _result(
         role=role,
         region=region,
         mass_g=float(np.sum(region.part_ml * density_g_ml)),
-        activity_mbq=activity_mbq,
-        fit=fit,
+        curve=curve,
         tia_mbq_h=tia_mbq_h,
         tiac_h=tia_mbq_h / study.administration.activity_mbq,
         dose=dose_volume_metrics(dose_gy, region.part_ml, density_g_ml, volume_at_gy=thresholds),
@@ -125,20 +120,6 @@ def _warn_of_air(name: str, region: Region, maps: DoseMaps, dose_gy: F64) -> Non
             100 * share,
             name,
         )
-
-
-def _activity_mbq(region: Region, frame: Frame, name: str) -> float:
-    if frame.inside is not None:
-        held = float(frame.inside.reshape(-1)[region.index] @ region.part_ml) / region.volume_ml
-        if held < _COVERED:
-            log.warning(
-                "%.0f %% of structure %r lies outside scan %s: that time is left out of its curve",
-                100 * (1 - held),
-                name,
-                frame.id,
-            )
-            return float("nan")
-    return region.integral(frame.activity) * 1e-6
 
 
 def _status_percent(region: Region, maps: DoseMaps) -> dict[str, float]:

@@ -12,6 +12,7 @@ def summary(results: PatientResults) -> str:
         "mL",
         "TIA MBq·h",
         "T_eff h",
+        "model",
         "mean Gy",
         "D2% Gy",
         "D98% Gy",
@@ -23,7 +24,8 @@ def summary(results: PatientResults) -> str:
             found.role,
             significant(found.volume_ml),
             significant(found.tia_mbq_h),
-            significant(found.fit.teff_h),
+            significant(found.curve.teff_h),
+            found.curve.model,
             *(significant(found.dose[f"dose_{key}_gy"]) for key in ("mean", "d2", "d98")),
             significant(found.unregistered.get("dose_mean_gy", float("nan"))),
         ]

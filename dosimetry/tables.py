@@ -1,10 +1,12 @@
-"""The CSV files of a run; their names and columns are an interface (docs/outputs.md)."""
+"""The tables of a run; their names and columns are an interface (docs/outputs.md)."""
 
 import csv
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from dosimetry.frames import Frame
 from dosimetry.results import PatientResults, StructureResult
@@ -21,9 +23,11 @@ _DVH = ("structure", "dose_gy", "volume_percent")
 
 
 def write_tables(results: PatientResults, folder: Path) -> None:
-    """metrics.csv, tac.csv, dvh.csv, registration.csv, registration_structures.csv."""
+    """metrics.csv, tac.csv, curves.json, dvh.csv, registration.csv, registration_structures.csv."""
     write_csv(folder / "metrics.csv", _metrics_columns(results), map(_metrics_row, results.structures))
     write_csv(folder / "tac.csv", _TAC, _tac_rows(results))
+    curves = {structure.name: _curve_record(structure) for structure in results.structures}
+    (folder / "curves.json").write_text(json.dumps(curves, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     write_csv(folder / "dvh.csv", _DVH, _dvh_rows(results))
     write_registration_tables(results.frames, folder)
 
@@ -57,6 +61,7 @@ def _metrics_columns(results: PatientResults) -> tuple[str, ...]:
         "dose_mean_gy_per_gbq", "tia_curve_mbq_h", "extrapolated_percent",
         "dose_mean_unregistered_gy", "dose_d2_unregistered_gy", "dose_d98_unregistered_gy",
         "u_tia_mbq_h", "u_tiac_h", "u_teff_h", "u_dose_mean_gy",
+        "model", "akaike_weight", "u_tia_curve_mbq_h", "before_percent", "fit_flags",
     )  # fmt: skip
 
 
@@ -69,12 +74,12 @@ def _metrics_row(result: StructureResult) -> Row:
         "mass_g": result.mass_g,
         "tia_mbq_h": result.tia_mbq_h,
         "tiac_h": result.tiac_h,
-        "teff_h": result.fit.teff_h,
+        "teff_h": result.curve.teff_h,
         **result.dose,
         "dose_mean_gy_per_gbq": result.dose["dose_mean_gy"] * result.tiac_h / result.tia_mbq_h * 1e3
         if result.tia_mbq_h > 0
         else float("nan"),
-        "tia_curve_mbq_h": result.fit.tia_mbq_h,
+        "tia_curve_mbq_h": result.curve.tia_mbq_h,
         "extrapolated_percent": 100.0 * result.fit.extrapolated_fraction,
         **{
             f"dose_{name}_unregistered_gy": result.unregistered.get(f"dose_{name}_gy", float("nan"))
@@ -84,21 +89,59 @@ def _metrics_row(result: StructureResult) -> Row:
         "u_tiac_h": relative * result.tiac_h,
         "u_teff_h": result.fit.u_teff_h,
         "u_dose_mean_gy": relative * result.dose["dose_mean_gy"],
+        "model": result.curve.model,
+        "akaike_weight": result.curve.akaike_weight,
+        "u_tia_curve_mbq_h": result.curve.u_tia_mbq_h,
+        "before_percent": 100.0 * result.fit.before_first_fraction,
+        "fit_flags": "; ".join(result.fit.flags),
     }
 
 
 def _tac_rows(results: PatientResults) -> Iterable[Row]:
     for structure in results.structures:
-        fitted = structure.fit.curve(results.times_h)
-        for frame, activity, value in zip(results.frames, structure.activity_mbq, fitted, strict=True):
+        curve = structure.curve
+        points = zip(
+            curve.times_h, curve.activity_mbq, curve.u_activity_mbq, curve.fit.curve(curve.times_h), strict=True
+        )
+        for frame, (time_h, activity, u, fitted) in zip(results.frames, points, strict=True):
             yield {
                 "structure": structure.name,
                 "timepoint": frame.id,
-                "time_h": frame.time_h,
+                "time_h": float(time_h),
                 "activity_mbq": float(activity),
-                "u_activity_mbq": float("nan"),
-                "fitted_mbq": float(value),
+                "u_activity_mbq": float(u) if math.isfinite(activity) else float("nan"),
+                "fitted_mbq": float(fitted),
             }
+
+
+def _curve_record(structure: StructureResult) -> dict[str, Any]:
+    """A structure's curve for other programs: f(t) = Σ a_j e^(-λ_j t); null where unknown."""
+    curve, fit = structure.curve, structure.fit
+    compared = curve.choice.weights if curve.choice else {}
+    return {
+        "model": curve.model,
+        "status": fit.status.name,
+        "akaike_weights": {name: float(weight) for name, weight in compared.items()},
+        "averaged": curve.averaged,
+        "amplitudes_mbq": fit.amplitudes_mbq.tolist(),
+        "rates_per_h": fit.rates_per_h.tolist(),
+        "rising_share": fit.rising_share,
+        "covariance": [[_known(value) for value in row] for row in fit.covariance.tolist()],
+        "tia_mbq_h": _known(curve.tia_mbq_h),
+        "u_tia_mbq_h": _known(curve.u_tia_mbq_h),
+        "teff_h": _known(curve.teff_h),
+        "u_teff_h": _known(fit.u_teff_h),
+        "before_first_fraction": _known(fit.before_first_fraction),
+        "extrapolated_fraction": _known(fit.extrapolated_fraction),
+        "chi2": _known(fit.chi2),
+        "aicc": _known(fit.aicc),
+        "degrees_of_freedom": fit.dof,
+        "flags": list(fit.flags),
+    }
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _dvh_rows(results: PatientResults) -> Iterable[Row]:

@@ -94,7 +94,10 @@ def simulate_patient(
     motion: Annotated[float, typer.Option(help="Scale of the motion between scans.")] = 1.0,
     sliding: Annotated[bool, typer.Option("--sliding", help="Lungs slide along the chest wall.")] = False,
     tumours: Annotated[int | None, typer.Option(help="Number of tumours, 0 to 12; drawn by default.")] = None,
-    dicom: Annotated[bool, typer.Option("--dicom", help="Write the study as DICOM series too.")] = False,
+    dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM too: SPECT as NM, PET as PT objects.")] = False,
+    dicom_as: Annotated[
+        Literal["nm", "pt"] | None, typer.Option(help="Write DICOM too, with activity as these objects.")
+    ] = None,
     anatomy: Annotated[Path | None, typer.Option(help="CT (NIfTI) to take the body from; needs --labels.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Label map (NIfTI) of its organs; needs --names.")] = None,
     names: Annotated[Path | None, typer.Option(help="YAML or JSON file: label -> organ.")] = None,
@@ -114,6 +117,7 @@ def simulate_patient(
         sliding=sliding,
         tumours=tumours,
         dicom=dicom,
+        dicom_as=dicom_as,
         ct=anatomy,
         labels=labels,
         names=names,

@@ -4,14 +4,14 @@ Images are read on first use: a `TimePoint` holds how to get its volumes, not th
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
 import numpy as np
 
 from nufitdose.errors import InputError
-from nufitdose.types import Mask
+from nufitdose.types import Mask, PerVoxel
 from nufitdose.volume import Quantity, Volume
 
 Read = Callable[[], Volume]
@@ -82,13 +82,18 @@ class Structures:
 
 @dataclass(frozen=True, eq=False)
 class TimePoint:
-    """One scan: activity at its own acquisition time, `time_h` after administration; CT and structures if any."""
+    """One scan: activity at its own acquisition time, `time_h` after administration; CT and structures if any.
+
+    Where slices were acquired one after the other (bed positions), `slice_offsets_h` [k] is how long after `time_h`
+    each of them was; the activity is physically decay-corrected to `time_h` throughout.
+    """
 
     id: str
     time_h: float
     read_activity: Read
     read_ct: Read | None = None
     read_structures: ReadStructures | None = None
+    slice_offsets_h: PerVoxel | None = None
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.time_h) and self.time_h >= 0):
@@ -96,10 +101,22 @@ class TimePoint:
                 f"time point {self.id!r} is {self.time_h:.3f} h after administration, wanted 0 h or later",
                 remedy="Check the administration time and the acquisition time, dates and time zones included",
             )
+        offsets_h = self.slice_offsets_h
+        if offsets_h is not None and not (np.isfinite(offsets_h) & (offsets_h >= 0)).all():
+            raise InputError(
+                f"time point {self.id!r} has slices acquired {float(np.min(offsets_h)):.3g} to "
+                f"{float(np.max(offsets_h)):.3g} h after its start, wanted 0 h or later"
+            )
 
     @classmethod
     def of(
-        cls, id: str, time_h: float, activity: Volume, ct: Volume | None = None, structures: Structures | None = None
+        cls,
+        id: str,
+        time_h: float,
+        activity: Volume,
+        ct: Volume | None = None,
+        structures: Structures | None = None,
+        slice_offsets_h: PerVoxel | None = None,
     ) -> "TimePoint":
         """A time point of volumes already in memory."""
         return cls(
@@ -108,12 +125,20 @@ class TimePoint:
             lambda: activity,
             None if ct is None else lambda: ct,
             None if structures is None else lambda: structures,
+            slice_offsets_h,
         )
 
     @cached_property
     def activity(self) -> Volume:
-        """Activity concentration, Bq/mL at acquisition."""
-        return self.read_activity()
+        """Activity concentration, Bq/mL at acquisition. `InputError` where the slice times are not those of it."""
+        volume = self.read_activity()
+        offsets_h, slices = self.slice_offsets_h, volume.grid.shape[2]
+        if offsets_h is not None and offsets_h.size != slices:
+            raise InputError(
+                f"time point {self.id!r} says when {offsets_h.size} slices were acquired, its activity has {slices}",
+                remedy="List every slice of the third axis under 'beds', counted from 0",
+            )
+        return volume
 
     @cached_property
     def ct(self) -> Volume | None:
@@ -127,7 +152,7 @@ class TimePoint:
 
     def released(self) -> "TimePoint":
         """The same time point with nothing held in memory."""
-        return TimePoint(self.id, self.time_h, self.read_activity, self.read_ct, self.read_structures)
+        return replace(self)
 
 
 @dataclass(frozen=True, eq=False)

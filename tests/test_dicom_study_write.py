@@ -1,6 +1,7 @@
 """A study as DICOM: read back by the importer and by SimpleITK, values, places and structures kept."""
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 
@@ -11,9 +12,13 @@ from nufitdose.phantom import simulate_patient, write_patient
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    patient = simulate_patient(shape=(32, 28, 30), spacing_mm=10.0, seed=6, times_h=(4.0, 48.0), tumours=2)
-    return write_patient(patient, tmp_path_factory.mktemp("dicom") / "patient", dicom=True)
+def patient():
+    return simulate_patient(shape=(32, 28, 30), spacing_mm=10.0, seed=6, times_h=(4.0, 48.0), tumours=2)
+
+
+@pytest.fixture(scope="module", params=["NM", "PT"])
+def folder(patient, request, tmp_path_factory):
+    return write_patient(patient, tmp_path_factory.mktemp("dicom") / "patient", dicom=request.param)
 
 
 def test_the_importer_makes_the_same_study_again(folder, tmp_path):
@@ -38,7 +43,10 @@ def test_the_importer_makes_the_same_study_again(folder, tmp_path):
 
 def test_simpleitk_reads_the_series_in_the_same_place(folder):
     study = load_study(folder)
-    for kind, volume in (("CT", study.reference.ct), ("PT", study.reference.activity)):
+    series = [("CT", study.reference.ct)]
+    if (folder / "dicom" / "tp1" / "PT").is_dir():
+        series.append(("PT", study.reference.activity))
+    for kind, volume in series:
         reader = sitk.ImageSeriesReader()
         reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder / "dicom" / "tp1" / kind)))
         image = reader.Execute()
@@ -50,3 +58,38 @@ def test_simpleitk_reads_the_series_in_the_same_place(folder):
             float(volume.data[0, 0, 0]), abs=max(1e-3, float(volume.data.max()) / 60000)
         )
         assert sitk.GetArrayViewFromImage(image).max() == pytest.approx(float(volume.data.max()), rel=1e-4)
+
+
+def test_spect_is_one_nm_object_and_pet_a_pt_series_unless_said_otherwise(patient, tmp_path):
+    pet = simulate_patient(tracer="F-18", shape=(16, 16, 16), spacing_mm=20.0, seed=6, times_h=(1.0,), tumours=0)
+    for made, kind, other in ((patient, "NM", "PT"), (pet, "PT", "NM")):
+        written = write_patient(made, tmp_path / kind, dicom=True) / "dicom" / "tp1"
+        assert (written / kind).is_dir()
+        assert not (written / other).exists()
+
+
+def test_pydicom_and_simpleitk_find_activity_and_place_in_the_nm_object(patient, tmp_path):
+    path = write_patient(patient, tmp_path / "p", dicom="NM") / "dicom" / "tp1" / "NM" / "NM.dcm"
+    activity = patient.study.reference.activity
+    d = pydicom.dcmread(path)
+    assert (d.Modality, list(d.ImageType)[2], d.NumberOfFrames) == ("NM", "RECON TOMO", activity.grid.shape[2])
+    values = d.pixel_array * d.RealWorldValueMappingSequence[0].RealWorldValueSlope
+    voxel_ml = d.PixelSpacing[0] * d.PixelSpacing[1] * d.SliceThickness / 1000
+    assert values.sum() * voxel_ml / 1e6 == pytest.approx(activity.total_mbq(), rel=1e-3)
+    assert d.RadiopharmaceuticalInformationSequence[0].RadionuclideTotalDose == pytest.approx(
+        patient.study.administration.activity_mbq
+    )
+    detector, units = d.DetectorInformationSequence[0], d.RealWorldValueMappingSequence[0].MeasurementUnitsCodeSequence
+    assert units[0].CodeValue == "Bq/ml"
+    image = sitk.ReadImage(str(path))
+    assert image.GetSize() == activity.grid.shape
+    assert image.GetSpacing() == pytest.approx(activity.grid.spacing_mm)
+    stored = sitk.GetArrayViewFromImage(image)
+    assert np.array_equal(stored, d.pixel_array)
+    # RAS+ corner of the grid whose x and y run against L and P: the last voxel of the first row and column
+    last = np.array([*np.array(activity.grid.shape[:2]) - 1, 0], dtype=float)
+    assert list(detector.ImagePositionPatient) == pytest.approx(activity.grid.world(last) * [-1, -1, 1], abs=1e-3)
+    k, j, i = np.unravel_index(int(stored.argmax()), stored.shape)
+    there = np.array(detector.ImagePositionPatient, dtype=float) + np.array([i, j, k]) * 10.0
+    at = np.unravel_index(int(activity.data.argmax()), activity.grid.shape)
+    assert there * [-1, -1, 1] == pytest.approx(activity.grid.world(np.array(at, dtype=float)), abs=1e-3)

@@ -384,9 +384,22 @@ def test_the_fdg_patient(real_data):
     assert study.administration.activity_mbq == pytest.approx(588.802304)
     assert study.reference.time_h == pytest.approx(9527 / 3600)
     activity = study.reference.activity
+    np.testing.assert_allclose(study.reference.slice_offsets_h * 3600.0, np.repeat([0, 303, 606], [44, 44, 47]))
     assert activity.total_mbq() == pytest.approx(68.934476, rel=2e-4)
     given_now_bq = 588802304 * 2.0 ** (-9527 / 6588)
     assert activity.data.max() * 91000.0 / given_now_bq == pytest.approx(51.0933, rel=1e-5)  # SUVbw, g/mL
+
+
+def test_beds_keep_their_times_through_the_study_folder(tmp_path):
+    scan = pet("two beds")
+    for k, dataset in enumerate(scan):
+        dataset.FrameReferenceTime = 0 if k < 2 else 303000
+    folder = tmp_path / "study"
+    folder.mkdir()
+    write_study(plan_of(tmp_path / "in", scan), folder)
+    found = load_study(folder).reference
+    np.testing.assert_allclose(found.slice_offsets_h, np.where(np.arange(len(scan)) < 2, 0.0, 303.0 / 3600.0))
+    assert plan_of(tmp_path / "other", pet("one bed")).study.reference.slice_offsets_h is None
 
 
 def test_folders_without_activity(real_data):

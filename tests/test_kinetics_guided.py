@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 
-from dosimetry.kinetics import FitStatus, RatePrior, estimate_prior, fit_voxels, fit_voxels_guided
+from dosimetry.kinetics import FitStatus, RatePrior, ScanTimes, estimate_prior, fit_voxels, fit_voxels_guided
+from dosimetry.kinetics.guided_two_rates import estimate_two_priors
+from dosimetry.kinetics.models import MODELS
 from nufitdose.errors import InputError
 
 LU177_H = 159.528
 RATE_P = np.log(2) / LU177_H
 TIMES = np.array([4.0, 24.0, 72.0, 168.0])
+FIVE = np.array([2.0, 6.0, 24.0, 72.0, 168.0])
 
 
 def structure(n, spread, noise, seed=0, median_rate=0.01, times_h=TIMES):
@@ -129,3 +132,73 @@ def test_no_rate_without_two_points():
         estimate_prior(np.array([[1.0, np.nan]]), [4.0, 24.0], LU177_H, 1.0)
     with pytest.raises(ValueError, match="positive deviation"):
         RatePrior(0.0, 0.0)
+
+
+def structure_of_two_rates(model, noise, n=4000, seed=0):
+    """Noisy curves whose ln λ_bio scatter by 0.3 each, their σ, the true TIA, and the means of ln λ_bio."""
+    rng = np.random.default_rng(seed)
+    means = {"f3": (0.008, 0.25), "bi": (0.008, 0.1), "f3a": (0.03,)}[model]
+    rates = RATE_P + np.array(means) * np.exp(0.3 * rng.normal(size=(n, len(means))))
+    terms = rng.uniform(50, 200, (n, 2))
+    if model == "f3":
+        terms = terms[:, :1] * [1, -1]
+    elif model == "f3a":
+        rates = np.column_stack([rates, np.full(n, RATE_P)])
+    clean = (terms[:, None] * np.exp(-rates[:, None] * FIVE[:, None])).sum(-1)
+    sigma = np.broadcast_to(noise * clean.mean(axis=0), clean.shape)
+    return clean + sigma * rng.normal(size=clean.shape), sigma, (terms / rates).sum(axis=1), np.log(means)
+
+
+@pytest.mark.parametrize("noise", [0.03, 0.1, 0.2])
+@pytest.mark.parametrize("model", ["f3", "f3a", "bi"])
+def test_two_rates_guided_cover_and_err_less(model, noise):
+    """68 % intervals hold the truth in 64-72 % of voxels, and no more error than without the structure's help."""
+    activity, sigma, true, means = structure_of_two_rates(model, noise)
+    guided = fit_voxels_guided(activity, FIVE, LU177_H, sigma, model=model)
+    free = fit_voxels(activity, FIVE, LU177_H, model=model, sigma=sigma)
+    assert (guided.status == FitStatus.GUIDED_TWO_RATES).mean() > 0.98
+    assert 0.64 < (np.abs(guided.tia - true) < guided.u_tia).mean() < 0.72
+    error, error_free = (np.sqrt(np.mean((fit.tia / true - 1) ** 2)) for fit in (guided, free))
+    assert error < error_free * (0.95 if noise > 0.1 else 1.01)
+    assert abs(np.mean(guided.tia / true - 1)) < 0.02
+    if noise < 0.1:
+        found = estimate_two_priors(activity, ScanTimes.of(FIVE, *activity.shape), LU177_H, sigma, MODELS[model])
+        assert [prior.mean_ln_rate for prior in found] == pytest.approx(means, abs=0.15)
+        assert found[0].sd_ln_rate == pytest.approx(0.3, rel=0.15)
+
+
+@pytest.mark.parametrize("model", ["f3", "f3a", "bi"])
+def test_two_rates_guided_at_the_ends_of_the_prior(model):
+    """A prior of no strength changes nothing; one of all strength holds the rates, and u(TIA) is of amplitudes."""
+    activity, sigma, _, means = structure_of_two_rates(model, 0.03, n=300)
+    free = fit_voxels(activity, FIVE, LU177_H, model=model, sigma=sigma)
+    loose = fit_voxels_guided(activity, FIVE, LU177_H, sigma, [RatePrior(m, 1e3) for m in means], model)
+    inside = (free.status == MODELS[model].status) & (loose.status == FitStatus.GUIDED_TWO_RATES)
+    inside &= (free.teff_h < 0.99 * LU177_H) | (model == "f3a")  # off the bound, where ln λ_bio ends
+    assert inside.mean() > 0.95
+    np.testing.assert_allclose(loose.tia[inside], free.tia[inside], rtol=1e-4)
+    held = fit_voxels_guided(activity, FIVE, LU177_H, sigma, [RatePrior(m, 1e-4) for m in means], model)
+    rates = RATE_P + np.append(np.exp(means), [0.0] * (2 - len(means)))
+    shapes = np.exp(-np.outer(FIVE, rates)) @ MODELS[model].matrix.T / sigma[0][:, None]
+    weights = MODELS[model].matrix @ (1 / rates)
+    best = np.linalg.lstsq(shapes, (activity / sigma).T)[0]
+    positive = (best > 0).all(axis=0)
+    np.testing.assert_allclose(held.tia[positive], (weights @ best)[positive], rtol=1e-3)
+    u = np.sqrt(weights @ np.linalg.inv(shapes.T @ shapes) @ weights)
+    np.testing.assert_allclose(held.u_tia[positive], u, rtol=1e-3)
+
+
+def test_voxel_of_two_rates_with_one_point_takes_the_slow_rate():
+    activity, sigma, _, means = structure_of_two_rates("f3", 0.03, n=80)
+    activity[7, :3], activity[7, 4] = np.nan, np.nan
+    fit = fit_voxels_guided(activity, FIVE, LU177_H, sigma, [RatePrior(m, 0.01) for m in means], "f3")
+    rate = RATE_P + np.exp(means[0])
+    assert fit.status[7] == FitStatus.GUIDED
+    assert fit.tia[7] == pytest.approx(activity[7, 3] * np.exp(rate * 72) / rate, rel=2e-3)
+
+
+def test_two_rates_that_cannot_be_told_are_refused():
+    with pytest.raises(InputError, match="measured values that bi"):
+        fit_voxels_guided(np.ones((60, 3)), FIVE[:3], LU177_H, 1.0, model="bi")
+    with pytest.raises(InputError, match="stands out of its noise"):
+        fit_voxels_guided(np.zeros((60, 5)), FIVE, LU177_H, 1.0, model="bi")

@@ -48,7 +48,25 @@ def test_missing_values_and_times_of_their_own_do_not_disturb():
 
 
 def test_two_points_tell_nothing_of_noise():
-    with pytest.raises(InputError, match="three points or more"):
+    with pytest.raises(InputError, match="of more than 2 points"):
         estimate_noise(np.ones((100, 2)), TIMES[:2], LU177_H)
     with pytest.raises(InputError, match="too few voxels"):
         estimate_noise(np.ones((100, 3)), TIMES[:3], LU177_H)
+
+
+@pytest.mark.parametrize("model", ["f3", "f3a", "bi"])
+def test_noise_of_two_rates_is_not_their_misfit(model):
+    """Residuals about the structure's own model give the noise back; those about one exponential give more."""
+    t = np.array([2.0, 6.0, 24.0, 48.0, 96.0, 168.0])
+    rates, terms = {
+        "f3": ([0.012, 0.15], [1.0, -1.0]),
+        "f3a": ([0.05, np.log(2) / LU177_H], [0.6, 0.6]),
+        "bi": ([0.01, 0.1], [0.6, 0.6]),
+    }[model]
+    rng = np.random.default_rng(0)
+    clean = rng.uniform(100, 1000, (6000, 1)) * (np.exp(-np.outer(t, rates)) @ terms)
+    activity = clean + np.sqrt(8.0**2 + 1.5 * clean) * rng.normal(size=clean.shape)
+    found = estimate_noise(activity, t, LU177_H, model=model)
+    at = np.quantile(clean, [0.3, 0.5, 0.7])
+    np.testing.assert_allclose(found.sigma(at), np.sqrt(64 + 1.5 * at), rtol=0.15)
+    assert (estimate_noise(activity, t, LU177_H).sigma(at) > 1.1 * np.sqrt(64 + 1.5 * at)).all()

@@ -82,6 +82,26 @@ def test_noise_free_curves_are_recovered(model, amplitudes, rates):
     assert fit.tia_mbq_h == pytest.approx(np.sum(np.array(amplitudes) / rates), rel=1e-6)
 
 
+def test_rates_may_be_held():
+    """f3 with its uptake held at the truth needs three points and leaves a degree of freedom; mono becomes linear."""
+    t = np.array([4.0, 24.0, 96.0])
+    activity = 100 * (np.exp(-0.0145 * t) - np.exp(-1.3 * t))
+    fit = fit_organ(t, activity, LU177_H, model="f3", held_rates_per_h={"lambda2": 1.3})
+    assert fit.dof == 1
+    np.testing.assert_allclose(fit.rates_per_h, [0.0145, 1.3], rtol=1e-6)
+    assert fit.tia_mbq_h == pytest.approx(100 / 0.0145 - 100 / 1.3, rel=1e-6)
+    y = np.array([10.0, 7.0, 2.0])
+    mono = fit_organ(t, y, LU177_H, u_activity_mbq=0.3, held_rates_per_h={"lambda1": 0.02})
+    e = np.exp(-0.02 * t)
+    assert mono.status is FitStatus.MONO
+    assert mono.tia_mbq_h == pytest.approx((y @ e) / (e @ e) / 0.02)
+    assert mono.u_tia_mbq_h == pytest.approx(0.3 / np.sqrt(e @ e) / 0.02)
+    with pytest.raises(InputError, match="wanted lambda1"):
+        fit_organ(t, y, LU177_H, held_rates_per_h={"lambda2": 0.02})
+    with pytest.raises(InputError, match="at least the physical"):
+        fit_organ(t, y, LU177_H, held_rates_per_h={"lambda1": 0.001})
+
+
 def test_integral_of_the_plotted_curve_is_the_integral_reported():
     for values in ([10.0, 7.0, 2.0], [2.0, 3.0, 4.0], [5.0, 4.99, 4.97]):
         fit = fit_organ([4.0, 24.0, 96.0], values, LU177_H)

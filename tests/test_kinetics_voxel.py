@@ -1,6 +1,7 @@
 """The voxel fit: closed forms, an independent least squares, invariances, and the rules at the bounds."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -316,18 +317,36 @@ def test_no_voxels_is_no_error():
     assert fit_voxels(np.ones((0, 2)), [1.0, 2.0], 10.0).tia.shape == (0,)
 
 
+def first_call(**environment):
+    """Cache hits of a fit in a process of its own."""
+    script = (
+        "import numpy as np; from dosimetry.kinetics import fit_voxels; from dosimetry.kinetics import voxel_kernels;"
+        "assert fit_voxels(np.ones((2, 2)), [1.0, 2.0], 10.0).tia.all();"
+        "print(sum(voxel_kernels.fit_mono.stats.cache_hits.values()))"
+    )
+    inherited = {name: value for name, value in os.environ.items() if name not in {"NUMBA_CACHE_DIR", "XDG_CACHE_HOME"}}
+    run = subprocess.run(
+        [sys.executable, "-c", script], env={**inherited, **environment}, capture_output=True, check=True
+    )
+    return int(run.stdout)
+
+
 @pytest.mark.slow
 def test_compiled_code_is_cached_where_it_may_be_written(tmp_path):
     """A second process loads what the first one compiled, from a folder given by the user."""
-    script = (
-        "import numpy as np; from dosimetry.kinetics import fit_voxels; from dosimetry.kinetics import voxel_kernels;"
-        "fit_voxels(np.ones((2, 2)), [1.0, 2.0], 10.0);"
-        "print(sum(voxel_kernels.fit_mono.stats.cache_hits.values()))"
-    )
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    hits = [
-        int(subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True).stdout)
-        for _ in range(2)
-    ]
-    assert hits == [0, 1]
+    assert [first_call(NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2)] == [0, 1]
     assert list(tmp_path.rglob("*.nbi"))
+
+
+@pytest.mark.slow
+def test_read_only_installation_caches_for_the_user(tmp_path):
+    """Where the package's folder takes no files the user's cache folder does; without any folder it still runs."""
+    root, home = Path(__file__).parents[1], tmp_path / "home"
+    for package in ("dosimetry", "nufitdose"):
+        shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "dosimetry" / "kinetics" / "__pycache__").touch()  # a file where the folder would have to be
+    home.mkdir()
+    place = {"PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    assert [first_call(HOME=str(home), **place) for _ in range(2)] == [0, 1]
+    assert list(home.rglob("*.nbi"))
+    assert first_call(HOME=os.devnull, **place) == 0

@@ -7,10 +7,11 @@ import pytest
 
 from nufitdose.grid import Grid
 from nufitdose.phantom import simulate_patient
-from nufitdose.phantom.fields import BodyMap, jacobian_determinant, rigid_motion
+from nufitdose.phantom.fields import BodyMap, exponential, jacobian_determinant, rigid_motion
 from nufitdose.phantom.texture import SmoothNoise
 
 _LATTICE = Grid.from_spacing((28, 30, 32), (6.0, 6.0, 6.0))
+_NO_TURN = np.eye(4)
 _INNER = Grid.from_spacing((20, 20, 20), (4.0, 4.0, 4.0))
 
 
@@ -18,15 +19,19 @@ def positions(grid):
     return np.moveaxis(grid.world(np.moveaxis(np.indices(grid.shape).astype(float), 0, -1)), -1, 0)
 
 
-def smooth_map(size_mm, seed=1, rigid=None):
+def flow(velocity, rigid=_NO_TURN):
+    return BodyMap(_LATTICE, exponential(_LATTICE, velocity), exponential(_LATTICE, -velocity), rigid)
+
+
+def smooth_map(size_mm, seed=1, rigid=_NO_TURN):
     random = np.random.default_rng(seed)
     velocity = np.stack([SmoothNoise.draw(random, (80.0, 160.0)).on(_LATTICE) for _ in range(3)]) * np.float32(size_mm)
-    return BodyMap.exponential(_LATTICE, velocity, np.eye(4) if rigid is None else rigid)
+    return flow(velocity, rigid)
 
 
 def test_a_constant_velocity_is_a_shift():
     velocity = np.broadcast_to(np.array([3.0, -5.0, 7.0], np.float32)[:, None, None, None], (3, *_LATTICE.shape))
-    field = BodyMap.exponential(_LATTICE, np.ascontiguousarray(velocity), np.eye(4)).field(_INNER)
+    field = flow(np.ascontiguousarray(velocity)).field(_INNER)
     assert field == pytest.approx(np.broadcast_to(np.array([3, -5, 7])[:, None, None, None], field.shape), abs=1e-4)
 
 
@@ -36,10 +41,10 @@ def test_a_swirl_is_a_rotation_and_a_swelling_an_exponential():
     angle = math.radians(20)
     swirl = np.stack([-angle * y, angle * x, 0 * x]).astype(np.float32)
     p, q, _ = positions(_INNER)
-    field = BodyMap.exponential(_LATTICE, swirl, np.eye(4)).field(_INNER)
+    field = flow(swirl).field(_INNER)
     # Scaling and squaring with 2^-7 of the angle leaves a stretch of θ²/2^8.
     assert p + field[0] == pytest.approx(math.cos(angle) * p - math.sin(angle) * q, abs=0.05)
-    swell = BodyMap.exponential(_LATTICE, (0.2 * positions(_LATTICE)).astype(np.float32), np.eye(4))
+    swell = flow((0.2 * positions(_LATTICE)).astype(np.float32))
     assert swell.field(_INNER) == pytest.approx(positions(_INNER) * (math.exp(0.2) - 1), abs=0.05)
     assert jacobian_determinant(swell.field(_INNER), _INNER) == pytest.approx(math.exp(0.6), rel=2e-3)
 

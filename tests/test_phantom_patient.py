@@ -14,10 +14,9 @@ from nufitdose.phantom import simulate_patient
 from nufitdose.phantom.anatomy import build_anatomy
 from nufitdose.phantom.build import ORGAN_DENSITY_G_ML, REFERENCE_MASS_G, draw_build
 from nufitdose.phantom.fields import jacobian_determinant
-from nufitdose.phantom.imaging import Imager, Protocol
 from nufitdose.phantom.motion import MotionSize
-from nufitdose.phantom.scanner import SCANNERS
 from nufitdose.phantom.tracer import distribute, find_tracer
+from tests.quiet_scans import quiet_imager
 
 TIMES_H = (4.0, 24.0, 96.0)
 
@@ -39,19 +38,7 @@ def abdomen():
     inside = ("liver", "spleen", "kidney_left", "kidney_right", "pancreas", "tumour_1", "tumour_2")
     own = np.array([region.structure in inside for region in anatomy.regions])
     distribution = replace(distribution, amplitudes=distribution.amplitudes * own[:, None])
-    protocol = Protocol(
-        seed=3,
-        scanner=SCANNERS["Lu-177"],
-        grid=grid,
-        ct_grid=grid,
-        motion=MotionSize(),
-        noise=False,
-        ct_noise_hu=0.0,
-        calibration=1.0,
-        ct_breathing_mm=0.0,
-        ct_field_mm=None,
-    )
-    return Imager(anatomy, distribution, protocol)
+    return quiet_imager(anatomy, distribution, grid)
 
 
 def total_mbq(activity, grid):
@@ -189,7 +176,7 @@ def test_every_tracer_gives_a_study_whose_half_lives_do_not_exceed_the_physical_
 
 
 def test_activity_coefficients_of_lu_dotatate_are_within_published_ranges():
-    """Kidneys 0.4-1.2 Gy/GBq and T_eff 40-65 h, spleen and liver T_eff 55-95 h (Sandström 2013, Hänscheid 2017)."""
+    """Kidneys 0.4-1.2 Gy/GBq and T_eff 40-65 h, spleen and liver T_eff 55-95 h (Staanum 2021, Hänscheid 2018)."""
     made = [
         simulate_patient(shape=(48, 40, 40), spacing_mm=8.0, seed=s, times_h=(24.0,), noise=False) for s in range(6)
     ]

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nufitdose.grid import Grid
+from nufitdose.phantom.bounds import distance_bounds
 from nufitdose.phantom.composition import Scene, compose
 from nufitdose.phantom.shapes import (
     NO_REGION,
@@ -16,6 +17,7 @@ from nufitdose.phantom.shapes import (
     distance,
     ellipsoid,
     loft,
+    rib,
     ring,
     rotation,
     superellipsoid_volume_ml,
@@ -118,3 +120,66 @@ def test_an_uneven_surface_stays_in_its_box_and_near_its_volume():
     assert (points < solid.high_mm).all()
     assert np.linalg.norm(points, axis=1).std() > 0
     assert solid.row[2] == NO_REGION
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(["ellipsoid", "boxy", "boxier", "tube", "ring", "loft", "rib", "clipped", "wobbly"]),
+    seed=st.integers(0, 2**31),
+)
+def test_no_point_of_a_ball_is_nearer_or_deeper_than_its_bounds_say(kind, seed):
+    random = np.random.default_rng(seed)
+    centre, turn = random.uniform(-10, 10, 3), rotation(*random.uniform(-90, 90, 3))
+    knots = np.column_stack([np.linspace(-60, 60, 7), random.uniform(20, 50, (7, 2)), random.uniform(-10, 10, 7)])
+    profile = Profile(knots)
+    solid = {
+        "ellipsoid": lambda: ellipsoid(centre, random.uniform(8, 50, 3), turn),
+        "boxy": lambda: ellipsoid(centre, random.uniform(8, 50, 3), turn, 2.5),
+        "boxier": lambda: ellipsoid(centre, random.uniform(8, 50, 3), turn, 4.0),
+        "tube": lambda: tube(centre, random.uniform(-40, 40, 3), *random.uniform(5, 25, 2)),
+        "ring": lambda: ring(centre, tuple(random.uniform(30, 60, 2)), tuple(random.uniform(3, 9, 2)), turn, 2.0),
+        "loft": lambda: loft(profile, 0),
+        "rib": lambda: rib(profile, 0, centre, 4.0, (3.6, 6.5), rotation(x_deg=-20.0), 2.0),
+        "clipped": lambda: ellipsoid(centre, random.uniform(8, 50, 3), turn).within(0),
+        "wobbly": lambda: ellipsoid(centre, random.uniform(20, 50, 3), turn),
+    }[kind]()
+    solid = solid.painted(1, wobble=Wobble(3.0, 30.0, (0.1, 1.0, 2.0)) if kind == "wobbly" else None)
+    start, step, table = profile.sampled(256)
+    lofts = (np.array([start]), np.array([step]), table[None])
+    for _ in range(20):
+        middle, radius = random.uniform(-70, 70, 3), random.uniform(1, 15)
+        low, high = distance_bounds(solid.row, *middle, radius, *lofts)
+        away = random.normal(size=(60, 3))
+        away *= radius * random.random((60, 1)) ** (1 / 3) / np.linalg.norm(away, axis=1, keepdims=True)
+        found = np.array([distance(solid.row, *point, *lofts) for point in middle + away])
+        assert low <= 0 or found.min() >= low - 1e-9
+        assert high >= 0 or found.max() <= high + 1e-9
+
+
+def test_bricks_settled_at_once_hold_what_their_voxels_would():
+    """Deep inside one solid, inside the core of another, and far from all: exactly one region with the whole voxel."""
+    solids = [
+        ellipsoid((0.0, 0.0, 0.0), (50.0, 55.0, 60.0)).painted(1),
+        ellipsoid((0.0, 0.0, 0.0), (30.0, 30.0, 30.0)).painted(2, inner=3, thickness_mm=4.0),
+    ]
+    made = compose(Scene.of(solids, [Profile(np.array([[0.0, 1, 1, 0], [1.0, 1, 1, 0]]))]), _GRID)
+    r = np.linalg.norm(_GRID.world(np.moveaxis(np.indices(_GRID.shape).astype(float), 0, -1)), axis=-1)
+    for region, where in ((3, r < 23.0), (2, (r > 28.3) & (r < 28.4)), (1, (r > 33.0) & (r < 47.0)), (0, r > 65.0)):
+        assert (made.labels[where] == region).all()
+    sure = (r < 23.0) | (r > 65.0) | ((r > 33.0) & (r < 47.0))
+    assert (made.shares[0][sure] == 1.0).all()
+    assert (made.shares[1:][:, sure] == 0.0).all()
+
+
+def test_a_rib_lies_outside_the_loft_it_is_made_on_and_what_is_within_it_inside():
+    knots = np.array([[-60.0, 40, 30, 0], [-20, 48, 36, 2], [20, 44, 30, -3], [60, 20, 15, -8]])
+    profile = Profile(knots)
+    hoop = rib(profile, 0, (0.0, 0.0, 5.0), 4.2, (3.6, 6.5), rotation(x_deg=-25.0), math.pi)
+    big = ellipsoid((20.0, 0.0, 0.0), (50.0, 50.0, 50.0)).within(0)
+    made = compose(Scene.of([big.painted(1), hoop.painted(2), loft(profile, 0).painted(3)], [profile]), _GRID)
+    alone = compose(Scene.of([big.painted(1), hoop.painted(2)], [profile]), _GRID)
+    whole = compose(Scene.of([loft(profile, 0).painted(3)], [profile]), _GRID)
+    assert alone.volumes_ml(3)[2] == pytest.approx(made.volumes_ml(4)[2], rel=0.01)  # none of it is behind the loft
+    assert alone.volumes_ml(3)[2] > 10.0
+    assert made.volumes_ml(4)[1] < 0.01 * alone.volumes_ml(3)[1]  # all of it is
+    assert made.volumes_ml(4)[3] == pytest.approx(whole.volumes_ml(4)[3], rel=1e-3)

@@ -55,7 +55,7 @@ def test_every_promised_file_is_there_and_means_what_it_says(tmp_path):
     maps = {
         f"maps/{m}.nii.gz" for m in ("tia", "dose", "dose_uncertainty", "effective_half_life", "fit_model", "fit_rmse")
     }
-    tables = {"metrics.csv", "tac.csv", "dvh.csv", "registration.csv", "registration_structures.csv"}
+    tables = {"metrics.csv", "tac.csv", "dvh.csv", "registration.csv", "registration_structures.csv", "curves.json"}
     assert found == scans | fields | maps | tables | {"report.html", "run.json"}
     tia = load_volume(out / "maps/tia.nii.gz", Quantity.TIA)
     assert tia.grid.matches(GRID)
@@ -106,7 +106,7 @@ def test_a_scan_that_misses_part_of_the_patient_leaves_those_voxels_to_the_other
     )
     expected = 2e5 * 60.0 / math.log(2)
     assert results.maps.tia.data[sphere()] == pytest.approx(np.full(int(sphere().sum()), expected), rel=1e-4)
-    assert np.isnan(results.structures[0].activity_mbq[2])
+    assert np.isnan(results.structures[0].curve.activity_mbq[2])
     assert any("lies outside scan tp3" in warning for warning in results.warnings)
 
 

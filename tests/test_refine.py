@@ -101,7 +101,7 @@ def test_the_engine_beats_rigid_and_names_itself():
         assert found.engine == engine
         assert found.quality.ndv_percent == 0.0
         errors[engine] = target_registration_error_mm(found.field, points, CENTRES_MM).mean()
-    assert errors["refine"] < 0.8 * errors["rigid"]
+    assert errors["refine"] < 0.6 * errors["rigid"]
 
 
 def test_engines_that_need_weights_say_so(monkeypatch, tmp_path):
@@ -115,7 +115,7 @@ def test_a_network_start_is_used(monkeypatch, tmp_path):
     from nufitdose.registration.network import NetworkSettings, NufitReg, save_weights
 
     torch.manual_seed(0)
-    model = NufitReg(NetworkSettings(encoder="unet"))
+    model = NufitReg(NetworkSettings(encoder="unet", passes=1))
     with torch.no_grad():
         model.head.bias.copy_(torch.tensor([0.0, 0.5, 0.0]))  # half a voxel along j everywhere
     path = save_weights(model, tmp_path / "w.safetensors", {})

@@ -28,6 +28,7 @@ from dosimetry.report.numbers import percent, signed, three, with_error
 from dosimetry.report.palette import look
 from dosimetry.report.planes import AXIAL, CORONAL, ORIENTATIONS, SAGITTAL, Box, box_of, cut
 from dosimetry.results import DoseMaps, PatientResults
+from dosimetry.structure_curves import structure_curves
 from dosimetry.structures import regions_of, structure_results
 from nufitdose.grid import Grid
 from nufitdose.nuclides import half_life_h
@@ -105,12 +106,14 @@ def patient(
         plain.append(Frame(tp.id, tp.time_h, tp.activity, total))
     maps, unregistered = (dose_maps(some, study) for some in (frames, plain))
     density = density_from_ct(study.reference.ct, grid) if ct else None
+    regions = regions_of(study)
+    found = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide))
     results = structure_results(
-        study, settings, regions_of(study), tuple(frames), maps, unregistered if len(times_h) > 1 else None, density
+        study, settings, regions, found, maps, unregistered if len(times_h) > 1 else None, density
     )
     return PatientResults(
         study, settings, tuple(frames), maps, maps.dose, tuple(plain),
-        unregistered if len(times_h) > 1 else None, density, results,
+        unregistered if len(times_h) > 1 else None, density, results, found["rest"],
     )  # fmt: skip
 
 
@@ -294,9 +297,9 @@ def test_administered_times_decay_and_field_of_view(usual):
 def test_overlapping_structures_are_counted_once(usual):
     liver = usual.structures[0]
     twice = dataclasses.replace(usual, structures=(liver, dataclasses.replace(liver, name="liver again")))
-    np.testing.assert_allclose(balance_of(twice).structures_mbq, liver.activity_mbq, rtol=1e-6)
+    np.testing.assert_allclose(balance_of(twice).structures_mbq, liver.curve.activity_mbq, rtol=1e-6)
     apart = balance_of(usual).structures_mbq
-    np.testing.assert_allclose(apart, sum(s.activity_mbq for s in usual.structures), rtol=1e-6)
+    np.testing.assert_allclose(apart, sum(s.curve.activity_mbq for s in usual.structures), rtol=1e-6)
 
 
 def states(results: PatientResults) -> dict[str, State]:
@@ -466,7 +469,8 @@ def test_many_structures_stay_a_small_page(usual, tmp_path):
 
 def test_a_structure_cut_by_the_view_is_said(usual, tmp_path):
     liver = usual.structures[0]
-    cut_off = dataclasses.replace(liver, activity_mbq=np.array([100.0, np.nan, 50.0]))
+    curve = dataclasses.replace(liver.curve, activity_mbq=np.array([100.0, np.nan, 50.0]))
+    cut_off = dataclasses.replace(liver, curve=curve)
     results = dataclasses.replace(usual, structures=(cut_off, *usual.structures[1:]))
     assert "left out, cut by the field of view: tp2" in page_of(results, tmp_path).text
     assert states(results)["Structures in view"] is State.LOOK

@@ -29,6 +29,45 @@ def test_a_study_survives_its_folder(tmp_path):
     assert {p.name for p in study_files(folder)} == {"study.yaml", "activity.nii.gz", "ct.nii.gz", "structures.nii.gz"}
 
 
+def test_bed_positions_survive_their_folder(tmp_path):
+    base = small_study((4.0,))
+    offsets_h = np.repeat([0.0, 303.0 / 3600.0, 0.0], [4, 5, 1])
+    point = TimePoint.of("tp1", 4.0, base.reference.activity, base.reference.ct, None, offsets_h)
+    path = save_study(Study("P", "Lu-177", base.administration, "tp1", (point,)), tmp_path)
+    found = load_study(tmp_path).reference
+    np.testing.assert_allclose(found.slice_offsets_h, offsets_h, atol=1e-6)
+    np.testing.assert_array_equal(found.activity.data, base.reference.activity.data)
+    beds = yaml.safe_load(path.read_text())["timepoints"][0]["beds"]
+    assert beds == [
+        {"slices": [0, 3], "start_s": 0.0},
+        {"slices": [4, 8], "start_s": 303.0},
+        {"slices": [9, 9], "start_s": 0.0},
+    ]
+
+
+BAD_BEDS = {
+    "a gap": ([[0, 3], [5, 9]], "slice 4 is in none"),
+    "two beds in one slice": ([[0, 4], [4, 9]], "slice 4 is in two"),
+    "backwards": ([[0, 3], [9, 4]], "end before they begin"),
+    "too few": ([[0, 3]], "10"),
+}
+
+
+@pytest.mark.parametrize(("slices", "said"), BAD_BEDS.values(), ids=BAD_BEDS.keys())
+def test_beds_hold_every_slice_once(tmp_path, slices, said):
+    folder = small_study_folder(tmp_path, hours=(4.0,))
+    manifest = yaml.safe_load((folder / "study.yaml").read_text())
+    beds = [{"slices": pair, "start_s": 300 * n} for n, pair in enumerate(slices)]
+    manifest["timepoints"][0]["beds"] = beds
+    (folder / "study.yaml").write_text(yaml.safe_dump(manifest))
+
+    def read():
+        return load_study(folder).reference.activity
+
+    with pytest.raises(InputError, match=said):
+        read()
+
+
 def test_structures_of_several_time_points_share_their_labels(tmp_path):
     one = Structures((Volume(sphere().astype(np.uint8), GRID, Quantity.LABELS),), {1: "liver"})
     other = Structures(

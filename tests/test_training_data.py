@@ -15,7 +15,8 @@ from training_studies import write_patient
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
-from nufitdose.training.augmentation import augmented, gaussian, random_motion
+from nufitdose.registration.smoothing import gaussian
+from nufitdose.training.augmentation import augmented, random_motion
 from nufitdose.training.cohort import load_cohort
 from nufitdose.training.landmarks import read_landmarks
 from nufitdose.training.pairs import InterPatientOrder, IntraPatientOrder, TrainingPairs, generator_of, validation_keys
@@ -279,7 +280,6 @@ def test_landmarks_are_read_per_time_point_and_only_those_seen_by_both(tmp_path)
 def test_smoothing_keeps_a_shift_of_part_of_a_voxel_from_looking_like_a_match():
     """Two noisy views of one blob: unsmoothed, a quarter of a voxel off looks better, for it averages the noise."""
     from nufitdose.registration.objective import NetworkOutput, ObjectiveSettings, objective
-    from nufitdose.training.task import smoothed
 
     clean = blob_pair(1).ct[:, 1:].repeat(1, 2, 1, 1, 1)
     noisy = clean + 0.1 * torch.randn(clean.shape, generator=generator_of(3))
@@ -292,7 +292,7 @@ def test_smoothing_keeps_a_shift_of_part_of_a_voxel_from_looking_like_a_match():
     settings = ObjectiveSettings(smoothness=0.0)
 
     def loss(output, blur):
-        return float(objective(output, smoothed(pair, blur), settings).total)
+        return float(objective(output, pair.smoothed(blur), settings).total)
 
     assert loss(NetworkOutput(shift), 0.0) < loss(still, 0.0)
     assert loss(NetworkOutput(shift), 1.0) > loss(still, 1.0)

@@ -9,19 +9,26 @@ from dosimetry.kinetics.few_points import (
     three_point_curve,
     trapezoid,
 )
-from dosimetry.kinetics.guided import RatePrior, estimate_prior, fit_voxels_guided
+from dosimetry.kinetics.guided import estimate_prior, fit_voxels_guided
 from dosimetry.kinetics.noise import NoiseModel, estimate_noise
 from dosimetry.kinetics.organ_fit import OrganFit, aicc, fit_organ
+from dosimetry.kinetics.organ_intervals import IntervalMethod, Intervals
+from dosimetry.kinetics.rate_prior import RatePrior
+from dosimetry.kinetics.scan_times import ScanTimes
 from dosimetry.kinetics.selection import ModelChoice, choose_model
 from dosimetry.kinetics.status import FitStatus
-from dosimetry.kinetics.voxel_fit import VoxelFit, fit_voxels, with_common_error
+from dosimetry.kinetics.voxel_fit import fit_voxels, with_common_error
+from dosimetry.kinetics.voxel_results import VoxelFit
 
 __all__ = [
     "FitStatus",
+    "IntervalMethod",
+    "Intervals",
     "ModelChoice",
     "NoiseModel",
     "OrganFit",
     "RatePrior",
+    "ScanTimes",
     "StructuredFit",
     "VoxelFit",
     "aicc",

@@ -5,16 +5,19 @@ themselves (empirical Bayes, by expectation-maximisation of the voxels' evidence
 voxel then gets the posterior mean and standard deviation of Ã, bounds included, rather than a best fit.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
-from numba import config as numba_config
 from numpy.typing import ArrayLike, NDArray
 
 from dosimetry.kinetics.guided_kernels import posterior
-from dosimetry.kinetics.models import check_times, fastest_rate, physical_rate
-from dosimetry.kinetics.voxel_fit import VoxelFit, checked_sigma, fit_voxels, groups_of_times, weights
+from dosimetry.kinetics.guided_two_rates import estimate_two_priors, fit_two_rates_guided
+from dosimetry.kinetics.models import Role, fastest_rate, model_named, physical_rate
+from dosimetry.kinetics.rate_prior import TOLD, RatePrior
+from dosimetry.kinetics.scan_times import Group, ScanTimes, Voxels
+from dosimetry.kinetics.voxel_fit import checked_sigma, fit_voxels, in_threads, values_and_weights
+from dosimetry.kinetics.voxel_results import VoxelFit, room
 from nufitdose.errors import InputError
 from nufitdose.types import Curves
 
@@ -26,23 +29,10 @@ Z_STEP = 2.0 * REACH / (NODES - 1)
 SLOWEST = 0.01  # λ_bio in units of λ_p below which a rate is not told from physical decay
 SAMPLE = 4000  # voxels from which the prior is estimated
 MAX_ROUNDS = 300
-TOLD = 3.0  # a/u(a) from which a voxel tells something of the rates of its structure
-
-
-@dataclass(frozen=True)
-class RatePrior:
-    """What is known of a structure's biological rate, 1/h: ln λ_bio is normal with this mean and deviation."""
-
-    mean_ln_rate: float
-    sd_ln_rate: float
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.mean_ln_rate) and np.isfinite(self.sd_ln_rate) and self.sd_ln_rate > 0):
-            raise ValueError(f"a prior needs a finite mean and a positive deviation, got {self}")
 
 
 def estimate_prior(
-    activity: Curves, times_h: ArrayLike, half_life_h: float, sigma: ArrayLike | float, *, seed: int = 0
+    activity: Curves, times_h: ArrayLike | ScanTimes, half_life_h: float, sigma: ArrayLike | float, *, seed: int = 0
 ) -> RatePrior:
     """Mean and deviation of ln λ_bio over the voxels of one structure, the noise taken out.
 
@@ -53,16 +43,16 @@ def estimate_prior(
     """
     rate_p = physical_rate(half_life_h)
     noise = checked_sigma(np.asarray(sigma, dtype=np.float64), activity)
-    times: NDArray[np.floating] = np.asarray(times_h, dtype=np.float64)
+    times = ScanTimes.of(times_h, *activity.shape)
     chosen = np.arange(activity.shape[0])
     if chosen.size > SAMPLE:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, SAMPLE, replace=False))
         activity = activity[chosen]
-        noise, times = (x[chosen] if x.ndim == 2 else x for x in (noise, times))
-    groups = [(voxels, *_in_order(row, rate_p)) for voxels, row in groups_of_times(times, activity)]
-    fastest = max((fastest_rate(t, rate_p) for _, t, _ in groups), default=2.0 * rate_p)
+        noise, times = noise[chosen] if noise.ndim == 2 else noise, times.part(chosen)
+    groups = [group for group in times.groups(rate_p) if group.columns.size]
+    fastest = max((fastest_rate(group.times_h, rate_p) for group in groups), default=2.0 * rate_p)
     x = np.linspace(np.log(SLOWEST * rate_p), np.log(fastest - rate_p), 120)
-    found = [_evidence(activity, noise, voxels, t, order, rate_p, x) for voxels, t, order in groups]
+    found = [_evidence(activity, noise, group, rate_p, x) for group in groups]
     if not sum(seen.size for _, seen in found):
         raise InputError("no voxel has two measured values: a structure's rate cannot be estimated from these scans")
     evidence, seen = (np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -70,27 +60,19 @@ def estimate_prior(
     return _maximise(evidence[told] if told.any() else evidence, x)
 
 
-def _evidence(
-    activity: Curves,
-    noise: NDArray[np.floating],
-    voxels: NDArray[np.intp] | None,
-    t: F64,
-    order: NDArray[np.intp],
-    rate_p: float,
-    x: F64,
-) -> tuple[F64, F64]:
+def _evidence(activity: Curves, noise: NDArray[np.floating], group: Group, rate_p: float, x: F64) -> tuple[F64, F64]:
     """ln p(y|λ) at the nodes x = ln λ_bio less its largest, and the largest (a/u(a))²; for voxels of two values."""
-    part = slice(None) if voxels is None else voxels
-    y = np.asarray(activity[part], dtype=np.float64)[:, order]
+    y, weight = (x.T for x in values_and_weights(activity, noise, group.everyone, group.columns))
     known = np.isfinite(y)
-    w = np.where(known, np.broadcast_to(weights(noise, part, order).T, y.shape), 0.0)
+    w = np.where(known, weight, 0.0)
     use = known.sum(axis=1) > 1
     y, w = np.where(known, y, 0.0)[use], w[use]
-    e = np.exp(-np.outer(rate_p + np.exp(x), t - t[0]))
+    e = np.exp(-np.outer(rate_p + np.exp(x), group.times_h - group.times_h[0]))
     d = w @ (e**2).T
     n = np.maximum((w * y) @ e.T, 0.0)
     seen = n**2 / d
-    evidence = 0.5 * seen - 0.5 * np.log(d)
+    first = np.argmax(known[use], axis=1)  # the flat prior is of the activity there
+    evidence = 0.5 * seen - 0.5 * np.log(d) + np.log(e[:, first].T)
     return np.asarray(evidence - evidence.max(axis=1, keepdims=True)), np.asarray(seen.max(axis=1))
 
 
@@ -114,64 +96,78 @@ def _maximise(evidence: F64, x: F64) -> RatePrior:
 
 def fit_voxels_guided(
     activity: Curves,
-    times_h: ArrayLike,
+    times_h: ArrayLike | ScanTimes,
     half_life_h: float,
     sigma: ArrayLike | float,
-    prior: RatePrior | None = None,
+    prior: RatePrior | Sequence[RatePrior] | None = None,
+    model: str = "mono",
 ) -> VoxelFit:
     """Posterior mean and standard deviation of Ã for the voxels of one structure; arguments as in `fit_voxels`.
 
     `prior` is estimated from these voxels where it is not given. A voxel whose own data fix its rate more finely than
     the nodes of the prior resolve (1/8 s) keeps its free fit and that status; a voxel with one point uses the prior.
-    `times_h` may be [voxels, times].
+    With `model` "bi", "f3" or "f3a" both rates have priors (a sequence of one for each free rate, slow first, or
+    estimated), and the fit is the best one given them; a voxel whose amplitudes are not positive keeps its mono fit,
+    and one with too few points is guided by the slow rate alone ("bi", "f3").
     """
-    rate_p = physical_rate(half_life_h)
     noise = checked_sigma(np.asarray(sigma, dtype=np.result_type(sigma, np.float32)), activity)
-    prior = prior or estimate_prior(activity, times_h, half_life_h, sigma)
+    times = ScanTimes.of(times_h, *activity.shape)
+    given = [prior] if isinstance(prior, RatePrior) else prior
+    if model != "mono":
+        shape = model_named(model)
+        priors = given or estimate_two_priors(activity, times, half_life_h, sigma, shape)
+        fit = fit_two_rates_guided(activity, times, half_life_h, noise, shape, priors)
+        short = np.flatnonzero(np.isfinite(activity).sum(axis=1) < shape.n_parameters)
+        if short.size and Role.PHYSICAL not in shape.roles:  # too few points for two rates: the slow one guides
+            own_noise = noise[short] if noise.ndim == 2 else noise
+            alone = _fit_mono_guided(activity[short], times.part(short), half_life_h, own_noise, priors[0])
+            fit.put(short, alone)
+        return fit
+    return _fit_mono_guided(activity, times, half_life_h, noise, given[0] if given else None)
+
+
+def _fit_mono_guided(
+    activity: Curves, times: ScanTimes, half_life_h: float, noise: NDArray[np.floating], prior: RatePrior | None
+) -> VoxelFit:
+    rate_p = physical_rate(half_life_h)
+    prior = prior or estimate_prior(activity, times, half_life_h, noise)
     fit = VoxelFit.empty(activity.shape[0])
-    spread = np.empty(activity.shape[0], np.float32)
-    for voxels, row in groups_of_times(times_h, activity):
-        _guide_group(activity, voxels, *_in_order(row, rate_p), rate_p, noise, prior, fit, spread)
+    spread = np.full(activity.shape[0], np.inf, np.float32)
+    in_threads(_tasks(activity, times, rate_p, noise, prior, fit, spread))
     bright = np.flatnonzero(spread < prior.sd_ln_rate * Z_STEP)
     if bright.size:
-        times = np.asarray(times_h, dtype=np.float64)
-        own_times, own_noise = (array[bright] if array.ndim == 2 else array for array in (times, noise))
-        fit.put(bright, fit_voxels(activity[bright], own_times, half_life_h, sigma=own_noise))
+        own_noise = noise[bright] if noise.ndim == 2 else noise
+        fit.put(bright, fit_voxels(activity[bright], times.part(bright), half_life_h, sigma=own_noise))
     return fit
 
 
-def _guide_group(
+def _tasks(
     activity: Curves,
-    voxels: NDArray[np.intp] | None,
-    t: F64,
-    order: NDArray[np.intp],
+    times: ScanTimes,
     rate_p: float,
     noise: NDArray[np.floating],
     prior: RatePrior,
     fit: VoxelFit,
     spread: NDArray[np.float32],
-) -> None:
-    """Posterior of the voxels (all, or those listed) that share their scan times, put in their place."""
+) -> Iterator[Callable[[], None]]:
+    """For each batch of voxels that share their scan times: their posterior, put in its place."""
     z = np.linspace(-REACH, REACH, NODES)
     positions = prior.mean_ln_rate + z * prior.sd_ln_rate
     rates = rate_p + np.exp(positions)
-    nodes = positions, -0.5 * z**2, np.exp(-np.outer(rates, t - t[0])), np.exp(rates * t[0]) / rates
-    n = activity.shape[0] if voxels is None else voxels.size
 
-    def batch(start: int) -> None:
-        part = slice(start, min(start + BATCH, n)) if voxels is None else voxels[start : start + BATCH]
-        y = np.ascontiguousarray(np.asarray(activity[part], dtype=np.float64).T[order])
-        results, width = VoxelFit.empty(y.shape[1]), np.empty(y.shape[1], np.float32)
-        posterior(y, weights(noise, part, order), t, rates, *nodes, *results.arrays(), width)
-        for whole, values in zip((*fit.arrays(), spread), (*results.arrays(), width), strict=True):
-            whole[part] = values
+    def run(group: Group, table: F64, per_amplitude: F64, part: Voxels) -> None:
+        y, weight = values_and_weights(activity, noise, part, group.columns)
+        (out, status), width = room(y.shape[1]), np.empty(y.shape[1], np.float32)
+        nodes = rates, positions, -0.5 * z**2, table, per_amplitude
+        posterior(y, weight, group.times_h, *nodes, out, status, width)
+        fit.put(part, VoxelFit.of(out, status))
+        spread[part] = width
 
-    with ThreadPoolExecutor(numba_config.NUMBA_NUM_THREADS) as pool:
-        list(pool.map(batch, range(0, n, BATCH)))
-
-
-def _in_order(times_h: F64, rate_p: float) -> tuple[F64, NDArray[np.intp]]:
-    """Increasing scan times, checked, and the order that made them so."""
-    order = np.argsort(times_h)
-    check_times(times_h[order], rate_p)
-    return times_h[order], order
+    for group in times.groups(rate_p):
+        if not group.columns.size:
+            fit.put(group.everyone, VoxelFit.nothing(group.size(activity.shape[0])))
+            continue
+        t = group.times_h
+        table = np.exp(-np.outer(rates, t - t[0]))
+        per_amplitude = np.exp(rates * t[0]) / rates
+        yield from (partial(run, group, table, per_amplitude, part) for part in group.batches(activity.shape[0], BATCH))

@@ -5,11 +5,11 @@ doi:10.1186/s40658-021-00427-x. Every λ_j has a role that says how it is bounde
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dosimetry.kinetics.status import FitStatus
 from nufitdose.errors import InputError
@@ -32,12 +32,24 @@ class Role(Enum):
 
 @dataclass(frozen=True)
 class Model:
-    """One family of curves: `mixing` M [amplitudes, rates], the role of each rate, and its code in maps."""
+    """One family of curves: `mixing` M [amplitudes, rates], role of each rate, code in maps, rates held at a value."""
 
     name: str
     mixing: tuple[tuple[int, ...], ...]
     roles: tuple[Role, ...]
     status: FitStatus
+    held: Mapping[int, float] = field(default_factory=dict)
+
+    def holding(self, rates_per_h: Mapping[str, float], rate_p: float) -> "Model":
+        """This model with rates such as {"lambda2": 1.3} held; `InputError` for unknown ones and such below λ_p."""
+        known = {f"lambda{j + 1}": j for j in self.free_rates}
+        for name, rate in rates_per_h.items():
+            if name not in known or not rate_p <= rate < np.inf:
+                raise InputError(
+                    f"{name} = {rate} 1/h was to be held in {self.name}, wanted {', '.join(known)} of at least the "
+                    f"physical {rate_p:.6g} 1/h"
+                )
+        return replace(self, held={known[name]: float(rate) for name, rate in rates_per_h.items()})
 
     @property
     def matrix(self) -> F64:
@@ -47,7 +59,7 @@ class Model:
     @property
     def free_rates(self) -> tuple[int, ...]:
         """Indices of the rates that are fitted."""
-        return tuple(j for j, role in enumerate(self.roles) if role is not Role.PHYSICAL)
+        return tuple(j for j, role in enumerate(self.roles) if role is not Role.PHYSICAL and j not in self.held)
 
     @property
     def n_parameters(self) -> int:
@@ -77,7 +89,8 @@ class Model:
             Role.CLEARANCE: clearance,
             Role.UPTAKE: max(rate_p + LN2 * UPTAKE_HALF_LIVES / times_h[0] if times_h[0] > 0 else 0.0, clearance),
         }
-        return np.array([(rate_p, limit[role]) for role in self.roles])
+        free = [(rate_p, limit[role]) for role in self.roles]
+        return np.array([(self.held[j],) * 2 if j in self.held else pair for j, pair in enumerate(free)])
 
 
 _CLEARANCE, _UPTAKE, _PHYSICAL = Role.CLEARANCE, Role.UPTAKE, Role.PHYSICAL
@@ -137,3 +150,9 @@ def fastest_rate(times_h: F64, rate_p: float) -> float:
     gap = POINTS_HALF_LIVES / np.diff(times_h).min() if times_h.size > 1 else np.inf
     limit = min(start, gap)
     return rate_p + LN2 * float(limit if np.isfinite(limit) else 1.0)
+
+
+def akaike_penalty(n: ArrayLike, k: int) -> F64:
+    """2K + 2K(K+1)/(N-K-1), what AICc adds for K estimated quantities; infinite unless N >= K + 2."""
+    free = np.asarray(n, dtype=np.float64) - k - 1.0
+    return np.asarray(np.where(free > 0, 2.0 * k + 2.0 * k * (k + 1) / np.where(free > 0, free, 1.0), np.inf))

@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import nnls
 
-from dosimetry.kinetics.models import LN2
+from dosimetry.kinetics.models import LN2, Model, model_named
+from dosimetry.kinetics.scan_times import ScanTimes
 from dosimetry.kinetics.status import FitStatus
 from dosimetry.kinetics.voxel_fit import fit_voxels
+from dosimetry.kinetics.voxel_results import VoxelFit
 from nufitdose.errors import InputError
 from nufitdose.types import Curves
 
@@ -31,29 +33,35 @@ class NoiseModel:
         return np.asarray(np.sqrt(self.floor_bq_ml**2 + self.gain_bq_ml * mean))
 
 
-def estimate_noise(activity: Curves, times_h: ArrayLike, half_life_h: float, *, seed: int = 0) -> NoiseModel:
+def estimate_noise(
+    activity: Curves, times_h: ArrayLike | ScanTimes, half_life_h: float, *, model: str = "mono", seed: int = 0
+) -> NoiseModel:
     """Floor and gain of the noise from the residuals r of mono-exponential fits to voxels of one kind.
 
     E[r_i²] = σ_i² (1 - h_i), h the diagonal of J (JᵀWJ)⁻¹ Jᵀ W; floor² and gain follow by least squares weighted 1/σ⁴,
     in turn with the fits that they weigh. What one exponential cannot follow, misregistration too, counts as noise.
-    At most 20 000 voxels, drawn with `seed`; times and missing values as in `fit_voxels`. `InputError` without 50
-    voxels of three points whose fits lie within their bounds.
+    At most 20 000 voxels, drawn with `seed`; times and missing values as in `fit_voxels`. With a `model` of two rates
+    Σ r²/(n - K) of each voxel stands for σ² at its mean activity. `InputError` without 50 voxels of more points than
+    parameters whose fits lie within their bounds.
     """
     y = np.asarray(activity, dtype=np.float64)
-    t = np.broadcast_to(np.asarray(times_h, dtype=np.float64), y.shape)
-    enough = np.flatnonzero(np.isfinite(y).sum(axis=1) > 2)
+    times = ScanTimes.of(times_h, *y.shape)
+    t = np.broadcast_to(times.expanded(), y.shape)
+    known = np.isfinite(y) & np.isfinite(t)
+    shape = model_named(model)
+    enough = np.flatnonzero(known.sum(axis=1) > shape.n_parameters)
     if enough.size > SAMPLE:
         enough = np.random.default_rng(seed).choice(enough, SAMPLE, replace=False)
     if enough.size < FEWEST:
         raise InputError(
-            f"noise cannot be told from {enough.size} voxels of three points or more, wanted {FEWEST}",
+            f"noise cannot be told from {enough.size} voxels of more than {shape.n_parameters} points, wanted {FEWEST}",
             remedy="Give the standard deviation of the voxels instead",
         )
-    y, t = y[enough], t[enough]
-    known = np.isfinite(y)
+    y, t, known, times = y[enough], np.nan_to_num(t[enough]), known[enough], times.part(enough)
+    if model != "mono":
+        return _from_scatter(y, known, fit_voxels(y, times, half_life_h, model=model), shape)
     sigma = np.ones_like(y)
-    model = NoiseModel(1.0, 0.0)
-    times = t[0] if (t == t[0]).all() else t
+    found_model = NoiseModel(1.0, 0.0)
     for _ in range(ROUNDS):
         fit = fit_voxels(y, times, half_life_h, sigma=sigma)
         use = fit.status == FitStatus.MONO
@@ -68,10 +76,27 @@ def estimate_noise(activity: Curves, times_h: ArrayLike, half_life_h: float, *, 
         size = np.abs(design).max(axis=0)
         squares = np.where(known, y - expected, 0.0)[use] ** 2
         found = nnls(design / size, (squares * scale).ravel())[0] / size
-        model = NoiseModel(float(np.sqrt(found[0])), float(found[1]))
+        found_model = NoiseModel(float(np.sqrt(found[0])), float(found[1]))
         smallest = 1e-9 * np.nanmax(np.abs(y)) + 1e-300
-        sigma = np.maximum(model.sigma(np.where(use[:, None], expected, np.where(known, y, 0.0))), smallest)
-    return model
+        sigma = np.maximum(found_model.sigma(np.where(use[:, None], expected, np.where(known, y, 0.0))), smallest)
+    return found_model
+
+
+def _from_scatter(y: F64, known: NDArray[np.bool_], fit: VoxelFit, shape: Model) -> NoiseModel:
+    """Floor² and gain from Σ r²/(n - K) of voxels that follow the model, against their mean activity."""
+    use = fit.status == shape.status
+    if use.sum() < FEWEST:
+        raise InputError(f"too few voxels follow {shape.name} for their noise to be told from their scatter")
+    n = known[use].sum(axis=1)
+    variance = fit.rmse[use].astype(np.float64) ** 2 * n / (n - shape.n_parameters)
+    mean = np.maximum(np.where(known, y, 0.0)[use].sum(axis=1) / n, 0.0)
+    expected = np.full(n.size, variance.mean())
+    for _ in range(ROUNDS):
+        design = np.stack([1.0 / expected, mean / expected], axis=1)
+        size = design.max(axis=0)
+        floor2, gain = nnls(design / size, variance / expected)[0] / size
+        expected = np.maximum(floor2 + gain * mean, 1e-9 * variance.mean() + 1e-300)
+    return NoiseModel(float(np.sqrt(floor2)), float(gain))
 
 
 def _leverage(decay: F64, t: F64, sigma: F64) -> F64:

@@ -1,25 +1,20 @@
 """Time-activity curve of an organ or tumour: constrained least squares by lmfit, with errors and quality flags."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import combinations_with_replacement
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-import lmfit
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import nnls
 
-from dosimetry.kinetics.models import LN2, Model, Role, check_times, model_named, physical_rate
+from dosimetry.kinetics.models import LN2, Model, Role, akaike_penalty, check_times, model_named, physical_rate
+from dosimetry.kinetics.organ_intervals import Fitted, Intervals, intervals_of
+from dosimetry.kinetics.organ_quality import quality_flags, r_squared, residual_flags
+from dosimetry.kinetics.organ_solver import least_squares
 from dosimetry.kinetics.status import FitStatus
 from dosimetry.kinetics.voxel_kernels import rising, rising_share
 from nufitdose import kinetics
 
 F64 = NDArray[np.float64]
-START_RATES = {1: 48, 2: 32, 3: 14}  # values tried of each rate before the descent, by number of free rates
-STARTS = 3
-TAIL_WARNING = 0.2  # extrapolated share of TIA from which a flag is raised
-TIMES_WARNING = 3.0  # effective half-lives that the last scan should follow administration by
-CV_LIMIT, CORRELATION_LIMIT = 0.5, 0.8  # doi:10.1186/s40658-021-00427-x
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +27,8 @@ class OrganFit:
     Where `rising_share` s is not 0 (`FitStatus.RISING`, `SLOW`) the exponential is the tail only; before the last
     point the curve is s times the lines through the points and 1 - s times the exponential held at physical decay.
     `before_first_fraction` and `extrapolated_fraction` are the shares of Ã before the first and after the last point.
+    `r_squared` is the share of the points' variation that the curve explains, NaN without degrees of freedom;
+    `intervals` are confidence intervals where they were asked for and the curve is a fit, not a rule.
     """
 
     model: str
@@ -52,6 +49,8 @@ class OrganFit:
     extrapolated_fraction: float
     rising_share: float
     flags: tuple[str, ...]
+    r_squared: float = float("nan")
+    intervals: Intervals | None = None
 
     @property
     def teff_h(self) -> float:
@@ -67,6 +66,13 @@ class OrganFit:
     def rate_per_h(self) -> float:
         """Effective decay constant of the last phase, 1/h."""
         return float(self.rates_per_h[0]) if self.rates_per_h.size else float("nan")
+
+    @property
+    def correlation(self) -> F64:
+        """[K, K] correlations of amplitudes and free rates; NaN for what is held on a bound or not known."""
+        u = np.sqrt(np.diag(self.covariance))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(self.covariance / np.outer(u, u))
 
     def curve(self, times_h: ArrayLike) -> F64:
         """Fitted activity, MBq, at any times >= 0 h."""
@@ -90,17 +96,22 @@ def fit_organ(
     *,
     u_activity_mbq: ArrayLike | float | None = None,
     model: str = "mono",
+    intervals: bool = False,
+    held_rates_per_h: Mapping[str, float] | None = None,
 ) -> OrganFit:
     """Fit one structure's activity, MBq at acquisition, at `times_h` after administration, and integrate it.
 
     Bounds: A_k >= 0, λ_p <= λ_j <= the fastest rate that the times resolve. `u_activity_mbq` (a number or [times])
     gives weights 1/u² and errors that follow from u; without it all points weigh the same and errors follow from the
     residuals, so that there are none without degrees of freedom. NaN is a missing value. One point: physical
-    decay; two: mono; activity that rises under "mono": the rule of `FitStatus.RISING`.
+    decay; two: mono; activity that rises under "mono": the rule of `FitStatus.RISING`. With `intervals` the 95 %
+    confidence intervals of parameters, T_eff and Ã come from profiles, which takes about a second. `held_rates_per_h`
+    holds effective rates of the model at given values, such as {"lambda2": 1.3} for the uptake of "f3": they are no
+    parameters and have no uncertainty.
     Raises `InputError` for times or a half-life that make no sense or too few points for the model.
     """
-    shape = model_named(model)
     rate_p = physical_rate(half_life_h)
+    shape = model_named(model).holding(held_rates_per_h or {}, rate_p)
     t, y, u = _arrays(times_h, activity_mbq, u_activity_mbq)
     check_times(t, rate_p)
     known = np.isfinite(y)
@@ -112,10 +123,15 @@ def fit_organ(
         shape = model_named("mono")
     sigma = np.ones_like(t) if u is None else u
     weight = np.where(known, sigma**-2.0, 0.0)
-    amplitudes, rates = _solve(shape, t[known], y[known], sigma[known], rate_p)
+    amplitudes, rates = least_squares(shape, t[known], y[known], sigma[known], rate_p)
     if not (amplitudes > 0).any():
         return _without_activity(model, FitStatus.NOT_POSITIVE, t, y, "the best amplitude is not positive")
-    return _conclude(shape, t, y, weight, u is not None, amplitudes, rates, rate_p)
+    fit = _conclude(shape, t, y, weight, u is not None, amplitudes, rates, rate_p)
+    if not intervals or fit.rising_share:
+        return fit
+    points = t[known], y[known], sigma[known], u is not None
+    bounds = shape.bounds(t[known], rate_p)
+    return replace(fit, intervals=intervals_of(Fitted(shape, *points, amplitudes, rates, bounds, fit.covariance)))
 
 
 def _arrays(
@@ -132,77 +148,6 @@ def _arrays(
     if not ((u > 0) & np.isfinite(u) | np.isnan(y)).all():
         raise ValueError("uncertainties of activity must be positive and finite wherever there is a measured value")
     return t[order], y[order], u[order]
-
-
-def _solve(shape: Model, t: F64, y: F64, sigma: F64, rate_p: float) -> tuple[F64, F64]:
-    """Amplitudes A_k and rates λ_j of the least squares: the best descent by lmfit from a few coarse minima."""
-    bounds = shape.bounds(t, rate_p)
-    found = []
-    for rates in _starts(shape, t, y, sigma, bounds):
-        if shape.free_rates and (_amplitudes(shape, t, y, sigma, rates)[0] > 0).any():
-            rates = _descend(shape, t, y, sigma, bounds, rates)  # noqa: PLW2901
-        amplitudes, misfit = _amplitudes(shape, t, y, sigma, rates)
-        found.append((misfit, amplitudes, rates))
-    _, amplitudes, rates = min(found, key=lambda candidate: candidate[0])
-    return amplitudes, rates
-
-
-def _descend(shape: Model, t: F64, y: F64, sigma: F64, bounds: F64, rates: F64) -> F64:
-    """Rates of the local minimum below `rates`, all parameters free within their bounds."""
-    amplitudes, _ = _amplitudes(shape, t, y, sigma, rates)
-    scale = float(np.abs(amplitudes).max())
-    parameters = lmfit.Parameters()
-    for k, amplitude in enumerate(amplitudes):
-        parameters.add(f"a{k}", value=amplitude / scale, min=0.0)
-    for j in shape.free_rates:
-        low, high = bounds[j]
-        parameters.add(f"rate{j}", value=float(np.clip(rates[j], low, high)), min=low, max=high)
-
-    def rates_of(p: lmfit.Parameters) -> F64:
-        return np.array([p[f"rate{j}"].value if j in shape.free_rates else rates[j] for j in range(rates.size)])
-
-    def residual(p: lmfit.Parameters) -> F64:
-        a = np.array([p[f"a{k}"].value for k in range(amplitudes.size)])
-        return (y / scale - shape.basis(t, rates_of(p)) @ a) * (float(sigma.min()) / sigma)
-
-    tight = {"xtol": 1e-13, "ftol": 1e-13, "gtol": 1e-13, "x_scale": "jac"}
-    with np.errstate(invalid="ignore", divide="ignore"):  # lmfit's own correlations, where one rate has no effect
-        result = lmfit.minimize(residual, parameters, method="least_squares", nan_policy="raise", **tight)
-    found = rates_of(result.params)
-    found[list(shape.free_rates)] = [_onto_bound(found[j], *bounds[j]) for j in shape.free_rates]
-    return found
-
-
-def _onto_bound(rate: float, low: float, high: float) -> float:
-    """A rate that the descent left within 1e-6 of a bound stands on it."""
-    return low if rate <= low * (1 + 1e-6) else high if rate >= high * (1 - 1e-6) else rate
-
-
-def _amplitudes(shape: Model, t: F64, y: F64, sigma: F64, rates: F64) -> tuple[F64, float]:
-    """A_k >= 0 of the least squares at given rates, and the root of the sum of squares left."""
-    found: tuple[F64, float] = nnls(shape.basis(t, rates) / sigma[:, None], y / sigma)
-    return found
-
-
-def _starts(shape: Model, t: F64, y: F64, sigma: F64, bounds: F64) -> list[F64]:
-    """Rates in increasing order: the best of a coarse grid, and the next best that are no neighbours of it."""
-    free = list(shape.free_rates)
-    if not free:
-        return [bounds[:, 0].copy()]
-    steps = np.geomspace(bounds[free, 0].min(), bounds[free, 1].max(), START_RATES[len(free)])
-    tried = []
-    for chosen in combinations_with_replacement(range(steps.size), len(free)):
-        rates = bounds[:, 0].copy()
-        rates[free] = np.minimum(steps[list(chosen)], bounds[free, 1])
-        tried.append((_amplitudes(shape, t, y, sigma, rates)[1], chosen, rates))
-    tried.sort(key=lambda trial: trial[0])
-    kept: list[tuple[float, tuple[int, ...], F64]] = []
-    for trial in tried:
-        if all(max(abs(i - j) for i, j in zip(trial[1], other[1], strict=True)) > 2 for other in kept):
-            kept.append(trial)
-        if len(kept) == STARTS:
-            break
-    return [rates for _, _, rates in kept]
 
 
 def _conclude(
@@ -234,8 +179,12 @@ def _conclude(
             flags = [status.meaning]
     order = np.argsort(rates, kind="stable")
     tail = float(kinetics.integral(terms, rates, last)) / tia
-    u_rate = np.sqrt(covariance[-len(shape.free_rates), -len(shape.free_rates)]) if shape.free_rates else np.nan
-    flags += _quality(shape, amplitudes, rates, covariance, tail, last)
+    u_rate = np.zeros(rates.size) if shape.free_rates else np.full(rates.size, np.nan)
+    u_rate[list(shape.free_rates)] = np.sqrt(np.diag(covariance))[len(shape.mixing) :]
+    flags += quality_flags(shape, amplitudes, rates, covariance, tail, last)
+    points = residual[known], weight[known], y[known]
+    if not share:
+        flags += residual_flags(*points, dof, noise_known)
     fit = OrganFit(
         model=shape.name,
         status=status,
@@ -247,7 +196,7 @@ def _conclude(
         fitted_mbq=fitted,
         tia_mbq_h=tia,
         u_tia_mbq_h=u_tia,
-        u_teff_h=float(u_rate * LN2 / rates[0] ** 2),
+        u_teff_h=float((u_rate * LN2 / rates**2)[order[0]]),
         chi2=chi2,
         aicc=aicc(n, shape.n_parameters, chi2=chi2) if noise_known else aicc(n, shape.n_parameters + 1, rss=chi2),
         dof=dof,
@@ -255,6 +204,7 @@ def _conclude(
         extrapolated_fraction=tail,
         rising_share=share,
         flags=tuple(flags),
+        r_squared=r_squared(*points) if dof > 0 and not share else float("nan"),
     )
     fit.fitted_mbq[:] = np.where(known, fit.curve(t), np.nan)
     return fit
@@ -278,9 +228,9 @@ def _status(shape: Model, rates: F64, bounds: F64, dof: int, noise_known: bool) 
     status, flags = shape.status, []
     if status is FitStatus.ONE_POINT:
         flags.append("one point: physical decay assumed")
-    if status is FitStatus.MONO and rates[0] <= bounds[0, 0]:
+    if status is FitStatus.MONO and not shape.held and rates[0] <= bounds[0, 0]:
         status = FitStatus.MONO_AT_PHYSICAL
-    elif status is FitStatus.MONO and rates[0] >= bounds[0, 1]:
+    elif status is FitStatus.MONO and not shape.held and rates[0] >= bounds[0, 1]:
         status = FitStatus.MONO_AT_FASTEST
     elif any(not bounds[j, 0] < rates[j] < bounds[j, 1] for j in shape.free_rates):
         flags.append("a decay constant lies on its bound")
@@ -301,32 +251,15 @@ def _risen(
     last = int(np.flatnonzero(known)[-1])
     e = np.exp(-rate_p * (t - t[0]))
     slope = float((weight * (t - t[0]) * e * (values - amplitudes[0] * np.exp(-rate_p * t))).sum())
-    share = float(rising_share(values, weight, t, slope, int(known.sum())))
+    share = float(rising_share.py_func(values, weight, t, slope, int(known.sum())))
     if share <= 0.0 or values[last] <= 0.0:
         return None
     mono_weight = float(np.exp(rate_p * t[0]) / rate_p / (weight * e * e).sum())
-    tia, variance = rising(values, weight, e, t, rate_p, mono_weight, share, last)
+    tia, variance = rising.py_func(values, weight, e, t, rate_p, mono_weight, share, last)
     if tia <= 0.0:
         return None
     tail = (1.0 - share) * amplitudes + share * values[last] * np.exp(rate_p * t[last])
     return float(tia), float(np.sqrt(variance)) if noise_known else float("nan"), tail, share
-
-
-def _quality(shape: Model, amplitudes: F64, rates: F64, covariance: F64, tail: float, last_h: float) -> list[str]:
-    flags = []
-    errors = np.sqrt(np.diag(covariance))
-    values = np.concatenate([amplitudes, rates[list(shape.free_rates)]])
-    used = errors > 0
-    if (errors[used] > CV_LIMIT * np.abs(values[used])).any():
-        flags.append(f"a parameter is known to worse than {CV_LIMIT:.0%}")
-    correlation = covariance[np.ix_(used, used)] / np.outer(errors[used], errors[used])
-    if shape.n_parameters > 2 and (np.abs(correlation[np.triu_indices(used.sum(), 1)]) > CORRELATION_LIMIT).any():
-        flags.append(f"two parameters are correlated by more than {CORRELATION_LIMIT}")
-    if tail > TAIL_WARNING:
-        flags.append(f"{tail:.0%} of the time-integrated activity lies after the last scan")
-    if last_h < TIMES_WARNING * LN2 / rates.min():
-        flags.append(f"the last scan is earlier than {TIMES_WARNING:.0f} effective half-lives")
-    return flags
 
 
 def _without_activity(model: str, status: FitStatus, t: F64, y: F64, flag: str) -> OrganFit:
@@ -345,7 +278,7 @@ def aicc(n: int, k: int, *, chi2: float | None = None, rss: float | None = None)
     """
     if n < k + 2:
         return float("inf")
-    penalty = 2.0 * k + 2.0 * k * (k + 1) / (n - k - 1)
+    penalty = float(akaike_penalty(n, k))
     if chi2 is not None:
         return chi2 + penalty
     if rss is None:

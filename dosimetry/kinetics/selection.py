@@ -38,11 +38,13 @@ def choose_model(
     *,
     u_activity_mbq: ArrayLike | float | None = None,
     models: Sequence[str] = ("mono", "f3", "f3a", "bi", "tri"),
+    intervals: bool = False,
 ) -> ModelChoice:
     """Fit every model that the number of points allows and weigh them, w = e^(-Δ/2)/Σ with Δ the difference in AICc.
 
     A model is compared when its AICc exists (N >= K + 2, K with the variance where that is estimated); where none
-    does, the one with the fewest parameters stands alone with weight 1. Points as in `fit_organ`.
+    does, the one with the fewest parameters stands alone with weight 1. Points as in `fit_organ`; `intervals` of the
+    fit of the largest weight only.
     """
     if not models:
         raise InputError("no models were given to choose from")
@@ -71,6 +73,11 @@ def choose_model(
     used = weights > 0
     spread = float(weights[used] @ np.sqrt(u[used] ** 2 + (tia[used] - mean) ** 2))
     names = list(fits)
+    if intervals:
+        name = names[int(weights.argmax())]
+        fits[name] = fit_organ(
+            times_h, activity_mbq, half_life_h, u_activity_mbq=u_activity_mbq, model=name, intervals=True
+        )
     return ModelChoice(
         fits, dict(zip(names, weights.tolist(), strict=True)), names[int(weights.argmax())], mean, spread
     )

@@ -20,6 +20,10 @@ class FitStatus(IntEnum):
     TRI = 10
     GUIDED = 11
     SLOW = 12
+    TRAPEZOID = 13
+    POPULATION = 14
+    HAENSCHEID = 15
+    GUIDED_TWO_RATES = 16
 
     @property
     def meaning(self) -> str:
@@ -41,4 +45,8 @@ MEANING: Mapping[FitStatus, str] = {
     FitStatus.CLEARANCE_RETENTION: "one clearing exponential and a retained part with physical decay (f3a)",
     FitStatus.TRI: "uptake from zero and two clearing exponentials",
     FitStatus.GUIDED: "one exponential, its rate drawn towards that of the structure as far as the noise asks for",
+    FitStatus.TRAPEZOID: "trapezoids as asked for: linear from zero, straight lines, physical decay after the last",
+    FitStatus.POPULATION: "one measured value: the effective half-life of a population through it",
+    FitStatus.HAENSCHEID: "one measured value: integral by Hänscheid, whatever the half-life",
+    FitStatus.GUIDED_TWO_RATES: "two rates, drawn towards those of the structure as far as the noise asks for",
 }

@@ -9,6 +9,7 @@ Hessian of the reduced sum of squares,
 
 with d_jl = Σ w e_j e_l, p_jl = Σ w τ e_j e_l, q_jl = Σ w τ² e_j e_l, g_j = Σ w r τ e_j, h_j = Σ w r τ² e_j, and
 c' = ∂c/∂λ_i = Mᵀ(M d Mᵀ)⁻¹M (c_i p_·i - g_i δ_·i). Voxels that one exponential describes as well keep their mono fit.
+Where the rates have a prior, ½ Σ_j ((ln(λ_j - λ_p) - m_j)/s_j)² is added to S.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, misc, untyped-decorator"
@@ -20,28 +21,36 @@ import numpy as np
 
 from dosimetry.kinetics.compiled import compiled, part_of_kernel
 from dosimetry.kinetics.models import LN2, POINTS_HALF_LIVES, START_HALF_LIVES, UPTAKE_HALF_LIVES
+from dosimetry.kinetics.two_rate_algebra import (
+    HESSIAN,
+    NORMAL,
+    curvature,
+    distance,
+    moments,
+    project,
+    variance_of_tia,
+)
+from dosimetry.kinetics.voxel_kernels import AMPLITUDE, BEFORE, EXTRAPOLATED, RMSE, TEFF, TIA, U_TIA
 
 MONO, AT_FASTEST, RISING, SLOW = 1, 3, 5, 12  # the values of FitStatus
 BI, UPTAKE_CLEARANCE, CLEARANCE_RETENTION = 7, 8, 9
 MAX_STEPS = 60
 LAST_STEP = 1e-7  # of ln λ: Newton's error is its square
 APART = 1e-3  # of λ: uptake is at least this much faster than clearance
-# Scratch is one-dimensional; these are its places, the matrices by their upper halves.
-D00, D01, D11, P00, P01, P11, Q00, Q01, Q11, G0, G1, H0, H1 = range(13)
-HESSIAN, NORMAL = 13, 16
+FARTHEST = 6.0  # deviations of a prior below its mean that a rate may go
 BETTER = 1e-10  # share by which a second phase must lower the sum of squares
 NEGLIGIBLE = 1e-13  # sum of squares, as a share of Σ w y², that the single precision of the mono rate leaves
 
 
 @compiled
 @no_type_check
-def fit_two_rates(
-    y, weight, t, rate_p, grid, code, noise_known, tia, u_tia, teff, amplitude, rmse, before, extrapolated, status
-):
+def fit_two_rates(y, weight, t, rate_p, grid, code, noise_known, prior, worth, out, status, chi2):
     """Replace the mono fit of y[times, voxels] by that of the model `code` wherever it is better.
 
     Arguments as in `fit_mono`; `code` is BI, UPTAKE_CLEARANCE or CLEARANCE_RETENTION of `FitStatus`, and `grid` reaches
-    to the fastest rate of that model. The last eight hold the mono fit.
+    to the fastest rate of that model. `prior` [2, 2] holds m_j and 1/s_j², 0 for none; with one, the model replaces
+    mono wherever its amplitudes are positive. Voxels whose mono fit leaves no more than `worth` of Σ w r² keep it.
+    `out` and `status` hold the mono fit; `chi2` receives Σ w r² of the fit that stands, NaN with too few points.
     """
     n_times = t.size
     shared = weight.shape[1] == 1
@@ -53,6 +62,11 @@ def fit_two_rates(
     for k in range(grid.size):
         rates[k] = grid[k]
     norm, number = np.empty(grid.size + 1), np.empty(grid.size + 1)
+    penalty = np.empty((2, grid.size + 1))
+    guided = prior[0, 1] + prior[1, 1] > 0.0
+    for j in range(2):
+        for k in range(grid.size):
+            penalty[j, k] = distance(prior, j, grid[k], rate_p)
     value, w = np.empty(n_times), np.empty(n_times)
     limit, rate, trial, c = np.empty((2, 2)), np.empty(2), np.empty(2), np.empty(2)
     e = np.empty((2, n_times))
@@ -70,30 +84,37 @@ def fit_two_rates(
                 gap = min(gap, t[i] - last)
                 last = t[i]
         mono = status[v]
+        chi2[v] = nan
         if points < needed or not (MONO <= mono <= AT_FASTEST or mono in (RISING, SLOW)):
             continue
         clearance = rate_p + LN2 * min(START_HALF_LIVES / first, POINTS_HALF_LIVES / gap)
         for j in range(2):
             limit[j, 0], limit[j, 1] = rate_p, clearance
+            if prior[j, 1] > 0.0:
+                lowest = max(exp(prior[j, 0] - FARTHEST / sqrt(prior[j, 1])), 1e-6 * rate_p)
+                limit[j, 0] = min(rate_p + lowest, 0.5 * (rate_p + clearance))
         if code == UPTAKE_CLEARANCE:
             limit[1, 1] = max(rate_p + LN2 * UPTAKE_HALF_LIVES / first if first > 0.0 else 0.0, clearance)
         elif code == CLEARANCE_RETENTION:
             limit[1, 1] = rate_p
-        rates[grid.size] = min(max(LN2 / teff[v], rate_p), clearance)
+        rates[grid.size] = min(max(LN2 / out[TEFF, v], rate_p), clearance)
         for i in range(n_times):
             table[grid.size, i] = exp(-rates[grid.size] * t[i])
-        best = _best_pair(value, w, table, rates, limit, code, norm, number, rate)
+        for j in range(2):
+            penalty[j, grid.size] = distance(prior, j, rates[grid.size], rate_p)
+        _projections(value, w, table, norm, number)
         squares_mono = _misfit(value, w, table[grid.size], number[grid.size] / norm[grid.size])
-        if best <= 0.0:
+        chi2[v] = 2.0 * squares_mono
+        if chi2[v] <= worth or not _best_pair(w, table, rates, limit, code, penalty, norm, number, rate):
             continue
         whole = _misfit(value, w, table[grid.size], 0.0)
-        squares = _descend(value, w, t, limit, code, rate, trial, c, e, sums)
-        if not squares < squares_mono * (1.0 - BETTER) - NEGLIGIBLE * whole:
+        squares = _descend(value, w, t, limit, code, prior, rate_p, rate, trial, c, e, sums)
+        if not (guided or squares < squares_mono * (1.0 - BETTER) - NEGLIGIBLE * whole):
             continue
         if code == UPTAKE_CLEARANCE and rate[1] >= limit[1, 1]:
             continue
         total = c[0] / rate[0] + c[1] / rate[1]
-        free, variance = _variance(rate, limit, code, c, sums, matrix)
+        free, variance = variance_of_tia(rate, limit, code, prior, rate_p, c, sums, matrix)
         left = points - (1 if code == UPTAKE_CLEARANCE else 2) - free
         if not (variance > 0.0 and total > 0.0):
             continue
@@ -104,11 +125,14 @@ def fit_two_rates(
             r = value[i] - c[0] * e[0, i] - c[1] * e[1, i]
             plain += r * r if w[i] > 0.0 else 0.0
         slow = 0 if rate[0] <= rate[1] else 1
-        tia[v], u_tia[v], teff[v], amplitude[v] = total, sqrt(variance), LN2 / rate[slow], c[slow]
-        rmse[v] = sqrt(plain / points) if left > 0 else nan
-        extrapolated[v] = (c[0] * exp(-rate[0] * last) / rate[0] + c[1] * exp(-rate[1] * last) / rate[1]) / total
-        before[v] = 1.0 - (c[0] * exp(-rate[0] * first) / rate[0] + c[1] * exp(-rate[1] * first) / rate[1]) / total
+        out[TIA, v], out[U_TIA, v], out[TEFF, v] = total, sqrt(variance), LN2 / rate[slow]
+        out[AMPLITUDE, v] = c[slow]
+        out[RMSE, v] = sqrt(plain / points) if left > 0 else nan
+        late = c[0] * exp(-rate[0] * last) / rate[0] + c[1] * exp(-rate[1] * last) / rate[1]
+        early = c[0] * exp(-rate[0] * first) / rate[0] + c[1] * exp(-rate[1] * first) / rate[1]
+        out[BEFORE, v], out[EXTRAPOLATED, v] = 1.0 - early / total, late / total
         status[v] = code
+        chi2[v] = 2.0 * squares
 
 
 @part_of_kernel
@@ -124,17 +148,23 @@ def _misfit(value, w, e, a):
 
 @part_of_kernel
 @no_type_check
-def _best_pair(value, w, table, rates, limit, code, norm, number, rate):
-    """The pair of rates with the largest NᵀA among amplitudes that are all positive; returns it, 0 where none is."""
-    n, n_times = rates.size, value.size
-    for k in range(n):
+def _projections(value, w, table, norm, number):
+    """Σ w e² and Σ w y e of every rate of the table."""
+    for k in range(norm.size):
         a, b = 0.0, 1e-300
-        for i in range(n_times):
+        for i in range(value.size):
             we = w[i] * table[k, i]
             a += we * value[i]
             b += we * table[k, i]
         number[k], norm[k] = a, b
-    best = 0.0
+
+
+@part_of_kernel
+@no_type_check
+def _best_pair(w, table, rates, limit, code, penalty, norm, number, rate):
+    """The pair of rates with the largest NᵀA less penalties among amplitudes that are all positive; False without."""
+    n, n_times = rates.size, w.size
+    best, first = -inf, 0 if code != CLEARANCE_RETENTION else 1  # which penalty belongs to the lower rate
     for j in range(n):
         for k in range(1 if code == CLEARANCE_RETENTION else j):  # the first rate of the grid is that of physical decay
             lower, upper = min(rates[j], rates[k]), max(rates[j], rates[k])
@@ -155,79 +185,26 @@ def _best_pair(value, w, table, rates, limit, code, norm, number, rate):
                 b = number[k] * norm[j] - number[j] * cross
                 good = a > 0.0 and b > 0.0 and determinant > 1e-14 * norm[j] * norm[k]
                 score = (a * number[j] + b * number[k]) / determinant if good else 0.0
-            if score > best:
-                best = score
+            slow, fast = (j, k) if rates[j] == lower else (k, j)
+            far = penalty[first, slow] + penalty[1 - first, fast]
+            if score > 0.0 and score - far > best:
+                best = score - far
                 rate[0], rate[1] = (upper, lower) if code == CLEARANCE_RETENTION else (lower, upper)
-    return best
+    return best > -inf
 
 
 @part_of_kernel
 @no_type_check
-def _project(value, w, t, code, rate, c, e, sums):
-    """e_j, c_j and ½ Σ w r² at these rates; infinite where an amplitude is not positive; d into the sums."""
-    d00, d01, d11, n0, n1 = 0.0, 0.0, 0.0, 0.0, 0.0
-    for i in range(t.size):
-        a, b = exp(-rate[0] * t[i]), exp(-rate[1] * t[i])
-        e[0, i], e[1, i] = a, b
-        d00 += w[i] * a * a
-        d01 += w[i] * a * b
-        d11 += w[i] * b * b
-        n0 += w[i] * value[i] * a
-        n1 += w[i] * value[i] * b
-    sums[D00], sums[D01], sums[D11] = d00, d01, d11
-    c[0], c[1] = _inverse(code, sums, n0, n1)
-    if not (c[0] > 0.0 and (c[1] > 0.0 or code == UPTAKE_CLEARANCE)):
-        return inf
-    squares = 0.0
-    for i in range(t.size):
-        r = value[i] - c[0] * e[0, i] - c[1] * e[1, i]
-        squares += w[i] * r * r
-    return 0.5 * squares
-
-
-@part_of_kernel
-@no_type_check
-def _inverse(code, sums, n0, n1):
-    """Mᵀ(M d Mᵀ)⁻¹M n."""
-    if code == UPTAKE_CLEARANCE:
-        a = (n0 - n1) / (sums[D00] - 2.0 * sums[D01] + sums[D11])
-        return a, -a
-    determinant = sums[D00] * sums[D11] - sums[D01] * sums[D01]
-    return (n0 * sums[D11] - n1 * sums[D01]) / determinant, (n1 * sums[D00] - n0 * sums[D01]) / determinant
-
-
-@part_of_kernel
-@no_type_check
-def _moments(value, w, t, c, e, sums):
-    """p, q, g and h into the sums."""
-    for k in range(P00, H1 + 1):
-        sums[k] = 0.0
-    for i in range(t.size):
-        a, b, tau = e[0, i], e[1, i], t[i]
-        wt = w[i] * tau
-        wtt = wt * tau
-        r = value[i] - c[0] * a - c[1] * b
-        sums[P00] += wt * a * a
-        sums[P01] += wt * a * b
-        sums[P11] += wt * b * b
-        sums[Q00] += wtt * a * a
-        sums[Q01] += wtt * a * b
-        sums[Q11] += wtt * b * b
-        sums[G0] += wt * r * a
-        sums[G1] += wt * r * b
-        sums[H0] += wtt * r * a
-        sums[H1] += wtt * r * b
-
-
-@part_of_kernel
-@no_type_check
-def _descend(value, w, t, limit, code, rate, trial, c, e, sums):
-    """Newton steps in ln λ, damped until S falls; leaves rates, c, e and the sums at the minimum and returns S."""
-    squares = _project(value, w, t, code, rate, c, e, sums)
+def _descend(value, w, t, limit, code, prior, rate_p, rate, trial, c, e, sums):
+    """Newton steps in ln λ, damped until S falls; leaves rates, c, e and the sums at the minimum; returns ½ Σ w r²."""
+    for j in range(2):
+        rate[j] = min(max(rate[j], limit[j, 0]), limit[j, 1])
+    squares = project(value, w, t, code, rate, c, e, sums)
+    squares += 0.5 * (distance(prior, 0, rate[0], rate_p) + distance(prior, 1, rate[1], rate_p))
     damping = 0.0
     for _ in range(MAX_STEPS):
-        _moments(value, w, t, c, e, sums)
-        gradient0, gradient1 = _curvature(code, rate, c, sums)
+        moments(value, w, t, c, e, sums)
+        gradient0, gradient1 = curvature(code, prior, rate_p, rate, c, sums)
         move0 = _free(rate[0], limit[0, 0], limit[0, 1], gradient0)
         move1 = _free(rate[1], limit[1, 0], limit[1, 1], gradient1) and code != CLEARANCE_RETENTION
         if not (move0 or move1):
@@ -241,7 +218,8 @@ def _descend(value, w, t, limit, code, rate, trial, c, e, sums):
             if code == UPTAKE_CLEARANCE:
                 trial[1] = max(trial[1], trial[0] * (1.0 + APART))
             step = max(abs(log(trial[0] / start0)), abs(log(trial[1] / start1)))
-            found = _project(value, w, t, code, trial, c, e, sums)
+            found = project(value, w, t, code, trial, c, e, sums)
+            found += 0.5 * (distance(prior, 0, trial[0], rate_p) + distance(prior, 1, trial[1], rate_p))
             if found < squares or (step < LAST_STEP and found < inf):
                 accepted = True
                 squares = found
@@ -253,8 +231,8 @@ def _descend(value, w, t, limit, code, rate, trial, c, e, sums):
             damping = max(10.0 * damping, 1e-3)
         if not accepted or step < LAST_STEP:
             break
-    squares = _project(value, w, t, code, rate, c, e, sums)
-    _moments(value, w, t, c, e, sums)
+    squares = project(value, w, t, code, rate, c, e, sums)
+    moments(value, w, t, c, e, sums)
     return squares
 
 
@@ -263,28 +241,6 @@ def _descend(value, w, t, limit, code, rate, trial, c, e, sums):
 def _free(rate, low, high, gradient):
     """A rate on a bound from which S does not fall inwards stays there."""
     return not ((rate <= low and gradient >= 0.0) or (rate >= high and gradient <= 0.0))
-
-
-@part_of_kernel
-@no_type_check
-def _curvature(code, rate, c, sums):
-    """Gradient of S in ln λ; its Hessian, and that without residuals (Gauss-Newton), into the sums."""
-    for i in range(2):
-        for j in range(i, 2):
-            p0i, p1i = sums[P00 + i], sums[P01 + i]
-            p0j, p1j = sums[P00 + j], sums[P01 + j]
-            size = rate[i] * rate[j] * c[j]
-            straight = c[i] * sums[Q00 + i + j]
-            change0, change1 = _inverse(code, sums, c[i] * p0i, c[i] * p1i)
-            sums[NORMAL + i + j] = size * (straight - change0 * p0j - change1 * p1j)
-            own0, own1 = (sums[G0], 0.0) if i == 0 else (0.0, sums[G1])
-            change0, change1 = _inverse(code, sums, c[i] * p0i - own0, c[i] * p1i - own1)
-            bent = size * (straight - change0 * p0j - change1 * p1j)
-            bent += rate[i] * rate[j] * (change0 if j == 0 else change1) * sums[G0 + j]
-            if i == j:
-                bent += rate[i] * c[i] * (sums[G0 + i] - rate[i] * sums[H0 + i])
-            sums[HESSIAN + i + j] = bent
-    return rate[0] * c[0] * sums[G0], rate[1] * c[1] * sums[G1]
 
 
 @part_of_kernel
@@ -312,64 +268,3 @@ def _step(sums, gradient0, gradient1, move0, move1, damping):
     longest = max(abs(step0), abs(step1))
     shorten = 1.5 / longest if longest > 1.5 else 1.0
     return step0 * shorten, step1 * shorten
-
-
-@part_of_kernel
-@no_type_check
-def _variance(rate, limit, code, c, sums, matrix):
-    """Number of rates off their bounds, and gᵀ(JᵀWJ)⁻¹g over amplitudes and those rates; negative where singular.
-
-    J = (M e, -c_j t e_j), g = (M/λ, -c_j/λ_j²); JᵀWJ is made of d, p and q, solved by Cholesky after scaling.
-    `matrix` [5, 4] is scratch.
-    """
-    g = matrix[4]
-    k = 0
-    if code == UPTAKE_CLEARANCE:
-        k = 1
-        matrix[0, 0] = sums[D00] - 2.0 * sums[D01] + sums[D11]
-        g[0] = 1.0 / rate[0] - 1.0 / rate[1]
-    else:
-        k = 2
-        matrix[0, 0], matrix[0, 1], matrix[1, 1] = sums[D00], sums[D01], sums[D11]
-        g[0], g[1] = 1.0 / rate[0], 1.0 / rate[1]
-    amplitudes = k
-    for j in range(2):
-        if not limit[j, 0] < rate[j] < limit[j, 1]:
-            continue
-        if code == UPTAKE_CLEARANCE:
-            matrix[0, k] = -c[j] * (sums[P00 + j] - sums[P01 + j])
-        else:
-            matrix[0, k], matrix[1, k] = -c[j] * sums[P00 + j], -c[j] * sums[P01 + j]
-        if k > amplitudes:
-            matrix[k - 1, k] = c[0] * c[1] * sums[Q01]
-        matrix[k, k] = c[j] * c[j] * sums[Q00 + 2 * j]
-        g[k] = -c[j] / (rate[j] * rate[j])
-        k += 1
-    for i in range(k):
-        if not matrix[i, i] > 0.0:
-            return k - amplitudes, -1.0
-    variance = 0.0
-    for i in range(k):
-        scale = 1.0 / sqrt(matrix[i, i])
-        g[i] *= scale
-        for m in range(k):
-            if m > i:
-                matrix[i, m] *= scale
-            elif m < i:
-                matrix[m, i] *= scale
-    for i in range(k):
-        pivot, right = 1.0, g[i]
-        for m in range(i):
-            pivot -= matrix[m, i] * matrix[m, i]
-            right -= matrix[m, i] * g[m]
-        if not pivot > 1e-13:
-            return k - amplitudes, -1.0
-        root = sqrt(pivot)
-        g[i] = right / root
-        variance += g[i] * g[i]
-        for n in range(i + 1, k):
-            inner = matrix[i, n]
-            for m in range(i):
-                inner -= matrix[m, i] * matrix[m, n]
-            matrix[i, n] = inner / root
-    return k - amplitudes, variance

@@ -1,82 +1,31 @@
 """Time-integrated activity of every voxel: checks, batches and threads around the compiled fit."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from jaxtyping import Float32, UInt8
 from numba import config as numba_config
 from numpy.typing import ArrayLike, NDArray
 
-from dosimetry.kinetics.models import Model, check_times, fastest_rate, model_named, physical_rate
-from dosimetry.kinetics.status import FitStatus
-from dosimetry.kinetics.two_rate_kernels import fit_two_rates
+from dosimetry.kinetics.models import MODELS, fastest_rate, physical_rate
+from dosimetry.kinetics.scan_times import Group, ScanTimes, Voxels
+from dosimetry.kinetics.second_phase import NO_PRIOR, Task, with_least_aicc, with_two_rates
 from dosimetry.kinetics.voxel_kernels import fit_mono
+from dosimetry.kinetics.voxel_results import VoxelFit, room
 from nufitdose.errors import InputError
 from nufitdose.types import Curves
 
 F64 = NDArray[np.float64]
-PerVoxel32 = Float32[np.ndarray, " voxels"]
 
-VOXEL_MODELS = ("mono", "bi", "f3", "f3a")
+VOXEL_MODELS = ("mono", "bi", "f3", "f3a", "aicc")
 BATCH = 1 << 15  # voxels copied to double precision at once by each thread
 GRID_STEP = 0.2  # of ln λ, between the rates of the search
-PAIR_STEP = 0.5  # of ln λ, between the rates of the search for two
-
-
-@dataclass(frozen=True, eq=False)
-class VoxelFit:
-    """What a fit says of each voxel; arrays [voxels].
-
-    `tia` Bq·h/mL; `u_tia` its standard uncertainty, NaN where the data leave none to be known; `teff_h` effective
-    half-life of the last phase; `amplitude` Bq/mL of that phase, extrapolated to administration; `rmse` Bq/mL, root
-    mean square residual of the curve, NaN without degrees of freedom; `before` and `extrapolated` shares of `tia`
-    before the voxel's first and after its last point; `status` the code of a `FitStatus`.
-    """
-
-    tia: PerVoxel32
-    u_tia: PerVoxel32
-    teff_h: PerVoxel32
-    amplitude: PerVoxel32
-    rmse: PerVoxel32
-    before: PerVoxel32
-    extrapolated: PerVoxel32
-    status: UInt8[np.ndarray, " voxels"]
-
-    def counts(self) -> dict[FitStatus, int]:
-        """Number of voxels of each status that occurs."""
-        numbers = np.bincount(self.status, minlength=len(FitStatus))
-        return {status: int(numbers[status]) for status in FitStatus if numbers[status]}
-
-    @classmethod
-    def empty(cls, n_voxels: int) -> "VoxelFit":
-        """Room for the results of `n_voxels`."""
-        tia, u_tia, teff_h, amplitude, rmse, before, extrapolated = (np.empty(n_voxels, np.float32) for _ in range(7))
-        return cls(tia, u_tia, teff_h, amplitude, rmse, before, extrapolated, np.empty(n_voxels, np.uint8))
-
-    def arrays(self) -> tuple[NDArray[np.generic], ...]:
-        """The arrays in the order of the fields."""
-        return (
-            self.tia,
-            self.u_tia,
-            self.teff_h,
-            self.amplitude,
-            self.rmse,
-            self.before,
-            self.extrapolated,
-            self.status,
-        )
-
-    def put(self, voxels: NDArray[np.intp], other: "VoxelFit") -> None:
-        """Write the results of `other`, [len(voxels)], at these voxels."""
-        for mine, theirs in zip(self.arrays(), other.arrays(), strict=True):
-            mine[voxels] = theirs
 
 
 def fit_voxels(
     activity: Curves,
-    times_h: ArrayLike,
+    times_h: ArrayLike | ScanTimes,
     half_life_h: float,
     model: str = "mono",
     sigma: ArrayLike | float | None = None,
@@ -85,12 +34,14 @@ def fit_voxels(
 
     With `model` "bi", "f3" or "f3a" (of the structure these voxels are of), two rates: λ_1, λ_2 within the bounds of
     docs/kinetics.md, amplitudes positive. A voxel with fewer points than parameters, or whose second phase does not
-    lower the sum of squares, keeps its mono fit and the status of that.
+    lower the sum of squares, keeps its mono fit and the status of that. With "aicc" each voxel gets the one of mono,
+    f3, f3a and bi that has the least AICc among those that its points can compare; `u_tia` is that of the model chosen.
 
     `activity` [voxels, times] Bq/mL at acquisition, any order in memory; NaN or infinite values are missing, for that
-    voxel only. `times_h` [times] h after administration in any order, or [voxels, times] where scan times differ
-    (multi-bed). `half_life_h` is the physical half-life. `sigma` Bq/mL, standard deviation of the values: a number,
-    [times] or [voxels, times]; with it points weigh 1/σ² and `u_tia` follows from σ, without it all weigh
+    voxel only. `times_h` h after administration: [times] in any order, or [voxels, times] where voxels were seen at
+    times of their own (bed positions), or, without room for them, `ScanTimes` of either; a time of a voxel that is
+    NaN drops that point for it. `half_life_h` is the physical half-life. `sigma` Bq/mL, standard deviation of values: a
+    number, [times] or [voxels, times]; with it points weigh 1/σ² and `u_tia` follows from σ, without it all weigh
     the same and `u_tia` follows from the residuals where points outnumber parameters.
 
     One point: physical decay. Two: exact within the bounds. Activity that rises: linear from zero, trapezoids, then
@@ -103,25 +54,21 @@ def fit_voxels(
     noise = (
         None if sigma is None else checked_sigma(np.asarray(sigma, dtype=np.result_type(sigma, np.float32)), activity)
     )
+    return fit_groups(activity, ScanTimes.of(times_h, *activity.shape), rate_p, noise, model)
+
+
+def fit_groups(
+    activity: Curves,
+    times: ScanTimes,
+    rate_p: float,
+    sigma: NDArray[np.floating] | None,
+    model: str,
+    prior: F64 = NO_PRIOR,
+) -> VoxelFit:
+    """`fit_voxels` of checked arguments; `prior` [2, 2] m_j and 1/s_j² of ln λ_bio,j for models of two rates."""
     fit = VoxelFit.empty(activity.shape[0])
-    for voxels, row in groups_of_times(times_h, activity):
-        _fit_group(activity, voxels, row, rate_p, noise, model_named(model), fit)
+    in_threads(_tasks(activity, times, rate_p, sigma, model, prior, fit))
     return fit
-
-
-def groups_of_times(times_h: ArrayLike, activity: Curves) -> Iterator[tuple[NDArray[np.intp] | None, F64]]:
-    """Voxels that share their scan times, and those [times] in h; None for all of them."""
-    times = np.asarray(times_h, dtype=np.float64)
-    n_voxels, n_times = activity.shape
-    if times.shape not in {(n_times,), (n_voxels, n_times)}:
-        raise ValueError(f"activity has shape {activity.shape}, so times need {n_times} entries, got {times.shape}")
-    if times.ndim == 1:
-        yield None, times
-        return
-    rows, group = np.unique(times, axis=0, return_inverse=True)
-    order = np.argsort(group, kind="stable")
-    for row, voxels in zip(rows, np.split(order, np.cumsum(np.bincount(group))[:-1]), strict=True):
-        yield voxels, row
 
 
 def with_common_error(tia: ArrayLike, u_tia: ArrayLike, relative: float) -> F64:
@@ -145,55 +92,55 @@ def checked_sigma(sigma: NDArray[np.floating], activity: Curves) -> NDArray[np.f
     return sigma
 
 
-def _fit_group(
+def in_threads(tasks: Iterable[Callable[[], None]]) -> None:
+    """Carry out compiled work, which does not hold the interpreter lock."""
+    with ThreadPoolExecutor(numba_config.NUMBA_NUM_THREADS) as pool:
+        for done in [pool.submit(task) for task in tasks]:
+            done.result()
+
+
+def _tasks(
     activity: Curves,
-    voxels: NDArray[np.intp] | None,
-    times_h: F64,
+    times: ScanTimes,
     rate_p: float,
     sigma: NDArray[np.floating] | None,
-    model: Model,
+    model: str,
+    prior: F64,
     fit: VoxelFit,
-) -> None:
-    """Fit the voxels (all, or those listed) that share their scan times, and put the results in their place."""
-    order = np.argsort(times_h)
-    times_h = times_h[order]
-    check_times(times_h, rate_p)
-    fastest = fastest_rate(times_h, rate_p)
-    grid = np.geomspace(rate_p, fastest, 2 + int(np.log(fastest / rate_p) / GRID_STEP))
-    n = activity.shape[0] if voxels is None else voxels.size
-    pairs = _pair_grid(model, times_h, rate_p)
+) -> Iterator[Callable[[], None]]:
+    """For each batch of voxels that share their scan times: fit them, and put the results in their place."""
 
-    def batch(start: int) -> None:
-        part = slice(start, min(start + BATCH, n)) if voxels is None else voxels[start : start + BATCH]
-        rows = activity[part]
-        y = np.empty((order.size, rows.shape[0]))
-        for i, column in enumerate(order):
-            y[i] = rows[:, column]
-        weight = weights(sigma, part, order)
-        known = sigma is not None
-        results = VoxelFit.empty(rows.shape[0])
-        fit_mono(y, weight, times_h, rate_p, grid, known, *results.arrays())
-        if pairs is not None:
-            fit_two_rates(y, weight, times_h, rate_p, pairs, int(model.status), known, *results.arrays())
-        for whole, values in zip(fit.arrays(), results.arrays(), strict=True):
-            whole[part] = values
+    def run(group: Group, grid: F64, part: Voxels) -> None:
+        y, weight = values_and_weights(activity, sigma, part, group.columns)
+        task = Task(y, weight, group.times_h, rate_p, sigma is not None)
+        out, status = room(y.shape[1])
+        fit_mono(y, weight, group.times_h, rate_p, grid, task.noise_known, out, status)
+        if model == "aicc":
+            with_least_aicc(task, out, status)
+        elif model != "mono":
+            with_two_rates(task, out, status, MODELS[model], prior)
+        fit.put(part, VoxelFit.of(out, status))
 
-    with ThreadPoolExecutor(numba_config.NUMBA_NUM_THREADS) as pool:
-        list(pool.map(batch, range(0, n, BATCH)))
+    for group in times.groups(rate_p):
+        if not group.columns.size:
+            fit.put(group.everyone, VoxelFit.nothing(group.size(activity.shape[0])))
+            continue
+        fastest = fastest_rate(group.times_h, rate_p)
+        grid = np.geomspace(rate_p, fastest, 2 + int(np.log(fastest / rate_p) / GRID_STEP))
+        yield from (partial(run, group, grid, part) for part in group.batches(activity.shape[0], BATCH))
 
 
-def _pair_grid(model: Model, times_h: F64, rate_p: float) -> F64 | None:
-    """Rates among which a pair is searched, from λ_p to the fastest that the model allows; None for one exponential."""
-    if model.status is FitStatus.MONO:
-        return None
-    fastest = float(model.bounds(times_h, rate_p).max())
-    return np.geomspace(rate_p, fastest, 2 + int(np.log(fastest / rate_p) / PAIR_STEP))
-
-
-def weights(sigma: NDArray[np.floating] | None, part: slice | NDArray[np.intp], order: NDArray[np.intp]) -> F64:
-    """Weights [times, 1 or voxels of the batch] in the order of the sorted times."""
+def values_and_weights(
+    activity: Curves, sigma: NDArray[np.floating] | None, part: Voxels, columns: NDArray[np.intp]
+) -> tuple[F64, F64]:
+    """Of some voxels, in the order of the sorted times: activity [times, voxels], weights [times, 1 or voxels]."""
+    rows = activity[part]
+    y = np.empty((columns.size, rows.shape[0]))
+    for i, column in enumerate(columns):
+        y[i] = rows[:, column]
     if sigma is None:
-        return np.ones((order.size, 1))
+        return y, np.ones((columns.size, 1))
     if sigma.ndim == 2:
-        return np.ascontiguousarray(sigma[part].T[order].astype(np.float64) ** -2)
-    return np.ascontiguousarray(np.broadcast_to(sigma.astype(np.float64), order.shape)[order, None] ** -2)
+        return y, np.ascontiguousarray(sigma[part].T[columns].astype(np.float64) ** -2)
+    of_scans = sigma.astype(np.float64)[columns] if sigma.ndim else np.full(columns.size, float(sigma))
+    return y, of_scans[:, None] ** -2

@@ -22,6 +22,7 @@ TOLERANCE = 1e-4  # relative step in λ that is the last one: its error is the s
 
 NOTHING, MONO, AT_PHYSICAL, AT_FASTEST, ONE_POINT, RISING, NOT_POSITIVE = range(7)  # the values of FitStatus
 SLOW = 12
+TIA, U_TIA, TEFF, AMPLITUDE, RMSE, BEFORE, EXTRAPOLATED = range(7)  # rows of the results
 # Scratch is one-dimensional, a row of BLOCK voxels behind the other; these are where the rows begin.
 N0, N1, N2, D0, D1, D2, D3 = range(0, 7 * BLOCK, BLOCK)  # sums N_k = Σ w y τ^k e and D_k = Σ w τ^k e²
 COUNT, FIRST, LAST, GAP, FASTEST, RATE, BEST, BEST_D = range(0, 8 * BLOCK, BLOCK)  # points, times, bound, λ, N² and D
@@ -30,14 +31,18 @@ ORIGIN, LOW, HIGH, STEP = range(0, 4 * BLOCK, BLOCK)  # the search for λ
 
 @compiled
 @no_type_check
-def fit_mono(y, weight, t, rate_p, grid, noise_known, tia, u_tia, teff, amplitude, rmse, before, extrapolated, status):
-    """Fit y[times, voxels] (NaN: missing) with weights [times, 1 or voxels]; results are written into the last eight.
+def fit_mono(y, weight, t, rate_p, grid, noise_known, out, status):
+    """Fit y[times, voxels] (NaN: missing) with weights [times, 1 or voxels]; results go to out[7, voxels] and status.
+
+    `out` has the rows of `VoxelFit`: Ã, u(Ã), T_eff, amplitude, root mean square, shares before and after.
 
     `t` are the times in h, `rate_p` the physical decay constant, `grid` increasing rates from `rate_p` upwards.
     With `noise_known` the weights are 1/σ²; without it they are relative and σ² comes from the residuals.
     """
     n_voxels = y.shape[1]
-    tau = t - t[0]
+    tau = np.empty(t.size)
+    for i in range(t.size):
+        tau[i] = t[i] - t[0]
     table = np.empty((grid.size, t.size))
     for k in range(grid.size):
         for i in range(t.size):
@@ -45,41 +50,28 @@ def fit_mono(y, weight, t, rate_p, grid, noise_known, tia, u_tia, teff, amplitud
     rows = t.size * BLOCK
     value, w, wy, e = np.empty(rows), np.empty(rows), np.empty(rows), np.empty(rows)
     sums, voxel, search = np.empty(7 * BLOCK), np.empty(8 * BLOCK), np.empty(4 * BLOCK)
-    column = np.empty((3, t.size))
+    result = np.empty(7 * BLOCK)
+    own_y, own_w, own_e = np.empty(t.size), np.empty(t.size), np.empty(t.size)
     for start in range(0, n_voxels, BLOCK):
         size = min(BLOCK, n_voxels - start)
-        _load(y, weight, start, size, t, rate_p, value, w, wy, voxel)
+        load(y, weight, start, size, t, rate_p, value, w, wy, voxel)
         _search(wy, w, grid, table, sums, voxel)
         _solve(wy, w, tau, rate_p, grid[1] / grid[0], sums, voxel, search, e)
-        s = slice(start, start + size)
-        _inside(
-            value,
-            w,
-            e,
-            sums,
-            voxel,
-            t[0],
-            noise_known,
-            tia[s],
-            u_tia[s],
-            teff[s],
-            amplitude[s],
-            rmse[s],
-            before[s],
-            extrapolated[s],
-        )
+        _inside(value, w, e, sums, voxel, t[0], noise_known, result)
         for b in range(size):
-            v = start + b
-            status[v] = MONO
+            status[start + b] = MONO
             if voxel[COUNT + b] < 2.0 or not rate_p < voxel[RATE + b] < voxel[FASTEST + b]:
-                tia[v], u_tia[v], teff[v], amplitude[v], rmse[v], before[v], extrapolated[v], status[v] = _elsewhere(
-                    value, w, e, sums, voxel, b, t, rate_p, noise_known, column
+                status[start + b] = _elsewhere(
+                    value, w, e, sums, voxel, b, t, rate_p, noise_known, own_y, own_w, own_e, result
                 )
+        for k in range(7):
+            for b in range(size):
+                out[k, start + b] = result[k * BLOCK + b]
 
 
 @part_of_kernel
 @no_type_check
-def _load(y, weight, start, size, t, rate_p, value, w, wy, voxel):
+def load(y, weight, start, size, t, rate_p, value, w, wy, voxel):
     """Copy one block, a missing value with weight 0; count points and bound λ for those that each voxel has."""
     shared = weight.shape[1] == 1
     for b in range(BLOCK):
@@ -212,7 +204,7 @@ def _sum(wy, w, tau, sums, voxel, e):
 
 @part_of_kernel
 @no_type_check
-def _inside(value, w, e, sums, voxel, first, noise_known, tia, u_tia, teff, amplitude, rmse, before, extrapolated):
+def _inside(value, w, e, sums, voxel, first, noise_known, result):
     """Results of the voxels of a block whose rate lies within its bounds (what it gives for others is replaced).
 
     V = σ² (JᵀWJ)⁻¹ with J = (e, -a τ e); u² = gᵀVg with g = (1, a (t_1 - 1/λ)) e^(λ t_1)/λ.
@@ -226,7 +218,7 @@ def _inside(value, w, e, sums, voxel, first, noise_known, tia, u_tia, teff, ampl
             r = r if w[row + b] > 0.0 else 0.0
             sums[N1 + b] += r * r
             sums[N2 + b] += w[row + b] * r * r
-    for b in range(tia.size):
+    for b in range(BLOCK):
         rate, points = voxel[RATE + b], voxel[COUNT + b]
         a = sums[N0 + b] / sums[D0 + b]  # at t_1
         per_a = 1.0 / (decay(rate * first) * rate)
@@ -235,18 +227,18 @@ def _inside(value, w, e, sums, voxel, first, noise_known, tia, u_tia, teff, ampl
         variance = per_a * per_a * (sums[D2 + b] + 2.0 * x * sums[D1 + b] + x * x * sums[D0 + b]) / information
         free = points - 2.0 if points > 2.0 else nan
         scale = 1.0 if noise_known else sums[N2 + b] / free
-        tia[b] = a * per_a
-        u_tia[b] = sqrt(variance * scale)
-        teff[b] = LN2 / rate
-        amplitude[b] = a * per_a * rate
-        rmse[b] = sqrt(sums[N1 + b] / points) + 0.0 * free
-        before[b] = 1.0 - decay(rate * voxel[FIRST + b])
-        extrapolated[b] = decay(rate * voxel[LAST + b])
+        result[TIA * BLOCK + b] = a * per_a
+        result[U_TIA * BLOCK + b] = sqrt(variance * scale)
+        result[TEFF * BLOCK + b] = LN2 / rate
+        result[AMPLITUDE * BLOCK + b] = a * per_a * rate
+        result[RMSE * BLOCK + b] = sqrt(sums[N1 + b] / points) + 0.0 * free
+        result[BEFORE * BLOCK + b] = 1.0 - decay(rate * voxel[FIRST + b])
+        result[EXTRAPOLATED * BLOCK + b] = decay(rate * voxel[LAST + b])
 
 
 @part_of_kernel
 @no_type_check
-def _elsewhere(value, w, e, sums, voxel, b, t, rate_p, noise_known, column):
+def _elsewhere(value, w, e, sums, voxel, b, t, rate_p, noise_known, y, weight, f, result):
     """Results and status of a voxel that has one point, no activity, a rate on a bound, or rises."""
     n = int(voxel[COUNT + b])
     first, last = n, n  # any integer: a literal 0 would have `rising` compiled twice
@@ -256,10 +248,11 @@ def _elsewhere(value, w, e, sums, voxel, b, t, rate_p, noise_known, column):
             first = i if t[i] == voxel[FIRST + b] else first
             last = i
             zero = zero and value[i * BLOCK + b] == 0.0
-    if zero:
-        return 0.0, nan, nan, 0.0, nan, nan, nan, NOTHING
-    if voxel[BEST + b] <= 0.0:
-        return 0.0, nan, nan, 0.0, nan, nan, nan, NOT_POSITIVE
+    if zero or voxel[BEST + b] <= 0.0:
+        for k in range(7):
+            result[k * BLOCK + b] = nan
+        result[TIA * BLOCK + b], result[AMPLITUDE * BLOCK + b] = 0.0, 0.0
+        return NOTHING if zero else NOT_POSITIVE
     rate = voxel[RATE + b]
     a, per_a = sums[N0 + b] / sums[D0 + b], exp(rate * t[0]) / rate
     squares, chi2, slope = sums[N1 + b], sums[N2 + b], 0.0
@@ -272,7 +265,6 @@ def _elsewhere(value, w, e, sums, voxel, b, t, rate_p, noise_known, column):
     tail = total * rate
     early = total * (1.0 - exp(-rate * voxel[FIRST + b]))
     if code == AT_PHYSICAL and value[last * BLOCK + b] > 0.0:
-        y, weight, f = column[0], column[1], column[2]
         for i in range(t.size):
             y[i], weight[i], f[i] = value[i * BLOCK + b], w[i * BLOCK + b], e[i * BLOCK + b]
             slope += weight[i] * (t[i] - t[0]) * f[i] * (y[i] - a * f[i])
@@ -286,10 +278,13 @@ def _elsewhere(value, w, e, sums, voxel, b, t, rate_p, noise_known, column):
                 early = (1.0 - share) * early + share * y[first] * 0.5 * t[first]
                 code = RISING if share >= 1.0 else SLOW
     late = tail * exp(-rate * t[last]) / rate
-    return total, sqrt(variance), LN2 / rate, tail, rms, max(early, 0.0) / total, late / total, code
+    result[TIA * BLOCK + b], result[U_TIA * BLOCK + b] = total, sqrt(variance)
+    result[TEFF * BLOCK + b], result[AMPLITUDE * BLOCK + b], result[RMSE * BLOCK + b] = LN2 / rate, tail, rms
+    result[BEFORE * BLOCK + b], result[EXTRAPOLATED * BLOCK + b] = max(early, 0.0) / total, late / total
+    return code
 
 
-@compiled
+@part_of_kernel
 @no_type_check
 def rising_share(y, w, t, slope_physical, n):
     """Weight s of the rule for rising activity, 0 to 1, at a fit held at λ_p: s = max(0, 2 R(λ_p)/(R(λ_p) - R(0)) - 1).
@@ -314,7 +309,7 @@ def rising_share(y, w, t, slope_physical, n):
     return max(2.0 * slope_physical / (slope_physical - slope_constant) - 1.0, 0.0)
 
 
-@compiled
+@part_of_kernel
 @no_type_check
 def rising(y, w, e, t, rate_p, mono_weight, share, last):
     """Ã = (1 - share) Ã_mono + share (y_1 t_1/2 + Σ trapezoids + y_n/λ_p) and its variance; both are linear in y."""

@@ -55,5 +55,5 @@ def _parts_mbq(results: PatientResults) -> F64:
             own_ml = part_ml * np.minimum(1.0, grid.voxel_volume_ml / claimed[index])
             parts[row, column] = float(concentration[index] @ own_ml) * 1e-6
     for row, result in enumerate(results.structures):
-        parts[row, np.isnan(result.activity_mbq)] = np.nan
+        parts[row, np.isnan(result.curve.activity_mbq)] = np.nan
     return parts

@@ -28,7 +28,7 @@ MOSTLY_EXTRAPOLATED_PERCENT = 50.0
 HALF_LIVES_COVERED = 3.0
 OUTSIDE_PERCENT = 1.0
 
-#: Rules that stand in where no decaying curve could be fitted.
+#: Rules that stand where no decaying curve was fitted.
 _FALLBACKS = frozenset(
     {
         FitStatus.NOTHING,
@@ -37,6 +37,9 @@ _FALLBACKS = frozenset(
         FitStatus.RISING,
         FitStatus.SLOW,
         FitStatus.MONO_AT_FASTEST,
+        FitStatus.TRAPEZOID,
+        FitStatus.POPULATION,
+        FitStatus.HAENSCHEID,
     }
 )
 
@@ -166,9 +169,9 @@ def _tail(results: PatientResults) -> Light:
         return _tail_of_map(results, guide)
     worst = max(known, key=lambda s: s.fit.extrapolated_fraction)
     share = 100.0 * worst.fit.extrapolated_fraction
-    covered = half_lives_covered(worst, results.times_h)
+    covered = half_lives_covered(worst)
     found = f"up to {percent(share)} ({worst.name}, last scan at {three(covered, 2)} T_eff)"
-    fewest = min(half_lives_covered(s, results.times_h) for s in known)
+    fewest = min(half_lives_covered(s) for s in known)
     if share > MOSTLY_EXTRAPOLATED_PERCENT:
         return Light("Extrapolation", State.BAD, f"{found}: most of it was not measured", guide)
     good = share <= EXTRAPOLATED_PERCENT and fewest >= HALF_LIVES_COVERED
@@ -187,9 +190,9 @@ def _tail_of_map(results: PatientResults, guide: str) -> Light:
     return Light("Extrapolation", state, f"{percent(share)} of the TIA of the whole map", guide)
 
 
-def half_lives_covered(result: StructureResult, times_h: F64) -> float:
+def half_lives_covered(result: StructureResult) -> float:
     """The time of the structure's last measured point in its effective half-lives."""
-    measured: Sequence[float] = times_h[np.isfinite(result.activity_mbq)].tolist()
+    measured: Sequence[float] = result.curve.times_h[np.isfinite(result.curve.activity_mbq)].tolist()
     return measured[-1] / result.fit.teff_h if measured else float("nan")
 
 
@@ -199,7 +202,8 @@ def _coverage(results: PatientResults) -> Light:
         return Light("Structures in view", State.UNKNOWN, "no structures given", guide)
     outside = [(100.0 * s.region.outside_ml / s.volume_ml, s.name) for s in results.structures]
     worst, name = max(outside)
-    cut = [(s.name, int(np.isnan(s.activity_mbq).sum())) for s in results.structures if np.isnan(s.activity_mbq).any()]
+    missing = {s.name: int(np.isnan(s.curve.activity_mbq).sum()) for s in results.structures}
+    cut = [(name, times) for name, times in missing.items() if times]
     parts = [f"{percent(worst)} of {name} beyond the reference scan" if worst > 0 else "all within the reference scan"]
     if cut:
         parts.append("cut by another scan's view: " + ", ".join(f"{n} ({times}×)" for n, times in cut))

@@ -12,6 +12,7 @@ from dosimetry.report.figures import PAGE_WIDTH_IN, Picture, as_svg, axes_at, ne
 from dosimetry.report.numbers import tick
 from dosimetry.report.palette import FAINT, INK, Look
 from dosimetry.results import PatientResults, StructureResult
+from dosimetry.structure_curves import u_of_curve_mbq
 from nufitdose.kinetics import value
 
 F64 = NDArray[np.float64]
@@ -28,12 +29,12 @@ def last_shown_h(results: PatientResults) -> float:
     return max(1.25 * last, last + 2.0 * max(half_lives, default=0.0), 1.0)
 
 
-def time_activity(result: StructureResult, times_h: F64, physical_h: float, end_h: float, style: Look) -> Picture:
-    """One structure's points, fitted curve and physical decay, linear and semilogarithmic."""
+def time_activity(result: StructureResult, physical_h: float, end_h: float, style: Look) -> Picture:
+    """One structure's points and fitted curve with their errors, and physical decay, linear and semilogarithmic."""
     figure = new_figure(1.85, 4.75)
     for left, logarithmic in ((0.5, False), (2.95, True)):
         axes = axes_at(figure, left, 0.18, 1.75, 1.27)
-        _draw_time_activity(axes, result, times_h, physical_h, end_h, style, logarithmic=logarithmic)
+        _draw_time_activity(axes, result, physical_h, end_h, style, logarithmic=logarithmic)
         axes.set_xlabel("h after administration", labelpad=2)
         axes.set_title("MBq", loc="left", fontsize=7.5, pad=3, color=INK)
     return as_svg(figure)
@@ -42,15 +43,14 @@ def time_activity(result: StructureResult, times_h: F64, physical_h: float, end_
 def _draw_time_activity(
     axes: Axes,
     result: StructureResult,
-    times_h: F64,
     physical_h: float,
     end_h: float,
     style: Look,
     *,
     logarithmic: bool,
 ) -> None:
-    measured = np.isfinite(result.activity_mbq)
-    t, a = times_h[measured], result.activity_mbq[measured]
+    measured, times_h = np.isfinite(result.curve.activity_mbq), result.curve.times_h
+    t, a = times_h[measured], result.curve.activity_mbq[measured]
     fine_h = np.union1d(np.linspace(0.0, end_h, _CURVE_POINTS), t)
     curve = result.fit.curve(fine_h)
     shown = [curve, a]
@@ -61,6 +61,7 @@ def _draw_time_activity(
         axes.plot(later, decay, color=FAINT, linewidth=1.0, linestyle=(0, (3, 2)))
         shown.append(decay)
     axes.plot(fine_h, curve, color=style.colour, linestyle=style.linestyle)
+    _draw_errors(axes, result, fine_h, curve, style)
     axes.plot(
         t, a, "o", color=style.colour, markersize=5.5, markeredgecolor="white", markeredgewidth=0.8, clip_on=False
     )
@@ -80,6 +81,21 @@ def _draw_time_activity(
         axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter(FuncFormatter(tick))
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+
+
+def _draw_errors(axes: Axes, result: StructureResult, fine_h: F64, curve: F64, style: Look) -> None:
+    """Standard uncertainty of the points, where given, and of the curve, where known."""
+    activity, u = result.curve.activity_mbq, result.curve.u_activity_mbq
+    least = 1e-6 * float(np.nanmax(np.abs(activity), initial=0.0))  # above zero for the logarithmic axis
+    spread = u_of_curve_mbq(result.fit, fine_h)
+    if spread is not None:
+        low = np.maximum(curve - spread, least)
+        axes.fill_between(fine_h, low, np.maximum(curve + spread, least), color=style.colour, alpha=0.2, linewidth=0)
+    given = np.isfinite(u) & np.isfinite(activity)
+    if given.any():
+        bars = np.stack([np.minimum(u, np.maximum(activity - least, 0.0)), u])[:, given]
+        times_h, points = result.curve.times_h[given], activity[given]
+        axes.errorbar(times_h, points, bars, fmt="none", ecolor=style.colour, elinewidth=0.9, capsize=2)
 
 
 def balance(times_h: F64, held: Balance, looks: Sequence[Look]) -> Picture:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dosimetry.report.curve_words import curve_sentences, listed
 from dosimetry.report.numbers import percent, three
 from dosimetry.results import PatientResults
 from nufitdose.nuclides import (
@@ -49,10 +50,34 @@ REFERENCES = (
     ),
 )
 
+_OF_ONE_SCAN = {
+    "haenscheid": Reference(
+        "Hänscheid H, Lapa C, Buck AK, Lassmann M, Werner RA. Dose mapping after endoradiotherapy with "
+        "177Lu-DOTATATE/DOTATOC by a single measurement after 4 days. J Nucl Med 2018;59:75–81.",
+        "10.2967/jnumed.117.193706",
+    ),
+    "population": Reference(
+        "Madsen MT, Menda Y, O'Dorisio TM, O'Dorisio MS. Single time point dose estimate for exponential clearance. "
+        "Med Phys 2018;45:2318–2324.",
+        "10.1002/mp.12886",
+    ),
+}
+_AKAIKE = Reference(
+    "Burnham KP, Anderson DR. Model selection and multimodel inference. 2nd ed. New York: Springer; 2002."
+)
+
+
+def references(results: PatientResults) -> list[Reference]:
+    """What the methods of this run rest on."""
+    used = {results.settings.kinetics.method(name) for name in results.curves}
+    found = [*REFERENCES, *(reference for method, reference in _OF_ONE_SCAN.items() if method in used)]
+    compared = any(np.isfinite(curve.akaike_weight) for curve in results.curves.values())
+    return [*found, _AKAIKE] if compared else found
+
 
 def methods_paragraph(results: PatientResults, program: str) -> str:
     """The methods of this run as one paragraph."""
-    return " ".join([*_imaging(results, program), *_curves(results), *_dose(results), *_numbers(results)])
+    return " ".join([*_imaging(results, program), *curve_sentences(results), *_dose(results), *_numbers(results)])
 
 
 def photon_percent(energy: Emissions) -> float:
@@ -93,7 +118,7 @@ def left_out(results: PatientResults) -> list[str]:
 
 def _imaging(results: PatientResults, program: str) -> list[str]:
     study, count = results.study, len(results.frames)
-    times = _listed([three(float(t)) for t in results.times_h])
+    times = listed([three(float(t)) for t in results.times_h])
     images, were = ("image", "was") if count == 1 else ("images", "were")
     said = [
         f"Absorbed doses were calculated with {program}.",
@@ -106,22 +131,11 @@ def _imaging(results: PatientResults, program: str) -> list[str]:
         bases = sorted({registration.basis for registration in registrations})
         said.append(
             f"They were brought onto the scan {study.reference_id} by {registrations[0].engine} registration of "
-            f"{_listed([f'{basis} to {basis}' for basis in bases])}; activity was transported as concentration."
+            f"{listed([f'{basis} to {basis}' for basis in bases])}; activity was transported as concentration."
         )
     elif count > 1:
         said.append("They were not registered.")
     return said
-
-
-def _curves(results: PatientResults) -> list[str]:
-    if len(results.frames) == 1:
-        return ["In each voxel physical decay through the one measurement was integrated to infinity."]
-    how = "solved exactly" if len(results.frames) == 2 else "fitted by least squares"
-    return [
-        f"In each voxel a mono-exponential with non-negative amplitude and an effective half-life not above the "
-        f"physical one was {how} and integrated to infinity; where activity rose, it was integrated linearly "
-        "from zero at administration and between the points, with physical decay after the last."
-    ]
 
 
 def _dose(results: PatientResults) -> list[str]:
@@ -148,7 +162,3 @@ def _numbers(results: PatientResults) -> list[str]:
 def _count(number: int) -> str:
     words = ("No", "One", "Two", "Three", "Four", "Five", "Six")
     return words[number] if number < len(words) else str(number)
-
-
-def _listed(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -14,7 +14,7 @@ from dosimetry.report import curves, pictures
 from dosimetry.report.balance import balance_of
 from dosimetry.report.checks import lights
 from dosimetry.report.figures import Picture, house_style
-from dosimetry.report.methods import REFERENCES, left_out, methods_paragraph
+from dosimetry.report.methods import left_out, methods_paragraph, references
 from dosimetry.report.numbers import percent, three, with_error
 from dosimetry.report.palette import Look, by_colour, look
 from dosimetry.report.planes import ORIENTATIONS, WORLD_LETTERS, Box, box_of
@@ -95,6 +95,7 @@ def _content(results: PatientResults, record: RunRecord) -> dict[str, Any]:
         "quality": quality_table(results),
         "agreement": agreement_tables(results, looks),
         "physical": _half_life(results.study.nuclide),
+        "has_errors": results.settings.kinetics.u_activity_percent is not None,
         "curves": _curve_panels(results, looks),
         "balance_picture": curves.balance(results.times_h, balance, list(looks.values())),
         "balance": balance_table(results, balance),
@@ -109,7 +110,7 @@ def _content(results: PatientResults, record: RunRecord) -> dict[str, Any]:
         "comparison": comparison_table(results, looks),
         "methods": methods_paragraph(results, f"nufitdose {known.get('nufitdose', '')}".strip()),
         "left_out": left_out(results),
-        "references": REFERENCES,
+        "references": references(results),
         "settings": [*list(_flat(record.config)), ("seed", str(record.seed)), ("device", record.device)],
         "versions": known,
         "inputs": record.inputs,
@@ -190,7 +191,7 @@ def _curve_panels(results: PatientResults, looks: dict[str, Look]) -> list[Curve
         CurvePanel(
             s.name,
             looks[s.name],
-            curves.time_activity(s, results.times_h, physical_h, end_h, looks[s.name]),
+            curves.time_activity(s, physical_h, end_h, looks[s.name]),
             _parameters(s),
             _remarks(results, s),
         )
@@ -199,15 +200,18 @@ def _curve_panels(results: PatientResults, looks: dict[str, Look]) -> list[Curve
 
 
 def _parameters(s: StructureResult) -> tuple[tuple[str, str], ...]:
-    fit = s.fit
-    known = np.isfinite(fit.u_tia_mbq_h) and fit.rates_per_h.size == 1
+    fit, curve = s.fit, s.curve
+    known = np.isfinite(fit.u_tia_mbq_h) and fit.rates_per_h.size == 1 and np.isfinite(fit.covariance).all()
     u_amplitude = float(np.sqrt(fit.covariance[0, 0])) if known else float("nan")
-    ratio = s.tia_mbq_h / fit.tia_mbq_h if fit.tia_mbq_h > 0 else float("nan")
-    amplitude = "A(0) of the tail" if fit.rising_share > 0 else "A(0)"
+    ratio = s.tia_mbq_h / curve.tia_mbq_h if curve.tia_mbq_h > 0 else float("nan")
+    amplitude = "A(0) of the tail" if fit.rising_share > 0 or fit.rates_per_h.size > 1 else "A(0)"
+    weight = f", Akaike weight {three(curve.akaike_weight, 2)}" if np.isfinite(curve.akaike_weight) else ""
     return (
+        ("model", f"{curve.model}{weight}"),
         (amplitude, f"{with_error(fit.amplitude_mbq, u_amplitude)} MBq"),
-        ("T_eff", f"{with_error(fit.teff_h, fit.u_teff_h)} h"),
-        ("TIA", f"{with_error(fit.tia_mbq_h, fit.u_tia_mbq_h)} MBq·h"),
+        ("T_eff", f"{with_error(curve.teff_h, fit.u_teff_h)} h"),
+        ("TIA, mean of models" if curve.averaged else "TIA", f"{with_error(curve.tia_mbq_h, curve.u_tia_mbq_h)} MBq·h"),
+        ("before first scan", percent(100.0 * fit.before_first_fraction)),
         ("after last scan", percent(100.0 * fit.extrapolated_fraction)),
         ("voxel sum / curve", three(ratio)),
         ("fit", re.split(r"[:,(]", fit.status.meaning)[0].strip()),
@@ -216,12 +220,12 @@ def _parameters(s: StructureResult) -> tuple[tuple[str, str], ...]:
 
 def _remarks(results: PatientResults, s: StructureResult) -> tuple[str, ...]:
     remarks = [flag for flag in s.fit.flags if flag != s.fit.status.meaning]
-    if s.fit.dof <= 0 and not any("degree" in remark for remark in remarks):
+    if s.fit.dof <= 0 and not np.isfinite(s.curve.u_tia_mbq_h) and not any("degree" in remark for remark in remarks):
         remarks.insert(0, "no degree of freedom: no fit error")
-    ratio = s.tia_mbq_h / s.fit.tia_mbq_h if s.fit.tia_mbq_h > 0 else 1.0
+    ratio = s.tia_mbq_h / s.curve.tia_mbq_h if s.curve.tia_mbq_h > 0 else 1.0
     if abs(ratio - 1.0) > _UNLIKE_CURVE:
         remarks.append(f"the voxels' TIA and the curve's differ by {percent(100.0 * (ratio - 1.0))}")
-    cut = [f.id for f, activity in zip(results.frames, s.activity_mbq, strict=True) if np.isnan(activity)]
+    cut = [f.id for f, activity in zip(results.frames, s.curve.activity_mbq, strict=True) if np.isnan(activity)]
     if cut:
         remarks.append(f"left out, cut by the field of view: {', '.join(cut)}")
     return tuple(remarks)

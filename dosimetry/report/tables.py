@@ -48,7 +48,7 @@ class Table:
 
 def structure_table(results: PatientResults, looks: Looks) -> Table:
     """Size and kinetics of every structure."""
-    heads = ("structure", "role", "volume mL", "mass g", "TIA MBq·h", "TIAC h", "T_eff h", "after last scan")
+    heads = ("structure", "role", "volume mL", "mass g", "TIA MBq·h", "TIAC h", "T_eff h", "model", "after last scan")
     rows = [
         Row(
             s.name,
@@ -58,7 +58,8 @@ def structure_table(results: PatientResults, looks: Looks) -> Table:
                 three(s.mass_g),
                 with_error(s.tia_mbq_h, s.relative_u_tia * s.tia_mbq_h),
                 with_error(s.tiac_h, s.relative_u_tia * s.tiac_h),
-                with_error(s.fit.teff_h, s.fit.u_teff_h),
+                with_error(s.curve.teff_h, s.fit.u_teff_h),
+                s.curve.model,
                 percent(100.0 * s.fit.extrapolated_fraction),
             ),
             looks[s.name],

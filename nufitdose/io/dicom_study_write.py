@@ -1,8 +1,9 @@
-"""A study as DICOM: CT, PT and RTSTRUCT series that other programs read (PS3.3 A.3, A.21, A.19)."""
+"""A study as DICOM: CT, PT or NM, and RTSTRUCT objects that other programs read (PS3.3 A.3, A.21, A.5, A.19)."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -11,6 +12,7 @@ from pydicom.uid import (
     UID,
     CTImageStorage,
     ExplicitVRLittleEndian,
+    NuclearMedicineImageStorage,
     PositronEmissionTomographyImageStorage,
     RTStructureSetStorage,
     generate_uid,
@@ -18,21 +20,27 @@ from pydicom.uid import (
 from pydicom.valuerep import format_number_as_ds
 
 from nufitdose.grid import Grid
+from nufitdose.io.dicom_nm_write import fill_nm
 from nufitdose.io.nifti import RAS_LPS
 from nufitdose.nuclides import half_life_h
 from nufitdose.study import Structures, Study, TimePoint
 from nufitdose.types import Mask
 from nufitdose.volume import Volume
 
+ActivityObject = Literal["NM", "PT"]
+
 _CT_OFFSET = -1024
 
 
-def write_dicom_study(study: Study, folder: str | Path, administered_at: datetime) -> Path:
-    """Write every time point as `<id>/CT`, `<id>/PT` and `<id>/RTSTRUCT`; returns `folder`.
+def write_dicom_study(
+    study: Study, folder: str | Path, administered_at: datetime, *, activity: ActivityObject = "PT"
+) -> Path:
+    """Write every time point as `<id>/CT`, `<id>/PT` or `<id>/NM`, and `<id>/RTSTRUCT`; returns `folder`.
 
-    Activity is a PT object in BQML without decay correction (Decay Correction NONE), as quantitative SPECT
-    systems write it too; 16 bit, one slope a slice. HU are stored as whole numbers. All time points share one patient;
-    each is a study of its own with one frame of reference. Equal content gives equal UIDs.
+    Activity is in Bq/mL without decay correction, 16 bit: as slices of PT objects, one slope a slice (Units BQML,
+    Decay Correction NONE; quantitative SPECT comes so too), or as one multi-frame NM object, one slope for all. HU
+    are stored as whole numbers. All time points share one patient; each is a study of its own with one frame of
+    reference. Equal content gives equal UIDs.
     """
     folder = Path(folder)
     for timepoint in study.timepoints:
@@ -41,7 +49,13 @@ def write_dicom_study(study: Study, folder: str | Path, administered_at: datetim
         ct_uids: list[str] = []
         if timepoint.ct is not None:
             ct_uids = _write_ct(timepoint.ct, common, folder / timepoint.id / "CT")
-        _write_pt(study, timepoint, administered_at, acquired, common, folder / timepoint.id / "PT")
+        image = _towards_lps(timepoint.activity)
+        if activity == "PT":
+            _write_pt(image, common, _drug(study, administered_at, bq_per_unit=1.0), folder / timepoint.id / "PT")
+        else:
+            d = _new(common, NuclearMedicineImageStorage, "NM")
+            fill_nm(d, image, _drug(study, administered_at, bq_per_unit=1e6))
+            _save(d, folder / timepoint.id / "NM" / "NM.dcm")
         if timepoint.structures is not None:
             where = folder / timepoint.id / "RTSTRUCT" / "structures.dcm"
             _write_structures(timepoint.structures, common, ct_uids, where)
@@ -73,7 +87,7 @@ def _new(common: Dataset, sop_class: UID, modality: str, *names: str) -> Dataset
     d.SOPClassUID, d.Modality = sop_class, modality
     d.SeriesInstanceUID = _uid("series", modality, str(common.StudyInstanceUID))
     d.SOPInstanceUID = _uid("instance", modality, str(common.StudyInstanceUID), *names)
-    d.SeriesNumber, d.SeriesDescription = {"CT": 1, "PT": 2, "RTSTRUCT": 3}[modality], modality
+    d.SeriesNumber, d.SeriesDescription = {"CT": 1, "PT": 2, "NM": 2, "RTSTRUCT": 3}[modality], modality
     d.file_meta = FileMetaDataset()
     d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     d.file_meta.MediaStorageSOPClassUID, d.file_meta.MediaStorageSOPInstanceUID = sop_class, d.SOPInstanceUID
@@ -139,19 +153,20 @@ def _write_ct(ct: Volume, common: Dataset, folder: Path) -> list[str]:
     return uids
 
 
-def _write_pt(
-    study: Study, timepoint: TimePoint, administered_at: datetime, acquired: datetime, common: Dataset, folder: Path
-) -> None:
-    volume = _towards_lps(timepoint.activity)
-    drug = Dataset()
+def _drug(study: Study, administered_at: datetime, *, bq_per_unit: float) -> Dataset:
+    """What was given; the activity is in Bq in PT objects (PS3.3 C.8.9.2), in MBq in NM objects (C.8.4.10)."""
+    drug, code = Dataset(), Dataset()
     drug.Radiopharmaceutical = study.nuclide
     drug.RadiopharmaceuticalStartDateTime = administered_at.strftime("%Y%m%d%H%M%S.%f")
     drug.RadiopharmaceuticalStartTime = administered_at.strftime("%H%M%S.%f")
-    drug.RadionuclideTotalDose = format_number_as_ds(study.administration.activity_mbq * 1e6)
+    drug.RadionuclideTotalDose = format_number_as_ds(study.administration.activity_mbq * 1e6 / bq_per_unit)
     drug.RadionuclideHalfLife = format_number_as_ds(half_life_h(study.nuclide) * 3600.0)
-    code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = study.nuclide, "99NUFITDOSE", study.nuclide
     drug.RadionuclideCodeSequence = Sequence([code])
+    return drug
+
+
+def _write_pt(volume: Volume, common: Dataset, drug: Dataset, folder: Path) -> None:
     for k, d in _slices(volume, common, PositronEmissionTomographyImageStorage, "PT"):
         d.SeriesType, d.Units, d.CountsSource = ["WHOLE BODY", "IMAGE"], "BQML", "EMISSION"
         d.DecayCorrection, d.CorrectedImage, d.CollimatorType = "NONE", ["ATTN", "SCAT"], "NONE"

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nufitdose.errors import InputError
 from nufitdose.io.dicom_activity import ActivityScan, activity_scan, hours_after
 from nufitdose.io.dicom_administration import administration_of, one_patient
@@ -23,6 +25,7 @@ from nufitdose.io.structures import references
 from nufitdose.io.study_folder import save_study
 from nufitdose.nuclides import half_life_h
 from nufitdose.study import Administration, Study, TimePoint
+from nufitdose.types import PerVoxel
 
 __all__ = ["ImportOptions", "ImportPlan", "SeriesRow", "plan_import", "write_study"]
 _LOG = logging.getLogger(__name__)
@@ -292,7 +295,14 @@ def _timepoint(place: _Place) -> TimePoint:
         partial(_scan(place.candidate).read, undone),
         partial(read_ct, place.ct) if place.ct else None,
         partial(read_structures, place.structures) if place.structures else None,
+        _slice_offsets_h(_scan(place.candidate)),
     )
+
+
+def _slice_offsets_h(scan: ActivityScan) -> PerVoxel | None:
+    """When after the start of the scan the frame of each slice began, [k]; None where all began together."""
+    offsets_s = scan.timing.offsets_s
+    return offsets_s / 3600.0 if np.ptp(offsets_s) > 0.0 else None
 
 
 def _row(candidate: _Candidate) -> SeriesRow:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from nufitdose.errors import InputError
 from nufitdose.io.nifti import load_volume, save_volume
 from nufitdose.nuclides import half_life_h
 from nufitdose.study import Administration, Structures, Study, TimePoint
+from nufitdose.types import PerVoxel
 from nufitdose.volume import Quantity, Volume
 
 MANIFEST = "study.yaml"
@@ -40,8 +42,24 @@ class AdministrationEntry(Settings):
     time: datetime | None = None
 
 
+class BedEntry(Settings):
+    """One entry of `beds:` the slices [first, last] along the third axis, from 0, and when after `time` they began."""
+
+    slices: tuple[Annotated[int, Field(ge=0)], int]
+    start_s: float = Field(ge=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "BedEntry":
+        if self.slices[1] < self.slices[0]:
+            raise ValueError(f"the slices {list(self.slices)} end before they begin")
+        return self
+
+
 class TimePointEntry(Settings):
-    """One entry of `timepoints:`; exactly one of `time` and `hours` (after administration)."""
+    """One entry of `timepoints:`; exactly one of `time` and `hours` (after administration).
+
+    With `beds`, slices were acquired one bed after the other; `activity` is physically decay-corrected to `time`.
+    """
 
     id: Name = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     time: datetime | None = None
@@ -50,12 +68,32 @@ class TimePointEntry(Settings):
     decay_corrected_to: Literal["acquisition", "administration"]
     ct: str | None = None
     structures: Paths | None = None
+    beds: Annotated[list[BedEntry], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _one_time(self) -> "TimePointEntry":
         if (self.time is None) == (self.hours is None):
             raise ValueError(f"time point {self.id!r} needs exactly one of 'time' and 'hours'")
         return self
+
+    @model_validator(mode="after")
+    def _every_slice_once(self) -> "TimePointEntry":
+        following = 0
+        for bed in sorted(self.beds or (), key=lambda bed: bed.slices):
+            if bed.slices[0] != following:
+                raise ValueError(
+                    f"the beds of time point {self.id!r} must hold every slice once; slice "
+                    f"{min(following, bed.slices[0])} is in {'none' if bed.slices[0] > following else 'two'}"
+                )
+            following = bed.slices[1] + 1
+        return self
+
+    def slice_offsets_h(self) -> PerVoxel | None:
+        """Hours after the start of the scan at which each slice was acquired."""
+        if self.beds is None:
+            return None
+        beds = sorted(self.beds, key=lambda bed: bed.slices)
+        return np.concatenate([np.full(1 + bed.slices[1] - bed.slices[0], bed.start_s / 3600.0) for bed in beds])
 
 
 class StructuresEntry(Settings):
@@ -189,7 +227,12 @@ def _timepoint_of(
         return Structures(layers, names, tumours)
 
     return TimePoint(
-        entry.id, time_h, read_activity, read_ct if entry.ct else None, read_structures if labels else None
+        entry.id,
+        time_h,
+        read_activity,
+        read_ct if entry.ct else None,
+        read_structures if labels else None,
+        entry.slice_offsets_h(),
     )
 
 
@@ -263,6 +306,8 @@ def _write_timepoint(study: Study, timepoint: TimePoint, folder: Path, names: di
         entry["time"] = _clock(study.administration.time, timepoint.time_h)
     entry |= {"activity": f"{place}/activity.nii.gz", "decay_corrected_to": "acquisition"}
     save_volume(timepoint.activity, folder / entry["activity"])
+    if timepoint.slice_offsets_h is not None:
+        entry["beds"] = _beds(timepoint.slice_offsets_h)
     if timepoint.ct is not None:
         entry["ct"] = f"{place}/ct.nii.gz"
         save_volume(timepoint.ct, folder / entry["ct"])
@@ -274,6 +319,15 @@ def _write_timepoint(study: Study, timepoint: TimePoint, folder: Path, names: di
             save_volume(layer, folder / entry["structures"][-1])
         entry["structures"] = entry["structures"][0] if len(entry["structures"]) == 1 else entry["structures"]
     return entry
+
+
+def _beds(slice_offsets_h: PerVoxel) -> list[dict[str, Any]]:
+    """Neighbouring slices acquired together, as entries of `beds`."""
+    firsts = [0, *(np.flatnonzero(np.diff(slice_offsets_h)) + 1).tolist(), slice_offsets_h.size]
+    return [
+        {"slices": [first, end - 1], "start_s": round(float(slice_offsets_h[first]) * 3600.0, 3)}
+        for first, end in pairwise(firsts)
+    ]
 
 
 def _clock(administered: datetime, time_h: float) -> str:

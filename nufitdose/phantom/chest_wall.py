@@ -60,7 +60,7 @@ def _radii(
 ) -> NDArray[np.float64]:
     """ρ(θ, z): just inside the first rib on each ray, between and below ribs led on smoothly, or around the organs.
 
-    Liver, spleen and kidneys are within it even where they bulge between ribs.
+    Lungs, liver, spleen and kidneys are within it even where they bulge between ribs.
     """
     theta = -np.pi + 2.0 * np.pi * np.arange(_ANGLES) / _ANGLES
     reach = np.arange(10.0, _LONGEST_MM, _RAY_MM)
@@ -70,7 +70,7 @@ def _radii(
     organs = tuple(name for names, _ in BREATHING.values() for name in names) + _LUNGS
     seen = [
         ndimage.map_coordinates(_of(labels, structures, names).astype(np.uint8), index, order=0, mode="constant") > 0
-        for names in (_WALL_BONES, organs, _UPPER_ABDOMEN)
+        for names in (_WALL_BONES, organs, _LUNGS + _UPPER_ABDOMEN)
     ]
     bone = np.where(seen[0].any(axis=-1), reach[seen[0].argmax(axis=-1)] - _TO_BONE_MM, np.nan)
     organ, solid = (

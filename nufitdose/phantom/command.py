@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from nufitdose.config import read_yaml
 from nufitdose.errors import InputError
+from nufitdose.io.dicom_study_write import ActivityObject
 from nufitdose.io.nifti import load_volume
 from nufitdose.phantom.icrp110 import read_icrp110
 from nufitdose.phantom.patient import simulate_patient
 from nufitdose.phantom.writer import require_free_folder, write_patient
 from nufitdose.progress import Steps, Stream
 from nufitdose.volume import Quantity, Volume
+
+_OBJECTS: dict[str, ActivityObject] = {"nm": "NM", "pt": "PT"}
 
 
 def simulate_one(
@@ -24,6 +28,7 @@ def simulate_one(
     sliding: bool,
     tumours: int | None,
     dicom: bool,
+    dicom_as: Literal["nm", "pt"] | None,
     ct: Path | None,
     labels: Path | None,
     names: Path | None,
@@ -55,7 +60,7 @@ def simulate_one(
                 on_progress=tell,
             )
         with steps.step("writing", 2.0):
-            return write_patient(patient, out, dicom=dicom)
+            return write_patient(patient, out, dicom=_OBJECTS[dicom_as] if dicom_as else dicom)
 
 
 def _body(labels: Path | None, names: Path | None, icrp110: Path | None) -> tuple[Volume | None, dict[int, str] | None]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nufitdose.grid import Grid
+from nufitdose.phantom.bounds import distance_bounds
 from nufitdose.phantom.compiled import compiled, in_slabs, inlined
 from nufitdose.phantom.shapes import INNER, OUTER, THICKNESS, Profile, Solid, distance
 from nufitdose.types import Field, Labels
@@ -210,25 +211,37 @@ def voxel_axes(affine, pull, i, j, k, axes):
 
 @compiled
 @no_type_check
-def _candidates(low, high, first, last):
-    """Solids whose box meets the box from `first` to `last`, front to back."""
-    found = np.empty(low.shape[0], dtype=np.int64)
+def _candidates(solids, among, first, last, radius, reach, found):
+    """Those of `among` within `reach` of a ball in the box from `first` to `last`, to `found`; how many, which region.
+
+    The region is -1 unless it alone fills the ball. Behind a solid that covers the ball nothing is seen.
+    """
+    rows, low, high = solids[:3]
+    x, y, z = 0.5 * (first[0] + last[0]), 0.5 * (first[1] + last[1]), 0.5 * (first[2] + last[2])
     count = 0
-    for n in range(low.shape[0] - 1, -1, -1):
-        apart = False
-        for c in range(3):
-            apart = apart or low[n, c] > last[c] or high[n, c] < first[c]
-        if not apart:
-            found[count] = n
-            count += 1
-    return found[:count]
+    for n in among:
+        if low[n, 2] > last[2] or high[n, 2] < first[2] or low[n, 0] > last[0] or high[n, 0] < first[0]:
+            continue
+        if low[n, 1] > last[1] or high[n, 1] < first[1]:
+            continue
+        row = rows[n]
+        nearest, farthest = distance_bounds(row, x, y, z, radius, *solids[3:])
+        if nearest > reach:
+            continue
+        found[count] = n
+        count += 1
+        if farthest < -reach:
+            if count > 1 or (row[INNER] >= 0 and farthest + row[THICKNESS] > -reach):
+                return count, -1
+            return count, int(row[INNER] if row[INNER] >= 0 else row[OUTER])
+    return count, -1 if count else 0
 
 
 @compiled
 @no_type_check
-def _sample(solids, candidates, point, axes, subsamples, spacing, weights, touched):
+def _sample(solids, candidates, point, axes, subsamples, width, weights, touched):
     """Add the shares of a voxel from `subsamples`³ points in it."""
-    factor, width = 1.0 / subsamples**3, spacing / subsamples
+    factor = 1.0 / subsamples**3
     for a in range(subsamples):
         u = (a + 0.5) / subsamples - 0.5
         for b in range(subsamples):
@@ -248,18 +261,27 @@ def _paint(first_brick, last_brick, solids, affine, pull, spacing, reach, subsam
     _, ni, nj, nk = regions.shape
     bj, bk = (nj + _BRICK - 1) // _BRICK, (nk + _BRICK - 1) // _BRICK
     points, axes = np.empty((_BRICK, _BRICK, _BRICK, 3)), np.empty((3, 3))
+    first, last = np.empty(3), np.empty(3)
     weights, touched = np.zeros(n_regions), np.zeros(n_regions + 1, dtype=np.int64)
+    front_to_back = np.arange(len(solids[0]))[::-1].copy()
+    found, seen = np.empty_like(front_to_back), np.empty_like(front_to_back)
     for brick in range(first_brick, last_brick):
         i0, j0, k0 = brick // (bj * bk) * _BRICK, brick // bk % bj * _BRICK, brick % bk * _BRICK
-        first, last = np.full(3, 1e9), np.full(3, -1e9)
+        first[:], last[:] = 1e9, -1e9
         for i in range(i0, min(i0 + _BRICK, ni)):
             for j in range(j0, min(j0 + _BRICK, nj)):
                 for k in range(k0, min(k0 + _BRICK, nk)):
                     point = points[i - i0, j - j0, k - k0]
                     look_back(affine, pull, i, j, k, point)
-                    first[:] = np.minimum(first, point - reach)
-                    last[:] = np.maximum(last, point + reach)
-        candidates = _candidates(solids[1], solids[2], first, last)
+                    for c in range(3):
+                        first[c], last[c] = min(first[c], point[c] - reach), max(last[c], point[c] + reach)
+        radius = 0.5 * math.sqrt((last[0] - first[0]) ** 2 + (last[1] - first[1]) ** 2 + (last[2] - first[2]) ** 2)
+        count, region = _candidates(solids, front_to_back, first, last, radius, reach, found)
+        if region >= 0:
+            regions[0, i0 : i0 + _BRICK, j0 : j0 + _BRICK, k0 : k0 + _BRICK] = region
+            shares[0, i0 : i0 + _BRICK, j0 : j0 + _BRICK, k0 : k0 + _BRICK] = 1.0
+            continue
+        candidates = found[:count]
         for i in range(i0, min(i0 + _BRICK, ni)):
             for j in range(j0, min(j0 + _BRICK, nj)):
                 for k in range(k0, min(k0 + _BRICK, nk)):
@@ -269,5 +291,9 @@ def _paint(first_brick, last_brick, solids, affine, pull, spacing, reach, subsam
                     if nearest < reach and subsamples > 1:
                         _clear(weights, touched)
                         voxel_axes(affine, pull, i, j, k, axes)
-                        _sample(solids, candidates, point, axes, subsamples, spacing, weights, touched)
+                        for c in range(3):
+                            first[c], last[c] = point[c] - reach, point[c] + reach
+                        width = spacing / subsamples
+                        count, region = _candidates(solids, candidates, first, last, reach, 0.5 * width, seen)
+                        _sample(solids, seen[:count], point, axes, subsamples, width, weights, touched)
                     keep_largest(weights, touched, regions, shares, i, j, k)

@@ -43,7 +43,7 @@ class SidedField:
 
 @dataclass(frozen=True, eq=False)
 class BodyMap:
-    """y = R(x + u(x)): `forward` is u, `backward` the displacement of the inverse, both mm on `lattice`.
+    """y = R(x + u(x)): `forward` is u = exp(v), `backward` nearly its inverse, exp(-v), both mm on `lattice`.
 
     With a `wall`, what is inside it first slides by `slide_mm` at the diaphragm, positive upwards.
     """
@@ -54,12 +54,6 @@ class BodyMap:
     rigid: Affine
     wall: ChestWall | None = None
     slide_mm: float = 0.0
-
-    @classmethod
-    def exponential(cls, lattice: Grid, velocity: Field, rigid: Affine) -> "BodyMap":
-        """exp(v) by scaling and squaring, `u ← u + u∘(x+u)`, 7 times from v/2⁷; its inverse from exp(-v)."""
-        to_index = np.ascontiguousarray(lattice.inverse_affine[:3, :3])
-        return cls(lattice, _squared(velocity, to_index), _squared(-velocity, to_index), rigid)
 
     @classmethod
     def identity(cls) -> "BodyMap":
@@ -125,21 +119,49 @@ def _as_field(displacement: Points, grid: Grid) -> Field:
     return np.ascontiguousarray(displacement.T.reshape(3, *grid.shape), dtype=np.float32)
 
 
+def exponential(lattice: Grid, velocity: Field) -> Field:
+    """exp(v) as a displacement, by scaling and squaring: `u ← u + u∘(x+u)`, 7 times from v/2⁷."""
+    to_index = np.ascontiguousarray(lattice.inverse_affine[:3, :3])
+    u = velocity / np.float32(2**_SQUARINGS)
+    for _ in range(_SQUARINGS):
+        doubled = np.empty_like(u)
+        in_slabs(_composed_with_itself, u.shape[1], u, to_index, doubled)
+        u = doubled
+    return u
+
+
 def jacobian_determinant(field: Field, grid: Grid) -> Image32:
     """det(∂(x + u)/∂x) by central differences, one-sided at the rim."""
-    inverse = grid.inverse_affine[:3, :3]
-    steps = [np.gradient(component, axis=(0, 1, 2)) for component in field]
-    j = np.empty((3, 3, *grid.shape), dtype=np.float32)
-    for c in range(3):
-        for axis in range(3):
-            j[c, axis] = sum(steps[c][n] * np.float32(inverse[n, axis]) for n in range(3))
-        j[c, c] += 1.0
-    determinant = (
-        j[0, 0] * (j[1, 1] * j[2, 2] - j[1, 2] * j[2, 1])
-        - j[0, 1] * (j[1, 0] * j[2, 2] - j[1, 2] * j[2, 0])
-        + j[0, 2] * (j[1, 0] * j[2, 1] - j[1, 1] * j[2, 0])
-    )
-    return np.asarray(determinant, dtype=np.float32)
+    out = np.empty(grid.shape, dtype=np.float32)
+    in_slabs(_determinant, grid.shape[0], field, np.ascontiguousarray(grid.inverse_affine[:3, :3]), out)
+    return out
+
+
+@compiled
+@no_type_check
+def _determinant(first, last, u, to_index, out):
+    _, ni, nj, nk = u.shape
+    step, j = np.empty(3), np.empty((3, 3))
+    for i in range(first, last):
+        ia, ib = max(i - 1, 0), min(i + 1, ni - 1)
+        for y in range(nj):
+            ya, yb = max(y - 1, 0), min(y + 1, nj - 1)
+            for k in range(nk):
+                ka, kb = max(k - 1, 0), min(k + 1, nk - 1)
+                for c in range(3):
+                    step[0] = (u[c, ib, y, k] - u[c, ia, y, k]) / (ib - ia)
+                    step[1] = (u[c, i, yb, k] - u[c, i, ya, k]) / (yb - ya)
+                    step[2] = (u[c, i, y, kb] - u[c, i, y, ka]) / (kb - ka)
+                    for axis in range(3):
+                        j[c, axis] = (
+                            step[0] * to_index[0, axis] + step[1] * to_index[1, axis] + step[2] * to_index[2, axis]
+                        )
+                    j[c, c] += 1.0
+                out[i, y, k] = (
+                    j[0, 0] * (j[1, 1] * j[2, 2] - j[1, 2] * j[2, 1])
+                    - j[0, 1] * (j[1, 0] * j[2, 2] - j[1, 2] * j[2, 0])
+                    + j[0, 2] * (j[1, 0] * j[2, 1] - j[1, 1] * j[2, 0])
+                )
 
 
 def rigid_motion(
@@ -169,15 +191,6 @@ def _at(field, x, y, z, out):
         d = field[c, i + 1, j, k] * (1 - fz) + field[c, i + 1, j, k + 1] * fz
         e = field[c, i + 1, j + 1, k] * (1 - fz) + field[c, i + 1, j + 1, k + 1] * fz
         out[c] = (a * (1 - fy) + b * fy) * (1 - fx) + (d * (1 - fy) + e * fy) * fx
-
-
-def _squared(velocity: Field, to_index: NDArray[np.float64]) -> Field:
-    u = velocity / np.float32(2**_SQUARINGS)
-    for _ in range(_SQUARINGS):
-        doubled = np.empty_like(u)
-        in_slabs(_composed_with_itself, u.shape[1], u, to_index, doubled)
-        u = doubled
-    return u
 
 
 @compiled

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.phantom.anatomy import Anatomy, Implant, build_anatomy
-from nufitdose.phantom.build import Arms, Sex, draw_build
+from nufitdose.phantom.build import Arms, Build, Sex, draw_build
 from nufitdose.phantom.checks import Limits, require
+from nufitdose.phantom.compiled import side_by_side
 from nufitdose.phantom.image_anatomy import anatomy_from_images, liver_centre_mm
 from nufitdose.phantom.imaging import Imager, Protocol
 from nufitdose.phantom.kinetics_tables import Tracer
@@ -26,6 +28,7 @@ MOST_TUMOURS = 12
 CT_NOISE_HU = 12.0
 _LIVER_Z_MM = 50.0  # height of the liver in the body that `centre_z_mm` refers to
 _RIM_MM = 30.0  # tumours are centred at least so far inside the field of view
+_REMNANT = 0.08  # share of the thyroid that is left after surgery
 _BODY, _ORGANS, _TUMOURS, _TRACER = 0, 1, 2, 3  # streams of random numbers
 
 
@@ -90,30 +93,20 @@ def simulate_patient(
     """
     recipe = find_tracer(tracer)
     times = check_times(recipe.times_h if times_h is None else times_h)
-    if ct is not None and labels is None:
-        raise InputError(
-            "a CT was given as the anatomy without its labels", remedy="Give a label map of its organs too"
-        )
     _check(shape, spacing_mm, ct_spacing_mm, seed, tumours, tumour_sites, tumour_mm)
+    if ct is not None and labels is None:
+        raise InputError("a CT was given as the anatomy without labels", remedy="Give a label map of its organs too")
     _check_imaging(motion, count_level, calibration_error, ct_breathing_mm, ct_field_mm, administered_mbq)
     random = np.random.default_rng([seed, _BODY])
     body = draw_build(random, sex=sex, arms=arms)
     drawn_count, drawn_contrast, drawn_implant = int(random.integers(2, 7)), random.random(), random.random()
-    frame = ct or labels
-    if frame is None:
-        centre = body.at(0.0, -5.0, recipe.centre_z_mm if centre_z_mm is None else centre_z_mm)
-    else:
-        centre = frame.grid.centre_mm.copy()
-        liver = None if labels is None else liver_centre_mm(labels, label_names or {})
-        if liver is not None:
-            centre[2] = liver[2] + (recipe.centre_z_mm if centre_z_mm is None else centre_z_mm) - _LIVER_Z_MM
+    height_mm = recipe.centre_z_mm if centre_z_mm is None else centre_z_mm
+    centre = _centre_mm(body, height_mm, labels, label_names or {}, ct)
     grid = Grid.from_spacing([int(n) for n in shape], (spacing_mm,) * 3, centre_mm=centre.tolist())
-    corners = grid.corners_mm()
     sites = tuple(tumour_sites or recipe.sites)
     count = drawn_count if tumours is None else tumours
-    inside_mm = (corners.min(axis=0) + _RIM_MM, corners.max(axis=0) - _RIM_MM)
     planted = tuple(sites[n % len(sites)] for n in range(count))
-    tumour_random = np.random.default_rng([seed, _TUMOURS])
+    tumour_random, inside_mm = np.random.default_rng([seed, _TUMOURS]), _inside_mm(grid)
     anatomy: Anatomy
     if labels is not None:
         anatomy = anatomy_from_images(
@@ -127,7 +120,7 @@ def simulate_patient(
             inside_mm=inside_mm,
             tumour_sites=planted,
             tumour_mm=tumour_mm,
-            thyroid_left=0.08 if recipe.name == "I-131-NaI" else 1.0,
+            thyroid_left=_REMNANT if recipe.name == "I-131-NaI" else 1.0,
             contrast=drawn_contrast < 0.25 if contrast is None else contrast,
             implant=implant or ("hip" if drawn_implant < 0.03 else "spine" if drawn_implant < 0.06 else "none"),
         )
@@ -164,10 +157,10 @@ def image_patient(
     distribution = distribute(recipe, anatomy.regions, random, administered_mbq)
     imager = Imager(anatomy, distribution, protocol)
     scans = []
-    for number, time_h in enumerate(times_h):
-        scans.append(imager.scan(number, time_h))
+    for scan in side_by_side(lambda job: imager.scan(*job), enumerate(times_h)):
+        scans.append(scan)
         if on_progress is not None:
-            on_progress((number + 1) / len(times_h))
+            on_progress(len(scans) / len(times_h))
     study = Study(
         patient=name,
         nuclide=recipe.nuclide,
@@ -177,6 +170,25 @@ def image_patient(
     )
     at_rest = protocol.cropped_composition(imager.rest)
     return DigitalPatient(study, gather_truth(anatomy, distribution, at_rest, tuple(truth for _, truth in scans)))
+
+
+def _centre_mm(
+    body: Build, height_mm: float, labels: Volume | None, names: Mapping[int, str], ct: Volume | None
+) -> NDArray[np.float64]:
+    """The middle of the field of view: in the body built, or in the images, by the liver along z."""
+    frame = ct or labels
+    if frame is None or labels is None:
+        return body.at(0.0, -5.0, height_mm)
+    centre, liver = frame.grid.centre_mm.copy(), liver_centre_mm(labels, names)
+    if liver is not None:
+        centre[2] = liver[2] + height_mm - _LIVER_Z_MM
+    return centre
+
+
+def _inside_mm(grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where tumours may be centred."""
+    corners = grid.corners_mm()
+    return corners.min(axis=0) + _RIM_MM, corners.max(axis=0) - _RIM_MM
 
 
 def check_times(times_h: Sequence[float]) -> list[float]:

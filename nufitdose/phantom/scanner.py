@@ -47,8 +47,9 @@ class Scanner:
         return 2.5 * self.centre_fwhm_mm / _FWHM_PER_SIGMA
 
 
-#: 25 min at 10 cps/MBq (Lu-177, 208 keV, medium-energy) and 25 min at 35 cps/MBq (I-131, high-energy); PET 3 min a
-#: bed at 6 cps/kBq, positron branch 3.2e-5 for Y-90 over 20 min. Resolutions are those of reconstructed images.
+#: Our choices, of the order of clinical systems: 25 min at 10 cps/MBq (Lu-177, 208 keV, medium-energy) or 35 cps/MBq
+#: (I-131, high-energy); PET 3 min a bed at 6 cps/kBq, Y-90 20 min with 3.2e-5 positrons a decay. Resolutions are those
+#: of reconstructed images.
 SCANNERS = {
     "Lu-177": Scanner("SPECT, medium-energy collimator", 12.0, 9.0, 7.0, 10.0 * 1500 * 0.1, 0.115),
     "I-131": Scanner("SPECT, high-energy collimator", 15.0, 11.0, 8.0, 35.0 * 1500 * 0.05, 0.095, background=0.06),

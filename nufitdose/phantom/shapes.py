@@ -26,13 +26,15 @@ class Kind(IntEnum):
     TUBE = 1
     RING = 2
     LOFT = 3
+    RIB = 4
 
 
 # Columns of a row; the meaning of SIZE0.. depends on the kind.
 KIND, OUTER, INNER, THICKNESS, WOBBLE, WAVENUMBER, PHASE = 0, 1, 2, 3, 4, 5, 6  # PHASE takes three columns
 CENTRE, ROTATION, SIZE = 9, 12, 21  # 3, 9 and 7 columns
-ROW_LENGTH = 28
-NO_REGION = -1
+WITHIN = 28  # the loft that the solid ends at
+ROW_LENGTH = 29
+NO_REGION = NO_LOFT = -1
 _NEAR_MM = 15.0  # farther from the surface its unevenness does not matter
 
 
@@ -56,6 +58,12 @@ class Solid:
             row[PHASE : PHASE + 3] = wobble.phases
             margin = 2.0 * abs(wobble.amplitude_mm)
         return Solid(row, self.low_mm - margin, self.high_mm + margin)
+
+    def within(self, profile: int) -> "Solid":
+        """The part of this solid inside a loft, named by its place among the painter's profiles."""
+        row = self.row.copy()
+        row[WITHIN] = profile
+        return replace(self, row=row)
 
 
 @dataclass(frozen=True)
@@ -168,15 +176,38 @@ def loft(profile: Profile, index: int) -> Solid:
     knots = profile.knots
     row = _row(Kind.LOFT, (0.0, 0.0, 0.0), np.eye(3))
     row[SIZE] = index
-    row[SIZE + 1], row[SIZE + 2] = knots[0, 0], knots[-1, 0]
     low = np.array([-knots[:, 1].max(), (knots[:, 3] - knots[:, 2]).min(), knots[0, 0]])
     high = np.array([knots[:, 1].max(), (knots[:, 3] + knots[:, 2]).max(), knots[-1, 0]])
     return _boxed(row, low, high)
 
 
+def rib(
+    profile: Profile,
+    index: int,
+    centre_mm: Sequence[Number] | F64,
+    offset_mm: Number,
+    thickness_mm: tuple[Number, Number],
+    turn: F64,
+    half_angle_rad: Number,
+) -> Solid:
+    """A hoop `offset_mm` outside a loft, where that is cut by the x-y plane of `turn` through `centre_mm`.
+
+    Half-widths of its cross-section across the wall and along it, and the angle it is kept within, are as in `ring`.
+    """
+    row = _row(Kind.RIB, centre_mm, turn)
+    row[SIZE], row[SIZE + 1] = index, offset_mm
+    row[SIZE + 2 : SIZE + 4], row[SIZE + 4] = thickness_mm, half_angle_rad
+    whole, beyond = loft(profile, index), offset_mm + max(thickness_mm)
+    low, high, centre = whole.low_mm - beyond, whole.high_mm + beyond, np.asarray(centre_mm)
+    normal = turn[:, 2]
+    rise = np.abs(normal[:2]) @ np.maximum(high - centre, centre - low)[:2] + max(thickness_mm)
+    low[2], high[2] = centre[2] - rise / normal[2], centre[2] + rise / normal[2]
+    return _boxed(row, low, high)
+
+
 def _row(kind: Kind, centre_mm: Sequence[Number] | F64, turn: F64) -> F64:
     row = np.zeros(ROW_LENGTH)
-    row[KIND], row[INNER] = kind, NO_REGION
+    row[KIND], row[INNER], row[WITHIN] = kind, NO_REGION, NO_LOFT
     row[CENTRE : CENTRE + 3] = centre_mm
     row[ROTATION : ROTATION + 9] = turn.T.ravel()  # world -> solid
     return row
@@ -184,6 +215,18 @@ def _row(kind: Kind, centre_mm: Sequence[Number] | F64, turn: F64) -> F64:
 
 def _boxed(row: F64, low: F64, high: F64) -> Solid:
     return Solid(row, np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64))
+
+
+@inlined
+@no_type_check
+def scaled_norm(x, y, z, a, b, c, p):
+    """k = (|x/a|^p + |y/b|^p + |z/c|^p)^(1/p), p one of 2, 2.5, 4."""
+    x, y, z = abs(x) / a, abs(y) / b, abs(z) / c
+    if p == 2.0:
+        return math.sqrt(x * x + y * y + z * z)
+    if p == 4.0:
+        return math.sqrt(math.sqrt(x * x * x * x + y * y * y * y + z * z * z * z))
+    return (x * x * math.sqrt(x) + y * y * math.sqrt(y) + z * z * math.sqrt(z)) ** 0.4
 
 
 @inlined
@@ -212,7 +255,8 @@ def _norm(x, y, z, a, b, c, p):
 
 @inlined
 @no_type_check
-def _tube_distance(row, x, y, z):
+def tube_distance(row, x, y, z):
+    """Distance from a tube, of a point relative to its start."""
     dx, dy, dz = row[SIZE], row[SIZE + 1], row[SIZE + 2]
     length2 = dx * dx + dy * dy + dz * dz
     t = 0.0 if length2 < 1e-9 else min(1.0, max(0.0, (x * dx + y * dy + z * dz) / length2))
@@ -222,9 +266,7 @@ def _tube_distance(row, x, y, z):
 
 @inlined
 @no_type_check
-def _ring_distance(row, x, y, z):
-    a, b, wide, high, limit = row[SIZE], row[SIZE + 1], row[SIZE + 2], row[SIZE + 3], row[SIZE + 4]
-    plane = _norm(x, y, 0.0, a, b, 1e9, 2.0)
+def _hoop_distance(plane, x, y, z, wide, high, limit):
     section = math.sqrt((plane / wide) ** 2 + (z / high) ** 2)
     distance = (section - 1.0) * min(wide, high)
     angle = abs(math.atan2(x, -y))
@@ -234,8 +276,14 @@ def _ring_distance(row, x, y, z):
 
 @inlined
 @no_type_check
-def _loft_distance(row, x, y, z, starts, steps, tables):
-    n = int(row[SIZE])
+def _ring_distance(row, x, y, z):
+    a, b, wide, high, limit = row[SIZE], row[SIZE + 1], row[SIZE + 2], row[SIZE + 3], row[SIZE + 4]
+    return _hoop_distance(_norm(x, y, 0.0, a, b, 1e9, 2.0), x, y, z, wide, high, limit)
+
+
+@inlined
+@no_type_check
+def _loft_distance(n, x, y, z, starts, steps, tables):
     table = tables[n]
     s = (z - starts[n]) / steps[n]
     s = min(max(s, 0.0), table.shape[0] - 1.000001)
@@ -244,8 +292,9 @@ def _loft_distance(row, x, y, z, starts, steps, tables):
     a = table[m, 0] * (1 - f) + table[m + 1, 0] * f
     b = table[m, 1] * (1 - f) + table[m + 1, 1] * f
     y0 = table[m, 2] * (1 - f) + table[m + 1, 2] * f
-    side = _norm(x, y - y0, 0.0, a, b, 1.0, 2.5)
-    return max(side, row[SIZE + 1] - z, z - row[SIZE + 2])
+    side = _norm(x, y - y0, 0.0, a, b, 1e9, 2.5)
+    first = starts[n]
+    return max(side, first - z, z - (first + steps[n] * (table.shape[0] - 1)))
 
 
 @compiled
@@ -255,19 +304,21 @@ def distance(row, x, y, z, starts, steps, tables):
     px, py, pz = x - row[CENTRE], y - row[CENTRE + 1], z - row[CENTRE + 2]
     kind = int(row[KIND])
     if kind == Kind.TUBE:
-        d = _tube_distance(row, px, py, pz)
+        d = tube_distance(row, px, py, pz)
     elif kind == Kind.LOFT:
-        d = _loft_distance(row, px, py, pz, starts, steps, tables)
+        d = _loft_distance(int(row[SIZE]), x, y, z, starts, steps, tables)
     else:
         r = row[ROTATION : ROTATION + 9]
         qx = r[0] * px + r[1] * py + r[2] * pz
         qy = r[3] * px + r[4] * py + r[5] * pz
         qz = r[6] * px + r[7] * py + r[8] * pz
-        d = (
-            _norm(qx, qy, qz, row[SIZE], row[SIZE + 1], row[SIZE + 2], row[SIZE + 3])
-            if kind == Kind.ELLIPSOID
-            else _ring_distance(row, qx, qy, qz)
-        )
+        if kind == Kind.ELLIPSOID:
+            d = _norm(qx, qy, qz, row[SIZE], row[SIZE + 1], row[SIZE + 2], row[SIZE + 3])
+        elif kind == Kind.RING:
+            d = _ring_distance(row, qx, qy, qz)
+        else:
+            wall = _loft_distance(int(row[SIZE]), x, y, z, starts, steps, tables) - row[SIZE + 1]
+            d = _hoop_distance(wall, qx, qy, qz, row[SIZE + 2], row[SIZE + 3], row[SIZE + 4])
     if row[WOBBLE] != 0.0 and abs(d) < 3.0 * row[WOBBLE] + _NEAR_MM:
         k = row[WAVENUMBER]
         d += (
@@ -279,4 +330,6 @@ def distance(row, x, y, z, starts, steps, tables):
             )
             / 1.5
         )
+    if row[WITHIN] >= 0.0:
+        d = max(d, _loft_distance(int(row[WITHIN]), x, y, z, starts, steps, tables))
     return d

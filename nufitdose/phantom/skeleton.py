@@ -7,10 +7,11 @@ from itertools import pairwise
 import numpy as np
 
 from nufitdose.phantom.build import Build
-from nufitdose.phantom.shapes import Profile, Solid, Wobble, ellipsoid, ring, rotation, tube
+from nufitdose.phantom.shapes import Profile, Solid, Wobble, ellipsoid, rib, ring, rotation, tube
 from nufitdose.phantom.tissues import Palette
 
 CORTEX_MM = 2.2
+_RIB_OFFSET_MM = 4.2  # of a rib's middle from the cavity: half its width and the pleura
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,11 @@ def spine(body: Build, palette: Palette) -> list[Solid]:
     return [*solids, coccyx.painted(bone, inner=pelvic_marrow, thickness_mm=CORTEX_MM)]
 
 
-def rib_cage(body: Build, cavity: Profile, palette: Palette) -> list[Solid]:
-    """Twelve pairs of ribs as tilted hoops on the wall of the chest cavity, their cartilage, the sternum."""
+def rib_cage(body: Build, cavity: Profile, index: int, palette: Palette) -> list[Solid]:
+    """Twelve pairs of ribs as tilted hoops just outside the chest cavity, their cartilage, the sternum.
+
+    `index` is the place of the profile `cavity` among the painter's.
+    """
     bone, marrow = palette.region("cortical_bone", structure=""), palette.region("ribs", "spongiosa")
     cartilage = palette.region("cartilage", structure="")
     solids = []
@@ -81,15 +85,12 @@ def rib_cage(body: Build, cavity: Profile, palette: Palette) -> list[Solid]:
         tilt = 14.0 + 1.6 * n
         reach = math.radians(132.0 - 2.5 * n if n < 10 else 92.0 - 22.0 * (n - 10))
         middle_z = posterior_z - 95.0 * math.tan(math.radians(tilt)) * 0.85
-        width, depth, centre_y = cavity.at(max(middle_z, -150.0) * body.length)
-        centre = np.array([0.0, centre_y, middle_z * body.length])
-        stretch = 1.0 / math.cos(math.radians(tilt))
-        radii = (width + 3.5, (depth + 3.5) * stretch)
-        turn = rotation(x_deg=-tilt)
-        hoop = ring(centre, radii, (3.6, 6.5), turn, reach)
+        _, _, centre_y = cavity.at(max(middle_z, -150.0) * body.length)
+        centre, turn = np.array([0.0, centre_y, middle_z * body.length]), rotation(x_deg=-tilt)
+        hoop = rib(cavity, index, centre, _RIB_OFFSET_MM, (3.6, 6.5), turn, reach)
         solids.append(hoop.painted(bone, inner=marrow, thickness_mm=1.3))
         if n < 8:
-            front = ring(centre, radii, (3.2, 5.0), turn, math.pi - 0.05)
+            front = rib(cavity, index, centre, _RIB_OFFSET_MM, (3.2, 5.0), turn, math.pi - 0.05)
             solids.insert(0, front.painted(cartilage))
     chest_front = cavity.at(165.0 * body.length)
     front_y = float(chest_front[2] + chest_front[1]) + 1.0

@@ -1,7 +1,7 @@
 """The tissues a digital patient is made of: what the CT shows of each.
 
-CT numbers are typical of 120 kVp without contrast agent (Schneider et al. 1996,
-doi:10.1088/0031-9155/41/1/009, and clinical ranges); `enhanced_hu` is the portal-venous phase.
+CT numbers are our choices for 120 kVp without contrast agent, of the order of those that Schneider et al. (1996,
+doi:10.1088/0031-9155/41/1/009) calculate from tissue compositions; `enhanced_hu` is the portal-venous phase, ours.
 """
 
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.nuclides import canonical_name, decay_constant_per_h
-from nufitdose.phantom.compiled import compiled, in_slabs
+from nufitdose.phantom.compiled import compiled, in_slabs, inlined
 from nufitdose.phantom.composition import Composition
 from nufitdose.phantom.kinetics_tables import DEFAULT_TRACER, TRACERS, Tracer, Uptake
 from nufitdose.phantom.texture import SmoothNoise
@@ -158,6 +158,13 @@ def _uptake(tracer: Tracer, region: Region) -> Uptake:
     return tracer.tissues.get(region.tissue, tracer.tissues["soft"])
 
 
+@inlined
+@no_type_check
+def _varied(spread, noise):
+    """A log-normal factor of mean 1."""
+    return math.exp(spread * noise - 0.5 * spread * spread)
+
+
 @compiled
 @no_type_check
 def _concentration(first, last, regions, shares, amplitudes, rates, spreads, decay, amount, clearance, time_h, out):
@@ -172,9 +179,7 @@ def _concentration(first, last, regions, shares, amplitudes, rates, spreads, dec
                     r = regions[slot, i, j, k]
                     if share <= 0.0 or amplitudes[r, terms - 1] == 0.0:
                         continue
-                    s, q = spreads[r, 0], spreads[r, 1]
-                    h = math.exp(s * amount[i, j, k] - 0.5 * s * s)
-                    faster = math.exp(q * clearance[i, j, k] - 0.5 * q * q)
+                    h, faster = _varied(spreads[r, 0], amount[i, j, k]), _varied(spreads[r, 1], clearance[i, j, k])
                     value = amplitudes[r, terms - 1] * math.exp(-(rates[r, terms - 1] + decay) * time_h)
                     for n in range(terms - 1):
                         if amplitudes[r, n] != 0.0:
@@ -197,9 +202,7 @@ def _integrate(first, last, regions, shares, amplitudes, rates, spreads, decay, 
                     r = regions[slot, i, j, k]
                     if share <= 0.0 or amplitudes[r, terms - 1] == 0.0:
                         continue
-                    s, q = spreads[r, 0], spreads[r, 1]
-                    h = math.exp(s * amount[i, j, k] - 0.5 * s * s)
-                    faster = math.exp(q * clearance[i, j, k] - 0.5 * q * q)
+                    h, faster = _varied(spreads[r, 0], amount[i, j, k]), _varied(spreads[r, 1], clearance[i, j, k])
                     part = amplitudes[r, terms - 1] / (rates[r, terms - 1] + decay)
                     slowest = 1e30
                     for n in range(terms - 1):

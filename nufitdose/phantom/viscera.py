@@ -22,10 +22,13 @@ def _chain(points: list[np.ndarray], radii_mm: Sequence[Number]) -> list[Solid]:
     return [tube(a, b, ra, rb) for (a, ra), (b, rb) in pairwise(zip(points, radii_mm, strict=True))]
 
 
-def chest(body: Build, palette: Palette) -> list[Solid]:
-    """Lungs, diaphragm domes with the fat below, mediastinum, heart, great vessels, airways."""
+def chest(body: Build, palette: Palette, cavity: int) -> list[Solid]:
+    """Lungs, diaphragm domes with the fat below, mediastinum, heart, great vessels, airways.
+
+    What lies at the chest wall ends at it: at the loft `cavity`.
+    """
     mesentery, muscle = palette.region("mesentery", structure=""), palette.region("muscle", structure="")
-    solids = [
+    at_wall = [
         *lungs(body, palette),
         ellipsoid(body.at(0, -8, 190), body.sizes(27, 36, 84)).painted(palette.region("mediastinum", "mesentery", "")),
         ellipsoid(body.at(69, 0, -8), body.sizes(68, 93, 114)).painted(muscle, inner=mesentery, thickness_mm=3.0),
@@ -35,13 +38,14 @@ def chest(body: Build, palette: Palette) -> list[Solid]:
     heart = ellipsoid(
         body.at(-24, 18, 136), _fitted(1.2 * body.volume_ml["heart"], (50, 46, 66)), rotation(x_deg=-38, y_deg=38)
     )
-    solids.append(
+    at_wall.append(
         heart.painted(
             palette.region("myocardium", structure="heart"),
             inner=palette.region("heart_blood", "blood", "heart"),
             thickness_mm=9.0,
         )
     )
+    solids = [solid.within(cavity) for solid in at_wall]
     blood = palette.region("blood", structure="")
     aorta = [
         body.at(*p)
@@ -118,8 +122,8 @@ def upper_abdomen(body: Build, palette: Palette, random: np.random.Generator) ->
     path = [body.at(*p) for p in [(40, 22, -14), (22, 30, 2), (-10, 26, 12), (-44, 2, 22), (-70, -18, 34)]]
     for solid in _chain(path, [21 * thick, 19 * thick, 16 * thick, 14 * thick, 12 * thick]):
         solids.append(solid.painted(palette.region("pancreas"), wobble=wobble(2.0, 22.0)))
-    # The lobes overlap: 0.786 is their union over the sum of their volumes at the reference size.
-    size = float((body.volume_ml["liver"] / (0.786 * 1950.0)) ** (1.0 / 3.0))
+    # The lobes overlap and end at the chest wall: 0.763 of the sum of their volumes is left at the reference size.
+    size = float((body.volume_ml["liver"] / (0.763 * 1950.0)) ** (1.0 / 3.0))
     liver = palette.region("liver")
     anchor = np.array([76.0, 5.0, 40.0])
     for centre, radii, turn in (
@@ -143,7 +147,7 @@ def upper_abdomen(body: Build, palette: Palette, random: np.random.Generator) ->
             *parts,
         ]
     spleen = ellipsoid(
-        body.at(-92, -42, 62), _fitted(1.06 * body.volume_ml["spleen"], (23, 38, 52)), rotation(x_deg=25, z_deg=-28)
+        body.at(-92, -42, 62), _fitted(1.11 * body.volume_ml["spleen"], (23, 38, 52)), rotation(x_deg=25, z_deg=-28)
     )
     solids.append(spleen.painted(palette.region("spleen"), wobble=wobble(2.0, 60.0)))
     return solids

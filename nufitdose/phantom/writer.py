@@ -5,35 +5,45 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nufitdose.errors import InputError
-from nufitdose.io.dicom_study_write import write_dicom_study
+from nufitdose.io.dicom_study_write import ActivityObject, write_dicom_study
 from nufitdose.io.field_file import save_field
 from nufitdose.io.nifti import save_volume
 from nufitdose.io.study_folder import save_study
+from nufitdose.phantom.compiled import side_by_side
 from nufitdose.phantom.patient import DigitalPatient
+from nufitdose.phantom.tracer import find_tracer
 from nufitdose.phantom.truth import PatientTruth
 
 #: DICOM needs a date: that of a patient who has none.
 _ADMINISTERED_AT = datetime(2020, 1, 6, 9, 0)
 
 
-def write_patient(patient: DigitalPatient, folder: str | Path, *, dicom: bool = False) -> Path:
+def write_patient(patient: DigitalPatient, folder: str | Path, *, dicom: bool | ActivityObject = False) -> Path:
     """Write study and truth under a temporary name beside `folder`, then rename it into place; returns `folder`.
 
-    With `dicom` the study is written once more as CT, PT and RTSTRUCT series below `dicom/`.
+    With `dicom` the study is written once more as DICOM series below `dicom/`: CT, RTSTRUCT, and activity as the
+    object named, `NM` or `PT`; where it is True as `NM` if the tracer is imaged with SPECT, else as `PT`.
 
     Raises `InputError` when `folder` exists and holds something, or cannot be written.
     """
     folder = Path(folder)
     temporary = _temporary_beside(folder)
     try:
-        save_study(patient.study, temporary)
-        _write_truth(patient.truth, temporary / "truth")
+        (temporary / "truth").mkdir()
+        jobs = _truth_images(patient.truth, temporary / "truth")
+        for _ in side_by_side(_call, [partial(save_study, patient.study, temporary), *jobs]):
+            pass
+        _write_tables(patient.truth, temporary / "truth")
         if dicom:
-            write_dicom_study(patient.study, temporary / "dicom", patient.study.administration.time or _ADMINISTERED_AT)
+            spect = find_tracer(patient.study.nuclide).modality == "spect"
+            kind: ActivityObject = dicom if isinstance(dicom, str) else "NM" if spect else "PT"
+            administered = patient.study.administration.time or _ADMINISTERED_AT
+            write_dicom_study(patient.study, temporary / "dicom", administered, activity=kind)
         temporary.chmod(0o755)
         if folder.exists():
             folder.rmdir()
@@ -66,15 +76,22 @@ def _temporary_beside(folder: Path) -> Path:
         ) from error
 
 
-def _write_truth(truth: PatientTruth, folder: Path) -> None:
-    folder.mkdir()
-    save_volume(truth.tia, folder / "tia.nii.gz")
-    save_volume(truth.effective_half_life, folder / "effective_half_life.nii.gz")
-    save_volume(truth.labels, folder / "labels.nii.gz")
-    save_volume(truth.ct, folder / "ct.nii.gz")
+def _call(job: partial[Any]) -> None:
+    job()
+
+
+def _truth_images(truth: PatientTruth, folder: Path) -> list[partial[Any]]:
+    volumes = ("tia", "effective_half_life", "labels", "ct")
+    jobs: list[partial[Any]] = [
+        partial(save_volume, getattr(truth, name), folder / f"{name}.nii.gz") for name in volumes
+    ]
     for tp in truth.timepoints:
-        save_field(tp.field, tp.grid, folder / f"{tp.id}_field.nii.gz")
-        save_field(tp.inverse, tp.grid, folder / f"{tp.id}_inverse_field.nii.gz")
+        jobs.append(partial(save_field, tp.field, tp.grid, folder / f"{tp.id}_field.nii.gz"))
+        jobs.append(partial(save_field, tp.inverse, tp.grid, folder / f"{tp.id}_inverse_field.nii.gz"))
+    return jobs
+
+
+def _write_tables(truth: PatientTruth, folder: Path) -> None:
     columns = [f"{pose}_{axis}_mm" for pose in ("fixed", "moving") for axis in "xyz"]
     _table(
         folder / "landmarks.csv",

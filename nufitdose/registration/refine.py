@@ -23,13 +23,14 @@ from nufitdose.registration.tensors import VelocityTensor
 class RefineSettings(Settings):
     """`steps` of Adam on each level, the coarsest first and the last at the pair's own spacing.
 
-    `rate` is in voxels of the level; `lattice` the distance of control points in voxels of the half lattice. A level
+    Images are smoothed by `blur_voxels` first. `rate` is in voxels of the level; `lattice` the distance of control points in voxels of the half lattice. A level
     ends early when ten steps change the loss by less than `tolerance` of itself.
     """
 
-    steps: tuple[int, ...] = (40, 40, 5)
+    steps: tuple[int, ...] = (40, 40, 10)
+    blur_voxels: float = 1.0
     rate: float = 0.15
-    lattice: float = 1.5
+    lattice: float = 3.0
     tolerance: float = 1e-4
     objective: ObjectiveSettings = ObjectiveSettings()
 
@@ -55,6 +56,7 @@ def refine(
     Levels too coarse to hold a window are left out.
     """
     settings = settings or RefineSettings()
+    pair = pair.smoothed(settings.blur_voxels)
     start = _zero(pair) if velocity is None else velocity.detach()
     levels = _pyramid(pair, len(settings.steps))
     steps = settings.steps[len(settings.steps) - len(levels) :]

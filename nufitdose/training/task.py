@@ -12,7 +12,6 @@ from nufitdose.registration.diffeomorphism import upsampled
 from nufitdose.registration.objective import NetworkOutput, ObjectiveSettings, displacements, objective
 from nufitdose.registration.pair import Pair, PairTensors
 from nufitdose.registration.quality import target_registration_error_mm
-from nufitdose.training.augmentation import gaussian
 from nufitdose.training.landmarks import Landmarks
 from nufitdose.training.pairs import PairKey
 from nufitdose.training.scans import ScanStore, paired, start_of
@@ -26,14 +25,13 @@ def pair_loss_of(
 ) -> PairLoss:
     """The loss of a pair: the network under the precision given, the objective always in single precision.
 
-    The objective, and it alone, sees images smoothed by a Gaussian of `blur_voxels`: reading a noisy image between its
-    voxels averages the noise away, so that without it a shift of a quarter of a voxel looks better than none.
+    The objective, and it alone, sees images smoothed (see `PairTensors.smoothed`).
     Terms are named as in `ObjectiveTerms`, the total 'loss'. A dropped modality is hidden from the network only.
     """
 
     def loss(model: nn.Module, pair: PairTensors, chance: Generator) -> Mapping[str, Tensor]:
         output = seen_by(model, pair, shown(pair.present, dropout, chance), precision)
-        return _named(output, smoothed(pair, blur_voxels), objective_settings)
+        return _named(output, pair.smoothed(blur_voxels), objective_settings)
 
     return loss
 
@@ -81,7 +79,7 @@ def validation_of(
             output = seen_by(model, tensors, tensors.present, precision)
             row = {
                 name: float(value)
-                for name, value in _named(output, smoothed(tensors, blur_voxels), objective_settings).items()
+                for name, value in _named(output, tensors.smoothed(blur_voxels), objective_settings).items()
             }
             pair = Pair(tensors, scan_f.grid, start_of(scan_f, scan_m))
             u = upsampled(displacements(output)[0])
@@ -98,13 +96,6 @@ def validation_of(
         return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
 
     return validate
-
-
-def smoothed(pair: PairTensors, blur_voxels: float) -> PairTensors:
-    """The pair with CT and activity smoothed."""
-    if blur_voxels == 0:
-        return pair
-    return replace(pair, ct=gaussian(pair.ct, blur_voxels), activity=gaussian(pair.activity, blur_voxels))
 
 
 def _named(output: NetworkOutput, pair: PairTensors, settings: ObjectiveSettings) -> dict[str, Tensor]:
