@@ -1,5 +1,6 @@
 """The one command, `nufitdose`; heavy packages are imported only by the sub-command that needs them."""
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -9,6 +10,9 @@ import typer
 
 from nufitdose import __version__
 from nufitdose.errors import InputError, RunStopped
+
+# Threads of torch and numba that wait shall sleep: spinning ones take the cores of others, tenfold on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     name="nufitdose",

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
 matplotlib.use("Agg")
 install_import_hook(["nufitdose", "dosimetry", "pretrain", "finetune"], "typecheck.checked")
 settings.register_profile("steady", deadline=None, derandomize=True)
