@@ -13,6 +13,7 @@ from dosimetry.kinetics.guided import estimate_prior, fit_voxels_guided
 from dosimetry.kinetics.noise import NoiseModel, estimate_noise
 from dosimetry.kinetics.organ_fit import OrganFit, aicc, fit_organ
 from dosimetry.kinetics.organ_intervals import IntervalMethod, Intervals
+from dosimetry.kinetics.organ_shared import fit_shared
 from dosimetry.kinetics.rate_prior import RatePrior
 from dosimetry.kinetics.scan_times import ScanTimes
 from dosimetry.kinetics.selection import ModelChoice, choose_model
@@ -37,6 +38,7 @@ __all__ = [
     "estimate_prior",
     "fit_by_structure",
     "fit_organ",
+    "fit_shared",
     "fit_voxels",
     "fit_voxels_guided",
     "haenscheid",
