@@ -1,5 +1,6 @@
 """Time-activity curves: fits of organs and voxels, and what they integrate to."""
 
+from dosimetry.kinetics.bootstrap import Bootstrap, bootstrap
 from dosimetry.kinetics.by_structure import StructuredFit, fit_by_structure, preserve_total
 from dosimetry.kinetics.few_points import (
     haenscheid,
@@ -22,6 +23,7 @@ from dosimetry.kinetics.voxel_fit import fit_voxels, with_common_error
 from dosimetry.kinetics.voxel_results import VoxelFit
 
 __all__ = [
+    "Bootstrap",
     "FitStatus",
     "IntervalMethod",
     "Intervals",
@@ -33,6 +35,7 @@ __all__ = [
     "StructuredFit",
     "VoxelFit",
     "aicc",
+    "bootstrap",
     "choose_model",
     "estimate_noise",
     "estimate_prior",
