@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dosimetry.kinetics import FitStatus, IntervalMethod, choose_model, fit_organ
+from dosimetry.kinetics import FitStatus, IntervalMethod, bootstrap, choose_model, fit_organ
 from dosimetry.kinetics.organ_quality import chance_of_runs
+from nufitdose.errors import InputError
 
 LU177_H = 159.528
 RATE_P = np.log(2) / LU177_H
@@ -46,6 +47,22 @@ def test_profile_and_covariance_agree_where_noise_is_small():
     assert high - low == pytest.approx(2 * 1.96 * fit.u_tia_mbq_h, rel=0.02)
     v = fit.covariance
     assert fit.correlation[0, 1] == pytest.approx(v[0, 1] / np.sqrt(v[0, 0] * v[1, 1]))
+
+
+@pytest.mark.parametrize("model", ["mono", "f3", "f3a", "bi"])
+def test_bootstrap_agrees_with_covariance_and_profile(model):
+    """Small noise: refitted draws scatter as u(TIA) and u(T_eff) say, and their middle 95 % is the profile interval."""
+    rates = {"mono": [0.0145], "f3": [0.0145, 0.3], "f3a": [RATE_P, 0.05], "bi": [0.012, 0.11]}[model]
+    amplitudes = {"mono": [100], "f3": [100, -100], "f3a": [30, 70], "bi": [80, 40]}[model]
+    clean = np.exp(-np.outer(EIGHT, rates)) @ amplitudes
+    fit = fit_organ(EIGHT, clean, LU177_H, u_activity_mbq=0.01 * clean, model=model, intervals=True)
+    found = bootstrap(fit, LU177_H, 0.01 * clean)
+    assert found.u_tia_mbq_h == pytest.approx(fit.u_tia_mbq_h, rel=0.05)
+    assert found.tia_mbq_h == pytest.approx(fit.intervals.tia_mbq_h, rel=0.005)
+    if model != "f3a":
+        assert found.u_teff_h == pytest.approx(fit.u_teff_h, rel=0.07)
+    with pytest.raises(InputError, match="without activity"):
+        bootstrap(fit_organ(EIGHT, np.zeros(8), LU177_H), LU177_H, 1.0)
 
 
 @pytest.mark.parametrize("model", ["f3", "f3a", "bi", "tri"])

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dosimetry.kinetics import FitStatus, aicc, fit_organ, fit_voxels
+from dosimetry.kinetics import FitStatus, aicc, fit_organ, fit_shared, fit_voxels
 from nufitdose.errors import InputError
 
 LU177_H = 159.528
@@ -100,6 +100,49 @@ def test_rates_may_be_held():
         fit_organ(t, y, LU177_H, held_rates_per_h={"lambda2": 0.02})
     with pytest.raises(InputError, match="at least the physical"):
         fit_organ(t, y, LU177_H, held_rates_per_h={"lambda1": 0.001})
+
+
+@pytest.mark.parametrize("model", ["mono", "f3", "bi"])
+def test_shared_rates_are_recovered(model):
+    """Two structures of the same noise-free rates: rates and both integrals; a third without activity stays empty."""
+    t = np.array([2.0, 24.0, 72.0, 150.0])
+    rates, left, right = {
+        "mono": ([0.0145], [100], [40]),
+        "f3": ([0.0145, 0.3], [100, -100], [40, -40]),
+        "bi": ([0.01, 0.1], [60, 50], [70, 10]),
+    }[model]
+    curves = {name: np.exp(-np.outer(t, rates)) @ terms for name, terms in (("left", left), ("right", right))}
+    once = np.array([np.nan, 5.0, np.nan, np.nan])
+    found = fit_shared(t, {**curves, "none": np.zeros(4), "once": once}, LU177_H, model=model)
+    for name, terms in (("left", left), ("right", right)):
+        np.testing.assert_allclose(found[name].rates_per_h, rates, rtol=1e-4)
+        assert found[name].tia_mbq_h == pytest.approx((np.array(terms) / rates).sum(), rel=1e-4)
+    assert found["none"].tia_mbq_h == 0
+    if model == "mono":
+        assert found["once"].tia_mbq_h == pytest.approx(5 * np.exp(0.0145 * 24) / 0.0145, rel=1e-4)
+
+
+def test_uncertainty_of_shared_rates_is_the_scatter_of_repeated_fits():
+    t, u = np.array([4.0, 24.0, 96.0]), {"left": 2.0, "right": 1.0}
+    e = np.exp(-0.0145 * t)
+    rng = np.random.default_rng(0)
+    expected = fit_shared(t, {"left": 100 * e, "right": 40 * e}, LU177_H, u_activity_mbq=u)
+    drawn = [
+        fit_shared(
+            t,
+            {"left": 100 * e + 2 * rng.normal(size=3), "right": 40 * e + rng.normal(size=3)},
+            LU177_H,
+            u_activity_mbq=u,
+        )
+        for _ in range(300)
+    ]
+    for name in u:
+        scatter = np.std([fits[name].tia_mbq_h for fits in drawn])
+        assert expected[name].u_tia_mbq_h == pytest.approx(scatter, rel=0.15)
+    alone = fit_organ(t, 40 * e, LU177_H, u_activity_mbq=1.0)
+    assert expected["right"].u_tia_mbq_h < alone.u_tia_mbq_h
+    with pytest.raises(InputError, match="too few points"):
+        fit_shared(t, {"left": [1.0, np.nan, np.nan]}, LU177_H)
 
 
 def test_integral_of_the_plotted_curve_is_the_integral_reported():

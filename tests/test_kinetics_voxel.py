@@ -98,21 +98,6 @@ def test_common_error_is_added_to_the_integral_not_to_the_points():
     assert u[0] / fit.tia[0] == pytest.approx(0.039053, rel=1e-4)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("model", ["mono", "bi"])
-def test_parametric_bootstrap(model):
-    """Curves drawn around the fitted one and fitted again scatter in TIA as u(TIA) says."""
-    times_h = np.array([2.0, 6.0, 24.0, 48.0, 96.0, 168.0])
-    activity = washout([100.0], [60.0], times_h)
-    if model == "bi":
-        activity = activity + washout([80.0], [6.0], times_h)
-    sigma = 0.02 * activity
-    fit = fit_voxels(activity, times_h, LU177_H, model=model, sigma=sigma)
-    drawn = activity + sigma * np.random.default_rng(0).normal(size=(20_000, times_h.size))
-    again = fit_voxels(drawn, times_h, LU177_H, model=model, sigma=sigma[0])
-    assert np.std(again.tia) == pytest.approx(fit.u_tia[0], rel=0.05)
-
-
 def test_published_curve_of_two_phases():
     """100 e^(-t ln2/60) - 60 e^(-t ln2/3): TIA 8396.485, 34.008 % of it after 96 h; here by quadrature too."""
     rates = np.log(2) / np.array([60.0, 3.0])

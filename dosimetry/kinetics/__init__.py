@@ -1,5 +1,6 @@
 """Time-activity curves: fits of organs and voxels, and what they integrate to."""
 
+from dosimetry.kinetics.bootstrap import Bootstrap, bootstrap
 from dosimetry.kinetics.by_structure import StructuredFit, fit_by_structure, preserve_total
 from dosimetry.kinetics.few_points import (
     haenscheid,
@@ -13,6 +14,7 @@ from dosimetry.kinetics.guided import estimate_prior, fit_voxels_guided
 from dosimetry.kinetics.noise import NoiseModel, estimate_noise
 from dosimetry.kinetics.organ_fit import OrganFit, aicc, fit_organ
 from dosimetry.kinetics.organ_intervals import IntervalMethod, Intervals
+from dosimetry.kinetics.organ_shared import fit_shared
 from dosimetry.kinetics.rate_prior import RatePrior
 from dosimetry.kinetics.scan_times import ScanTimes
 from dosimetry.kinetics.selection import ModelChoice, choose_model
@@ -21,6 +23,7 @@ from dosimetry.kinetics.voxel_fit import fit_voxels, with_common_error
 from dosimetry.kinetics.voxel_results import VoxelFit
 
 __all__ = [
+    "Bootstrap",
     "FitStatus",
     "IntervalMethod",
     "Intervals",
@@ -32,11 +35,13 @@ __all__ = [
     "StructuredFit",
     "VoxelFit",
     "aicc",
+    "bootstrap",
     "choose_model",
     "estimate_noise",
     "estimate_prior",
     "fit_by_structure",
     "fit_organ",
+    "fit_shared",
     "fit_voxels",
     "fit_voxels_guided",
     "haenscheid",

@@ -117,7 +117,7 @@ def fit_organ(
     known = np.isfinite(y)
     if not known.any() or (y[known] == 0).all():
         return _without_activity(model, FitStatus.NOTHING, t, y, "no measured activity")
-    if known.sum() == 1:
+    if known.sum() == 1 and shape.n_parameters > 1:
         shape = Model("mono", ((1,),), (Role.PHYSICAL,), FitStatus.ONE_POINT)
     elif known.sum() < shape.n_parameters:
         shape = model_named("mono")

@@ -18,10 +18,10 @@ def least_squares(shape: Model, t: F64, y: F64, sigma: F64, rate_p: float) -> tu
     """Amplitudes A_k and rates λ_j of the least squares: the best descent by lmfit from a few coarse minima."""
     bounds = shape.bounds(t, rate_p)
     found = []
-    for rates in _starts(shape, t, y, sigma, bounds):
-        if shape.free_rates and (_amplitudes(shape, t, y, sigma, rates)[0] > 0).any():
+    for rates in starts(shape, t, y, sigma, bounds):
+        if shape.free_rates and (amplitudes_at(shape, t, y, sigma, rates)[0] > 0).any():
             rates = _descend(shape, t, y, sigma, bounds, rates)  # noqa: PLW2901
-        amplitudes, misfit = _amplitudes(shape, t, y, sigma, rates)
+        amplitudes, misfit = amplitudes_at(shape, t, y, sigma, rates)
         found.append((misfit, amplitudes, rates))
     _, amplitudes, rates = min(found, key=lambda candidate: candidate[0])
     return amplitudes, rates
@@ -29,7 +29,7 @@ def least_squares(shape: Model, t: F64, y: F64, sigma: F64, rate_p: float) -> tu
 
 def _descend(shape: Model, t: F64, y: F64, sigma: F64, bounds: F64, rates: F64) -> F64:
     """Rates of the local minimum below `rates`, all parameters free within their bounds."""
-    amplitudes, _ = _amplitudes(shape, t, y, sigma, rates)
+    amplitudes, _ = amplitudes_at(shape, t, y, sigma, rates)
     scale = float(np.abs(amplitudes).max())
     parameters = lmfit.Parameters()
     for k, amplitude in enumerate(amplitudes):
@@ -58,13 +58,13 @@ def _onto_bound(rate: float, low: float, high: float) -> float:
     return low if rate <= low * (1 + 1e-6) else high if rate >= high * (1 - 1e-6) else rate
 
 
-def _amplitudes(shape: Model, t: F64, y: F64, sigma: F64, rates: F64) -> tuple[F64, float]:
+def amplitudes_at(shape: Model, t: F64, y: F64, sigma: F64, rates: F64) -> tuple[F64, float]:
     """A_k >= 0 of the least squares at given rates, and the root of the sum of squares left."""
     found: tuple[F64, float] = nnls(shape.basis(t, rates) / sigma[:, None], y / sigma)
     return found
 
 
-def _starts(shape: Model, t: F64, y: F64, sigma: F64, bounds: F64) -> list[F64]:
+def starts(shape: Model, t: F64, y: F64, sigma: F64, bounds: F64) -> list[F64]:
     """Rates in increasing order: the best of a coarse grid, and the next best that are no neighbours of it."""
     free = list(shape.free_rates)
     if not free:
@@ -74,7 +74,7 @@ def _starts(shape: Model, t: F64, y: F64, sigma: F64, bounds: F64) -> list[F64]:
     for chosen in combinations_with_replacement(range(steps.size), len(free)):
         rates = bounds[:, 0].copy()
         rates[free] = np.minimum(steps[list(chosen)], bounds[free, 1])
-        tried.append((_amplitudes(shape, t, y, sigma, rates)[1], chosen, rates))
+        tried.append((amplitudes_at(shape, t, y, sigma, rates)[1], chosen, rates))
     tried.sort(key=lambda trial: trial[0])
     kept: list[tuple[float, tuple[int, ...], F64]] = []
     for trial in tried:
