@@ -15,9 +15,14 @@ REST = "rest"  # in `models` and `half_lives_h`: the voxels of no structure
 
 
 class RegistrationSettings(Settings):
-    """How the time points are brought onto the reference."""
+    """How the time points are brought onto the reference.
+
+    `similarity_activity` is how deformable engines compare activities; "auto" is lncc, and mi between two studies of
+    different nuclides. Two tracers of one nuclide are not told apart: say mi or mind for them.
+    """
 
     engine: str = Field(default="rigid", validate_default=False)
+    similarity_activity: Literal["auto", "lncc", "mi", "mind", "ngf"] = "auto"
 
     @field_validator("engine")
     @classmethod

@@ -57,7 +57,7 @@ def run_patient(
         with steps.step("writing tables and maps", _COST["write"]):
             write_tables(results, place)
             write_maps(results, place)
-            write_registered(results.study, results.frames, place)
+            write_registered(results.study.reference, results.study.timepoints, results.frames, place)
             write_rtdose_if_wanted(results, place)
         with steps.step("writing the report", _COST["report"]):
             record.timings_s = steps.seconds
@@ -79,10 +79,10 @@ def run_registration(
     record = RunRecord("register", settings.model_dump(mode="json"), seed=seed, device=device)
     with _run_on(study, out, record) as (place, loaded):
         with Steps(_COST["write"] + SECONDS_A_PAIR * (len(loaded.timepoints) - 1), stream) as steps:
-            frames = registered_frames(loaded, settings.registration.engine, steps, device=device)
+            frames = registered_frames(loaded, settings.registration, steps, device=device)
             with steps.step("writing", _COST["write"]):
                 write_registration_tables(frames, place)
-                write_registered(loaded, frames, place)
+                write_registered(loaded.reference, loaded.timepoints, frames, place)
         record.timings_s = steps.seconds
     return frames
 
@@ -91,7 +91,7 @@ def run_registration(
 def _run_on(study: Study | str | Path, out: str | Path, record: RunRecord) -> Iterator[tuple[Path, Study]]:
     """The folder to write into and the study itself; run.json is written at the end."""
     manifest = None if isinstance(study, Study) else manifest_path(study)
-    with output_folder(out, inputs=manifest.parent if manifest else None) as place, collected_warnings(record):
+    with output_folder(out, inputs=[manifest.parent] if manifest else []) as place, collected_warnings(record):
         try:
             loaded = study if isinstance(study, Study) else load_study(study)
             if manifest is not None:
@@ -113,7 +113,7 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
             density = density_from_ct(ct, grid, beyond_ct_g_ml=settings.dose.density_without_ct_g_ml)
         regions = regions_of(study)
         check_methods(settings.kinetics, regions, len(study.timepoints), half_life_h(study.nuclide))
-    frames = registered_frames(study, settings.registration.engine, steps, device=device)
+    frames = registered_frames(study, settings.registration, steps, device=device)
     with steps.step("fitting voxel curves, computing dose", _COST["maps"]):
         curves = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide))
         warn_of_cuts(curves, frames)

@@ -2,6 +2,7 @@
 
 `L = Σ_m c_m ½ [S_m(moving∘φ, fixed) + S_m(fixed∘φ⁻¹, moving)] + (λ/2) [R(u; w_f) + R(u⁻¹; w_m)] + prior(w)`, φ =
 exp(v), S the negative of a similarity, m CT and activity; the weights c_m are scaled to sum to 1 over what is there.
+Optional terms: overlap of structures, rigidity of tumours, inverse consistency, distance from a known motion.
 Intensities are never subtracted: decay and biology change them between scans.
 """
 
@@ -17,7 +18,14 @@ from nufitdose.config import Settings
 from nufitdose.registration.descriptors import mind_similarity, ngf_similarity
 from nufitdose.registration.diffeomorphism import compose, integrated, upsampled, warp
 from nufitdose.registration.pair import PairTensors
-from nufitdose.registration.regularization import Prior, best_weight, clamped_weight, roughness, weight_prior
+from nufitdose.registration.regularization import (
+    Prior,
+    best_weight,
+    clamped_weight,
+    roughness,
+    unrigidity,
+    weight_prior,
+)
 from nufitdose.registration.similarity import lncc, mutual_information
 from nufitdose.registration.tensors import FieldTensor, HalfImageTensor, ImageTensor, VelocityTensor
 
@@ -32,7 +40,8 @@ class ObjectiveSettings(Settings):
     `guide` is the map from CT (`permuted` shuffles it, to show that its place matters); `relaxation` lets the weight
     fall where the field is rough, by the network's head where it has one, else by the closed form; `prior_strength`
     is β of the Beta or σ of the Gaussian prior. `flat_ct` and `flat_activity` are the parts of an image's variance
-    below which a window counts as noise. `motion` (per mm) weighs the distance from the true displacement, where a
+    below which a window counts as noise. `dice` weighs 1 - Dice of the structures that both scans name, `rigidity` the
+    deformation of tumours (see `unrigidity`), where structures are known. `motion` (per mm) weighs the distance from the true displacement, where a
     digital patient tells it. All values are ours.
     """
 
@@ -50,7 +59,13 @@ class ObjectiveSettings(Settings):
     prior_strength: float = 0.05
     inverse_consistency: float = 0.0
     dice: float = 0.0
+    rigidity: float = 0.0
     motion: float = 0.0
+
+    @property
+    def needs_structures(self) -> bool:
+        """Whether a term compares structures."""
+        return self.dice > 0 or self.rigidity > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +91,7 @@ class ObjectiveTerms:
     prior: Scalar
     inverse_consistency: Scalar
     dice: Scalar
+    rigidity: Scalar
     motion_mm: Scalar
 
 
@@ -102,16 +118,20 @@ def objective(output: NetworkOutput, pair: PairTensors, settings: ObjectiveSetti
     if settings.dice > 0 and pair.labels is not None:
         ways_u = ((u, 0),) if u_back is None else ((u, 0), (u_back, 1))
         overlap = torch.stack([_soft_dice(pair.labels, field, moving) for field, moving in ways_u]).mean()
+    stiff = zero
+    if settings.rigidity > 0 and pair.tumours is not None:
+        stiff = _tumour_strain(forth, back, pair, pair.tumours)
     apart_mm = zero if pair.motion is None else _apart_mm(forth, pair, pair.motion)
     total = (
         -alike[2]
         + settings.smoothness * smooth
         + prior
         + settings.inverse_consistency * consistency
+        + settings.rigidity * stiff
         + settings.motion * apart_mm
         + (settings.dice * (1.0 - overlap) if settings.dice > 0 and pair.labels is not None else zero)
     )
-    return ObjectiveTerms(total, alike[0], alike[1], smooth, prior, consistency, overlap, apart_mm)
+    return ObjectiveTerms(total, alike[0], alike[1], smooth, prior, consistency, overlap, stiff, apart_mm)
 
 
 def _forward_only(output: NetworkOutput) -> VelocityTensor:
@@ -213,6 +233,20 @@ def _guide(weight: ImageTensor, kind: Guide) -> HalfImageTensor:
         shuffled = torch.randperm(pooled[0].numel(), generator=torch.Generator().manual_seed(0)).to(pooled.device)
         return pooled.flatten(1)[:, shuffled].reshape(pooled.shape)
     return pooled
+
+
+def _tumour_strain(
+    forth: VelocityTensor, back: VelocityTensor | None, pair: PairTensors, tumours: ImageTensor
+) -> Scalar:
+    """Mean of `‖JᵀJ - I‖²` over the tumours of each scan, under the field that leaves it, averaged over directions."""
+    sizes_mm = forth.new_tensor(pair.spacing_mm).reshape(1, 3, 1, 1, 1)
+    a, b, c = (2.0 * s for s in pair.spacing_mm)
+    means = []
+    for side, u in ((1, forth), (0, back)):
+        if u is not None:
+            where = avg_pool3d(tumours[:, side : side + 1], 2)
+            means.append((where * unrigidity(u * sizes_mm, (a, b, c))).sum() / where.sum().clamp_min(1.0))
+    return torch.stack(means).mean()
 
 
 def _apart_mm(forth: VelocityTensor, pair: PairTensors, motion: VelocityTensor) -> Scalar:

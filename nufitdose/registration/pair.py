@@ -35,7 +35,7 @@ class PairTensors:
     element whether CT and activity are there on both scans (an absent modality is all zeros). `body` is 1 within
     12 mm of the body as far as the scan's field of view reaches: where images are compared. `weight_ct` is the
     CT-guided weight of the regularisation, mean 1 in the body, 1 everywhere without CT. `labels` are numbered alike
-    on both scans; 0 is background. `motion` is the displacement from fixed to moving, voxels on the half lattice,
+    on both scans; 0 is background. `tumours` is the share of tumour in each voxel of each scan. `motion` is the displacement from fixed to moving, voxels on the half lattice,
     where it is known exactly: of digital patients.
     """
 
@@ -46,6 +46,7 @@ class PairTensors:
     weight_ct: ImageTensor
     spacing_mm: tuple[float, float, float]
     labels: Integer[Tensor, "batch 2 i j k"] | None = None
+    tumours: ImageTensor | None = None
     motion: VelocityTensor | None = None
 
     def halved(self) -> "PairTensors":
@@ -59,6 +60,7 @@ class PairTensors:
             weight_ct=avg_pool3d(self.weight_ct, 2),
             spacing_mm=(a, b, c),
             labels=None,
+            tumours=None if self.tumours is None else avg_pool3d(self.tumours, 2),
             motion=None,
         )
 
@@ -83,6 +85,7 @@ class PairTensors:
             self.weight_ct.flip(1),
             self.spacing_mm,
             labels,
+            None if self.tumours is None else self.tumours.flip(1),
         )
 
     def to(self, device: torch.device) -> "PairTensors":
@@ -95,6 +98,7 @@ class PairTensors:
             self.weight_ct.to(device),
             self.spacing_mm,
             None if self.labels is None else self.labels.to(device),
+            None if self.tumours is None else self.tumours.to(device),
             None if self.motion is None else self.motion.to(device),
         )
 
@@ -137,6 +141,7 @@ def pair_of(fixed: TimePoint, moving: TimePoint, spacing_mm: float, device: torc
         body=torch.from_numpy(compared),
         weight_ct=torch.from_numpy(weight),
         spacing_mm=(a, b, c),
+        tumours=None,
     )
     return Pair(tensors.to(device), grid, np.asarray(start, dtype=np.float64))
 
