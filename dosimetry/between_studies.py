@@ -69,16 +69,14 @@ def _between(here: Study, other: Study, settings: RegistrationSettings) -> Regis
         )
     if settings.similarity_activity != "auto":
         return settings
-    return settings.model_copy(update={"similarity_activity": "lncc" if here.nuclide == other.nuclide else "mi"})
+    return settings.model_copy(update={"similarity_activity": "lncc" if here.nuclide == other.nuclide else "mind"})
 
 
 def _identity(study: Study) -> dict[str, str]:
     return {"patient": study.patient, "nuclide": study.nuclide, "reference": study.reference_id}
 
 
-def _quality(
-    here: Study, other: Study, settings: RegistrationSettings, frames: Sequence[Frame]
-) -> dict[str, Any]:
+def _quality(here: Study, other: Study, settings: RegistrationSettings, frames: Sequence[Frame]) -> dict[str, Any]:
     found = [frame.registration for frame in frames if frame.registration is not None]
     return {
         "fixed": _identity(here),

@@ -17,12 +17,14 @@ REST = "rest"  # in `models` and `half_lives_h`: the voxels of no structure
 class RegistrationSettings(Settings):
     """How the time points are brought onto the reference.
 
-    `similarity_activity` is how deformable engines compare activities; "auto" is lncc, and mi between two studies of
-    different nuclides. Two tracers of one nuclide are not told apart: say mi or mind for them.
+    `similarity_activity` is how deformable engines compare activities; "auto" is lncc, and mind between two studies of
+    different nuclides. Two tracers of one nuclide are not told apart: say mind or mi for them. `tumour_rigidity` weighs
+    how much instance optimisation deforms the tumours that are drawn on the scans (see `unrigidity`).
     """
 
     engine: str = Field(default="rigid", validate_default=False)
     similarity_activity: Literal["auto", "lncc", "mi", "mind", "ngf"] = "auto"
+    tumour_rigidity: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
     @field_validator("engine")
     @classmethod

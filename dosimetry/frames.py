@@ -54,8 +54,8 @@ def registered_frame(
     fixed: TimePoint, moving: TimePoint, settings: RegistrationSettings, steps: Steps, *, device: str = "auto"
 ) -> Frame:
     """A scan brought onto another one as `settings` say."""
-    compared = settings.similarity_activity
-    objective = ObjectiveSettings() if compared == "auto" else ObjectiveSettings(similarity_activity=compared)
+    compared = "lncc" if settings.similarity_activity == "auto" else settings.similarity_activity
+    objective = ObjectiveSettings(similarity_activity=compared, rigidity=settings.tumour_rigidity)
     with steps.step(f"registering {moving.id} ({settings.engine})", SECONDS_A_PAIR) as tell:
         try:
             found = register(

@@ -10,14 +10,16 @@ from nufitdose.study import Study, TimePoint
 from nufitdose.volume import Volume
 
 
-def write_patient(folder: Path, name: str, *, dimmer: float = 1.0, hours: tuple[float, ...] = (4.0, 24.0)) -> Path:
-    """A small study whose images are nobody else's."""
+def write_patient(
+    folder: Path, name: str, *, dimmer: float = 1.0, hours: tuple[float, ...] = (4.0, 24.0), drawn: bool = False
+) -> Path:
+    """A small study whose images are nobody else's; with `drawn` the sphere is a structure of every scan."""
     made = small_study(hours)
     points = []
     for tp in made.timepoints:
         activity = Volume(tp.activity.data * np.float32(dimmer), GRID, tp.activity.quantity)
         ct = Volume(tp.ct.data - np.float32(10 * dimmer), GRID, tp.ct.quantity)
-        points.append(TimePoint.of(tp.id, tp.time_h, activity, ct))
+        points.append(TimePoint.of(tp.id, tp.time_h, activity, ct, made.structures if drawn else None))
     folder.mkdir(parents=True)
     save_study(Study(name, made.nuclide, made.administration, "tp1", tuple(points)), folder)
     return folder

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool
-from torch import Tensor
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
@@ -68,7 +66,7 @@ def register(
     """Bring `moving` onto `fixed` with one of `ENGINES`; `on_progress` is told the share done, 0 ... 1.
 
     Compares CTs where both scans have one, else activities; deformable engines compare both, as `objective` says
-    (scans of two tracers: `ACROSS_TRACERS`). Raises `InputError` on an unknown engine, a device that
+    (LNCC of activities only fits scans of one tracer). Raises `InputError` on an unknown engine, a device that
     is not there, or a scan without activity.
     """
     if engine not in ENGINES:
@@ -80,7 +78,9 @@ def register(
     basis: Basis = "CT" if fixed.ct is not None and moving.ct is not None else "activity"
     grid = fixed.activity.grid if fixed.ct is None else fixed.ct.grid.extended_over(fixed.activity.grid)
     start = time.perf_counter()
-    field = ENGINES[engine](fixed, moving, grid, basis, torch_device, lambda share: tell(0.6 * share), objective or ObjectiveSettings())
+    field = ENGINES[engine](
+        fixed, moving, grid, basis, torch_device, lambda share: tell(0.6 * share), objective or ObjectiveSettings()
+    )
     seconds = time.perf_counter() - start
     body = body_mask(fixed)
     unmoved = DisplacementField.identity(fixed.activity.grid)
@@ -92,20 +92,38 @@ def register(
 
 
 def _none(
-    fixed: TimePoint, moving: TimePoint, grid: Grid, basis: Basis, device: torch.device, tell: Progress, objective: ObjectiveSettings
+    fixed: TimePoint,
+    moving: TimePoint,
+    grid: Grid,
+    basis: Basis,
+    device: torch.device,
+    tell: Progress,
+    objective: ObjectiveSettings,
 ) -> DisplacementField:
     """The scans as they stand in their worlds."""
     return DisplacementField.identity(grid)
 
 
 def _rigid(
-    fixed: TimePoint, moving: TimePoint, grid: Grid, basis: Basis, device: torch.device, tell: Progress, objective: ObjectiveSettings
+    fixed: TimePoint,
+    moving: TimePoint,
+    grid: Grid,
+    basis: Basis,
+    device: torch.device,
+    tell: Progress,
+    objective: ObjectiveSettings,
 ) -> DisplacementField:
     return DisplacementField.from_affine(rigid_pose(fixed, moving, basis, device, tell).matrix, grid)
 
 
 def _affine(
-    fixed: TimePoint, moving: TimePoint, grid: Grid, basis: Basis, device: torch.device, tell: Progress, objective: ObjectiveSettings
+    fixed: TimePoint,
+    moving: TimePoint,
+    grid: Grid,
+    basis: Basis,
+    device: torch.device,
+    tell: Progress,
+    objective: ObjectiveSettings,
 ) -> DisplacementField:
     """The rigid pose and then twelve parameters: for scans of two patients."""
     return DisplacementField.from_affine(affine_pose(fixed, moving, basis, device, tell).matrix, grid)
@@ -126,29 +144,24 @@ def deformable(network: Callable[[], NufitReg] | None, *, refined: bool) -> Engi
         model = None if network is None else network()
         start = rigid_pose(fixed, moving, basis, device, lambda share: tell(0.4 * share)).matrix
         spacing_mm = model.settings.working_spacing_mm if model else WORKING_SPACING_MM
-        pair = pair_of(fixed, moving, spacing_mm, device, start)
+        pair = pair_of(fixed, moving, spacing_mm, device, start, with_tumours=objective.rigidity > 0)
         tell(0.5)
         output = None
         if model is not None:
             with torch.no_grad():
-                output = model.to(device)(pair.tensors.ct, pair.tensors.activity, _shown(pair.tensors.present, objective))
+                output = model.to(device)(pair.tensors.ct, pair.tensors.activity, pair.tensors.present)
         if refined:
             settings = RefineSettings(objective=objective)
             velocity = output.velocity if output is not None and not output.displacement else None
-            output = NetworkOutput(refine(pair.tensors, velocity, settings, lambda share: tell(0.5 + 0.5 * share)).velocity)
+            output = NetworkOutput(
+                refine(pair.tensors, velocity, settings, lambda share: tell(0.5 + 0.5 * share)).velocity
+            )
         assert output is not None
         with torch.no_grad():
             displacement = upsampled(displacements(output)[0])
         return pair.field(displacement, grid)
 
     return engine
-
-
-def _shown(present: Bool[Tensor, "batch 2"], objective: ObjectiveSettings) -> Bool[Tensor, "batch 2"]:
-    """What the network sees: it knows activities of one tracer only, so not those of two, unless there is no CT."""
-    if objective.similarity_activity in ("lncc",) or not bool(present[:, 0].all()):
-        return present
-    return present & torch.tensor([[True, False]], device=present.device)
 
 
 #: The engines by name; each returns the field on the grid it is given.

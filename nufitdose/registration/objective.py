@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import avg_pool3d, interpolate
+from torch.nn.functional import avg_pool3d
 
 from nufitdose.config import Settings
 from nufitdose.registration.descriptors import mind_similarity, ngf_similarity
@@ -40,9 +40,9 @@ class ObjectiveSettings(Settings):
     `guide` is the map from CT (`permuted` shuffles it, to show that its place matters); `relaxation` lets the weight
     fall where the field is rough, by the network's head where it has one, else by the closed form; `prior_strength`
     is β of the Beta or σ of the Gaussian prior. `flat_ct` and `flat_activity` are the parts of an image's variance
-    below which a window counts as noise. `dice` weighs 1 - Dice of the structures that both scans name, `rigidity` the
-    deformation of tumours (see `unrigidity`), where structures are known. `motion` (per mm) weighs the distance from the true displacement, where a
-    digital patient tells it. All values are ours.
+    below which a window counts as noise. Where structures are drawn, `dice` weighs 1 - Dice of those that both scans
+    name, `rigidity` the deformation of tumours (see `unrigidity`). `motion` (per mm) weighs the distance from the true
+    displacement, where a digital patient tells it. All values are ours.
     """
 
     similarity_ct: Similarity = "lncc"
@@ -116,7 +116,7 @@ def objective(output: NetworkOutput, pair: PairTensors, settings: ObjectiveSetti
         consistency = compose(forth, back).square().sum(dim=1).mean()
     overlap = zero
     if settings.dice > 0 and pair.labels is not None:
-        ways_u = ((u, 0),) if u_back is None else ((u, 0), (u_back, 1))
+        ways_u = ((forth, 0),) if back is None else ((forth, 0), (back, 1))
         overlap = torch.stack([_soft_dice(pair.labels, field, moving) for field, moving in ways_u]).mean()
     stiff = zero
     if settings.rigidity > 0 and pair.tumours is not None:
@@ -257,15 +257,17 @@ def _apart_mm(forth: VelocityTensor, pair: PairTensors, motion: VelocityTensor) 
     return (where * distance).sum() / where.sum().clamp_min(1.0)
 
 
-def _soft_dice(labels: Tensor, u: FieldTensor, moving: int) -> Scalar:
-    """Mean over labels of `2 Σ ab / (Σ a + Σ b)` between linearly warped and fixed one-hot images, half resolution."""
+def _soft_dice(labels: Tensor, u: VelocityTensor, moving: int) -> Scalar:
+    """Mean over labels of `2 Σ ab / (Σ a² + Σ b²)` between warped and fixed shares of each voxel, half resolution.
+
+    With squares below equal shares are 1 (Milletari et al. 2016, doi:10.1109/3DV.2016.79).
+    """
     present = [int(label) for label in torch.unique(labels) if label > 0]
     if not present:
         return u.new_zeros(())
-    masks = torch.stack([(labels == label).to(u.dtype) for label in present], dim=2)  # batch, side, label
-    target, source = masks[:, 1 - moving], masks[:, moving]
-    warped = interpolate(warp(source, u), scale_factor=0.5, mode="area")
-    target = interpolate(target, scale_factor=0.5, mode="area")
+    shares = torch.stack([avg_pool3d((labels == label).to(u.dtype), 2) for label in present], dim=2)
+    target, source = shares[:, 1 - moving], shares[:, moving]  # batch, label
+    warped = warp(source, u / 2.0)
     both = (warped * target).sum(dim=(2, 3, 4))
-    either = (warped + target).sum(dim=(2, 3, 4))
+    either = (warped.square() + target.square()).sum(dim=(2, 3, 4))
     return (2.0 * both / either.clamp_min(1e-6)).mean()

@@ -1,5 +1,6 @@
 """Two scans as the deformable engines see them: tensors on one working grid around the fixed patient."""
 
+import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,8 +20,10 @@ from nufitdose.registration.regularization import ct_weight
 from nufitdose.registration.smoothing import gaussian
 from nufitdose.registration.tensors import FieldTensor, ImageTensor, VelocityTensor
 from nufitdose.study import TimePoint
-from nufitdose.types import Affine, Image32
+from nufitdose.types import Affine, Image32, Labels
 from nufitdose.volume import OUTSIDE, Quantity, Volume
+
+_log = logging.getLogger(__name__)
 
 WORKING_SPACING_MM = 4.0
 MARGIN_MM = 12.0  # of what surrounds the body, compared too: it holds the outline
@@ -35,8 +38,8 @@ class PairTensors:
     element whether CT and activity are there on both scans (an absent modality is all zeros). `body` is 1 within
     12 mm of the body as far as the scan's field of view reaches: where images are compared. `weight_ct` is the
     CT-guided weight of the regularisation, mean 1 in the body, 1 everywhere without CT. `labels` are numbered alike
-    on both scans; 0 is background. `tumours` is the share of tumour in each voxel of each scan. `motion` is the displacement from fixed to moving, voxels on the half lattice,
-    where it is known exactly: of digital patients.
+    on both scans; 0 is background. `tumours` is the share of tumour in each voxel of each scan. `motion` is the
+    displacement from fixed to moving, voxels on the half lattice, where it is known exactly: of digital patients.
     """
 
     ct: ImageTensor
@@ -121,7 +124,15 @@ class Pair:
         return DisplacementField(turned + DisplacementField.from_affine(self.start, onto).data, onto)
 
 
-def pair_of(fixed: TimePoint, moving: TimePoint, spacing_mm: float, device: torch.device, start: Affine) -> Pair:
+def pair_of(
+    fixed: TimePoint,
+    moving: TimePoint,
+    spacing_mm: float,
+    device: torch.device,
+    start: Affine,
+    *,
+    with_tumours: bool = False,
+) -> Pair:
     """Bring two scans onto a working grid of `spacing_mm` around the fixed body, the moving one through `start`.
 
     Raises `InputError` where a scan holds no activity.
@@ -165,7 +176,7 @@ def working_grid(fixed: TimePoint, spacing_mm: float, body: Volume | None = None
     return Grid(tuple(int(n) for n in shape), affine)  # type: ignore[arg-type]
 
 
-def brought(volume: Volume, grid: Grid, matrix: Affine) -> Image32:
+def brought(volume: Volume, grid: Grid, matrix: Affine) -> Image32 | Labels:
     """A volume on `grid` seen through `matrix` (4x4 from the grid's world to the volume's): block means, then linear.
 
     Labels by the nearest voxel. Beyond the field of view: air for HU, zero otherwise.
@@ -182,6 +193,21 @@ def brought(volume: Volume, grid: Grid, matrix: Affine) -> Image32:
         mode="grid-constant",
         cval=OUTSIDE.get(volume.quantity, 0.0),
     )
+
+
+def _tumours(moving: TimePoint, fixed: TimePoint, grid: Grid, start: Affine) -> ImageTensor | None:
+    """The share of tumour in each voxel of each scan; None (and a warning) where no tumour is drawn on either."""
+    both = np.zeros((1, 2, *grid.shape), dtype=np.float32)
+    for channel, (scan, matrix) in enumerate(((moving, start), (fixed, np.eye(4)))):
+        drawn = scan.structures
+        labels = [] if drawn is None else [label for label, name in drawn.names.items() if name in drawn.tumours]
+        for layer in drawn.layers if drawn is not None and labels else ():
+            mask = layer.with_data(np.isin(layer.data, labels).astype(np.float32), Quantity.SCALAR)
+            np.maximum(both[0, channel], brought(mask, grid, matrix), out=both[0, channel])
+    if not both.any():
+        _log.warning("no tumour is drawn on %s or %s that could be kept rigid", fixed.id, moving.id)
+        return None
+    return torch.from_numpy(both)
 
 
 def _channels(
