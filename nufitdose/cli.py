@@ -249,6 +249,24 @@ def finetune(
 
 
 @app.command()
+def tune(
+    config: TrainingConfig,
+    out: RunFolder,
+    resume: Resume = False,
+    overrides: Overrides = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Search for the best settings of a training stage (Bayesian optimisation)."""
+    from nufitdose.training.tuning import run_tuning
+
+    best = run_tuning(
+        config, out, overrides=overrides or (), resume=resume, device=device, seed=seed, stream=sys.stderr
+    )
+    print(f"settings: {best}")
+
+
+@app.command()
 def evaluate(
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="Digital patients: cohort.yaml or its folder.")],
     out: Out,
