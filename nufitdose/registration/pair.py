@@ -152,7 +152,7 @@ def pair_of(
         body=torch.from_numpy(compared),
         weight_ct=torch.from_numpy(weight),
         spacing_mm=(a, b, c),
-        tumours=None,
+        tumours=_tumours(moving, fixed, grid, start) if with_tumours else None,
     )
     return Pair(tensors.to(device), grid, np.asarray(start, dtype=np.float64))
 
