@@ -23,6 +23,7 @@ from nufitdose.training.cohort import load_cohort
 from nufitdose.training.labels import LabelMap
 from nufitdose.training.landmarks import read_landmarks
 from nufitdose.training.pairs import InterPatientOrder, IntraPatientOrder, TrainingPairs, generator_of, validation_keys
+from nufitdose.training.records import read_table
 from nufitdose.training.scans import Scan, ScanKey, ScanStore, keys_of, paired, prepare_all, start_of
 from nufitdose.training.settings import AugmentationSettings, DataSettings, SplitSettings
 from nufitdose.volume import Quantity, Volume
@@ -387,3 +388,24 @@ def test_a_gaussian_keeps_constants_and_has_its_width():
     profile = found[0, 0].sum(dim=(1, 2))
     assert float(profile.sum()) == pytest.approx(1.0, abs=1e-5)
     assert float((profile * place**2).sum()) == pytest.approx(1.5**2, rel=0.05)
+
+
+@pytest.mark.slow
+def test_a_run_weakly_supervised_by_structures(tmp_path):
+    from finetune.stage import run_finetune
+
+    for number in range(1, 4):
+        write_patient(tmp_path / f"cohort/p{number}", f"P{number}", dimmer=0.2 * number, drawn=True)
+    content = {
+        "start": "scratch",
+        "network": {"size": "tiny", "working_spacing_mm": 10.0},
+        "data": {"cohort": str(tmp_path / "cohort"), "validation_pairs": 0},
+        "objective": {"dice": 0.5, "rigidity": 0.1},
+        "augmentation": STILL.model_dump(),
+        "loop": {"steps": 2, "ema_decay": None},
+    }
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(content))
+    run_finetune(tmp_path / "c.yaml", tmp_path / "run", device="cpu")
+    assert [path.name for path in (tmp_path / "run/prepared").iterdir()] == ["10mm_within_patients_with_structures"]
+    first = read_table(tmp_path / "run/metrics.csv")[0]
+    assert first["dice"] > 0.95  # the same sphere on both scans, and a network that begins with no motion

@@ -239,7 +239,7 @@ class _Search:
         remarks = on_bounds(self.settings.search, best.params)
         for remark in remarks:
             _log.warning("%s", remark)
-        head = [f"{self.settings.stage}: the best of {len(self.study.trials)} trials, {best.value:.6g}", *remarks]
+        head = [f"{self.settings.stage}: the best of {self.finished()} trials, {best.value:.6g}", *remarks]
         config = trial_config(self.base, self.settings.settings, best.params)
         text = "".join(f"# {line}\n" for line in head) + yaml.safe_dump(config, sort_keys=False)
         (self.folder / BEST).write_text(text, encoding="utf-8")
