@@ -16,7 +16,7 @@ from matplotlib.image import imread
 from scipy.spatial.transform import Rotation
 
 from dosimetry.config import DosimetrySettings
-from dosimetry.dose import absorbed_dose, density_from_ct
+from dosimetry.dose import absorbed_dose, tissue_from_ct
 from dosimetry.frames import Frame
 from dosimetry.kinetics import fit_voxels
 from dosimetry.report import pictures, write_report
@@ -105,15 +105,16 @@ def patient(
         frames.append(Frame(tp.id, tp.time_h, field.warp(tp.activity), total, inside, found, agreement))
         plain.append(Frame(tp.id, tp.time_h, tp.activity, total))
     maps, unregistered = (dose_maps(some, study) for some in (frames, plain))
-    density = density_from_ct(study.reference.ct, grid) if ct else None
+    tissue = tissue_from_ct(study.reference.ct, grid) if ct else None
     regions = regions_of(study)
     found = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide))
+    density = tissue.density if tissue else None
     results = structure_results(
         study, settings, regions, found, maps, unregistered if len(times_h) > 1 else None, density
     )
     return PatientResults(
         study, settings, tuple(frames), maps, maps.dose, tuple(plain),
-        unregistered if len(times_h) > 1 else None, density, results, found["rest"],
+        unregistered if len(times_h) > 1 else None, tissue, results, found["rest"],
     )  # fmt: skip
 
 
