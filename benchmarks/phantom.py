@@ -176,14 +176,16 @@ def beside_real(folder):
 
 
 def liver_disc(ct, suv, grid):
-    """A ball of 25 mm in the right lobe, and its slice: the most evenly warm soft tissue right of the spine."""
+    """A ball of 25 mm in the liver, and its slice: the most even of the warm soft tissue right of the spine."""
     hu = ct.resampled_to(grid).data
-    radius = [25.0 / s for s in grid.spacing_mm]
+    radius = [12.0 / s for s in grid.spacing_mm]
     soft = ndimage.gaussian_filter(((hu > 20) & (hu < 100)).astype(np.float32), radius)
-    warm = ndimage.gaussian_filter(np.clip(suv, 0, 4), radius)
+    mean = ndimage.gaussian_filter(suv, radius)
+    spread = np.sqrt(np.clip(ndimage.gaussian_filter(suv**2, radius) - mean**2, 0, None)) / np.maximum(mean, 1e-3)
     x = grid.world(np.moveaxis(np.indices(grid.shape).astype(float), 0, -1))
     right = x[..., 0] > x[..., 0][soft > 0.5].mean() + 40.0
-    centre = np.unravel_index(int(np.argmax(np.where(right & (soft > 0.85 * soft[right].max()), warm, 0))), grid.shape)
+    allowed = right & (mean > 1.2) & (soft > 0.9 * soft[right].max())
+    centre = np.unravel_index(int(np.argmin(np.where(allowed, spread, np.inf))), grid.shape)
     place = np.linalg.norm(x - x[centre], axis=-1) < 25.0
     return place, centre[2]
 

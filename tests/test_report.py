@@ -19,7 +19,7 @@ from dosimetry.config import DosimetrySettings
 from dosimetry.dose import absorbed_dose, tissue_from_ct
 from dosimetry.frames import Frame
 from dosimetry.kinetics import fit_voxels
-from dosimetry.report import pictures, write_report
+from dosimetry.report import methods, pictures, write_report
 from dosimetry.report.balance import balance_of
 from dosimetry.report.checks import State, lights
 from dosimetry.report.figures import house_style
@@ -33,6 +33,7 @@ from dosimetry.structures import regions_of, structure_results
 from nufitdose.grid import Grid
 from nufitdose.nuclides import half_life_h
 from nufitdose.registration import DisplacementField, Registration, RegistrationQuality
+from nufitdose.registration.engines import ENGINES
 from nufitdose.registration.quality import structure_agreement
 from nufitdose.run import RunRecord
 from nufitdose.study import Administration, Structures, Study, TimePoint
@@ -484,3 +485,7 @@ def test_the_same_results_give_the_same_page_and_leave_matplotlib_alone(usual, w
         again = write_report(usual, same, tmp_path)
         assert dict(mpl.rcParams) == before
     assert again.read_bytes() == written.read_bytes()
+
+
+def test_every_registration_engine_has_its_words():
+    assert set(methods._REGISTRATION) == set(ENGINES) - {"none"}
