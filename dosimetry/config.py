@@ -47,7 +47,7 @@ class KineticsSettings(Settings):
     structure's activity at each scan, independent between scans; without it errors come from the residuals.
     `averaged`: a structure's own integral is the mean over the models, weighted by Akaike. `preserve_total`: the
     voxels of a structure are scaled to its own integral. `guided`: voxels of a structure borrow its rate as far as
-    their noise asks for (three scans or more); where a structure's activity rises before it falls it is biased.
+    their noise asks for (three scans or more).
     """
 
     model: Method = "auto"
