@@ -16,13 +16,15 @@ class FinetuneSettings(StageSettings):
     """Everything a fine-tuning can be told.
 
     `start` is a weights file, a checkpoint or a run's folder, whose network is taken, or 'scratch' for the network of
-    `network` untrained. `working_spacing_mm` is another spacing to go on at (null: that of the start): a network
-    learns on coarse grids what serves on fine ones. `freeze` keeps the encoders, or all but the heads, as they are.
-    `patient` fine-tunes on the scans of that one patient alone, wherever the splits put it, without validation.
+    `network` untrained. `working_spacing_mm` and `passes` are others to go on with (null: those of the start): a
+    network learns on coarse grids, and looking seldom, what serves on fine ones and looking again. `freeze` keeps the
+    encoders, or all but the heads, as they are. `patient` fine-tunes on the scans of that one patient alone, wherever
+    the splits put it, without validation.
     """
 
     start: str
     working_spacing_mm: float | None = Field(default=None, gt=0)
+    passes: int | None = Field(default=None, ge=1, le=8)
     freeze: Literal["none", "encoders", "all_but_heads"] = "none"
     patient: str | None = None
 

@@ -46,8 +46,8 @@ def stage_of(settings: FinetuneSettings) -> Stage:
         model, file = started(Path(settings.start))
         network, weights = model.settings, model.state_dict()
         depends_on = {"start_sha256": sha256(file)}
-    if settings.working_spacing_mm is not None:
-        network = network.model_copy(update={"working_spacing_mm": settings.working_spacing_mm})
+    others = {"working_spacing_mm": settings.working_spacing_mm, "passes": settings.passes}
+    network = network.model_copy(update={name: value for name, value in others.items() if value is not None})
 
     def model_of() -> nn.Module:
         model = NufitReg(network)

@@ -76,6 +76,13 @@ def test_the_start_decides_the_network(weights):
     assert set(stage.depends_on) == {"start_sha256"}
 
 
+def test_a_run_may_go_on_at_another_spacing_with_more_passes(weights):
+    settings = {"start": str(weights), "working_spacing_mm": 5.0, "passes": 3, "data": {"cohort": "c"}}
+    stage = stage_of(FinetuneSettings.model_validate(settings))
+    assert (stage.network.working_spacing_mm, stage.network.passes) == (5.0, 3)
+    assert stage.model().settings == stage.network
+
+
 def test_a_start_that_is_none_is_refused(tmp_path, weights):
     with pytest.raises(InputError, match="no weights to start from"):
         started(tmp_path)
