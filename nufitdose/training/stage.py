@@ -24,6 +24,7 @@ from nufitdose.training.checkpoint import AVERAGE, MODEL, best_checkpoint, load_
 from nufitdose.training.cohort import Cohort, Member, load_cohort
 from nufitdose.training.distributed import Processes, processes, threads_kept
 from nufitdose.training.landmarks import Landmarks, read_landmarks
+from nufitdose.training.low_rank import merged
 from nufitdose.training.loop import Progress, Run, train
 from nufitdose.training.pairs import Order, PairKey, TrainingPairs
 from nufitdose.training.scans import BYTES_PER_GB, ScanKey, ScanStore, keys_of, prepare_all
@@ -254,7 +255,7 @@ def _finish(stage: Stage, folder: Path, record: RunRecord, progress: Progress) -
     assert best is not None
     card = read_card(best)
     model = NufitReg(stage.network)
-    model.load_state_dict(load_weights(best, AVERAGE if AVERAGE in card.files else MODEL))
+    model.load_state_dict(merged(load_weights(best, AVERAGE if AVERAGE in card.files else MODEL)))
     description = {
         "stage": stage.name,
         "step": card.step,
