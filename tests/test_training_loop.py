@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -214,6 +215,18 @@ def test_bfloat16_changes_a_loss_by_rounding_only():
     )
     assert half == pytest.approx(full, abs=0.01)
     assert half != full
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))), reason="needs a C++ compiler")
+def test_a_compiled_network_has_the_losses_of_one_that_is_not(uninterrupted, tmp_path):
+    """In a process of its own: the shape checks of the tests would be compiled too."""
+    program = [sys.executable, str(HERE / "training_stand_in.py"), str(tmp_path), "--compile"]
+    subprocess.run(program, env=THREADS, check=True, timeout=300)
+    assert (tmp_path / "compiled").read_text() != "0"
+    for plain, compiled in zip(rows(uninterrupted[0]), rows(tmp_path), strict=True):
+        for name in ("loss", "similarity_activity", "gradient_norm"):
+            assert compiled[name] == pytest.approx(plain[name], rel=1e-3, abs=1e-5), (plain["step"], name)
 
 
 def test_compiled_loops_leave_torch_its_threads():

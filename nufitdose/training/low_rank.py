@@ -7,7 +7,6 @@ A weight W becomes `W + up down` with `up` (out x rank, zero at the start) and `
 import math
 from collections.abc import Mapping
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
