@@ -20,7 +20,7 @@ class SplitSettings(Settings):
 
 
 class DataSettings(Settings):
-    """Whose scans: `cohort` is a cohort.yaml, its folder, or a folder of study folders (however nested).
+    """Whose scans: `cohort` is a cohort.yaml, its folder, a folder of studies however nested, or a BIDS-like tree.
 
     Splits come from cohort.yaml, else from `splits`, else by `shares` (validation, test) of the patients in random
     order. `train_patients` and `validation_patients` take only so many of theirs. A study that cannot be used is
