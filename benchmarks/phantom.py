@@ -1,10 +1,14 @@
 """Digital patients: the pictures and the numbers of docs/phantom.md.
 
-python benchmarks/phantom.py docs/images
+python benchmarks/phantom.py docs/images [--beside DIR]
+
+With `--beside` and the real FDG PET/CT (folder `fdg_petct` of NUFITDOSE_DATA) a picture of a slice of it beside the
+phantom's is written to DIR, which must lie outside the repository: patients are not shown in documentation.
 """
 
+import argparse
+import os
 import resource
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +17,7 @@ import numpy as np
 from scipy import ndimage
 
 from nufitdose.grid import Grid
+from nufitdose.io.importer import plan_import
 from nufitdose.nuclides import half_life_h
 from nufitdose.phantom import simulate_patient
 from nufitdose.phantom.fields import jacobian_determinant
@@ -133,8 +138,76 @@ def speed():
     print(f"128^3, 4 scans: {seconds:.1f} s, {processor:.1f} s of processor, {peak:.2f} GB")
 
 
+def beside_real(folder):
+    """The level of the liver in the real FDG PET/CT beside a phantom's; numbers of both on the same terms."""
+    real = plan_import(Path(os.environ["NUFITDOSE_DATA"]) / "fdg_petct").study
+    shape, spacing = real.reference.activity.grid.shape, real.reference.activity.grid.spacing_mm
+    phantom = simulate_patient(
+        tracer="F-18", shape=(96, 96, shape[2]), spacing_mm=spacing[0], ct_spacing_mm=2.0, seed=11, sex="male",
+        arms="up", centre_z_mm=20.0, times_h=(real.reference.time_h,),
+        administered_mbq=real.administration.activity_mbq,
+        contrast=False,
+    ).study  # fmt: skip
+    fig, axes = plt.subplots(2, 4, figsize=(15, 7.5), facecolor="black")
+    for row, study, kg in zip(axes, (real, phantom), (91.0, 75.0), strict=True):
+        ct, activity = study.reference.ct, study.reference.activity
+        decay = 2 ** (study.reference.time_h / half_life_h(study.nuclide))
+        suv = activity.data * kg * 1e3 * decay / (study.administration.activity_mbq * 1e6)
+        place, k = liver_disc(ct, suv, activity.grid)
+        inside = suv[place]
+        hu = ct.resampled_to(activity.grid).data[place]
+        print(
+            f"liver: SUV {inside.mean():.2f}, CV {100 * inside.std() / inside.mean():.1f} %, {hu.mean():.0f} HU, "
+            f"correlation of neighbours {neighbour_correlation(suv, place):.2f}; SUV 99.9 % of the scan "
+            f"{np.percentile(suv, 99.9):.1f}"
+        )
+        z = activity.grid.world(np.array([0.0, 0.0, float(k)]))[2]
+        ct_k = round(float(ct.grid.index(np.array([*ct.grid.centre_mm[:2], z]))[2]))
+        j, i = ct.grid.shape[1] // 2, activity.grid.shape[1] // 2
+        planes = (ct.data[:, :, ct_k], ct.data[:, j, :], suv[:, :, k], suv[:, i, :])
+        for n, (axis, plane) in enumerate(zip(row, planes, strict=True)):
+            high = {"cmap": "gray", "vmin": -160, "vmax": 240} if n < 2 else {"cmap": "gray_r", "vmin": 0, "vmax": 6}
+            grid = (ct if n < 2 else activity).grid
+            axis.imshow(plane[::-1, ::-1].T, aspect=grid.spacing_mm[2 if n % 2 else 1] / grid.spacing_mm[0], **high)
+            axis.axis("off")
+    fig.tight_layout(pad=0.3)
+    fig.savefig(folder / "beside_real.png", dpi=62)
+    plt.close(fig)
+
+
+def liver_disc(ct, suv, grid):
+    """A ball of 25 mm in the liver, and its slice: the most even of the warm soft tissue right of the spine."""
+    hu = ct.resampled_to(grid).data
+    radius = [12.0 / s for s in grid.spacing_mm]
+    soft = ndimage.gaussian_filter(((hu > 20) & (hu < 100)).astype(np.float32), radius)
+    mean = ndimage.gaussian_filter(suv, radius)
+    spread = np.sqrt(np.clip(ndimage.gaussian_filter(suv**2, radius) - mean**2, 0, None)) / np.maximum(mean, 1e-3)
+    x = grid.world(np.moveaxis(np.indices(grid.shape).astype(float), 0, -1))
+    right = x[..., 0] > x[..., 0][soft > 0.5].mean() + 40.0
+    allowed = right & (mean > 1.2) & (soft > 0.9 * soft[right].max())
+    centre = np.unravel_index(int(np.argmin(np.where(allowed, spread, np.inf))), grid.shape)
+    place = np.linalg.norm(x - x[centre], axis=-1) < 25.0
+    return place, centre[2]
+
+
+def neighbour_correlation(image, place):
+    """Correlation of voxels with their neighbours along x and y, of the deviations from the mean."""
+    d = image - image[place].mean()
+    variance = (d[place] ** 2).mean()
+    return float(np.mean([(d * np.roll(d, 1, axis))[place].mean() / variance for axis in (0, 1)]))
+
+
 def main():
-    folder = Path(sys.argv[1])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument(
+        "--beside", type=Path, help="where the picture beside a real slice goes, outside the repository"
+    )
+    asked = parser.parse_args()
+    if asked.beside is not None:
+        beside_real(asked.beside)
+        return
+    folder = asked.folder
     speed()
     picture_recovery(folder / "phantom_recovery.png")
     patient = simulate_patient(shape=(96, 80, 112), spacing_mm=4.0, seed=3, sex="male", arms="up", contrast=True)

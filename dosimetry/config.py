@@ -15,9 +15,16 @@ REST = "rest"  # in `models` and `half_lives_h`: the voxels of no structure
 
 
 class RegistrationSettings(Settings):
-    """How the time points are brought onto the reference."""
+    """How the time points are brought onto the reference.
+
+    `similarity_activity` is how deformable engines compare activities; "auto" is lncc, and mind between two studies of
+    different nuclides. Two tracers of one nuclide are not told apart: say mind or mi for them. `tumour_rigidity` weighs
+    how much instance optimisation deforms the tumours that are drawn on the scans (see `unrigidity`).
+    """
 
     engine: str = Field(default="rigid", validate_default=False)
+    similarity_activity: Literal["auto", "lncc", "mi", "mind", "ngf"] = "auto"
+    tumour_rigidity: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
     @field_validator("engine")
     @classmethod
@@ -40,7 +47,7 @@ class KineticsSettings(Settings):
     structure's activity at each scan, independent between scans; without it errors come from the residuals.
     `averaged`: a structure's own integral is the mean over the models, weighted by Akaike. `preserve_total`: the
     voxels of a structure are scaled to its own integral. `guided`: voxels of a structure borrow its rate as far as
-    their noise asks for (three scans or more); where a structure's activity rises before it falls it is biased.
+    their noise asks for (three scans or more).
     """
 
     model: Method = "auto"

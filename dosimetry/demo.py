@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dosimetry.config import DosimetrySettings
-from dosimetry.dose import absorbed_dose, density_from_ct
+from dosimetry.dose import absorbed_dose, tissue_from_ct
 from dosimetry.frames import Frame
 from dosimetry.metrics import dose_volume_metrics
 from dosimetry.pipeline import dose_maps, run_patient
@@ -60,8 +60,8 @@ def demo_patient(seed: int) -> DigitalPatient:
 def comparison(patient: DigitalPatient, results: PatientResults) -> str:
     """Mean dose, D2% and D98% of every structure against the truth, as text."""
     truth, perfect = patient.truth, true_motion_dose(patient, results)
-    true_dose = absorbed_dose(truth.tia, truth.ct, patient.study.nuclide)
-    true_density = density_from_ct(truth.ct, true_dose.grid)
+    true_tissue = tissue_from_ct(truth.ct, truth.tia.grid)
+    true_dose, true_density = absorbed_dose(truth.tia, true_tissue, patient.study.nuclide), true_tissue.density
     rows = []
     for found in results.structures:
         region = found.region
@@ -94,7 +94,7 @@ def true_motion_dose(patient: DigitalPatient, results: PatientResults) -> Volume
     regions = {found.name: found.region for found in results.structures}
     kinetics, physical_h = results.settings.kinetics, half_life_h(patient.study.nuclide)
     curves = structure_curves(frames, regions, kinetics, physical_h)
-    return dose_maps(tuple(frames), patient.study, results.settings, regions, curves).dose
+    return dose_maps(tuple(frames), patient.study, results.settings, regions, curves, results.tissue).dose
 
 
 def _warped(frame: Frame, field: DisplacementField, moving: Volume) -> Frame:

@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dosimetry.config import RegistrationSettings
 from nufitdose.errors import InputError
 from nufitdose.progress import Steps
 from nufitdose.registration import Registration, register
+from nufitdose.registration.objective import ObjectiveSettings
 from nufitdose.registration.quality import StructureAgreement, structure_agreement
 from nufitdose.study import Study, TimePoint
 from nufitdose.types import Image32, Mask
@@ -36,20 +38,32 @@ class Frame:
     offset_h: Image32 | None = None
 
 
-def registered_frames(study: Study, engine: str, steps: Steps, *, device: str = "auto") -> tuple[Frame, ...]:
+def registered_frames(
+    study: Study, settings: RegistrationSettings, steps: Steps, *, device: str = "auto"
+) -> tuple[Frame, ...]:
     """All time points, the moving ones through the registration engine."""
-    frames = []
-    for timepoint in study.timepoints:
-        if timepoint.id == study.reference_id:
-            frames.append(_as_it_is(timepoint))
-            continue
-        with steps.step(f"registering {timepoint.id} ({engine})", SECONDS_A_PAIR) as tell:
-            try:
-                found = register(study.reference, timepoint, engine=engine, device=device, on_progress=tell)
-            except InputError as error:
-                raise error.located(f"time point {timepoint.id}") from error
-            frames.append(_warped(timepoint, study.reference, found))
-    return tuple(frames)
+    return tuple(
+        _as_it_is(timepoint)
+        if timepoint.id == study.reference_id
+        else registered_frame(study.reference, timepoint, settings, steps, device=device)
+        for timepoint in study.timepoints
+    )
+
+
+def registered_frame(
+    fixed: TimePoint, moving: TimePoint, settings: RegistrationSettings, steps: Steps, *, device: str = "auto"
+) -> Frame:
+    """A scan brought onto another one as `settings` say."""
+    compared = "lncc" if settings.similarity_activity == "auto" else settings.similarity_activity
+    objective = ObjectiveSettings(similarity_activity=compared, rigidity=settings.tumour_rigidity)
+    with steps.step(f"registering {moving.id} ({settings.engine})", SECONDS_A_PAIR) as tell:
+        try:
+            found = register(
+                fixed, moving, engine=settings.engine, objective=objective, device=device, on_progress=tell
+            )
+        except InputError as error:
+            raise error.located(f"time point {moving.id}") from error
+        return _warped(moving, fixed, found)
 
 
 def unregistered_frames(study: Study) -> tuple[Frame, ...]:

@@ -10,7 +10,7 @@ from dosimetry.results import PatientResults
 from nufitdose.io.dicom_write import write_rtdose
 from nufitdose.io.field_file import save_field
 from nufitdose.io.nifti import save_array, save_volume
-from nufitdose.study import Study
+from nufitdose.study import TimePoint
 from nufitdose.volume import Quantity, Volume
 
 
@@ -29,12 +29,13 @@ def write_maps(results: PatientResults, folder: Path) -> None:
     save_array(maps.fit.status.reshape(grid.shape).astype(np.uint8), grid, place / "fit_model.nii.gz")
 
 
-def write_registered(study: Study, frames: Sequence[Frame], folder: Path) -> None:
+def write_registered(
+    reference: TimePoint, timepoints: Sequence[TimePoint], frames: Sequence[Frame], folder: Path
+) -> None:
     """registered/: every scan on the reference grid at its own time, its CT, and the field that brought it there."""
     place = folder / "registered"
     place.mkdir()
-    reference = study.reference
-    for frame, timepoint in zip(frames, study.timepoints, strict=True):
+    for frame, timepoint in zip(frames, timepoints, strict=True):
         save_volume(frame.activity, place / f"{frame.id}_activity.nii.gz")
         onto = reference.ct.grid if reference.ct else reference.activity.grid
         if frame.registration is None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from dosimetry.config import REST, DosimetrySettings
 from dosimetry.curves import fit_frames
-from dosimetry.dose import absorbed_dose, density_from_ct
+from dosimetry.dose import Tissue, absorbed_dose, tissue_from_ct
 from dosimetry.frames import SECONDS_A_PAIR, Frame, registered_frames, unregistered_frames
 from dosimetry.methods import check_methods
 from dosimetry.metrics import Region
@@ -57,7 +57,7 @@ def run_patient(
         with steps.step("writing tables and maps", _COST["write"]):
             write_tables(results, place)
             write_maps(results, place)
-            write_registered(results.study, results.frames, place)
+            write_registered(results.study.reference, results.study.timepoints, results.frames, place)
             write_rtdose_if_wanted(results, place)
         with steps.step("writing the report", _COST["report"]):
             record.timings_s = steps.seconds
@@ -79,10 +79,10 @@ def run_registration(
     record = RunRecord("register", settings.model_dump(mode="json"), seed=seed, device=device)
     with _run_on(study, out, record) as (place, loaded):
         with Steps(_COST["write"] + SECONDS_A_PAIR * (len(loaded.timepoints) - 1), stream) as steps:
-            frames = registered_frames(loaded, settings.registration.engine, steps, device=device)
+            frames = registered_frames(loaded, settings.registration, steps, device=device)
             with steps.step("writing", _COST["write"]):
                 write_registration_tables(frames, place)
-                write_registered(loaded, frames, place)
+                write_registered(loaded.reference, loaded.timepoints, frames, place)
         record.timings_s = steps.seconds
     return frames
 
@@ -91,7 +91,7 @@ def run_registration(
 def _run_on(study: Study | str | Path, out: str | Path, record: RunRecord) -> Iterator[tuple[Path, Study]]:
     """The folder to write into and the study itself; run.json is written at the end."""
     manifest = None if isinstance(study, Study) else manifest_path(study)
-    with output_folder(out, inputs=manifest.parent if manifest else None) as place, collected_warnings(record):
+    with output_folder(out, inputs=[manifest.parent] if manifest else []) as place, collected_warnings(record):
         try:
             loaded = study if isinstance(study, Study) else load_study(study)
             if manifest is not None:
@@ -108,25 +108,27 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
     with steps.step("reading and checking the scans", _COST["read"]):
         check_study(study)
         grid, ct = study.reference.activity.grid, study.reference.ct
-        density = None
+        tissue = None
         if ct is not None:
-            density = density_from_ct(ct, grid, beyond_ct_g_ml=settings.dose.density_without_ct_g_ml)
+            tissue = tissue_from_ct(ct, grid, beyond_ct_g_ml=settings.dose.density_without_ct_g_ml)
         regions = regions_of(study)
         check_methods(settings.kinetics, regions, len(study.timepoints), half_life_h(study.nuclide))
-    frames = registered_frames(study, settings.registration.engine, steps, device=device)
+    frames = registered_frames(study, settings.registration, steps, device=device)
     with steps.step("fitting voxel curves, computing dose", _COST["maps"]):
         curves = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide))
         warn_of_cuts(curves, frames)
-        maps = dose_maps(frames, study, settings, regions, curves)
+        maps = dose_maps(frames, study, settings, regions, curves, tissue)
     plain: tuple[Frame, ...] = ()
     unregistered = None
     if len(frames) > 1 and settings.registration.engine != "none":
         with steps.step("the same without registration", _COST["unregistered"]):
             plain = unregistered_frames(study)
             plain_curves = structure_curves(plain, regions, settings.kinetics, half_life_h(study.nuclide))
-            unregistered = dose_maps(plain, study, settings, regions, plain_curves)
+            unregistered = dose_maps(plain, study, settings, regions, plain_curves, tissue)
     with steps.step("measuring structures", _COST["structures"]):
-        structures = structure_results(study, settings, regions, curves, maps, unregistered, density)
+        structures = structure_results(
+            study, settings, regions, curves, maps, unregistered, tissue.density if tissue else None
+        )
     return PatientResults(
         study=study,
         settings=settings,
@@ -135,7 +137,7 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
         dose_uncertainty=_dose_uncertainty(maps),
         unregistered_frames=plain,
         unregistered=unregistered,
-        density=density,
+        tissue=tissue,
         structures=structures,
         rest=curves[REST],
     )
@@ -147,6 +149,7 @@ def dose_maps(
     settings: DosimetrySettings,
     regions: Mapping[str, Region],
     curves: Mapping[str, StructureCurve],
+    tissue: Tissue | None,
 ) -> DoseMaps:
     """Voxel curves of the models of `curves`, their exact integral, and the dose of it."""
     grid = study.reference.activity.grid
@@ -154,7 +157,7 @@ def dose_maps(
     tia = Volume(fit.tia.reshape(grid.shape), grid, Quantity.TIA)
     dose = absorbed_dose(
         tia,
-        study.reference.ct,
+        tissue,
         study.nuclide,
         settings.dose.engine,
         density_without_ct_g_ml=settings.dose.density_without_ct_g_ml,

@@ -7,12 +7,11 @@ import numpy as np
 
 from nufitdose.nuclides import half_life_h, long_lived_progeny
 from nufitdose.registration.body import body_mask_from_ct
-from nufitdose.study import Study, TimePoint
+from nufitdose.study import MOST_OF_ADMINISTERED, Study, TimePoint
 
 log = logging.getLogger(__name__)
 
 # Guide values of this program, without published authority.
-_MOST_OF_ADMINISTERED = 1.05  # calibration may be off by a few percent
 _LEAST_OF_ADMINISTERED = 1e-4
 _LEAST_IN_BODY = 0.8  # about 97 % of the activity lies in the body that a well-aligned CT shows
 
@@ -37,9 +36,9 @@ def check_study(study: Study) -> None:
 
 def _check_total(study: Study, timepoint: TimePoint) -> None:
     """Σ c V against A₀ 2^(-t/T): there cannot be more than was given, and hardly nothing."""
-    left_mbq = study.administration.activity_mbq * 2.0 ** (-timepoint.time_h / half_life_h(study.nuclide))
+    left_mbq = study.administration.left_mbq(timepoint.time_h, half_life_h(study.nuclide))
     found_mbq = timepoint.activity.total_mbq()
-    if found_mbq > _MOST_OF_ADMINISTERED * left_mbq:
+    if found_mbq > MOST_OF_ADMINISTERED * left_mbq:
         log.warning(
             "scan %s holds %.4g MBq, more than the %.4g MBq that are left of what was administered: "
             "check units (Bq/mL), calibration and decay correction",

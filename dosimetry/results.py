@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosimetry.config import REST, DosimetrySettings
+from dosimetry.dose import Tissue
 from dosimetry.frames import Frame
 from dosimetry.kinetics import OrganFit, VoxelFit
 from dosimetry.metrics import DoseVolume, Region
@@ -78,10 +79,15 @@ class PatientResults:
     dose_uncertainty: Volume
     unregistered_frames: tuple[Frame, ...]
     unregistered: DoseMaps | None
-    density: Volume | None
+    tissue: Tissue | None
     structures: tuple[StructureResult, ...]
     rest: StructureCurve
     warnings: tuple[str, ...] = ()
+
+    @property
+    def density(self) -> Volume | None:
+        """Mass density on the dose grid, g/mL; None without CT."""
+        return self.tissue.density if self.tissue else None
 
     @property
     def curves(self) -> Mapping[str, StructureCurve]:

@@ -249,6 +249,24 @@ def finetune(
 
 
 @app.command()
+def tune(
+    config: TrainingConfig,
+    out: RunFolder,
+    resume: Resume = False,
+    overrides: Overrides = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Search for the best settings of a training stage (Bayesian optimisation)."""
+    from nufitdose.training.tuning import run_tuning
+
+    best = run_tuning(
+        config, out, overrides=overrides or (), resume=resume, device=device, seed=seed, stream=sys.stderr
+    )
+    print(f"settings: {best}")
+
+
+@app.command()
 def evaluate(
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="Digital patients: cohort.yaml or its folder.")],
     out: Out,
@@ -274,18 +292,27 @@ def evaluate(
 def register(
     study: StudyFolder,
     out: Out,
+    other: Annotated[
+        Path | None,
+        typer.Argument(metavar="[OTHER]", help="Another study of the patient (tracer, cycle) to bring onto STUDY."),
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="Registration engine.")] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     device: Device = "auto",
     seed: Seed = 0,
 ) -> None:
-    """Bring all time points of a study onto its reference; no dosimetry."""
+    """Bring all time points of a study, or of another one, onto its reference; no dosimetry."""
+    from dosimetry.between_studies import run_registration_between
     from dosimetry.config import load_settings
     from dosimetry.pipeline import run_registration
 
     chosen = [*(overrides or ()), *([f"registration.engine={engine}"] if engine else [])]
-    frames = run_registration(study, out, load_settings(config, chosen), device=device, seed=seed, stream=sys.stderr)
+    settings = load_settings(config, chosen)
+    if other is None:
+        frames = run_registration(study, out, settings, device=device, seed=seed, stream=sys.stderr)
+    else:
+        frames = run_registration_between(study, other, out, settings, device=device, seed=seed, stream=sys.stderr)
     for frame in frames:
         if frame.registration is not None:
             found = frame.registration

@@ -95,11 +95,11 @@ def collected_warnings(record: RunRecord) -> Iterator[None]:
 
 
 @contextmanager
-def output_folder(out: str | Path, *, inputs: Path | None = None) -> Iterator[Path]:
+def output_folder(out: str | Path, *, inputs: Iterable[Path] = ()) -> Iterator[Path]:
     """A folder to write into, renamed to `out` when the block ends well and removed when it does not.
 
     An earlier result at `out` (a folder with run.json) is replaced at the very end. Raises `InputError`
-    when `out` lies inside `inputs` or holds them, holds something else, or cannot be written.
+    when `out` lies inside one of `inputs` or holds one, holds something else, or cannot be written.
     """
     target = Path(out).resolve()
     _check_target(target, inputs)
@@ -121,11 +121,11 @@ def output_folder(out: str | Path, *, inputs: Path | None = None) -> Iterator[Pa
         raise
 
 
-def _check_target(target: Path, inputs: Path | None) -> None:
+def _check_target(target: Path, inputs: Iterable[Path]) -> None:
     if target.exists() and not target.is_dir():
         raise InputError("a file of this name exists, a folder is wanted", where=target)
-    if inputs is not None:
-        source, place = inputs.resolve(), target
+    for folder in inputs:
+        source, place = folder.resolve(), target
         if place == source or source in place.parents:
             raise InputError(
                 "the output folder lies inside the input", where=target, remedy="Choose --out outside the study folder"

@@ -14,6 +14,10 @@ from nufitdose.errors import InputError
 from nufitdose.types import Mask, PerVoxel
 from nufitdose.volume import Quantity, Volume
 
+#: A scan that holds more than this share of what decay leaves of the administered activity cannot be right as it is:
+#: calibration may be off by a few percent. A guide value of this program.
+MOST_OF_ADMINISTERED = 1.05
+
 Read = Callable[[], Volume]
 ReadStructures = Callable[[], "Structures"]
 
@@ -28,6 +32,10 @@ class Administration:
     def __post_init__(self) -> None:
         if not (np.isfinite(self.activity_mbq) and self.activity_mbq > 0):
             raise InputError(f"an administered activity of {self.activity_mbq} MBq was given, wanted a positive number")
+
+    def left_mbq(self, time_h: float, half_life_h: float) -> float:
+        """What physical decay leaves of it, A 2^(-t/T)."""
+        return float(self.activity_mbq * 2.0 ** (-time_h / half_life_h))
 
 
 @dataclass(frozen=True, eq=False)

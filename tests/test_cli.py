@@ -29,7 +29,7 @@ def test_help_imports_nothing_heavy():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
-    for command in ("demo", "simulate", "import", "pretrain", "finetune", "evaluate", "register", "dosimetry"):
+    for command in ("demo", "simulate", "import", "pretrain", "finetune", "tune", "evaluate", "register", "dosimetry"):
         assert command in found.stdout
 
 

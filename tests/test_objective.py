@@ -129,6 +129,33 @@ def test_labels_of_the_warped_scan_meet_the_fixed_ones():
     assert objective(output(0.0), seen, settings).dice < 0.75
 
 
+def swelling(factor: float) -> NetworkOutput:
+    """A displacement that stretches all three axes by `factor` about the middle (no inverse by the group)."""
+    place = 2.0 * torch.arange(SIZE // 2) + 0.5 - (SIZE - 1) / 2
+    u = torch.stack(torch.meshgrid(place, place, place, indexing="ij"))[None] * (factor - 1.0)
+    return NetworkOutput(u, displacement=True)
+
+
+def test_tumours_alone_are_to_stay_rigid():
+    """A stretch by s costs 3 (s² - 1)² within a tumour, backwards with 2 - s, and nothing without tumours."""
+    tumours = torch.zeros(1, 2, SIZE, SIZE, SIZE)
+    tumours[:, :, 10:20, 12:18, 8:16] = 1.0
+    settings = ObjectiveSettings(rigidity=2.0)
+    seen = replace(pair(), tumours=tumours)
+    found = objective(swelling(1.1), seen, settings)
+    assert float(found.rigidity) == pytest.approx(3 * (0.21**2 + 0.19**2) / 2, rel=1e-3)
+    plain = objective(swelling(1.1), pair(), settings)
+    assert plain.rigidity == 0
+    torch.testing.assert_close(found.total, plain.total + 2.0 * found.rigidity)
+    elsewhere = torch.zeros_like(tumours)
+    elsewhere[:, :, :4] = 1.0
+    local = output(0.0)
+    local.velocity[:, :, 8:] = torch.linspace(0, 3, 8).reshape(1, 1, 8, 1, 1)
+    assert objective(local, replace(pair(), tumours=elsewhere), settings).rigidity == 0
+    assert objective(output(1.5), seen, settings).rigidity < 1e-9
+    torch.testing.assert_close(seen.halved().tumours.mean(), tumours.mean())
+
+
 def test_a_displacement_is_punished_for_having_no_inverse():
     torch.manual_seed(1)
     v = torch.randn(1, 3, *(SIZE // 2,) * 3)

@@ -3,16 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from small_scans import CENTRES_MM, GRID, moved, scan
+from small_scans import CENTRES_MM, GRID, ORGANS, moved, scan
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.registration import register
 from nufitdose.registration.diffeomorphism import upsampled
-from nufitdose.registration.objective import NetworkOutput, displacements
+from nufitdose.registration.objective import NetworkOutput, ObjectiveSettings, displacements, objective
 from nufitdose.registration.pair import Pair, pair_of
 from nufitdose.registration.quality import target_registration_error_mm
 from nufitdose.registration.refine import RefineSettings, _expanded, _spline_basis, refine
+from nufitdose.study import Structures, TimePoint
+from nufitdose.volume import Quantity, Volume
 
 CPU = torch.device("cpu")
 
@@ -125,3 +127,34 @@ def test_a_network_start_is_used(monkeypatch, tmp_path):
     shift = (network.data - rigid.data).reshape(3, -1).mean(axis=1)
     np.testing.assert_allclose(shift, [0.0, 2.0, 0.0], atol=0.15)
     assert Grid.matches(network.grid, rigid.grid)
+
+
+@pytest.mark.slow
+def test_tumours_drawn_on_the_scans_stay_rigid_where_that_is_asked_for():
+    """The motion of the trunk bends the tumour by its side a little; with the term it is bent far less."""
+    centre, radius = CENTRES_MM[-1], ORGANS[-1][1]
+    world = GRID.world(np.moveaxis(np.indices(GRID.shape), 0, -1).astype(float))
+    scans = []
+    for still in (False, True):
+        own = world if still else world + moved(world)
+        labels = (np.linalg.norm(own - centre, axis=-1) < radius).astype(np.uint8) * 7
+        drawn = Structures((Volume(labels, GRID, Quantity.LABELS),), {7: "t1", 9: "t2"}, frozenset({"t1", "t2"}))
+        made = scan("ab"[still], still=still)
+        scans.append(TimePoint.of(made.id, made.time_h, made.activity, made.ct, drawn))
+    seen = pair_of(*scans, 4.0, CPU, np.eye(4), with_tumours=True).tensors
+    share = seen.tumours.sum(dim=(2, 3, 4))[0] * 4.0**3
+    np.testing.assert_allclose(share, 4 / 3 * np.pi * radius**3, rtol=0.15)
+    settings = ObjectiveSettings(rigidity=1e-9)  # measured, and of no weight
+    strain = {}
+    for weight in (1e-9, 1.0):
+        steps = RefineSettings(steps=(20, 20, 5), objective=ObjectiveSettings(rigidity=weight))
+        found = NetworkOutput(refine(seen, None, steps).velocity)
+        strain[weight] = float(objective(found, seen, settings).rigidity)
+    assert strain[1.0] < 0.3 * strain[1e-9]
+    assert pair_of(*scans, 4.0, CPU, np.eye(4)).tensors.tumours is None
+
+
+def test_that_no_tumour_is_drawn_is_told(caplog):
+    bare = scan("a", still=True)
+    assert pair_of(bare, bare, 8.0, CPU, np.eye(4), with_tumours=True).tensors.tumours is None
+    assert "no tumour is drawn on a or a" in caplog.text

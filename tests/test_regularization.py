@@ -10,6 +10,7 @@ from nufitdose.registration.regularization import (
     ct_weight,
     roughness,
     smoothness,
+    unrigidity,
     weight_prior,
 )
 
@@ -94,3 +95,14 @@ def test_the_beta_prior_makes_the_smoothness_robust():
         cost = (lam * w * x).mean() + weight_prior(w, "beta", beta)
         wanted = lam * g if lam * g <= beta else beta * (1 + np.log(lam * g / beta))
         assert float(cost) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_turning_and_shifting_deform_nothing_and_a_stretch_does_by_its_own_measure():
+    """J = I + M: a rotation has JᵀJ = I; stretching one axis by s leaves (s² - 1)²; shear by k leaves 2k² + k⁴."""
+    spacing_mm, inner = (2.0, 3.0, 5.0), (0, 0, slice(-1), slice(-1), slice(-1))
+    turn = Rotation.from_euler("xyz", [20, -30, 50], degrees=True).as_matrix()
+    shear, stretch = np.eye(3), np.diag([1.2, 1.0, 1.0])
+    shear[0, 1] = 0.3
+    for matrix, wanted in ((turn, 0.0), (stretch, 0.44**2), (turn @ stretch, 0.44**2), (shear, 2 * 0.3**2 + 0.3**4)):
+        found = unrigidity(sheared(matrix - np.eye(3), spacing_mm) + 7.0, spacing_mm)
+        np.testing.assert_allclose(found[inner].numpy(), wanted, atol=1e-9)

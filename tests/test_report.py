@@ -16,10 +16,10 @@ from matplotlib.image import imread
 from scipy.spatial.transform import Rotation
 
 from dosimetry.config import DosimetrySettings
-from dosimetry.dose import absorbed_dose, density_from_ct
+from dosimetry.dose import absorbed_dose, tissue_from_ct
 from dosimetry.frames import Frame
 from dosimetry.kinetics import fit_voxels
-from dosimetry.report import pictures, write_report
+from dosimetry.report import methods, pictures, write_report
 from dosimetry.report.balance import balance_of
 from dosimetry.report.checks import State, lights
 from dosimetry.report.figures import house_style
@@ -33,6 +33,7 @@ from dosimetry.structures import regions_of, structure_results
 from nufitdose.grid import Grid
 from nufitdose.nuclides import half_life_h
 from nufitdose.registration import DisplacementField, Registration, RegistrationQuality
+from nufitdose.registration.engines import ENGINES
 from nufitdose.registration.quality import structure_agreement
 from nufitdose.run import RunRecord
 from nufitdose.study import Administration, Structures, Study, TimePoint
@@ -105,15 +106,16 @@ def patient(
         frames.append(Frame(tp.id, tp.time_h, field.warp(tp.activity), total, inside, found, agreement))
         plain.append(Frame(tp.id, tp.time_h, tp.activity, total))
     maps, unregistered = (dose_maps(some, study) for some in (frames, plain))
-    density = density_from_ct(study.reference.ct, grid) if ct else None
+    tissue = tissue_from_ct(study.reference.ct, grid) if ct else None
     regions = regions_of(study)
     found = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide))
+    density = tissue.density if tissue else None
     results = structure_results(
         study, settings, regions, found, maps, unregistered if len(times_h) > 1 else None, density
     )
     return PatientResults(
         study, settings, tuple(frames), maps, maps.dose, tuple(plain),
-        unregistered if len(times_h) > 1 else None, density, results, found["rest"],
+        unregistered if len(times_h) > 1 else None, tissue, results, found["rest"],
     )  # fmt: skip
 
 
@@ -483,3 +485,7 @@ def test_the_same_results_give_the_same_page_and_leave_matplotlib_alone(usual, w
         again = write_report(usual, same, tmp_path)
         assert dict(mpl.rcParams) == before
     assert again.read_bytes() == written.read_bytes()
+
+
+def test_every_registration_engine_has_its_words():
+    assert set(methods._REGISTRATION) == set(ENGINES) - {"none"}

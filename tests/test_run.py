@@ -47,7 +47,7 @@ def test_somebody_elses_folder_is_left_alone(tmp_path):
 @pytest.mark.parametrize("out", ["study", "study/results", "."])
 def test_output_and_input_stay_apart(tmp_path, out):
     (tmp_path / "study").mkdir()
-    with pytest.raises(InputError, match="input"), output_folder(tmp_path / out, inputs=tmp_path / "study"):
+    with pytest.raises(InputError, match="input"), output_folder(tmp_path / out, inputs=[tmp_path / "study"]):
         pass
 
 

@@ -15,13 +15,18 @@ from training_studies import write_patient
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
+from nufitdose.registration.objective import NetworkOutput, ObjectiveSettings, objective
 from nufitdose.registration.smoothing import gaussian
+from nufitdose.study import Structures
 from nufitdose.training.augmentation import augmented, random_motion
 from nufitdose.training.cohort import load_cohort
+from nufitdose.training.labels import LabelMap
 from nufitdose.training.landmarks import read_landmarks
 from nufitdose.training.pairs import InterPatientOrder, IntraPatientOrder, TrainingPairs, generator_of, validation_keys
+from nufitdose.training.records import read_table
 from nufitdose.training.scans import Scan, ScanKey, ScanStore, keys_of, paired, prepare_all, start_of
 from nufitdose.training.settings import AugmentationSettings, DataSettings, SplitSettings
+from nufitdose.volume import Quantity, Volume
 
 STILL = AugmentationSettings(
     affine_mm=0, affine_degrees=0, affine_log_scale=0, gain=0, noise=0, gamma=0, washout=0, blur=0, inversion=0, crop=0
@@ -189,6 +194,83 @@ def test_a_pair_meets_through_the_poses():
     assert np.allclose(back, np.eye(4))
 
 
+def drawn(box, names=("kidney_left", "liver", "tumour_1"), shift=0):
+    """A scan of 10 x 12 x 8 voxels on which every structure is a slab of two voxels along i."""
+    one = (
+        scan() if not shift else scan(pose=np.array([[1, 0, 0, 4.0 * shift], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
+    )
+    data = np.zeros(one.grid.shape, dtype=np.uint8)
+    for number in range(1, len(names) + 1):
+        data[2 * number - 1 + shift : 2 * number + 1 + shift, box] = number
+    labels = LabelMap(data, tuple(names), frozenset(name for name in names if name.startswith("tumour")))
+    return dataclasses.replace(one, labels=labels)
+
+
+def test_structures_of_the_same_names_get_common_numbers_and_meet_through_the_poses():
+    box = slice(3, 9)
+    fixed, moving = drawn(box), drawn(box, ("liver", "spleen", "tumour_1"), shift=1)
+    pair = paired(fixed, moving, same_patient=True)
+    at = {name: 2 * n + 1 for n, name in enumerate(fixed.labels.names)}
+    assert set(pair.labels.unique().tolist()) == {0, 1, 2}
+    assert pair.labels[0, 1, at["liver"], 5, 5] == 1
+    assert pair.labels[0, 1, at["tumour_1"], 5, 5] == 2
+    assert not pair.labels[0, 1, at["kidney_left"]].any()  # not drawn on the other scan
+    assert pair.labels[0, 0, 1, 5, 5] == 1  # the other liver, brought one voxel back by its pose
+    assert pair.labels[0, 0, 5, 5, 5] == 2
+    assert not pair.labels[0, 0, 3].any()
+    assert torch.equal(pair.tumours[0, 1] > 0, torch.from_numpy(fixed.labels.data == 3))
+    swapped = pair.swapped()
+    assert torch.equal(swapped.labels[:, 0], pair.labels[:, 1])
+    assert torch.equal(swapped.tumours[:, 0], pair.tumours[:, 1])
+
+
+def test_tumours_of_two_patients_are_not_the_same_though_they_bear_one_name():
+    fixed, moving = drawn(slice(3, 9)), drawn(slice(3, 9))
+    between = paired(fixed, moving)
+    assert between.labels.max() == 2
+    assert paired(fixed, moving, same_patient=True).labels.max() == 3
+    assert between.tumours.any()  # each is kept rigid all the same
+    assert paired(fixed, drawn(slice(3, 9), ("heart",))).labels is None
+    assert paired(fixed, scan()).labels is None
+
+
+def test_overlapping_layers_become_one_map_and_the_tumour_is_kept():
+    grid = Grid.from_spacing((8, 8, 8), (4.0, 4.0, 4.0))
+    organ, tumour = np.zeros((2, 8, 8, 8), dtype=np.int32)
+    organ[1:7, 1:7, 1:7], tumour[3:5, 3:5, 3:5] = 12, 700
+    layers = tuple(Volume(data, grid, Quantity.LABELS) for data in (tumour, organ))
+    structures = Structures(layers, {12: "liver", 700: "a_tumour", 3: "absent"}, frozenset({"a_tumour"}))
+    found = LabelMap.of(structures, grid)
+    assert found.names == ("liver", "a_tumour")
+    assert np.array_equal(found.data, np.where(tumour > 0, 2, organ > 0))
+    again = LabelMap.read(torch.from_numpy(found.data), found.described())
+    assert again.names == found.names
+    assert again.tumours == {"a_tumour"}
+
+
+def test_structures_reach_the_loss_from_study_folders(tmp_path):
+    """The sphere that both scans name lies where it is: Dice 1, and less when one is moved by a voxel."""
+    write_patient(tmp_path / "bare", "P1")
+    write_patient(tmp_path / "drawn", "P2", drawn=True)
+    bare, drawn = (load_cohort(of(tmp_path / name), seed=0).members for name in ("bare", "drawn"))
+    how = {"spacing_mm": 8.0, "broken": "refuse", "within": lambda f, m: np.eye(4), "between": None}
+    store = ScanStore(tmp_path / "prepared", memory_bytes=1e9)
+    with pytest.raises(InputError, match="no two scans"):
+        prepare_all(bare, store, with_structures=True, **how)
+    prepare_all(drawn, store, with_structures=True, **how)
+    fixed, moving = (store.get(one) for one in keys_of(drawn[0]))
+    assert fixed.labels.names == ("liver",)
+    assert fixed.bytes == 2 * fixed.channels.numel() + fixed.labels.data.size
+    pair = paired(fixed, moving, same_patient=True)
+    half = tuple(n // 2 for n in pair.ct.shape[2:])
+    settings = ObjectiveSettings(dice=1.0)
+    met = objective(NetworkOutput(torch.zeros(1, 3, *half)), pair, settings)
+    missed = objective(NetworkOutput(torch.ones(1, 3, *half)), pair, settings)
+    assert float(met.dice) == pytest.approx(1.0, abs=1e-5)
+    assert float(missed.dice) < 0.9
+    assert missed.total > met.total
+
+
 def test_a_scan_without_ct_makes_a_pair_of_activity_alone():
     one = scan()
     bare = Scan(one.channels, (False, True), one.grid, one.pose)
@@ -279,8 +361,6 @@ def test_landmarks_are_read_per_time_point_and_only_those_seen_by_both(tmp_path)
 
 def test_smoothing_keeps_a_shift_of_part_of_a_voxel_from_looking_like_a_match():
     """Two noisy views of one blob: unsmoothed, a quarter of a voxel off looks better, for it averages the noise."""
-    from nufitdose.registration.objective import NetworkOutput, ObjectiveSettings, objective
-
     clean = blob_pair(1).ct[:, 1:].repeat(1, 2, 1, 1, 1)
     noisy = clean + 0.1 * torch.randn(clean.shape, generator=generator_of(3))
     pair = dataclasses.replace(
@@ -308,3 +388,24 @@ def test_a_gaussian_keeps_constants_and_has_its_width():
     profile = found[0, 0].sum(dim=(1, 2))
     assert float(profile.sum()) == pytest.approx(1.0, abs=1e-5)
     assert float((profile * place**2).sum()) == pytest.approx(1.5**2, rel=0.05)
+
+
+@pytest.mark.slow
+def test_a_run_weakly_supervised_by_structures(tmp_path):
+    from finetune.stage import run_finetune
+
+    for number in range(1, 4):
+        write_patient(tmp_path / f"cohort/p{number}", f"P{number}", dimmer=0.2 * number, drawn=True)
+    content = {
+        "start": "scratch",
+        "network": {"size": "tiny", "working_spacing_mm": 10.0},
+        "data": {"cohort": str(tmp_path / "cohort"), "validation_pairs": 0},
+        "objective": {"dice": 0.5, "rigidity": 0.1},
+        "augmentation": STILL.model_dump(),
+        "loop": {"steps": 2, "ema_decay": None},
+    }
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(content))
+    run_finetune(tmp_path / "c.yaml", tmp_path / "run", device="cpu")
+    assert [path.name for path in (tmp_path / "run/prepared").iterdir()] == ["10mm_within_patients_with_structures"]
+    first = read_table(tmp_path / "run/metrics.csv")[0]
+    assert first["dice"] > 0.95  # the same sphere on both scans, and a network that begins with no motion

@@ -2,5 +2,6 @@
 
 from dosimetry.dose.absorbed import absorbed_dose
 from dosimetry.dose.density import density_from_ct, mass_density_g_ml
+from dosimetry.dose.tissue import Tissue, tissue_from_ct
 
-__all__ = ["absorbed_dose", "density_from_ct", "mass_density_g_ml"]
+__all__ = ["Tissue", "absorbed_dose", "density_from_ct", "mass_density_g_ml", "tissue_from_ct"]

@@ -5,9 +5,8 @@ from typing import Literal
 
 import numpy as np
 
-from dosimetry.dose.density import density_from_ct
+from dosimetry.dose.tissue import Tissue, tissue_from_ct
 from nufitdose.nuclides import chain_emissions
-from nufitdose.registration.body import body_mask_from_ct
 from nufitdose.volume import Quantity, Volume
 
 log = logging.getLogger(__name__)
@@ -15,7 +14,7 @@ log = logging.getLogger(__name__)
 
 def absorbed_dose(
     tia: Volume,
-    ct: Volume | None = None,
+    ct: Volume | Tissue | None = None,
     nuclide: str = "Lu-177",
     engine: Literal["local"] = "local",
     *,
@@ -26,7 +25,8 @@ def absorbed_dose(
 
     D = c̃ · Δ / ρ with Δ in Gy·g/(MBq·h) of the nuclide and its included progeny, photons excluded
     (MIRD local deposition). ρ comes from `ct`, bounded below by `density_floor_g_ml`; air outside the
-    body receives no dose. Without CT, and beyond its field of view, ρ is `density_without_ct_g_ml`.
+    body receives no dose. Without CT, and beyond its field of view, ρ is `density_without_ct_g_ml`. `Tissue` in the
+    place of the CT is what one says of the grid of `tia`, for several doses on it.
     """
     if tia.quantity is not Quantity.TIA:
         raise ValueError(f"absorbed dose needs a volume of {Quantity.TIA}, got {tia.quantity}")
@@ -35,8 +35,9 @@ def absorbed_dose(
     dose = tia.data * np.float32(1e-6 * chain_emissions(nuclide).local_gy_g_per_mbq_h)
     if ct is None:
         return tia.with_data(dose / np.float32(density_without_ct_g_ml), Quantity.DOSE)
-    density = density_from_ct(ct, tia.grid, beyond_ct_g_ml=density_without_ct_g_ml).data
-    inside = (body_mask_from_ct(ct).averaged_onto(tia.grid).data >= 0.5) | ~ct.grid.covers(tia.grid)
+    if isinstance(ct, Volume):
+        ct = tissue_from_ct(ct, tia.grid, beyond_ct_g_ml=density_without_ct_g_ml)
+    density, inside = ct.density.data, ct.takes_dose
     floored = int((inside & (density < density_floor_g_ml)).sum())
     if floored:
         log.warning(

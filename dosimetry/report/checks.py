@@ -15,6 +15,7 @@ from dosimetry.kinetics import FitStatus
 from dosimetry.report.balance import Balance
 from dosimetry.report.numbers import percent, three
 from dosimetry.results import PatientResults, StructureResult
+from nufitdose.study import MOST_OF_ADMINISTERED
 
 F64 = NDArray[np.float64]
 
@@ -22,7 +23,7 @@ CENTROID_MM = 6.0
 FOLDING_PERCENT = 0.0
 WARPED_ACTIVITY_PERCENT = 5.0
 FITTED_PERCENT = 80.0
-OF_ADMINISTERED_PERCENT = 105.0
+OF_ADMINISTERED_PERCENT = 100.0 * MOST_OF_ADMINISTERED
 EXTRAPOLATED_PERCENT = 20.0
 MOSTLY_EXTRAPOLATED_PERCENT = 50.0
 HALF_LIVES_COVERED = 3.0

@@ -66,6 +66,15 @@ _AKAIKE = Reference(
     "Burnham KP, Anderson DR. Model selection and multimodel inference. 2nd ed. New York: Springer; 2002."
 )
 
+_REGISTRATION = {
+    "rigid": "rigid registration of {bases}",
+    "affine": "affine registration of {bases}",
+    "refine": "rigid registration of {bases}, then a diffeomorphism of all images optimised for the pair",
+    "network": "rigid registration of {bases}, then the diffeomorphism that a neural network gives for all images",
+    "nufit": "rigid registration of {bases}, then the diffeomorphism that a neural network gives for all images, "
+    "optimised further for the pair",
+}
+
 
 def references(results: PatientResults) -> list[Reference]:
     """What the methods of this run rest on."""
@@ -129,9 +138,10 @@ def _imaging(results: PatientResults, program: str) -> list[str]:
     registrations = [frame.registration for frame in results.frames if frame.registration is not None]
     if registrations and results.settings.registration.engine != "none":
         bases = sorted({registration.basis for registration in registrations})
+        how, compared = _REGISTRATION[registrations[0].engine], listed([f"{basis} to {basis}" for basis in bases])
         said.append(
-            f"They were brought onto the scan {study.reference_id} by {registrations[0].engine} registration of "
-            f"{listed([f'{basis} to {basis}' for basis in bases])}; activity was transported as concentration."
+            f"They were brought onto the scan {study.reference_id} by {how.format(bases=compared)}; "
+            "activity was transported as concentration."
         )
     elif count > 1:
         said.append("They were not registered.")

@@ -23,7 +23,7 @@ def run_import(dicom: Path, out: Path | None, options: ImportOptions, *, stream:
         if plan.refusal is not None:
             print(table, file=stream)
             raise plan.refusal
-        with output_folder(out, inputs=dicom) as place:
+        with output_folder(out, inputs=[dicom]) as place:
             with steps.step("writing the study folder", 7.0):
                 manifest = write_study(plan, place)
             record.add_inputs(plan.files(), dicom)

@@ -24,12 +24,11 @@ from nufitdose.io.dicom_series import Gathered, Kind, gather
 from nufitdose.io.structures import references
 from nufitdose.io.study_folder import save_study
 from nufitdose.nuclides import half_life_h
-from nufitdose.study import Administration, Study, TimePoint
+from nufitdose.study import MOST_OF_ADMINISTERED, Administration, Study, TimePoint
 from nufitdose.types import PerVoxel
 
 __all__ = ["ImportOptions", "ImportPlan", "SeriesRow", "plan_import", "write_study"]
 _LOG = logging.getLogger(__name__)
-_MORE_THAN_GIVEN = 1.1  # an image with more activity than this share of what is left deserves a warning
 _REPEATED = (
     "PatientID",
     "StudyInstanceUID",
@@ -201,10 +200,10 @@ def _quantify(candidate: _Candidate, administration: Administration, nuclide: st
     file_reference = scan.claim.moment or administered
     candidate.undone = undo_decay(scan.series, scan.timing, file_reference, half_life_s, options.decay_correction)
     total = scan.read(candidate.undone).total_mbq()
-    left = administration.activity_mbq * 2.0 ** (-candidate.hours / half_life_h(nuclide))
+    left = administration.left_mbq(candidate.hours, half_life_h(nuclide))
     if not (math.isfinite(total) and total > 0.0):
         raise InputError(f"the image holds {total:.3g} MBq, no activity", where=scan.series.where)
-    if total > _MORE_THAN_GIVEN * left:
+    if total > MOST_OF_ADMINISTERED * left:
         _LOG.warning(
             "%s holds %.4g MBq, but only %.4g MBq of the administered activity are left: check units and calibration",
             scan.series.where,

@@ -16,17 +16,17 @@ from nufitdose.registration.diffeomorphism import upsampled
 from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.linear import affine_pose, rigid_pose
 from nufitdose.registration.network import NufitReg, shipped_network
-from nufitdose.registration.objective import NetworkOutput, displacements
+from nufitdose.registration.objective import NetworkOutput, ObjectiveSettings, displacements
 from nufitdose.registration.pair import WORKING_SPACING_MM, pair_of
 from nufitdose.registration.quality import RegistrationQuality, registration_quality
-from nufitdose.registration.refine import refine
+from nufitdose.registration.refine import RefineSettings, refine
 from nufitdose.study import TimePoint
 from nufitdose.types import Mask
 from nufitdose.volume import Volume
 
 Basis = Literal["CT", "activity"]
 Progress = Callable[[float], None]
-Engine = Callable[[TimePoint, TimePoint, Grid, Basis, torch.device, Progress], DisplacementField]
+Engine = Callable[[TimePoint, TimePoint, Grid, Basis, torch.device, Progress, ObjectiveSettings], DisplacementField]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +59,14 @@ def register(
     moving: TimePoint,
     *,
     engine: str = "rigid",
+    objective: ObjectiveSettings | None = None,
     device: str = "auto",
     on_progress: Callable[[float], None] | None = None,
 ) -> Registration:
     """Bring `moving` onto `fixed` with one of `ENGINES`; `on_progress` is told the share done, 0 ... 1.
 
-    Compares CTs where both scans have one, else activities. Raises `InputError` on an unknown engine, a device that
+    Compares CTs where both scans have one, else activities; deformable engines compare both, as `objective` says
+    (LNCC of activities only fits scans of one tracer). Raises `InputError` on an unknown engine, a device that
     is not there, or a scan without activity.
     """
     if engine not in ENGINES:
@@ -76,7 +78,9 @@ def register(
     basis: Basis = "CT" if fixed.ct is not None and moving.ct is not None else "activity"
     grid = fixed.activity.grid if fixed.ct is None else fixed.ct.grid.extended_over(fixed.activity.grid)
     start = time.perf_counter()
-    field = ENGINES[engine](fixed, moving, grid, basis, torch_device, lambda share: tell(0.6 * share))
+    field = ENGINES[engine](
+        fixed, moving, grid, basis, torch_device, lambda share: tell(0.6 * share), objective or ObjectiveSettings()
+    )
     seconds = time.perf_counter() - start
     body = body_mask(fixed)
     unmoved = DisplacementField.identity(fixed.activity.grid)
@@ -88,20 +92,38 @@ def register(
 
 
 def _none(
-    fixed: TimePoint, moving: TimePoint, grid: Grid, basis: Basis, device: torch.device, tell: Progress
+    fixed: TimePoint,
+    moving: TimePoint,
+    grid: Grid,
+    basis: Basis,
+    device: torch.device,
+    tell: Progress,
+    objective: ObjectiveSettings,
 ) -> DisplacementField:
     """The scans as they stand in their worlds."""
     return DisplacementField.identity(grid)
 
 
 def _rigid(
-    fixed: TimePoint, moving: TimePoint, grid: Grid, basis: Basis, device: torch.device, tell: Progress
+    fixed: TimePoint,
+    moving: TimePoint,
+    grid: Grid,
+    basis: Basis,
+    device: torch.device,
+    tell: Progress,
+    objective: ObjectiveSettings,
 ) -> DisplacementField:
     return DisplacementField.from_affine(rigid_pose(fixed, moving, basis, device, tell).matrix, grid)
 
 
 def _affine(
-    fixed: TimePoint, moving: TimePoint, grid: Grid, basis: Basis, device: torch.device, tell: Progress
+    fixed: TimePoint,
+    moving: TimePoint,
+    grid: Grid,
+    basis: Basis,
+    device: torch.device,
+    tell: Progress,
+    objective: ObjectiveSettings,
 ) -> DisplacementField:
     """The rigid pose and then twelve parameters: for scans of two patients."""
     return DisplacementField.from_affine(affine_pose(fixed, moving, basis, device, tell).matrix, grid)
@@ -111,20 +133,29 @@ def deformable(network: Callable[[], NufitReg] | None, *, refined: bool) -> Engi
     """An engine of the rigid pose, then a network (called for when a pair comes), instance optimisation, or both."""
 
     def engine(
-        fixed: TimePoint, moving: TimePoint, grid: Grid, basis: Basis, device: torch.device, tell: Progress
+        fixed: TimePoint,
+        moving: TimePoint,
+        grid: Grid,
+        basis: Basis,
+        device: torch.device,
+        tell: Progress,
+        objective: ObjectiveSettings,
     ) -> DisplacementField:
         model = None if network is None else network()
         start = rigid_pose(fixed, moving, basis, device, lambda share: tell(0.4 * share)).matrix
         spacing_mm = model.settings.working_spacing_mm if model else WORKING_SPACING_MM
-        pair = pair_of(fixed, moving, spacing_mm, device, start)
+        pair = pair_of(fixed, moving, spacing_mm, device, start, with_tumours=objective.rigidity > 0)
         tell(0.5)
         output = None
         if model is not None:
             with torch.no_grad():
                 output = model.to(device)(pair.tensors.ct, pair.tensors.activity, pair.tensors.present)
         if refined:
+            settings = RefineSettings(objective=objective)
             velocity = output.velocity if output is not None and not output.displacement else None
-            output = NetworkOutput(refine(pair.tensors, velocity, None, lambda share: tell(0.5 + 0.5 * share)).velocity)
+            output = NetworkOutput(
+                refine(pair.tensors, velocity, settings, lambda share: tell(0.5 + 0.5 * share)).velocity
+            )
         assert output is not None
         with torch.no_grad():
             displacement = upsampled(displacements(output)[0])

@@ -2,6 +2,7 @@
 
 `L = Σ_m c_m ½ [S_m(moving∘φ, fixed) + S_m(fixed∘φ⁻¹, moving)] + (λ/2) [R(u; w_f) + R(u⁻¹; w_m)] + prior(w)`, φ =
 exp(v), S the negative of a similarity, m CT and activity; the weights c_m are scaled to sum to 1 over what is there.
+Optional terms: overlap of structures, rigidity of tumours, inverse consistency, distance from a known motion.
 Intensities are never subtracted: decay and biology change them between scans.
 """
 
@@ -11,13 +12,20 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import avg_pool3d, interpolate
+from torch.nn.functional import avg_pool3d
 
 from nufitdose.config import Settings
 from nufitdose.registration.descriptors import mind_similarity, ngf_similarity
 from nufitdose.registration.diffeomorphism import compose, integrated, upsampled, warp
 from nufitdose.registration.pair import PairTensors
-from nufitdose.registration.regularization import Prior, best_weight, clamped_weight, roughness, weight_prior
+from nufitdose.registration.regularization import (
+    Prior,
+    best_weight,
+    clamped_weight,
+    roughness,
+    unrigidity,
+    weight_prior,
+)
 from nufitdose.registration.similarity import lncc, mutual_information
 from nufitdose.registration.tensors import FieldTensor, HalfImageTensor, ImageTensor, VelocityTensor
 
@@ -32,8 +40,9 @@ class ObjectiveSettings(Settings):
     `guide` is the map from CT (`permuted` shuffles it, to show that its place matters); `relaxation` lets the weight
     fall where the field is rough, by the network's head where it has one, else by the closed form; `prior_strength`
     is β of the Beta or σ of the Gaussian prior. `flat_ct` and `flat_activity` are the parts of an image's variance
-    below which a window counts as noise. `motion` (per mm) weighs the distance from the true displacement, where a
-    digital patient tells it. All values are ours.
+    below which a window counts as noise. Where structures are drawn, `dice` weighs 1 - Dice of those that both scans
+    name, `rigidity` the deformation of tumours (see `unrigidity`). `motion` (per mm) weighs the distance from the true
+    displacement, where a digital patient tells it. All values are ours.
     """
 
     similarity_ct: Similarity = "lncc"
@@ -50,7 +59,13 @@ class ObjectiveSettings(Settings):
     prior_strength: float = 0.05
     inverse_consistency: float = 0.0
     dice: float = 0.0
+    rigidity: float = 0.0
     motion: float = 0.0
+
+    @property
+    def needs_structures(self) -> bool:
+        """Whether a term compares structures."""
+        return self.dice > 0 or self.rigidity > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +91,7 @@ class ObjectiveTerms:
     prior: Scalar
     inverse_consistency: Scalar
     dice: Scalar
+    rigidity: Scalar
     motion_mm: Scalar
 
 
@@ -100,18 +116,22 @@ def objective(output: NetworkOutput, pair: PairTensors, settings: ObjectiveSetti
         consistency = compose(forth, back).square().sum(dim=1).mean()
     overlap = zero
     if settings.dice > 0 and pair.labels is not None:
-        ways_u = ((u, 0),) if u_back is None else ((u, 0), (u_back, 1))
+        ways_u = ((forth, 0),) if back is None else ((forth, 0), (back, 1))
         overlap = torch.stack([_soft_dice(pair.labels, field, moving) for field, moving in ways_u]).mean()
+    stiff = zero
+    if settings.rigidity > 0 and pair.tumours is not None:
+        stiff = _tumour_strain(forth, back, pair, pair.tumours)
     apart_mm = zero if pair.motion is None else _apart_mm(forth, pair, pair.motion)
     total = (
         -alike[2]
         + settings.smoothness * smooth
         + prior
         + settings.inverse_consistency * consistency
+        + settings.rigidity * stiff
         + settings.motion * apart_mm
         + (settings.dice * (1.0 - overlap) if settings.dice > 0 and pair.labels is not None else zero)
     )
-    return ObjectiveTerms(total, alike[0], alike[1], smooth, prior, consistency, overlap, apart_mm)
+    return ObjectiveTerms(total, alike[0], alike[1], smooth, prior, consistency, overlap, stiff, apart_mm)
 
 
 def _forward_only(output: NetworkOutput) -> VelocityTensor:
@@ -215,6 +235,20 @@ def _guide(weight: ImageTensor, kind: Guide) -> HalfImageTensor:
     return pooled
 
 
+def _tumour_strain(
+    forth: VelocityTensor, back: VelocityTensor | None, pair: PairTensors, tumours: ImageTensor
+) -> Scalar:
+    """Mean of `‖JᵀJ - I‖²` over the tumours of each scan, under the field that leaves it, averaged over directions."""
+    sizes_mm = forth.new_tensor(pair.spacing_mm).reshape(1, 3, 1, 1, 1)
+    a, b, c = (2.0 * s for s in pair.spacing_mm)
+    means = []
+    for side, u in ((1, forth), (0, back)):
+        if u is not None:
+            where = avg_pool3d(tumours[:, side : side + 1], 2)
+            means.append((where * unrigidity(u * sizes_mm, (a, b, c))).sum() / where.sum().clamp_min(1.0))
+    return torch.stack(means).mean()
+
+
 def _apart_mm(forth: VelocityTensor, pair: PairTensors, motion: VelocityTensor) -> Scalar:
     """Mean distance from the true displacement over the fixed body, mm; rounded off below 1 mm."""
     sizes_mm = forth.new_tensor(pair.spacing_mm).reshape(1, 3, 1, 1, 1)
@@ -223,15 +257,17 @@ def _apart_mm(forth: VelocityTensor, pair: PairTensors, motion: VelocityTensor) 
     return (where * distance).sum() / where.sum().clamp_min(1.0)
 
 
-def _soft_dice(labels: Tensor, u: FieldTensor, moving: int) -> Scalar:
-    """Mean over labels of `2 Σ ab / (Σ a + Σ b)` between linearly warped and fixed one-hot images, half resolution."""
+def _soft_dice(labels: Tensor, u: VelocityTensor, moving: int) -> Scalar:
+    """Mean over labels of `2 Σ ab / (Σ a² + Σ b²)` between warped and fixed shares of each voxel, half resolution.
+
+    With squares below equal shares are 1 (Milletari et al. 2016, doi:10.1109/3DV.2016.79).
+    """
     present = [int(label) for label in torch.unique(labels) if label > 0]
     if not present:
         return u.new_zeros(())
-    masks = torch.stack([(labels == label).to(u.dtype) for label in present], dim=2)  # batch, side, label
-    target, source = masks[:, 1 - moving], masks[:, moving]
-    warped = interpolate(warp(source, u), scale_factor=0.5, mode="area")
-    target = interpolate(target, scale_factor=0.5, mode="area")
+    shares = torch.stack([avg_pool3d((labels == label).to(u.dtype), 2) for label in present], dim=2)
+    target, source = shares[:, 1 - moving], shares[:, moving]  # batch, label
+    warped = warp(source, u / 2.0)
     both = (warped * target).sum(dim=(2, 3, 4))
-    either = (warped + target).sum(dim=(2, 3, 4))
+    either = (warped.square() + target.square()).sum(dim=(2, 3, 4))
     return (2.0 * both / either.clamp_min(1e-6)).mean()

@@ -1,5 +1,6 @@
 """Two scans as the deformable engines see them: tensors on one working grid around the fixed patient."""
 
+import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,8 +20,10 @@ from nufitdose.registration.regularization import ct_weight
 from nufitdose.registration.smoothing import gaussian
 from nufitdose.registration.tensors import FieldTensor, ImageTensor, VelocityTensor
 from nufitdose.study import TimePoint
-from nufitdose.types import Affine, Image32
+from nufitdose.types import Affine, Image32, Labels
 from nufitdose.volume import OUTSIDE, Quantity, Volume
+
+_log = logging.getLogger(__name__)
 
 WORKING_SPACING_MM = 4.0
 MARGIN_MM = 12.0  # of what surrounds the body, compared too: it holds the outline
@@ -35,8 +38,8 @@ class PairTensors:
     element whether CT and activity are there on both scans (an absent modality is all zeros). `body` is 1 within
     12 mm of the body as far as the scan's field of view reaches: where images are compared. `weight_ct` is the
     CT-guided weight of the regularisation, mean 1 in the body, 1 everywhere without CT. `labels` are numbered alike
-    on both scans; 0 is background. `motion` is the displacement from fixed to moving, voxels on the half lattice,
-    where it is known exactly: of digital patients.
+    on both scans; 0 is background. `tumours` is the share of tumour in each voxel of each scan. `motion` is the
+    displacement from fixed to moving, voxels on the half lattice, where it is known exactly: of digital patients.
     """
 
     ct: ImageTensor
@@ -46,6 +49,7 @@ class PairTensors:
     weight_ct: ImageTensor
     spacing_mm: tuple[float, float, float]
     labels: Integer[Tensor, "batch 2 i j k"] | None = None
+    tumours: ImageTensor | None = None
     motion: VelocityTensor | None = None
 
     def halved(self) -> "PairTensors":
@@ -59,6 +63,7 @@ class PairTensors:
             weight_ct=avg_pool3d(self.weight_ct, 2),
             spacing_mm=(a, b, c),
             labels=None,
+            tumours=None if self.tumours is None else avg_pool3d(self.tumours, 2),
             motion=None,
         )
 
@@ -83,6 +88,7 @@ class PairTensors:
             self.weight_ct.flip(1),
             self.spacing_mm,
             labels,
+            None if self.tumours is None else self.tumours.flip(1),
         )
 
     def to(self, device: torch.device) -> "PairTensors":
@@ -95,6 +101,7 @@ class PairTensors:
             self.weight_ct.to(device),
             self.spacing_mm,
             None if self.labels is None else self.labels.to(device),
+            None if self.tumours is None else self.tumours.to(device),
             None if self.motion is None else self.motion.to(device),
         )
 
@@ -117,7 +124,15 @@ class Pair:
         return DisplacementField(turned + DisplacementField.from_affine(self.start, onto).data, onto)
 
 
-def pair_of(fixed: TimePoint, moving: TimePoint, spacing_mm: float, device: torch.device, start: Affine) -> Pair:
+def pair_of(
+    fixed: TimePoint,
+    moving: TimePoint,
+    spacing_mm: float,
+    device: torch.device,
+    start: Affine,
+    *,
+    with_tumours: bool = False,
+) -> Pair:
     """Bring two scans onto a working grid of `spacing_mm` around the fixed body, the moving one through `start`.
 
     Raises `InputError` where a scan holds no activity.
@@ -137,6 +152,7 @@ def pair_of(fixed: TimePoint, moving: TimePoint, spacing_mm: float, device: torc
         body=torch.from_numpy(compared),
         weight_ct=torch.from_numpy(weight),
         spacing_mm=(a, b, c),
+        tumours=_tumours(moving, fixed, grid, start) if with_tumours else None,
     )
     return Pair(tensors.to(device), grid, np.asarray(start, dtype=np.float64))
 
@@ -160,7 +176,7 @@ def working_grid(fixed: TimePoint, spacing_mm: float, body: Volume | None = None
     return Grid(tuple(int(n) for n in shape), affine)  # type: ignore[arg-type]
 
 
-def brought(volume: Volume, grid: Grid, matrix: Affine) -> Image32:
+def brought(volume: Volume, grid: Grid, matrix: Affine) -> Image32 | Labels:
     """A volume on `grid` seen through `matrix` (4x4 from the grid's world to the volume's): block means, then linear.
 
     Labels by the nearest voxel. Beyond the field of view: air for HU, zero otherwise.
@@ -177,6 +193,21 @@ def brought(volume: Volume, grid: Grid, matrix: Affine) -> Image32:
         mode="grid-constant",
         cval=OUTSIDE.get(volume.quantity, 0.0),
     )
+
+
+def _tumours(moving: TimePoint, fixed: TimePoint, grid: Grid, start: Affine) -> ImageTensor | None:
+    """The share of tumour in each voxel of each scan; None (and a warning) where no tumour is drawn on either."""
+    both = np.zeros((1, 2, *grid.shape), dtype=np.float32)
+    for channel, (scan, matrix) in enumerate(((moving, start), (fixed, np.eye(4)))):
+        drawn = scan.structures
+        labels = [] if drawn is None else [label for label, name in drawn.names.items() if name in drawn.tumours]
+        for layer in drawn.layers if drawn is not None and labels else ():
+            mask = layer.with_data(np.isin(layer.data, labels).astype(np.float32), Quantity.SCALAR)
+            np.maximum(both[0, channel], brought(mask, grid, matrix), out=both[0, channel])
+    if not both.any():
+        _log.warning("no tumour is drawn on %s or %s that could be kept rigid", fixed.id, moving.id)
+        return None
+    return torch.from_numpy(both)
 
 
 def _channels(

@@ -71,6 +71,22 @@ def smoothness(
     return g.mean() if weight is None else (weight * g).mean()
 
 
+def unrigidity(field_mm: FieldMm, spacing_mm: tuple[float, float, float]) -> ImageTensor:
+    """`‖JᵀJ - I‖²` (Frobenius) at every voxel, J = I + ∇u: 0 where the field moves and turns but does not deform.
+
+    The orthonormality condition of Staring et al. 2007 (Med Phys 34:4098); its linearity condition is left to
+    `roughness` and its properness to the field, which does not fold. ∇u as in `roughness`.
+    """
+    rows = []
+    for axis, spacing in enumerate(spacing_mm, start=2):
+        widths = [0] * 6
+        widths[2 * (4 - axis) + 1] = 1
+        rows.append(torch.nn.functional.pad(field_mm.diff(dim=axis) / spacing, widths))
+    gradient = torch.stack(rows, dim=2)  # batch, component, axis, voxels
+    strain = gradient + gradient.transpose(1, 2) + torch.einsum("ncdijk,nceijk->ndeijk", gradient, gradient)
+    return strain.square().sum(dim=(1, 2))[:, None]
+
+
 def clamped_weight(weight: ImageTensor, prior: Prior) -> ImageTensor:
     """A learned weight within what its prior allows: 1e-6 ... 1 (Beta) or 1e-6 ... 5 (Gaussian)."""
     return weight.clamp(LEAST_WEIGHT, MOST_WEIGHT[prior])

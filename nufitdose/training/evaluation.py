@@ -12,8 +12,9 @@ from nufitdose.errors import InputError
 from nufitdose.progress import Steps, Stream
 from nufitdose.registration.body import body_mask
 from nufitdose.registration.device import resolve_device
-from nufitdose.registration.engines import ENGINES, Engine, deformable
+from nufitdose.registration.engines import ENGINES, Basis, Engine, deformable
 from nufitdose.registration.network import load_weights
+from nufitdose.registration.objective import ObjectiveSettings
 from nufitdose.registration.quality import target_registration_error_mm
 from nufitdose.run import RunRecord, collected_warnings, output_folder, write_record
 from nufitdose.study import TimePoint
@@ -169,7 +170,8 @@ def _pair(
     ct = fixed.ct is not None and moving.ct is not None
     grid = fixed.activity.grid
     start = time.perf_counter()
-    field = engine(fixed, moving, grid, "CT" if ct else "activity", resolve_device(device), lambda share: None)
+    basis: Basis = "CT" if ct else "activity"
+    field = engine(fixed, moving, grid, basis, resolve_device(device), lambda share: None, ObjectiveSettings())
     seconds = time.perf_counter() - start
     p, q = marks.points[fixed.id], marks.points[moving.id]
     seen = grid.contains(p) & moving.activity.grid.contains(q)

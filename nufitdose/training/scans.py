@@ -17,13 +17,15 @@ from torch.nn.functional import affine_grid, grid_sample
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.registration.pair import PairTensors, pair_of
-from nufitdose.study import TimePoint
+from nufitdose.study import Structures, TimePoint
 from nufitdose.training.cohort import Member, report_broken
+from nufitdose.training.labels import LabelMap, common_labels, tumours_of
 from nufitdose.training.truth import TrueMotion, read_motion, true_displacement
 from nufitdose.types import Affine
 
 BYTES_PER_GB = 1e9
 _CHANNELS = ("ct", "activity", "body", "weight_ct")
+_STRUCTURES = "structures"  # in the metadata of a file
 _OUTSIDE = (0.0, 0.0, 0.0, 1.0)  # air, no activity, no body, the weight of soft tissue
 
 Motion16 = Float16[Tensor, "6 half_i half_j half_k"]
@@ -44,7 +46,8 @@ class Scan:
     """A prepared scan on its own working grid: CT and activity from 0 to 1, body, CT-guided weight.
 
     `pose` leads from the common world of the scans that may be paired to this scan's world (4x4, mm, RAS+). `motion`
-    is the true one of a digital patient (see `nufitdose.training.truth`), else None.
+    is the true one of a digital patient (see `nufitdose.training.truth`), `labels` what is drawn on the scan; None
+    where not known or not asked for.
     """
 
     channels: Float16[Tensor, "4 i j k"]
@@ -52,21 +55,31 @@ class Scan:
     grid: Grid
     pose: Affine
     motion: Motion16 | None = None
+    labels: LabelMap | None = None
 
     @property
     def bytes(self) -> int:
         """What it takes in memory."""
-        return sum(t.numel() * t.element_size() for t in (self.channels, self.motion) if t is not None)
+        tensors = sum(t.numel() * t.element_size() for t in (self.channels, self.motion) if t is not None)
+        return tensors + (0 if self.labels is None else self.labels.data.nbytes)
 
 
-def prepared(timepoint: TimePoint, pose: Affine, spacing_mm: float, motion: TrueMotion | None = None) -> Scan:
+def prepared(
+    timepoint: TimePoint,
+    pose: Affine,
+    spacing_mm: float,
+    motion: TrueMotion | None = None,
+    structures: Structures | None = None,
+) -> Scan:
     """A scan on a working grid of `spacing_mm` around it: the fixed half of its pair with itself."""
     pair = pair_of(timepoint, timepoint, spacing_mm, torch.device("cpu"), np.eye(4))
     tensors = pair.tensors
     channels = torch.cat([getattr(tensors, name)[0, 1:2] for name in _CHANNELS])
     ct, activity = (bool(there) for there in tensors.present[0])
     known = None if motion is None else motion.on(pair.grid).to(torch.float16)
-    return Scan(channels.to(torch.float16), (ct, activity), pair.grid, np.asarray(pose, dtype=np.float64), known)
+    labels = None if structures is None else LabelMap.of(structures, pair.grid)
+    pose = np.asarray(pose, dtype=np.float64)
+    return Scan(channels.to(torch.float16), (ct, activity), pair.grid, pose, known, labels)
 
 
 def start_of(fixed: Scan, moving: Scan) -> Affine:
@@ -78,7 +91,7 @@ def paired(fixed: Scan, moving: Scan, extra: Affine | None = None, *, same_patie
     """The pair of two prepared scans on the fixed grid, moving read once more, linearly, through their poses.
 
     The start is `start_of(fixed, moving) extra`; `extra` is a small motion added in training. The true motion is
-    told of scans of the same patient where it is known of both.
+    told of scans of the same patient where it is known of both, structures where they are drawn on both.
     """
     start = start_of(fixed, moving) @ (np.eye(4) if extra is None else extra)
     own = fixed.channels.float()
@@ -88,6 +101,11 @@ def paired(fixed: Scan, moving: Scan, extra: Affine | None = None, *, same_patie
     truth = None
     if same_patient and fixed.motion is not None and moving.motion is not None:
         truth = true_displacement(fixed.motion, fixed.grid, moving.motion, moving.grid, start)
+    labels = tumours = None
+    if fixed.labels is not None and moving.labels is not None:
+        drawn = moving.labels.on(moving.grid, fixed.grid, start)
+        labels = common_labels(fixed.labels, drawn, same_patient=same_patient)
+        tumours = tumours_of(fixed.labels, drawn)
     has_ct, has_activity = (f and m for f, m in zip(fixed.present, moving.present, strict=True))
     return PairTensors(
         ct=ct * has_ct,
@@ -96,6 +114,8 @@ def paired(fixed: Scan, moving: Scan, extra: Affine | None = None, *, same_patie
         body=(body > 0.5).float(),
         weight_ct=weight if has_ct else torch.ones_like(weight),
         spacing_mm=fixed.grid.spacing_mm,
+        labels=labels,
+        tumours=tumours,
         motion=truth,
     )
 
@@ -154,7 +174,11 @@ class ScanStore:
         }
         if scan.motion is not None:
             content["motion"] = scan.motion.contiguous()
-        save_file(content, temporary)
+        drawn = {}
+        if scan.labels is not None:
+            content["labels"] = torch.from_numpy(scan.labels.data)
+            drawn = {_STRUCTURES: scan.labels.described()}
+        save_file(content, temporary, drawn)
         temporary.replace(path)
 
     def get(self, key: ScanKey) -> Scan:
@@ -180,6 +204,7 @@ class ScanStore:
         try:
             with safe_open(path, framework="pt") as file:
                 content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                drawn = (file.metadata() or {}).get(_STRUCTURES)
         except (OSError, SafetensorError) as error:
             raise InputError(
                 f"the prepared scan cannot be read ({error})", where=path, remedy="Remove the file and use --resume"
@@ -187,7 +212,9 @@ class ScanStore:
         shape = tuple(content["channels"].shape[1:])
         ct, activity = (bool(there) for there in content["present"])
         grid = Grid(shape, content["grid"].numpy())
-        return Scan(content["channels"], (ct, activity), grid, content["pose"].numpy(), content.get("motion"))
+        labels = None if drawn is None else LabelMap.read(content["labels"], drawn)
+        pose = content["pose"].numpy()
+        return Scan(content["channels"], (ct, activity), grid, pose, content.get("motion"), labels)
 
 
 def keys_of(member: Member) -> tuple[ScanKey, ...]:
@@ -203,14 +230,22 @@ def prepare_all(
     broken: str,
     within: Align,
     between: Align | None,
+    with_structures: bool = False,
     on_progress: Callable[[float], None] = lambda share: None,
 ) -> None:
-    """Prepare every scan that is not in the store.
+    """Prepare every scan that is not in the store; `with_structures`: with what is drawn on it.
 
     `within` aligns scans of one patient with the patient's reference scan. `between` aligns the reference scans
     with that of the first study; None where scans of two patients are never paired. A study that cannot be read or
-    aligned is refused or left out, as `broken` says.
+    aligned is refused or left out, as `broken` says. Raises `InputError` where structures are asked for and no two
+    scans have any.
     """
+    scans = [tp for member in members for tp in member.study.timepoints]
+    if with_structures and sum(tp.read_structures is not None for tp in scans) < 2:
+        raise InputError(
+            "terms of the objective compare structures, and no two scans have any",
+            remedy="Name them in study.yaml, or set objective.dice and objective.rigidity to 0",
+        )
     faults: list[InputError] = []
     template: TimePoint | None = None
     for number, member in enumerate(members):
@@ -220,7 +255,7 @@ def prepare_all(
                 _ = reference.activity, reference.ct  # a scan that cannot be read is no template
                 template = reference
             if not all(key in store for key in keys_of(member)):
-                _prepare(member, store, spacing_mm, within, between, template)
+                _prepare(member, store, spacing_mm, within, between, template, with_structures)
         except InputError as error:
             faults.append(InputError(error.problem, where=error.where or member.folder, remedy=error.remedy))
             template = None if template is reference else template
@@ -235,6 +270,7 @@ def _prepare(
     within: Align,
     between: Align | None,
     template: TimePoint | None,
+    with_structures: bool,
 ) -> None:
     reference = member.study.reference
     common = np.eye(4)
@@ -243,4 +279,5 @@ def _prepare(
     for key, timepoint in zip(keys_of(member), member.study.timepoints, strict=True):
         held = reference if timepoint is reference else timepoint.released()
         pose = common if timepoint is reference else within(reference, held) @ common
-        store.put(key, prepared(held, pose, spacing_mm, read_motion(member.folder, timepoint.id)))
+        structures = held.structures if with_structures else None
+        store.put(key, prepared(held, pose, spacing_mm, read_motion(member.folder, timepoint.id), structures))

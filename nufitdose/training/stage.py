@@ -91,7 +91,7 @@ def run_stage(
         record.device = str(group.device)
         record.notes = {"status": "running", "processes": group.count}
         if group.writes:
-            _require_free_or_resumed(folder, resume)
+            require_free_or_resumed(folder, resume)
         group.wait()
         with Steps(1.0, stream if group.writes else None) as steps:
             weights = _run(stage, folder, record, group, steps, resume=resume, seed=seed, stream=stream)
@@ -162,7 +162,7 @@ def _run(
     return folder / WEIGHTS
 
 
-def _require_free_or_resumed(folder: Path, resume: bool) -> None:
+def require_free_or_resumed(folder: Path, resume: bool) -> None:
     """Refuse a folder that holds something else, or a run that was not asked to be resumed."""
     if not folder.is_dir() or not any(folder.iterdir()):
         return
@@ -193,6 +193,8 @@ def _prepared(stage: Stage, folder: Path, cohort: Cohort, group: Processes, tell
     settings, spacing_mm = stage.settings.data, stage.network.working_spacing_mm
     members = (*cohort.train, *cohort.validation)
     kind = f"{spacing_mm:g}mm_{f'onto_{members[0].digest[:12]}' if stage.between_patients else 'within_patients'}"
+    with_structures = stage.settings.objective.needs_structures
+    kind += "_with_structures" if with_structures else ""
     place = folder / "prepared" if settings.prepared is None else Path(settings.prepared)
     store = ScanStore(place / kind, memory_bytes=settings.memory_gb * BYTES_PER_GB / group.count)
     if group.writes:
@@ -206,6 +208,7 @@ def _prepared(stage: Stage, folder: Path, cohort: Cohort, group: Processes, tell
                 between=(lambda fixed, moving: _affine(fixed, moving, group.device))
                 if stage.between_patients
                 else None,
+                with_structures=with_structures,
                 on_progress=tell,
             )
     group.wait()
