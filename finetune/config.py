@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nufitdose.config import build, read_yaml, with_overrides
 from nufitdose.training.stage import StageSettings
@@ -18,15 +18,24 @@ class FinetuneSettings(StageSettings):
     `start` is a weights file, a checkpoint or a run's folder, whose network is taken, or 'scratch' for the network of
     `network` untrained. `working_spacing_mm` and `passes` are others to go on with (null: those of the start): a
     network learns on coarse grids, and looking seldom, what serves on fine ones and looking again. `freeze` keeps the
-    encoders, or all but the heads, as they are. `patient` fine-tunes on the scans of that one patient alone, wherever
-    the splits put it, without validation.
+    encoders, or all but the heads, as they are. `adapt: low_rank` keeps the encoders and learns a change of rank `rank`
+    of each of their linear layers (see `nufitdose.training.low_rank`); what `freeze` leaves is trained whole.
+    `patient` fine-tunes on the scans of that one patient alone, wherever the splits put it, without validation.
     """
 
     start: str
     working_spacing_mm: float | None = Field(default=None, gt=0)
     passes: int | None = Field(default=None, ge=1, le=8)
     freeze: Literal["none", "encoders", "all_but_heads"] = "none"
+    adapt: Literal["full", "low_rank"] = "full"
+    rank: int = Field(default=4, ge=1, le=64)
     patient: str | None = None
+
+    @model_validator(mode="after")
+    def _something_adapts(self) -> "FinetuneSettings":
+        if self.adapt == "low_rank" and self.freeze == "encoders":
+            raise ValueError("'adapt: low_rank' trains the encoders, 'freeze: encoders' keeps them; choose one")
+        return self
 
 
 def load_settings(path: Path, overrides: Iterable[str] = ()) -> FinetuneSettings:

@@ -14,6 +14,7 @@ from nufitdose.run import sha256
 from nufitdose.training.checkpoint import AVERAGE, CARD, MODEL, best_checkpoint, read_card
 from nufitdose.training.checkpoint import load_weights as load_checkpoint
 from nufitdose.training.cohort import Cohort
+from nufitdose.training.low_rank import add_low_rank, merged
 from nufitdose.training.pairs import IntraPatientOrder, Order, PairKey, validation_keys
 from nufitdose.training.stage import WEIGHTS, Stage, Studies, run_stage
 
@@ -54,6 +55,8 @@ def stage_of(settings: FinetuneSettings) -> Stage:
         if weights is not None:
             model.load_state_dict(weights)
         freeze(model, settings.freeze)
+        if settings.adapt == "low_rank":
+            add_low_rank(model, settings.rank)
         return model
 
     return Stage(
@@ -85,7 +88,7 @@ def started(place: Path) -> tuple[NufitReg, Path]:
     card = read_card(folder)
     name = AVERAGE if AVERAGE in card.files else MODEL
     model = NufitReg(NetworkSettings.model_validate(card.config["network"]))
-    model.load_state_dict(load_checkpoint(folder, name))
+    model.load_state_dict(merged(load_checkpoint(folder, name)))
     return model, folder / name
 
 

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -11,6 +14,7 @@ from nufitdose.errors import InputError
 from nufitdose.registration.network import load_weights
 from nufitdose.training.checkpoint import checkpoints, read_card
 from nufitdose.training.pairs import InterPatientOrder
+from nufitdose.training.records import read_table
 from pretrain.config import PretrainSettings, load_settings
 from pretrain.stage import run_pretrain, stage_of
 
@@ -48,6 +52,7 @@ def test_a_run_leaves_metrics_checkpoints_weights_and_a_record_and_resumes(cohor
     assert list(rows[0])[:2] == ["step", "loss"]
     assert [row["step"] for row in rows] == ["1", "2"]
     assert [path.name for path in checkpoints(run)] == ["step_00000001", "step_00000002"]
+    assert [path.name for path in (run / "pictures").iterdir()] == ["step_00000002.png"]
     record = json.loads((run / "run.json").read_text())
     assert record["status"] == "done"
     assert record["splits"] == {"train": ["P1", "P2"], "validation": ["P3"], "test": ["P4"]}
@@ -65,6 +70,31 @@ def test_a_run_leaves_metrics_checkpoints_weights_and_a_record_and_resumes(cohor
     assert (run / "metrics.csv").read_text() == before
     with pytest.raises(InputError, match=r"loop\.learning_rate was 0\.001, is 0\.1"):
         run_pretrain(path, run, overrides=["loop.learning_rate=0.1"], device="cpu", seed=1, resume=True)
+
+
+@pytest.mark.slow
+def test_torchrun_trains_on_two_processes_as_on_one(cohort, tmp_path, pytestconfig):
+    path = config(tmp_path, cohort=str(cohort), prepared=str(tmp_path / "prepared"), validation_pairs=0)
+    common = [
+        "pretrain",
+        str(path),
+        "--device",
+        "cpu",
+        "--set",
+        "loop.pairs_per_step=2",
+        "--set",
+        "loop.steps=1",
+        "--out",
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(pytestconfig.rootpath)}
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    losses = []
+    for name, program in (("one", []), ("two", launcher)):
+        command = [sys.executable, *program, "-m", *common, str(tmp_path / name)]
+        subprocess.run(command, env=environment, check=True, timeout=180)
+        losses.append(read_table(tmp_path / name / "metrics.csv")[0]["loss"])
+        assert (tmp_path / name / "weights.safetensors").is_file()
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_one_patient_cannot_be_paired(cohort, tmp_path):

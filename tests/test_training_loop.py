@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,10 @@ from nufitdose.training.task import pair_loss_of, shown
 
 HERE = Path(__file__).parent
 THREADS = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}"}
+
+COMPILER = pytest.mark.skipif(
+    not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))), reason="torch.compile needs a C++ compiler"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -214,6 +219,40 @@ def test_bfloat16_changes_a_loss_by_rounding_only():
     )
     assert half == pytest.approx(full, abs=0.01)
     assert half != full
+
+
+@pytest.mark.slow
+@COMPILER
+def test_a_compiled_network_has_the_losses_of_one_that_is_not(uninterrupted, tmp_path):
+    """In a process of its own: the shape checks of the tests would be compiled too."""
+    program = [sys.executable, str(HERE / "training_stand_in.py"), str(tmp_path), "--compile"]
+    subprocess.run(program, env=THREADS, check=True, timeout=300)
+    assert (tmp_path / "compiled").read_text() != "0"
+    for plain, compiled in zip(rows(uninterrupted[0]), rows(tmp_path), strict=True):
+        for name in ("loss", "similarity_activity", "gradient_norm"):
+            assert compiled[name] == pytest.approx(plain[name], rel=1e-3, abs=1e-5), (plain["step"], name)
+
+
+@pytest.mark.slow
+@COMPILER
+def test_the_compiled_network_of_registration_gives_the_same_velocity():
+    program = """
+import torch
+from nufitdose.registration.network import NetworkSettings, NufitReg
+torch.manual_seed(0)
+model = NufitReg(NetworkSettings(passes=1, encoder="unet", streams="activity")).eval()
+images, present = torch.rand(2, 1, 2, 32, 32, 32), torch.tensor([[True, True]])
+with torch.no_grad():
+    model.head.weight.mul_(3e3)
+    plain = model(*images, present).velocity
+    model.compile(options={"fallback_random": True})
+    again = model(*images, present).velocity
+assert plain.abs().max() > 0.05
+torch.testing.assert_close(again, plain, atol=1e-4, rtol=1e-3)
+from torch._dynamo.utils import counters
+assert counters["stats"]["unique_graphs"] > 0
+"""
+    subprocess.run([sys.executable, "-c", program], env=THREADS, check=True, timeout=300)
 
 
 def test_compiled_loops_leave_torch_its_threads():

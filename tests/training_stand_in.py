@@ -1,6 +1,7 @@
 """A small network and synthetic pairs to train it on; run as a program, it trains in a folder of its own.
 
-`python training_stand_in.py FOLDER [--resume] [--pause SECONDS]` — what the tests of the loop start and kill.
+`python training_stand_in.py FOLDER [--resume] [--pause SECONDS] [--compile]` — what the tests of the loop
+start and kill.
 """
 
 import argparse
@@ -108,7 +109,13 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--pause", type=float, default=0.0)
+    parser.add_argument("--compile", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    settings = SETTINGS.model_copy(update={"compile": given.compile})
     with processes("cpu") as group:
-        train_stand_in(given.folder, resume=given.resume, group=group, pairs=BlobPairs(given.pause))
+        train_stand_in(given.folder, settings, resume=given.resume, group=group, pairs=BlobPairs(given.pause))
+    if given.compile:
+        from torch._dynamo.utils import counters
+
+        (given.folder / "compiled").write_text(str(counters["stats"]["unique_graphs"]))

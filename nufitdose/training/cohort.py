@@ -16,9 +16,12 @@ from nufitdose.errors import InputError
 from nufitdose.io.study_folder import MANIFEST, load_study, study_files
 from nufitdose.run import sha256
 from nufitdose.study import Study
+from nufitdose.training.bids import load_subject
 from nufitdose.training.settings import DataSettings, SplitSettings
 
 INDEX = "cohort.yaml"
+SUBJECTS = "sub-*"
+IMAGES = (".nii", ".nii.gz")
 SPLITS = ("train", "validation", "test")
 _log = logging.getLogger(__name__)
 
@@ -116,8 +119,11 @@ def _study_folders(root: Path) -> list[Path]:
         if MANIFEST in files:
             found.append(Path(folder))
             below.clear()
+    found = found or sorted(path for path in root.glob(SUBJECTS) if path.is_dir())
     if not found:
-        raise InputError(f"no folder here holds a {MANIFEST} and there is no {INDEX}", where=root)
+        raise InputError(
+            f"no folder here holds a {MANIFEST}, there is no {INDEX} and no BIDS-like {SUBJECTS}/", where=root
+        )
     return found
 
 
@@ -146,11 +152,15 @@ def report_broken(faults: Sequence[InputError], broken: str) -> None:
 
 
 def _member(folder: Path, least_scans: int) -> Member:
-    study = load_study(folder)
+    if (folder / MANIFEST).is_file() or not folder.match(SUBJECTS):
+        study, files = load_study(folder), study_files(folder)
+    else:
+        study, files = load_subject(folder)
     if len(study.timepoints) < least_scans:
         raise InputError(f"it has {len(study.timepoints)} scan, {least_scans} are wanted", where=folder)
-    sums = [sha256(file) for file in study_files(folder)]
-    return Member(folder, study, hashlib.sha256("".join(sums).encode()).hexdigest(), frozenset(sums[1:]))
+    sums = {file: sha256(file) for file in files}
+    images = frozenset(digest for file, digest in sums.items() if file.name.endswith(IMAGES))
+    return Member(folder, study, hashlib.sha256("".join(sums.values()).encode()).hexdigest(), images)
 
 
 def _sides(members: list[Member], settings: DataSettings, seed: int, root: Path) -> list[tuple[Member, str]]:

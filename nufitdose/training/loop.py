@@ -26,7 +26,7 @@ from nufitdose.training.checkpoint import (
 )
 from nufitdose.training.distributed import Processes, threads_kept
 from nufitdose.training.pairs import generator_of
-from nufitdose.training.records import METRICS, VALIDATION, Table
+from nufitdose.training.records import METRICS, VALIDATION, Curves, Table
 from nufitdose.training.settings import LoopSettings
 
 MOST_BAD_STEPS = 3  # in a row
@@ -65,7 +65,10 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What a run is: its folder, its seed, what it depends on (for the checkpoints), the processes it has."""
+    """What a run is: its folder, its seed, what it depends on (for the checkpoints), the processes it has.
+
+    The process that writes calls `on_validated` with the step and the model that was judged.
+    """
 
     folder: Path
     seed: int
@@ -73,6 +76,7 @@ class Run:
     data: Mapping[str, str]
     processes: Processes
     on_progress: Callable[[int, float], None] = field(default=lambda step, loss: None)
+    on_validated: Callable[[int, nn.Module], None] = field(default=lambda step, model: None)
 
 
 def train(
@@ -102,8 +106,10 @@ def train(
     schedule = _schedule(optimiser, settings)
     average = None if settings.ema_decay is None else ModelEmaV3(model, settings.ema_decay, use_warmup=True)
     progress = _resumed(model, average, optimiser, run) if resume else Progress()
+    if settings.compile:
+        model.compile(options={"fallback_random": True})  # chance is drawn as without
     forward = model if run.processes.count == 1 else _shared(model, device)
-    tables = _Tables.of(run, progress.step)
+    tables = _Tables.of(run, progress.step, tensorboard=settings.tensorboard)
     first = progress.step * settings.pairs_per_step
     places = (p for p in range(first, settings.steps * settings.pairs_per_step) if p % settings.pairs_per_step in own)
     stream = pairs.along(places)
@@ -140,7 +146,7 @@ def train(
         last = progress.step == settings.steps
         score = None
         if validate is not None and (last or progress.step % settings.validate_every == 0):
-            score = _validated(validate, model if average is None else average.module, progress, tables, run.processes)
+            score = _validated(validate, model if average is None else average.module, progress, tables, run)
         if score is not None or last or progress.step % settings.save_every == 0:
             _save(model, average, optimiser, progress, score, means, settings, run)
     return progress
@@ -243,16 +249,16 @@ def _means(found: Sequence[Losses], processes: Processes) -> dict[str, float]:
     return dict(zip(names, processes.mean(table.mean(dim=0)).tolist(), strict=True))
 
 
-def _validated(
-    validate: Validate, model: nn.Module, progress: Progress, tables: "_Tables", processes: Processes
-) -> float:
+def _validated(validate: Validate, model: nn.Module, progress: Progress, tables: "_Tables", run: Run) -> float:
     """Judge the model; every process takes the same view, lest one stops and another waits for it."""
     model.eval()
     with torch.no_grad(), threads_kept():
         own = validate(model)
+        if run.processes.writes:
+            run.on_validated(progress.step, model)
     model.train()
-    values = torch.tensor(list(own.values()), dtype=torch.float64, device=processes.device)
-    found = dict(zip(own, processes.mean(values).tolist(), strict=True))
+    values = torch.tensor(list(own.values()), dtype=torch.float64, device=run.processes.device)
+    found = dict(zip(own, run.processes.mean(values).tolist(), strict=True))
     progress.judged(found["loss"])
     tables.add_validation(progress.step, found)
     return found["loss"]
@@ -302,23 +308,30 @@ def _not_finite(progress: Progress, folder: Path) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Tables:
-    """metrics.csv and validation.csv, on the process that writes."""
+    """metrics.csv and validation.csv, and their curves where wanted, on the process that writes."""
 
     steps: Table | None
     validations: Table | None
+    curves: Curves | None
 
     @classmethod
-    def of(cls, run: Run, step: int) -> "_Tables":
+    def of(cls, run: Run, step: int, *, tensorboard: bool) -> "_Tables":
         if not run.processes.writes:
-            return cls(None, None)
-        return cls(*(Table(run.folder / name, after_step=step) for name in (METRICS, VALIDATION)))
+            return cls(None, None, None)
+        steps, validations = (Table(run.folder / name, after_step=step) for name in (METRICS, VALIDATION))
+        return cls(steps, validations, Curves(run.folder, after_step=step) if tensorboard else None)
 
     def add_step(self, progress: Progress, means: Mapping[str, float], norm: float, rate: float, took_s: float) -> None:
+        row = {"step": progress.step, "loss": means["loss"], **means}
+        row |= {"gradient_norm": norm, "learning_rate": rate, "skipped": progress.skipped}
         if self.steps is not None:
-            row = {"step": progress.step, "loss": means["loss"], **means}
-            row |= {"gradient_norm": norm, "learning_rate": rate, "skipped": progress.skipped}
             self.steps.add({**row, "seconds": round(took_s, 4)})
+        if self.curves is not None:
+            self.curves.add("training", row)
 
     def add_validation(self, step: int, found: Mapping[str, float]) -> None:
+        row = {"step": step, "loss": found["loss"], **found}
         if self.validations is not None:
-            self.validations.add({"step": step, "loss": found["loss"], **found})
+            self.validations.add(row)
+        if self.curves is not None:
+            self.curves.add("validation", row)

@@ -1,12 +1,16 @@
-"""The tables of a training run: one row a step, cut back to where a resumed run goes on."""
+"""The tables and curves of a training run: one row a step, cut back to where a resumed run goes on."""
 
 import csv
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from nufitdose.errors import InputError
 
 METRICS = "metrics.csv"
 VALIDATION = "validation.csv"
+CURVES = "tensorboard"
 
 
 class Table:
@@ -43,6 +47,35 @@ class Table:
             csv.writer(file).writerows([rows[0], *kept])
         temporary.replace(self._path)
         self._columns = rows[0]
+
+
+class Curves:
+    """The same numbers for TensorBoard, in `tensorboard/`; what lies after `step` is hidden where a run goes on.
+
+    Raises `InputError` where the package is not installed.
+    """
+
+    def __init__(self, run: Path, *, after_step: int) -> None:
+        self._writer = tensorboard_writer()(log_dir=str(run / CURVES), purge_step=after_step + 1)
+
+    def add(self, group: str, row: Mapping[str, float]) -> None:
+        """One point on every curve `group/name`, on disk before the next step."""
+        for name, value in row.items():
+            if name != "step":
+                self._writer.add_scalar(f"{group}/{name}", value, int(row["step"]))
+        self._writer.flush()
+
+
+def tensorboard_writer() -> Any:
+    """The class that writes for TensorBoard, an extra of the installation."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise InputError(
+            "loop.tensorboard is set and the package tensorboard is not installed",
+            remedy="pip install 'nufitdose[tensorboard]', or leave it out: metrics.csv holds the same numbers",
+        ) from error
+    return SummaryWriter
 
 
 def read_table(path: Path) -> list[dict[str, float]]:

@@ -20,7 +20,7 @@ class SplitSettings(Settings):
 
 
 class DataSettings(Settings):
-    """Whose scans: `cohort` is a cohort.yaml, its folder, or a folder of study folders (however nested).
+    """Whose scans: `cohort` is a cohort.yaml, its folder, a folder of studies however nested, or a BIDS-like tree.
 
     Splits come from cohort.yaml, else from `splits`, else by `shares` (validation, test) of the patients in random
     order. `train_patients` and `validation_patients` take only so many of theirs. A study that cannot be used is
@@ -82,7 +82,9 @@ class LoopSettings(Settings):
     AdamW; `schedule` over all steps after a linear warm-up; gradients clipped to `clip_norm`; `ema_decay` null for
     none. `stitch_rate` multiplies the learning rate of the cross-stitch units, which have no weight decay. Validated
     every `validate_every` steps, saved then and every `save_every`; the last `keep_last` checkpoints are kept, and the
-    best. Stops early after `patience` validations without improvement (null: never).
+    best. Stops early after `patience` validations without improvement (null: never). `precision` and `compile`
+    (torch.compile of the network; needs a C++ compiler) change results by rounding alone. `tensorboard` writes the
+    curves for TensorBoard too.
     """
 
     steps: int = Field(default=20000, ge=1)
@@ -96,8 +98,10 @@ class LoopSettings(Settings):
     warmup_steps: int = Field(default=0, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
     precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
     ema_decay: float | None = Field(default=0.999, gt=0, lt=1)
     validate_every: int = Field(default=500, ge=1)
     save_every: int = Field(default=500, ge=1)
     keep_last: int = Field(default=2, ge=1)
     patience: int | None = Field(default=None, ge=1)
+    tensorboard: bool = False

@@ -25,7 +25,11 @@ from nufitdose.training.cohort import Cohort, Member, load_cohort
 from nufitdose.training.distributed import Processes, processes, threads_kept
 from nufitdose.training.landmarks import Landmarks, read_landmarks
 from nufitdose.training.loop import Progress, Run, train
+from nufitdose.training.low_rank import merged
 from nufitdose.training.pairs import Order, PairKey, TrainingPairs
+from nufitdose.training.pictures import FOLDER as PICTURES
+from nufitdose.training.pictures import draw_pair
+from nufitdose.training.records import tensorboard_writer
 from nufitdose.training.scans import BYTES_PER_GB, ScanKey, ScanStore, keys_of, prepare_all
 from nufitdose.training.settings import AugmentationSettings, DataSettings, DropoutSettings, LoopSettings
 from nufitdose.training.task import pair_loss_of, validation_of
@@ -33,8 +37,8 @@ from nufitdose.types import Affine
 
 WEIGHTS = "weights.safetensors"
 _TOLD_EVERY_S = 20.0
-#: Of the data settings: what may change without another run coming of it.
-_FREE_TO_CHANGE = ("cohort", "memory_gb", "prepared", "workers")
+#: What may change without another run coming of it.
+_FREE_TO_CHANGE = {"data": ("cohort", "memory_gb", "prepared", "workers"), "loop": ("tensorboard",)}
 
 Studies = Sequence[Sequence[ScanKey]]
 
@@ -75,11 +79,13 @@ def run_stage(
 ) -> Path:
     """Train a stage in the folder `out`; returns the weights of its best checkpoint.
 
-    `out` holds metrics.csv, validation.csv, checkpoints/, run.json and, at the end, weights.safetensors with its
-    card. Raises `InputError` when it holds a run already and `resume` is not asked for, and on broken data;
+    `out` holds metrics.csv, validation.csv, pictures/, checkpoints/, run.json and, at the end, weights.safetensors
+    with its card. Raises `InputError` when it holds a run already and `resume` is not asked for, and on broken data;
     `RunStopped` when the loss stays not finite.
     """
     folder = Path(out)
+    if stage.settings.loop.tensorboard:
+        tensorboard_writer()  # refused now, not once the scans are prepared
     record = RunRecord(stage.name, stage.settings.model_dump(mode="json"), seed=seed)
     with processes(device) as group, collected_warnings(record):
         record.device = str(group.device)
@@ -122,6 +128,10 @@ def _run(
     precision = settings.loop.precision
     judged_on = stage.validation(validation_scans, settings.data.validation_pairs, seed)
     validate = None
+
+    def draw(step: int, model: nn.Module) -> None:
+        draw_pair(model, judged_on[-1], store, folder / PICTURES / f"step_{step:08d}.png", precision=precision)
+
     if judged_on:
         landmarks = _landmarks(cohort.validation)
         validate = validation_of(
@@ -141,6 +151,7 @@ def _run(
             data={name: digest for name, digest in cohort.digests().items() if not name.startswith("test/")},
             processes=group,
             on_progress=_teller(settings.loop.steps, stream if group.writes else None, tell),
+            on_validated=draw,
         )
         loss = pair_loss_of(settings.objective, settings.dropout, precision, settings.blur_voxels)
         progress = train(model, loss, pairs, validate, settings.loop, run, resume=resume)
@@ -232,8 +243,9 @@ def _landmarks(members: Sequence[Member]) -> dict[str, Landmarks]:
 def _identity(settings: StageSettings, seed: int) -> dict[str, Any]:
     """The settings that make the run what it is, as JSON holds them."""
     content = json.loads(settings.model_dump_json())
-    for name in _FREE_TO_CHANGE:
-        del content["data"][name]
+    for part, names in _FREE_TO_CHANGE.items():
+        for name in names:
+            del content[part][name]
     return {**content, "seed": seed}
 
 
@@ -257,7 +269,7 @@ def _finish(stage: Stage, folder: Path, record: RunRecord, progress: Progress) -
     assert best is not None
     card = read_card(best)
     model = NufitReg(stage.network)
-    model.load_state_dict(load_weights(best, AVERAGE if AVERAGE in card.files else MODEL))
+    model.load_state_dict(merged(load_weights(best, AVERAGE if AVERAGE in card.files else MODEL)))
     description = {
         "stage": stage.name,
         "step": card.step,

@@ -4,6 +4,8 @@ After NuFit-Reg (doi:10.1186/s40658-026-00911-2), whose abstract states two Swin
 cross-stitch units between their stages. Input scaling, sizes, place of the units, decoder and field are ours.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
@@ -27,6 +29,7 @@ class NufitReg(nn.Module):
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
         self.settings = settings
+        self._cues = cues
         self.streams = [n for n, name in enumerate(("ct", "activity")) if settings.streams in ("both", name)]
         c, count = settings.channels, len(self.streams)
 
@@ -39,6 +42,11 @@ class NufitReg(nn.Module):
         self.decoder = Decoder(c, count, 2 * count, CHANNELS * count)
         self.head = VelocityHead(c)
         self.weight_head = WeightHead(c, settings.weight_head) if settings.weight_head != "none" else None
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """`nn.Module.compile` of all but the cues, whose poolings would be unrolled into one another for minutes."""
+        self._cues = torch.compiler.disable(cues)  # type: ignore[no-untyped-call]
+        super().compile(*args, **kwargs)
 
     def forward(self, ct: ImageTensor, activity: ImageTensor, present: Bool[Tensor, "batch 2"]) -> NetworkOutput:
         """Velocity (voxels of the input grid, on the half lattice) for images of even sides.
@@ -74,7 +82,7 @@ class NufitReg(nn.Module):
         width = [max(LEAST, -(-n // MULTIPLE) * MULTIPLE) - n for n in sizes]
         images = [pad(x, [0, width[2], 0, width[1], 0, width[0]]) for x in shown]
         fine = torch.cat([avg_pool3d(x, 2) for x in images], dim=1)
-        seen = torch.cat([cues(x) for x in images], dim=1)
+        seen = torch.cat([self._cues(x) for x in images], dim=1)
         features = self.decoder(self._encoded(images, present), fine, seen, present)
         i, j, k = (n // 2 for n in sizes)
         velocity = self.head(features)[:, :, :i, :j, :k]
