@@ -115,7 +115,7 @@ def test_pairs_are_between_patients_in_training_and_also_within_in_validation():
     assert stage.validation([], 4, 0) == []
 
 
-@pytest.mark.parametrize("name", ["pretrain", "smoke_pretrain"])
+@pytest.mark.parametrize("name", ["pretrain", "smoke_pretrain", "shipped_pretrain"])
 def test_the_shipped_configurations_are_read(pytestconfig, name):
     settings = load_settings(pytestconfig.rootpath / f"configs/{name}.yaml")
     assert settings.data.cohort == "cohort"

@@ -75,7 +75,7 @@ def validation_of(
         rows = []
         for fixed, moving in keys:
             scan_f, scan_m = store.get(fixed), store.get(moving)
-            tensors = paired(scan_f, scan_m).to(device)
+            tensors = paired(scan_f, scan_m, same_patient=fixed.digest == moving.digest).to(device)
             output = seen_by(model, tensors, tensors.present, precision)
             row = {
                 name: float(value)
