@@ -21,6 +21,7 @@ F64 = NDArray[np.float64]
 
 CANDIDATES = ("mono", "f3", "f3a", "bi")  # what "auto" chooses from: the models that voxels can have too
 _COVERED = 0.99  # share of a structure a field of view must hold for its activity to count
+_MOST_U = 10.0  # times the integral: beyond, errors propagated linearly mean nothing
 _LEAST_U = 0.01  # of the largest activity: the uncertainty of a value that is nearly nothing refers to this
 
 
@@ -63,8 +64,20 @@ class StructureCurve:
 
     @property
     def u_tia_mbq_h(self) -> float:
-        """Its standard uncertainty by the fit, that of the choice included where averaged."""
-        return self.choice.u_tia_mbq_h if self.averaged and self.choice else self.fit.u_tia_mbq_h
+        """Its standard uncertainty by the fit, that of the choice included where averaged; NaN where not determined."""
+        if not (self.averaged and self.choice):
+            return self.fit.u_tia_mbq_h if _determined(self.fit) else float("nan")
+        told = [(self.choice.weights[name], fit) for name, fit in self.choice.fits.items() if _determined(fit)]
+        whole = sum(weight for weight, _ in told)
+        if whole <= 0.0:
+            return float("nan")
+        spread = sum(w * np.hypot(fit.u_tia_mbq_h, fit.tia_mbq_h - self.tia_mbq_h) for w, fit in told)
+        return float(spread / whole)
+
+
+def _determined(fit: OrganFit) -> bool:
+    """Whether u(Ã) is known and means something: a parameter left open (an uptake that no scan saw) makes it huge."""
+    return bool(fit.u_tia_mbq_h <= _MOST_U * fit.tia_mbq_h)
 
 
 def u_of_curve_mbq(fit: OrganFit, times_h: F64) -> F64 | None:
@@ -72,7 +85,8 @@ def u_of_curve_mbq(fit: OrganFit, times_h: F64) -> F64 | None:
 
     The fit lists its terms by rate, V the parameters as the model does: the order that gives u(Ã) is the model's.
     """
-    if fit.model not in MODELS or not fit.rates_per_h.size or fit.rising_share or not np.isfinite(fit.covariance).all():
+    known = _determined(fit) and np.isfinite(fit.covariance).all()
+    if fit.model not in MODELS or not fit.rates_per_h.size or fit.rising_share or not known:
         return None
     model = MODELS[fit.model]
     for order in permutations(range(fit.rates_per_h.size)):

@@ -16,8 +16,8 @@ _FITTED = {
     "bi": "a sum of two clearing exponentials",
 }
 _RISING = (
-    "where activity rose, it was integrated linearly from zero at administration and between the points, with "
-    "physical decay after the last"
+    "Where activity rose, it was integrated linearly from zero at administration and between the points, with "
+    "physical decay after the last."
 )
 
 
@@ -30,8 +30,10 @@ def curve_sentences(results: PatientResults) -> list[str]:
         by_model.setdefault(curve.model if method == "auto" else method, []).append(name)
     if len(results.frames) == 1:
         methods = {"physical" if model not in ONE_SCAN else model: names for model, names in by_model.items()}
-        return [_from_one_scan(method, names, len(methods) == 1, results) for method, names in methods.items()]
+        said = [_from_one_scan(method, names, len(methods) == 1, results) for method, names in methods.items()]
+        return [*said, *_beds(results)]
     said = [_voxels(model, names, len(by_model) == 1, len(results.frames)) for model, names in by_model.items()]
+    said += [_RISING] if set(by_model) & set(_FITTED) else []
     return [*said, *_choice(results), *_borrowing(results), *_structures(results), *_beds(results)]
 
 
@@ -50,7 +52,7 @@ def _voxels(model: str, names: Sequence[str], everywhere: bool, scans: int) -> s
             "the points (trapezoids), with physical decay after the last."
         )
     how = "solved exactly" if scans == 2 else "fitted by least squares"
-    return f"{_where(names, everywhere)} {_FITTED[model]} was {how} and integrated to infinity; {_RISING}."
+    return f"{_where(names, everywhere)} {_FITTED[model]} was {how} and integrated to infinity."
 
 
 def _from_one_scan(method: str, names: Sequence[str], everywhere: bool, results: PatientResults) -> str:
