@@ -27,6 +27,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 NEMA_MM = (10.0, 13.0, 17.0, 22.0, 28.0, 37.0, 60.0)
+# Recovery of means (VOI-A50) that EARL accepts of FDG PET, 2017, for the six spheres of NEMA.
+EARL = ((0.27, 0.44, 0.57, 0.63, 0.72, 0.76), (0.43, 0.60, 0.73, 0.78, 0.85, 0.89))
 
 
 def picture_patient(patient, path):
@@ -98,6 +100,8 @@ def picture_recovery(path):
         line = axis.plot(NEMA_MM, deep, style, marker=".", label=f"{name}, {SCANNERS[name].name}")[0]
         axis.fill_between(NEMA_MM, deep, shallow, color=line.get_color(), alpha=0.2)
         print(name, "deep", np.round(deep, 2), "at the surface", np.round(shallow, 2))
+    axis.errorbar(NEMA_MM[:-1], np.mean(EARL, axis=0), np.diff(EARL, axis=0)[0] / 2, fmt="none", color="0.4", capsize=3,
+                  label="F-18, limits of EARL (means)")  # fmt: skip
     axis.plot([10.0, 13.0], [0.18, 0.43], "kx", label="Lu-177 measured (Hippeläinen 2016)")
     axis.set(xlabel="sphere diameter (mm)", ylabel="mean recovery", ylim=(0, 1))
     axis.legend(fontsize=7)
@@ -143,14 +147,14 @@ def beside_real(folder):
     real = plan_import(Path(os.environ["NUFITDOSE_DATA"]) / "fdg_petct").study
     shape, spacing = real.reference.activity.grid.shape, real.reference.activity.grid.spacing_mm
     phantom = simulate_patient(
-        tracer="F-18", shape=(96, 96, shape[2]), spacing_mm=spacing[0], ct_spacing_mm=2.0, seed=11, sex="male",
-        arms="up", centre_z_mm=20.0, times_h=(real.reference.time_h,),
+        tracer="F-18", shape=(96, 96, round(shape[2] * spacing[2] / spacing[0])), spacing_mm=spacing[0],
+        ct_spacing_mm=2.0, seed=11, sex="male", arms="up", centre_z_mm=110.0, times_h=(real.reference.time_h,),
         administered_mbq=real.administration.activity_mbq,
         contrast=False,
     ).study  # fmt: skip
     fig, axes = plt.subplots(2, 4, figsize=(15, 7.5), facecolor="black")
     for row, study, kg in zip(axes, (real, phantom), (91.0, 75.0), strict=True):
-        ct, activity = study.reference.ct, study.reference.activity
+        ct, activity = (upright(volume) for volume in (study.reference.ct, study.reference.activity))
         decay = 2 ** (study.reference.time_h / half_life_h(study.nuclide))
         suv = activity.data * kg * 1e3 * decay / (study.administration.activity_mbq * 1e6)
         place, k = liver_disc(ct, suv, activity.grid)
@@ -173,6 +177,12 @@ def beside_real(folder):
     fig.tight_layout(pad=0.3)
     fig.savefig(folder / "beside_real.png", dpi=62)
     plt.close(fig)
+
+
+def upright(volume):
+    """The same voxels along R, A and S."""
+    grid = volume.grid
+    return volume.resampled_to(Grid.from_spacing(grid.shape, grid.spacing_mm, centre_mm=grid.centre_mm.tolist()))
 
 
 def liver_disc(ct, suv, grid):

@@ -126,6 +126,7 @@ _FDG = {
     "cortical_bone": _suv(0.4),
     "lung": _suv(0.5),
     "fat": _suv(0.3),
+    "mesentery": _suv(0.4),
     "urine": _suv(20.0, 0.8),
     "salivary_gland": _suv(1.9),
     "thyroid": _suv(1.6),

@@ -95,7 +95,7 @@ def simulate_patient(
     times = check_times(recipe.times_h if times_h is None else times_h)
     _check(shape, spacing_mm, ct_spacing_mm, seed, tumours, tumour_sites, tumour_mm)
     if ct is not None and labels is None:
-        raise InputError("a CT was given as the anatomy without labels", remedy="Give a label map of its organs too")
+        raise InputError("a CT was given as the anatomy without its labels", remedy="Give the label map of its organs")
     _check_imaging(motion, count_level, calibration_error, ct_breathing_mm, ct_field_mm, administered_mbq)
     random = np.random.default_rng([seed, _BODY])
     body = draw_build(random, sex=sex, arms=arms)
