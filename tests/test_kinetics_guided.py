@@ -202,3 +202,15 @@ def test_two_rates_that_cannot_be_told_are_refused():
         fit_voxels_guided(np.ones((60, 3)), FIVE[:3], LU177_H, 1.0, model="bi")
     with pytest.raises(InputError, match="stands out of its noise"):
         fit_voxels_guided(np.zeros((60, 5)), FIVE, LU177_H, 1.0, model="bi")
+
+
+@pytest.mark.parametrize("prior", [RatePrior(np.log(0.2), 1.1), RatePrior(np.log(50.0), 1.0)])
+def test_a_wide_prior_does_not_let_a_curve_grow_without_end_before_the_first_scan(prior):
+    """From the first point back to administration a curve grows 32-fold at most, as in free fits."""
+    activity, sigma, true = structure(2000, 1.1, 0.3, median_rate=0.2, times_h=FIVE)
+    fit = fit_voxels_guided(activity, FIVE, LU177_H, sigma, prior)
+    fastest = RATE_P + np.log(2) * 5.0 / FIVE[0]
+    most = np.nanmax(activity) * np.exp(fastest * FIVE[0]) / RATE_P
+    assert np.nanmax(fit.tia) < most
+    own = fit_voxels_guided(activity, FIVE, LU177_H, sigma)
+    assert 0.5 < np.nansum(own.tia) / true.sum() < 2.0

@@ -152,13 +152,11 @@ def _tasks(
 ) -> Iterator[Callable[[], None]]:
     """For each batch of voxels that share their scan times: their posterior, put in its place."""
     z = np.linspace(-REACH, REACH, NODES)
-    positions = prior.mean_ln_rate + z * prior.sd_ln_rate
-    rates = rate_p + np.exp(positions)
+    everywhere = prior.mean_ln_rate + z * prior.sd_ln_rate
 
-    def run(group: Group, table: F64, per_amplitude: F64, part: Voxels) -> None:
+    def run(group: Group, nodes: tuple[F64, ...], part: Voxels) -> None:
         y, weight = values_and_weights(activity, noise, part, group.columns)
         (out, status), width = room(y.shape[1]), np.empty(y.shape[1], np.float32)
-        nodes = rates, positions, -0.5 * z**2, table, per_amplitude
         posterior(y, weight, group.times_h, *nodes, out, status, width)
         fit.put(part, VoxelFit.of(out, status))
         spread[part] = width
@@ -168,6 +166,11 @@ def _tasks(
             fit.put(group.everyone, VoxelFit.nothing(group.size(activity.shape[0])))
             continue
         t = group.times_h
+        bound = np.log(fastest_rate(t, rate_p) - rate_p)  # the curve must not grow without end back to administration
+        within = max(1, int((everywhere <= bound).sum()))
+        positions = np.minimum(everywhere[:within], bound)
+        rates = rate_p + np.exp(positions)
         table = np.exp(-np.outer(rates, t - t[0]))
         per_amplitude = np.exp(rates * t[0]) / rates
-        yield from (partial(run, group, table, per_amplitude, part) for part in group.batches(activity.shape[0], BATCH))
+        nodes = rates, positions, -0.5 * z[:within] ** 2, table, per_amplitude
+        yield from (partial(run, group, nodes, part) for part in group.batches(activity.shape[0], BATCH))
