@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
 
 from nufitdose.phantom import simulate_patient
-from nufitdose.registration.engines import ENGINES
+from nufitdose.registration.engines import register
 from nufitdose.registration.network import shipped_network
 from nufitdose.registration.network.weights import SHIPPED
 from nufitdose.registration.quality import target_registration_error_mm
@@ -29,7 +28,7 @@ def test_the_network_alone_leaves_less_than_sixty_percent_of_the_affine_error(se
     seen = organ & fixed.activity.grid.contains(p) & moving.activity.grid.contains(q)
     error_mm = {}
     for name in ("affine", "network"):
-        field = ENGINES[name](fixed, moving, fixed.activity.grid, "CT", torch.device("cpu"), lambda share: None)
+        field = register(fixed, moving, engine=name, device="cpu").field
         error_mm[name] = target_registration_error_mm(field, p[seen], q[seen]).mean()
     assert field.jacobian_statistics().ndv_percent < 0.01
     assert error_mm["network"] < 0.6 * error_mm["affine"]
