@@ -16,9 +16,8 @@ import numpy as np
 
 from nufitdose.phantom.patient import DigitalPatient, simulate_patient
 from nufitdose.registration.body import body_mask
-from nufitdose.registration.engines import ENGINES
+from nufitdose.registration.engines import Task, engine_named
 from nufitdose.registration.field import DisplacementField
-from nufitdose.registration.objective import ObjectiveSettings
 from nufitdose.registration.quality import target_registration_error_mm
 from nufitdose.study import TimePoint
 from nufitdose.volume import Volume
@@ -29,10 +28,8 @@ Run = Callable[[TimePoint, TimePoint], DisplacementField]
 def engine(name: str) -> Run:
     import torch
 
-    objective = ObjectiveSettings()
-
     def run(fixed: TimePoint, moving: TimePoint) -> DisplacementField:
-        return ENGINES[name](fixed, moving, fixed.ct.grid, "CT", torch.device("cpu"), lambda share: None, objective)
+        return engine_named(name)(Task(fixed, moving, fixed.ct.grid, torch.device("cpu")))
 
     return run
 

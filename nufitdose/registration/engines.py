@@ -1,10 +1,10 @@
 """`register`: bring one scan onto another with an engine chosen by name."""
 
+import dataclasses
 import difflib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
@@ -14,7 +14,7 @@ from nufitdose.registration.body import body_mask
 from nufitdose.registration.device import resolve_device
 from nufitdose.registration.diffeomorphism import upsampled
 from nufitdose.registration.field import DisplacementField
-from nufitdose.registration.linear import affine_pose, rigid_pose
+from nufitdose.registration.linear import Basis, Progress, affine_pose, basis_of, rigid_pose
 from nufitdose.registration.network import NufitReg, shipped_network
 from nufitdose.registration.objective import NetworkOutput, ObjectiveSettings, displacements
 from nufitdose.registration.pair import WORKING_SPACING_MM, pair_of
@@ -24,9 +24,25 @@ from nufitdose.study import TimePoint
 from nufitdose.types import Mask
 from nufitdose.volume import Volume
 
-Basis = Literal["CT", "activity"]
-Progress = Callable[[float], None]
-Engine = Callable[[TimePoint, TimePoint, Grid, Basis, torch.device, Progress, ObjectiveSettings], DisplacementField]
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What an engine is asked: the field that brings `moving` onto `fixed`, on `grid`; `tell` hears the share done."""
+
+    fixed: TimePoint
+    moving: TimePoint
+    grid: Grid
+    device: torch.device
+    objective: ObjectiveSettings = dataclasses.field(default_factory=ObjectiveSettings)
+    tell: Progress = lambda share: None
+
+    @property
+    def basis(self) -> Basis:
+        """The images that a linear registration compares."""
+        return basis_of(self.fixed, self.moving)
+
+
+Engine = Callable[[Task], DisplacementField]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,18 +85,13 @@ def register(
     (LNCC of activities only fits scans of one tracer). Raises `InputError` on an unknown engine, a device that
     is not there, or a scan without activity.
     """
-    if engine not in ENGINES:
-        near = difflib.get_close_matches(engine, ENGINES, 1)
-        hint = f"Did you mean {near[0]!r}? Known: " if near else "Known: "
-        raise InputError(f"registration engine {engine!r} is unknown", remedy=hint + ", ".join(ENGINES))
+    run = engine_named(engine)
     torch_device = resolve_device(device)
     tell = on_progress or (lambda share: None)
-    basis: Basis = "CT" if fixed.ct is not None and moving.ct is not None else "activity"
     grid = fixed.activity.grid if fixed.ct is None else fixed.ct.grid.extended_over(fixed.activity.grid)
+    task = Task(fixed, moving, grid, torch_device, objective or ObjectiveSettings(), lambda share: tell(0.6 * share))
     start = time.perf_counter()
-    field = ENGINES[engine](
-        fixed, moving, grid, basis, torch_device, lambda share: tell(0.6 * share), objective or ObjectiveSettings()
-    )
+    field = run(task)
     seconds = time.perf_counter() - start
     body = body_mask(fixed)
     unmoved = DisplacementField.identity(fixed.activity.grid)
@@ -88,70 +99,50 @@ def register(
     tell(0.8)
     after = before if engine == "none" else registration_quality(fixed, moving, field, body=body, device=torch_device)
     tell(1.0)
-    return Registration(engine, basis, field, seconds, after, before)
+    return Registration(engine, task.basis, field, seconds, after, before)
 
 
-def _none(
-    fixed: TimePoint,
-    moving: TimePoint,
-    grid: Grid,
-    basis: Basis,
-    device: torch.device,
-    tell: Progress,
-    objective: ObjectiveSettings,
-) -> DisplacementField:
+def engine_named(name: str) -> Engine:
+    """One of `ENGINES`; raises `InputError` on an unknown name."""
+    if name not in ENGINES:
+        near = difflib.get_close_matches(name, ENGINES, 1)
+        hint = f"Did you mean {near[0]!r}? Known: " if near else "Known: "
+        raise InputError(f"registration engine {name!r} is unknown", remedy=hint + ", ".join(ENGINES))
+    return ENGINES[name]
+
+
+def _none(task: Task) -> DisplacementField:
     """The scans as they stand in their worlds."""
-    return DisplacementField.identity(grid)
+    return DisplacementField.identity(task.grid)
 
 
-def _rigid(
-    fixed: TimePoint,
-    moving: TimePoint,
-    grid: Grid,
-    basis: Basis,
-    device: torch.device,
-    tell: Progress,
-    objective: ObjectiveSettings,
-) -> DisplacementField:
-    return DisplacementField.from_affine(rigid_pose(fixed, moving, basis, device, tell).matrix, grid)
+def _rigid(task: Task) -> DisplacementField:
+    pose = rigid_pose(task.fixed, task.moving, task.basis, task.device, task.tell)
+    return DisplacementField.from_affine(pose.matrix, task.grid)
 
 
-def _affine(
-    fixed: TimePoint,
-    moving: TimePoint,
-    grid: Grid,
-    basis: Basis,
-    device: torch.device,
-    tell: Progress,
-    objective: ObjectiveSettings,
-) -> DisplacementField:
+def _affine(task: Task) -> DisplacementField:
     """The rigid pose and then twelve parameters: for scans of two patients."""
-    return DisplacementField.from_affine(affine_pose(fixed, moving, basis, device, tell).matrix, grid)
+    pose = affine_pose(task.fixed, task.moving, task.basis, task.device, task.tell)
+    return DisplacementField.from_affine(pose.matrix, task.grid)
 
 
 def deformable(network: Callable[[], NufitReg] | None, *, refined: bool) -> Engine:
     """An engine of the rigid pose, then a network (called for when a pair comes), instance optimisation, or both."""
 
-    def engine(
-        fixed: TimePoint,
-        moving: TimePoint,
-        grid: Grid,
-        basis: Basis,
-        device: torch.device,
-        tell: Progress,
-        objective: ObjectiveSettings,
-    ) -> DisplacementField:
+    def engine(task: Task) -> DisplacementField:
+        fixed, moving, device, tell = task.fixed, task.moving, task.device, task.tell
         model = None if network is None else network()
-        start = rigid_pose(fixed, moving, basis, device, lambda share: tell(0.4 * share)).matrix
+        start = rigid_pose(fixed, moving, task.basis, device, lambda share: tell(0.4 * share)).matrix
         spacing_mm = model.settings.working_spacing_mm if model else WORKING_SPACING_MM
-        pair = pair_of(fixed, moving, spacing_mm, device, start, with_tumours=objective.rigidity > 0)
+        pair = pair_of(fixed, moving, spacing_mm, device, start, with_tumours=task.objective.rigidity > 0)
         tell(0.5)
         output = None
         if model is not None:
             with torch.no_grad():
                 output = model.to(device)(pair.tensors.ct, pair.tensors.activity, pair.tensors.present)
         if refined:
-            settings = RefineSettings(objective=objective)
+            settings = RefineSettings(objective=task.objective)
             velocity = output.velocity if output is not None and not output.displacement else None
             output = NetworkOutput(
                 refine(pair.tensors, velocity, settings, lambda share: tell(0.5 + 0.5 * share)).velocity
@@ -159,7 +150,7 @@ def deformable(network: Callable[[], NufitReg] | None, *, refined: bool) -> Engi
         assert output is not None
         with torch.no_grad():
             displacement = upsampled(displacements(output)[0])
-        return pair.field(displacement, grid)
+        return pair.field(displacement, task.grid)
 
     return engine
 

@@ -29,7 +29,13 @@ _MARGIN_MM = 12.0  # of what surrounds the body, compared too: it holds the outl
 _TRIED_DEGREES = 12.0
 _MOST_STRAIN = 0.35  # a larger change of any length is no anatomy
 
+Basis = Literal["CT", "activity"]
 Progress = Callable[[float], None]
+
+
+def basis_of(fixed: TimePoint, moving: TimePoint) -> Basis:
+    """The images to compare: the CTs where both scans have one."""
+    return "CT" if fixed.ct is not None and moving.ct is not None else "activity"
 
 
 def rigid_pose(

@@ -12,15 +12,14 @@ from nufitdose.errors import InputError
 from nufitdose.progress import Steps, Stream
 from nufitdose.registration.body import body_mask
 from nufitdose.registration.device import resolve_device
-from nufitdose.registration.engines import ENGINES, Basis, Engine, deformable
+from nufitdose.registration.engines import Engine, Task, deformable, engine_named
 from nufitdose.registration.network import load_weights
-from nufitdose.registration.objective import ObjectiveSettings
 from nufitdose.registration.quality import target_registration_error_mm
 from nufitdose.run import RunRecord, collected_warnings, output_folder, write_record
-from nufitdose.study import TimePoint
 from nufitdose.training.cohort import SPLITS, Member, load_cohort
 from nufitdose.training.landmarks import Landmarks, read_landmarks
 from nufitdose.training.settings import DataSettings
+from nufitdose.types import Mask
 
 BONES = ("arm_bones", "pelvic_bone", "ribs", "shoulder_girdle", "vertebrae")
 PAIRS, SUMMARY = "pairs.csv", "summary.csv"
@@ -65,11 +64,7 @@ class MethodScore:
 
 def methods_of(engines: Iterable[str], weights: Mapping[str, Path]) -> dict[str, Engine]:
     """Engines by their names, and networks by the names given to their weights files."""
-    methods: dict[str, Engine] = {}
-    for name in engines:
-        if name not in ENGINES:
-            raise InputError(f"registration engine {name!r} is unknown", remedy="Known: " + ", ".join(ENGINES))
-        methods[name] = ENGINES[name]
+    methods = {name: engine_named(name) for name in engines}
     for name, path in weights.items():
         model = load_weights(path)
         methods[name] = deformable(lambda model=model: model, refined=False)  # type: ignore[misc]
@@ -157,28 +152,25 @@ def table(scores: Sequence[MethodScore]) -> str:
 def _patient(member: Member, marks: Landmarks, methods: Mapping[str, Engine], device: str) -> list[PairScore]:
     fixed = member.study.reference
     moving = [tp for tp in member.study.timepoints if tp is not fixed]
+    grid, on = fixed.activity.grid, resolve_device(device)
+    inside = body_mask(fixed).resampled_to(grid).data > 0.5
     return [
-        _pair(name, engine, member.patient, fixed, scan, marks, device)
+        _pair(name, engine, member.patient, Task(fixed, scan, grid, on), marks, inside)
         for scan in moving
         for name, engine in methods.items()
     ]
 
 
-def _pair(
-    name: str, engine: Engine, patient: str, fixed: TimePoint, moving: TimePoint, marks: Landmarks, device: str
-) -> PairScore:
-    ct = fixed.ct is not None and moving.ct is not None
-    grid = fixed.activity.grid
+def _pair(name: str, engine: Engine, patient: str, task: Task, marks: Landmarks, inside: Mask) -> PairScore:
+    fixed, moving, grid = task.fixed, task.moving, task.grid
     start = time.perf_counter()
-    basis: Basis = "CT" if ct else "activity"
-    field = engine(fixed, moving, grid, basis, resolve_device(device), lambda share: None, ObjectiveSettings())
+    field = engine(task)
     seconds = time.perf_counter() - start
     p, q = marks.points[fixed.id], marks.points[moving.id]
     seen = grid.contains(p) & moving.activity.grid.contains(q)
     error_mm = target_registration_error_mm(field, p, q)
     names = np.array(marks.structures)
     bone, tumour = np.isin(names, BONES), np.char.startswith(names, "tumour")
-    inside = body_mask(fixed).resampled_to(grid).data > 0.5
     ndv = field.jacobian_statistics(inside).ndv_percent
 
     def mean(kind: np.ndarray) -> float:

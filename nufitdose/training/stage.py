@@ -15,7 +15,7 @@ from torch import nn
 from nufitdose.config import Settings
 from nufitdose.errors import InputError
 from nufitdose.progress import Steps, Stream
-from nufitdose.registration.linear import affine_pose, rigid_pose
+from nufitdose.registration.linear import affine_pose, basis_of, rigid_pose
 from nufitdose.registration.network import NetworkSettings, NufitReg, save_weights
 from nufitdose.registration.objective import ObjectiveSettings
 from nufitdose.run import RECORD, RunRecord, collected_warnings, sha256, write_record
@@ -215,16 +215,12 @@ def _prepared(stage: Stage, folder: Path, cohort: Cohort, group: Processes, tell
     return store
 
 
-def _basis(fixed: TimePoint, moving: TimePoint) -> str:
-    return "CT" if fixed.ct is not None and moving.ct is not None else "activity"
-
-
 def _rigid(fixed: TimePoint, moving: TimePoint, device: torch.device) -> Affine:
-    return rigid_pose(fixed, moving, _basis(fixed, moving), device).matrix
+    return rigid_pose(fixed, moving, basis_of(fixed, moving), device).matrix
 
 
 def _affine(fixed: TimePoint, moving: TimePoint, device: torch.device) -> Affine:
-    return affine_pose(fixed, moving, _basis(fixed, moving), device).matrix
+    return affine_pose(fixed, moving, basis_of(fixed, moving), device).matrix
 
 
 def _in_store(members: Sequence[Member], store: ScanStore) -> Studies:
