@@ -1,4 +1,11 @@
-"""Which voxels belong to the patient."""
+"""Which voxels belong to the patient.
+
+Several steps of a run ask for the same body: what was found of a volume is kept as long as the volume is.
+"""
+
+import functools
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy import ndimage
@@ -15,6 +22,19 @@ _ACTIVITY_SPACING_MM = 6.0
 _ACTIVITY_SIGMA_MM = 6.0
 _ACTIVITY_FRACTION = 0.005  # of the 99.9th percentile
 _ACTIVITY_CLOSING_MM = 24.0
+_MARGIN_MM = 12.0  # of what surrounds the body, compared too: it holds the outline
+
+
+def _kept(find: Callable[[Volume], Volume]) -> Callable[[Volume], Volume]:
+    found: WeakKeyDictionary[Volume, Volume] = WeakKeyDictionary()
+
+    @functools.wraps(find)
+    def asked(volume: Volume) -> Volume:
+        if volume not in found:
+            found[volume] = find(volume)
+        return found[volume]
+
+    return asked
 
 
 def body_mask(timepoint: TimePoint) -> Volume:
@@ -27,6 +47,7 @@ def body_mask(timepoint: TimePoint) -> Volume:
     return body_mask_from_activity(timepoint.activity)
 
 
+@_kept
 def body_mask_from_ct(ct: Volume) -> Volume:
     """The largest body above -300 HU without what is thinner than 12 mm (couch, sheets), lungs and gas filled in.
 
@@ -40,6 +61,7 @@ def body_mask_from_ct(ct: Volume) -> Volume:
     return _as_volume(_filled(body, coarse), coarse)
 
 
+@_kept
 def body_mask_from_activity(activity: Volume) -> Volume:
     """The largest region above 0.5 % of the 99.9th percentile of the smoothed activity, closed and filled.
 
@@ -55,9 +77,10 @@ def body_mask_from_activity(activity: Volume) -> Volume:
     return _as_volume(_filled(_largest(closed | hot), coarse), coarse)
 
 
-def widened(body: Volume, distance_mm: float) -> Volume:
-    """A body with all that lies within `distance_mm` of it."""
-    return _as_volume(_near(body.data > 0.5, body.grid.spacing_mm, distance_mm), body)
+@_kept
+def near_body(body: Volume) -> Volume:
+    """A body with all that lies within 12 mm of it: where two scans are compared."""
+    return _as_volume(_near(body.data > 0.5, body.grid.spacing_mm, _MARGIN_MM), body)
 
 
 def _as_volume(mask: Mask, like: Volume) -> Volume:
@@ -65,11 +88,18 @@ def _as_volume(mask: Mask, like: Volume) -> Volume:
 
 
 def _near(mask: Mask, spacing_mm: tuple[float, float, float], distance_mm: float) -> Mask:
-    """Voxels within `distance_mm` of the mask."""
-    if not mask.any():
-        return mask
-    distance = ndimage.distance_transform_edt(~mask, sampling=spacing_mm)
-    return np.asarray(distance <= distance_mm)
+    """Voxels within `distance_mm` of the mask.
+
+    The exact squared distance, axis by axis, looked for no farther than that: a tenth of the time of a whole distance map.
+    """
+    squared = np.where(mask, np.float32(0.0), np.float32(np.inf))
+    for axis, step_mm in enumerate(spacing_mm):
+        across, before = np.moveaxis(squared, axis, 0), np.moveaxis(squared.copy(), axis, 0)
+        for k in range(1, min(int(distance_mm / step_mm), mask.shape[axis] - 1) + 1):
+            away = np.float32((k * step_mm) ** 2)
+            np.minimum(across[k:], before[:-k] + away, out=across[k:])
+            np.minimum(across[:-k], before[k:] + away, out=across[:-k])
+    return np.asarray(squared <= distance_mm**2)
 
 
 def _opened(mask: Mask, spacing_mm: tuple[float, float, float], radius_mm: float) -> Mask:

@@ -10,7 +10,6 @@ import torch
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
-from nufitdose.registration.body import body_mask
 from nufitdose.registration.device import resolve_device
 from nufitdose.registration.diffeomorphism import upsampled
 from nufitdose.registration.field import DisplacementField
@@ -93,11 +92,10 @@ def register(
     start = time.perf_counter()
     field = run(task)
     seconds = time.perf_counter() - start
-    body = body_mask(fixed)
     unmoved = DisplacementField.identity(fixed.activity.grid)
-    before = registration_quality(fixed, moving, unmoved, body=body, device=torch_device)
+    before = registration_quality(fixed, moving, unmoved, device=torch_device)
     tell(0.8)
-    after = before if engine == "none" else registration_quality(fixed, moving, field, body=body, device=torch_device)
+    after = before if engine == "none" else registration_quality(fixed, moving, field, device=torch_device)
     tell(1.0)
     return Registration(engine, task.basis, field, seconds, after, before)
 

@@ -5,6 +5,7 @@ and how stands in `nufitdose.registration.matching`. Levels and starts are ours.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from nufitdose.grid import Grid
-from nufitdose.registration.body import body_mask, widened
+from nufitdose.registration.body import body_mask, near_body
 from nufitdose.registration.intensity import activity_scale, pooled, scaled_activity, scaled_ct
 from nufitdose.registration.matching import Level, Pose, Vector, View
 from nufitdose.registration.translation import best_shift
@@ -25,7 +26,6 @@ FINEST_MM = 4.0
 LEVELS_MM = {"CT": ((8.0, np.inf), (FINEST_MM, np.inf)), "activity": ((8.0, np.inf), (8.0, 80.0))}
 
 _STARTS = 4  # followed, of those tried
-_MARGIN_MM = 12.0  # of what surrounds the body, compared too: it holds the outline
 _TRIED_DEGREES = 12.0
 _MOST_STRAIN = 0.35  # a larger change of any length is no anatomy
 
@@ -63,7 +63,8 @@ def affine_pose(
 def _pose(
     fixed: TimePoint, moving: TimePoint, basis: str, device: torch.device, tell: Progress, freedom: Literal[6, 12]
 ) -> Pose:
-    seen_f, seen_m = _view(fixed, basis), _view(moving, basis)
+    with ThreadPoolExecutor(2) as pool:
+        seen_f, seen_m = pool.map(lambda scan: _view(scan, basis), (fixed, moving))
     tell(0.3)
     level = Level.of(seen_f, seen_m, SEARCH_MM, np.inf, device)
     starts = sorted(_starts(seen_f, seen_m), key=level.score, reverse=True)
@@ -87,7 +88,7 @@ def _view(timepoint: TimePoint, basis: str) -> View:
     else:
         image = pooled(timepoint.activity, FINEST_MM)
         data = scaled_activity(image, activity_scale(image))
-    near = widened(body, _MARGIN_MM).resampled_to(image.grid).data > 0.5
+    near = near_body(body).resampled_to(image.grid).data > 0.5
     return View(image.with_data(data, Quantity.SCALAR), near if near.any() else np.ones_like(near))
 
 

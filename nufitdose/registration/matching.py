@@ -66,8 +66,8 @@ class View:
     @property
     def centre_mm(self) -> Vector:
         """The middle of the box around the body."""
-        where = np.argwhere(self.near_body)
-        return self.image.grid.world((where.min(axis=0) + where.max(axis=0)) / 2.0)
+        across = [np.flatnonzero(self.near_body.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+        return self.image.grid.world(np.array([(a[0] + a[-1]) / 2.0 for a in across]))
 
 
 @dataclass(frozen=True, eq=False)

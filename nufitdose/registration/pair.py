@@ -1,6 +1,7 @@
 """Two scans as the deformable engines see them: tensors on one working grid around the fixed patient."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,10 +13,11 @@ from torch.nn.functional import avg_pool3d, max_pool3d
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
-from nufitdose.registration.body import body_mask, widened
+from nufitdose.registration.body import body_mask, near_body
 from nufitdose.registration.diffeomorphism import to_world
 from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.intensity import activity_scale, pooled, scaled_activity, scaled_ct
+from nufitdose.registration.reading import read_affine
 from nufitdose.registration.regularization import ct_weight
 from nufitdose.registration.smoothing import gaussian
 from nufitdose.registration.tensors import FieldTensor, ImageTensor, VelocityTensor
@@ -26,7 +28,6 @@ from nufitdose.volume import OUTSIDE, Quantity, Volume
 _log = logging.getLogger(__name__)
 
 WORKING_SPACING_MM = 4.0
-MARGIN_MM = 12.0  # of what surrounds the body, compared too: it holds the outline
 MULTIPLE = 8  # every side of the working grid is one of so many voxels: three levels of half lattices
 
 
@@ -138,10 +139,11 @@ def pair_of(
     Raises `InputError` where a scan holds no activity.
     """
     body = body_mask(fixed)
-    grid = working_grid(fixed, spacing_mm, body)
+    grid = working_grid(fixed, spacing_mm)
     scans = ((moving, body_mask(moving), np.asarray(start, dtype=np.float64)), (fixed, body, np.eye(4)))
     has_ct = fixed.ct is not None and moving.ct is not None
-    channels = [_channels(scan, mask, grid, matrix, has_ct) for scan, mask, matrix in scans]
+    with ThreadPoolExecutor(2) as pool:
+        channels = list(pool.map(lambda scan: _channels(*scan, grid, has_ct), scans))
     ct, activity, compared, weight = (np.stack(images)[None] for images in zip(*channels, strict=True))
     present = torch.tensor([[has_ct, True]])
     a, b, c = grid.spacing_mm
@@ -157,13 +159,10 @@ def pair_of(
     return Pair(tensors.to(device), grid, np.asarray(start, dtype=np.float64))
 
 
-def working_grid(fixed: TimePoint, spacing_mm: float, body: Volume | None = None) -> Grid:
-    """A cubic-voxel grid along the axes of the fixed image over its body and 12 mm more, sides a multiple of 8.
-
-    `body` is the fixed `body_mask` where the caller has it already.
-    """
+def working_grid(fixed: TimePoint, spacing_mm: float) -> Grid:
+    """A cubic-voxel grid along the axes of the fixed image over its body and 12 mm more, sides a multiple of 8."""
     image = fixed.activity.grid if fixed.ct is None else fixed.ct.grid
-    near = widened(body or body_mask(fixed), MARGIN_MM)
+    near = near_body(body_mask(fixed))
     index = np.argwhere(near.data > 0.5)
     if not len(index):
         raise InputError(f"no body is seen on time point {fixed.id!r}", remedy="Check the scale of its images")
@@ -181,18 +180,15 @@ def brought(volume: Volume, grid: Grid, matrix: Affine) -> Image32 | Labels:
 
     Labels by the nearest voxel. Beyond the field of view: air for HU, zero otherwise.
     """
-    labels = volume.quantity is Quantity.LABELS
-    source = volume if labels else pooled(volume, min(grid.spacing_mm))
+    if volume.quantity is Quantity.LABELS:
+        to_index = volume.grid.inverse_affine @ matrix @ grid.affine
+        return ndimage.affine_transform(
+            volume.data, to_index[:3, :3], to_index[:3, 3], output_shape=grid.shape, order=0, mode="grid-constant"
+        )
+    source = pooled(volume, min(grid.spacing_mm))
+    image = torch.from_numpy(np.ascontiguousarray(source.data))[None]
     to_index = source.grid.inverse_affine @ matrix @ grid.affine
-    return ndimage.affine_transform(
-        source.data,
-        to_index[:3, :3],
-        to_index[:3, 3],
-        output_shape=grid.shape,
-        order=0 if labels else 1,
-        mode="grid-constant",
-        cval=OUTSIDE.get(volume.quantity, 0.0),
-    )
+    return read_affine(image, to_index, grid.shape, [OUTSIDE.get(volume.quantity, 0.0)])[0].numpy()
 
 
 def _tumours(moving: TimePoint, fixed: TimePoint, grid: Grid, start: Affine) -> ImageTensor | None:
@@ -211,13 +207,13 @@ def _tumours(moving: TimePoint, fixed: TimePoint, grid: Grid, start: Affine) -> 
 
 
 def _channels(
-    scan: TimePoint, body: Volume, grid: Grid, matrix: Affine, has_ct: bool
+    scan: TimePoint, body: Volume, matrix: Affine, grid: Grid, has_ct: bool
 ) -> tuple[Image32, Image32, Image32, Image32]:
     """CT, activity, where to compare, CT-guided weight: one scan on the working grid."""
     seen = scan.activity.with_data(np.ones_like(scan.activity.data), Quantity.SCALAR)
     if has_ct and scan.ct is not None:
         seen = scan.ct.with_data(np.ones_like(scan.ct.data), Quantity.SCALAR)
-    near = brought(widened(body, MARGIN_MM), grid, matrix) > 0.5
+    near = brought(near_body(body), grid, matrix) > 0.5
     compared = (near & (brought(seen, grid, matrix) > 0.5)).astype(np.float32)
     in_body = body.resampled_to(scan.activity.grid).data > 0.5
     scale = activity_scale(scan.activity, in_body if in_body.any() else None)

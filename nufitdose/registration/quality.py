@@ -51,15 +51,11 @@ def registration_quality(
     moving: TimePoint,
     field: DisplacementField,
     *,
-    body: Volume | None = None,
     landmarks_mm: tuple[Points, Points] | None = None,
     device: torch.device | None = None,
 ) -> RegistrationQuality:
-    """Judge a field; `landmarks_mm` are points on the fixed and, in the same order, on the moving scan.
-
-    `body` is the fixed `body_mask` where the caller has it already.
-    """
-    body = body or body_mask(fixed)
+    """Judge a field; `landmarks_mm` are points on the fixed and, in the same order, on the moving scan."""
+    body = body_mask(fixed)
     on_field = body.resampled_to(field.grid).data > 0.5
     statistics = field.jacobian_statistics(on_field)
     squared = np.einsum("cijk,cijk->ijk", field.data, field.data)

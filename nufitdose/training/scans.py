@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float16
+from jaxtyping import Float16
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.registration.pair import PairTensors, pair_of
+from nufitdose.registration.reading import read_affine
 from nufitdose.study import Structures, TimePoint
 from nufitdose.training.cohort import Member, report_broken
 from nufitdose.training.labels import LabelMap, common_labels, tumours_of
@@ -95,7 +95,8 @@ def paired(fixed: Scan, moving: Scan, extra: Affine | None = None, *, same_patie
     """
     start = start_of(fixed, moving) @ (np.eye(4) if extra is None else extra)
     own = fixed.channels.float()
-    brought = _read(moving.channels.float(), moving.grid.inverse_affine @ start @ fixed.grid.affine, fixed.grid.shape)
+    to_index = moving.grid.inverse_affine @ start @ fixed.grid.affine
+    brought = read_affine(moving.channels.float(), to_index, fixed.grid.shape, _OUTSIDE)
     both = torch.stack([brought, own], dim=1)[:, None]  # channel 0 moving, 1 fixed
     ct, activity, body, weight = both
     truth = None
@@ -118,26 +119,6 @@ def paired(fixed: Scan, moving: Scan, extra: Affine | None = None, *, same_patie
         tumours=tumours,
         motion=truth,
     )
-
-
-def _read(
-    image: Float[Tensor, "4 i j k"], to_index: Affine, shape: tuple[int, int, int]
-) -> Float[Tensor, "4 _i _j _k"]:
-    """Channels at `to_index @ (i, j, k, 1)` on a lattice of `shape`: linear, `_OUTSIDE` beyond the voxels."""
-    theta = _unit(tuple(image.shape[1:])) @ to_index @ np.linalg.inv(_unit(shape))
-    theta = theta[[2, 1, 0]][:, [2, 1, 0, 3]]  # torch counts k, j, i
-    place = affine_grid(torch.from_numpy(theta).float()[None], [1, 1, *shape], align_corners=True)
-    outside = torch.tensor(_OUTSIDE).reshape(4, 1, 1, 1)
-    return grid_sample((image - outside)[None], place, align_corners=True)[0] + outside
-
-
-def _unit(shape: Sequence[int]) -> Affine:
-    """From voxel index to torch's coordinates, -1 and 1 at the outer voxel centres."""
-    matrix = np.eye(4)
-    for axis, size in enumerate(shape):
-        matrix[axis, axis] = 2.0 / max(size - 1, 1)
-        matrix[axis, 3] = -1.0
-    return matrix
 
 
 class ScanStore:

@@ -36,9 +36,9 @@ class Decoder(nn.Module):
         x = self.bottom(torch.cat(list(skips[-1]), dim=1))
         x = x + self.presence(present.to(x.dtype))[:, :, None, None, None]
         for block, skip in zip(reversed(self.blocks), reversed(skips[:-1]), strict=True):
-            x = block(torch.cat([_resized(x, skip[0]), *skip], dim=1))
+            x = block(torch.cat([_doubled(x, skip[0]), *skip], dim=1))
         fine = self.fine(images)
-        return torch.as_tensor(self.last(torch.cat([_resized(x, fine), fine, cues], dim=1)))
+        return torch.as_tensor(self.last(torch.cat([_doubled(x, fine), fine, cues], dim=1)))
 
 
 class VelocityHead(nn.Conv3d):
@@ -78,5 +78,7 @@ def _plain(channels_in: int, channels_out: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv3d(channels_in, channels_out, 3, padding=1), nn.LeakyReLU(0.1))
 
 
-def _resized(x: Tensor, like: Tensor) -> Tensor:
-    return interpolate(x, size=like.shape[2:], mode="trilinear", align_corners=False)
+def _doubled(x: Tensor, like: Tensor) -> Tensor:
+    """Twice the resolution, of the size of `like`: where that is odd, merging had added a voxel at the end."""
+    i, j, k = like.shape[2:]
+    return interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)[:, :, :i, :j, :k]

@@ -19,7 +19,7 @@ from nufitdose.registration.network.settings import NetworkSettings
 from nufitdose.registration.objective import NetworkOutput
 from nufitdose.registration.tensors import ImageTensor
 
-MULTIPLE = 32
+MULTIPLE = 8
 LEAST = 64  # voxels along a side, so that the deepest stage holds a window
 
 
