@@ -16,10 +16,11 @@ from nufitdose.training.evaluation import methods_of, run_evaluation, table
 from pretrain.stage import run_pretrain
 
 SMALL = {"size": "tiny", "working_spacing_mm": 6.0}
-#: What differs from the full network: trained within patients, with the CT-guided weight.
+#: What differs from the full network: trained within patients, with the CT-guided weight, unsupervised.
 ROWS: dict[str, dict[str, Any]] = {
     "U-Net encoders": {"network": {"encoder": "unet"}},
     "one stream, CT": {"network": {"streams": "ct"}},
+    "one stream, activity": {"network": {"streams": "activity"}},
     "no cross-stitch": {"network": {"cross_stitch": False}},
     "displacement": {"network": {"field": "displacement"}},
     "one pass": {"network": {"passes": 1}},
@@ -40,7 +41,7 @@ def settings(cohort: Path, out: Path, steps: int, changes: dict[str, Any]) -> di
     return {
         "data": {"cohort": str(cohort), "prepared": str(out / "prepared"), "validation_pairs": 8, "workers": 0},
         "network": {**SMALL, **changes.get("network", {})},
-        "objective": {"motion": 0.1, **changes.get("objective", {})},
+        "objective": changes.get("objective", {}),
         "augmentation": {"affine_log_scale": 0.0, "inversion": 0.0, "crop": 0.05},
         "loop": {
             "steps": steps,
@@ -71,10 +72,10 @@ def main() -> None:
     arguments.add_argument("cohort", type=Path)
     arguments.add_argument("out", type=Path)
     arguments.add_argument("--steps", type=int, default=300, help="pairs that every row is trained on")
-    arguments.add_argument("--rows", help="with commas; all by default, and then the table")
+    arguments.add_argument("--rows", nargs="+", help="all by default, and then the table")
     given = arguments.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    rows = [*ROWS, PRETRAINED, BOTH] if given.rows is None else given.rows.split(",")
+    rows = given.rows or [*ROWS, PRETRAINED, BOTH]
     weights = {}
     for name in rows:
         if name in ROWS:
@@ -86,7 +87,7 @@ def main() -> None:
             half = settings(given.cohort, given.out, given.steps // 2, {})
             start = trained(run_pretrain, "half pretrained", half, given.out)
             weights[name] = trained(run_finetune, name, {"start": str(start), **half}, given.out)
-    if given.rows is None:
+    if not given.rows:
         methods = methods_of(("rigid", "none", "affine"), weights)
         print(table(run_evaluation(given.cohort, given.out / "evaluation", methods, device="cpu", stream=sys.stderr)))
 
