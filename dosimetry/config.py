@@ -22,7 +22,7 @@ class RegistrationSettings(Settings):
     how much instance optimisation deforms the tumours that are drawn on the scans (see `unrigidity`).
     """
 
-    engine: str = Field(default="rigid", validate_default=False)
+    engine: str = Field(default="nufit", validate_default=False)
     similarity_activity: Literal["auto", "lncc", "mi", "mind", "ngf"] = "auto"
     tumour_rigidity: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 

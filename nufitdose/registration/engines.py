@@ -23,6 +23,9 @@ from nufitdose.study import TimePoint
 from nufitdose.types import Mask
 from nufitdose.volume import Volume
 
+_STEPS = (40, 40, 10)  # of the instance optimisation, the coarsest level first
+_STEPS_FROM_NETWORK = (20, 20, 8)
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -73,7 +76,7 @@ def register(
     fixed: TimePoint,
     moving: TimePoint,
     *,
-    engine: str = "rigid",
+    engine: str = "nufit",
     objective: ObjectiveSettings | None = None,
     device: str = "auto",
     on_progress: Callable[[float], None] | None = None,
@@ -140,8 +143,9 @@ def deformable(network: Callable[[], NufitReg] | None, *, refined: bool) -> Engi
             with torch.no_grad():
                 output = model.to(device)(pair.tensors.ct, pair.tensors.activity, pair.tensors.present)
         if refined:
-            settings = RefineSettings(objective=task.objective)
             velocity = output.velocity if output is not None and not output.displacement else None
+            steps = _STEPS if velocity is None else _STEPS_FROM_NETWORK
+            settings = RefineSettings(steps=steps, objective=task.objective)
             output = NetworkOutput(
                 refine(pair.tensors, velocity, settings, lambda share: tell(0.5 + 0.5 * share)).velocity
             )

@@ -1,7 +1,8 @@
 """What a registration minimises: dissimilarity of CT and activity in both directions, roughness of the field.
 
 `L = Σ_m c_m ½ [S_m(moving∘φ, fixed) + S_m(fixed∘φ⁻¹, moving)] + (λ/2) [R(u; w_f) + R(u⁻¹; w_m)] + prior(w)`, φ =
-exp(v), S the negative of a similarity, m CT and activity; the weights c_m are scaled to sum to 1 over what is there.
+exp(v), S the negative of a similarity, m CT and activity; the weights c_m are scaled to sum to 1. What is absent says
+nothing: without CT, activity alone bends a field three times less easily, for its noise would bend it too.
 Optional terms: overlap of structures, rigidity of tumours, inverse consistency, distance from a known motion.
 Intensities are never subtracted: decay and biology change them between scans.
 """
@@ -156,8 +157,9 @@ class _Way:
         return cls((ct, pair.ct[:, f]), (activity, pair.activity[:, f]), valid)
 
     def similarities(self, present: Tensor, settings: ObjectiveSettings) -> list[Scalar]:
-        """CT, activity, and their weighted mean over what is there, each averaged over the batch."""
+        """CT, activity, and their weighted mean with 0 for what is absent, each averaged over the batch."""
         rows = []
+        total = max(settings.weight_ct + settings.weight_activity, 1e-6)
         for n, (has_ct, has_activity) in enumerate(present.tolist()):
             one = slice(n, n + 1)
             valid = self.valid[one]
@@ -172,8 +174,7 @@ class _Way:
                 activity = _similarity(
                     settings.similarity_activity, a, b, hot, valid, settings.window, settings.flat_activity
                 )
-            weights = settings.weight_ct * has_ct, settings.weight_activity * has_activity
-            mean = (weights[0] * ct + weights[1] * activity) / max(sum(weights), 1e-6)
+            mean = (settings.weight_ct * ct + settings.weight_activity * activity) / total
             rows.append(torch.stack([ct, activity, mean]))
         return list(torch.stack(rows).mean(dim=0).unbind(0))
 

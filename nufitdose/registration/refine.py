@@ -2,7 +2,8 @@
 
 On every level `v = v₀ + B θ`: v₀ is what was found before (by a network, and by the coarser levels), B a cubic
 B-spline on a lattice of three voxels, θ found by Adam on the same objective as in training. The better of before and
-after is kept. Levels, steps and rates are ours.
+after is kept. Levels, steps and rates are ours. Of a network's velocity the smooth part is taken for a start: it says
+where, and what is finer than B could not be taken back.
 """
 
 from collections.abc import Callable
@@ -17,13 +18,14 @@ from nufitdose.config import Settings
 from nufitdose.registration.diffeomorphism import upsampled
 from nufitdose.registration.objective import NetworkOutput, ObjectiveSettings, objective
 from nufitdose.registration.pair import PairTensors
+from nufitdose.registration.smoothing import gaussian
 from nufitdose.registration.tensors import VelocityTensor
 
 
 class RefineSettings(Settings):
     """`steps` of Adam on each level, the coarsest first and the last at the pair's own spacing.
 
-    Images are smoothed by `blur_voxels` first. `rate` is in voxels of the level; `lattice` the distance of control
+    Images are smoothed by `blur_voxels` first, a start by `start_blur` voxels of the half lattice. `rate` is in voxels of the level; `lattice` the distance of control
     points in voxels of the half lattice. A level ends early when ten steps change the loss by less than `tolerance`
     of itself.
     """
@@ -32,6 +34,7 @@ class RefineSettings(Settings):
     blur_voxels: float = 1.0
     rate: float = 0.15
     lattice: float = 3.0
+    start_blur: float = 2.0
     tolerance: float = 1e-4
     objective: ObjectiveSettings = ObjectiveSettings()
 
@@ -58,11 +61,12 @@ def refine(
     """
     settings = settings or RefineSettings()
     pair = pair.smoothed(settings.blur_voxels)
-    start = _zero(pair) if velocity is None else velocity.detach()
+    given = _zero(pair) if velocity is None else velocity.detach()
+    start = given if velocity is None else gaussian(given, settings.start_blur)
     levels = _pyramid(pair, len(settings.steps))
     steps = settings.steps[len(settings.steps) - len(levels) :]
     with torch.no_grad():
-        before = _loss(start, pair, settings)
+        before = _loss(given, pair, settings)
     made: list[int] = []
     change = torch.zeros_like(_halved(start, len(levels) - 1))  # what is added to the start, detail of which is kept
     total = max(1, sum(n * 8**level for level, n in enumerate(steps)))
@@ -80,7 +84,7 @@ def refine(
     with torch.no_grad():
         after = _loss(found, pair, settings)
     if not after < before:
-        return Refined(start, before, before, tuple(made))
+        return Refined(given, before, before, tuple(made))
     return Refined(found, before, after, tuple(made))
 
 
