@@ -1,6 +1,5 @@
 """Settings of the patient run; defaults here, YAML and `--set` only override."""
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from nufitdose.config import Settings, build, read_yaml, with_overrides
+from nufitdose.errors import InputError
 
 #: How a time-activity curve is made: chosen by AICc, fitted, drawn through the points, or taken from one scan.
 Method = Literal["auto", "mono", "bi", "f3", "f3a", "trapezoid", "physical", "haenscheid", "population"]
@@ -29,12 +29,12 @@ class RegistrationSettings(Settings):
     @field_validator("engine")
     @classmethod
     def _known(cls, engine: str) -> str:
-        from nufitdose.registration.engines import ENGINES  # only here: it loads torch
+        from nufitdose.registration.engines import engine_named  # only here: it loads torch
 
-        if engine not in ENGINES:
-            near = difflib.get_close_matches(engine, ENGINES, 1)
-            hint = f", did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"there is no such registration engine{hint} (known: {', '.join(ENGINES)})")
+        try:
+            engine_named(engine)
+        except InputError as error:
+            raise ValueError(f"{error.problem}. {error.remedy}") from error
         return engine
 
 

@@ -270,7 +270,7 @@ def tune(
 def evaluate(
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="Digital patients: cohort.yaml or its folder.")],
     out: Out,
-    engines: Annotated[str, typer.Option(help="Engines, with commas.")] = "none,rigid,affine,refine",
+    engines: Annotated[str, typer.Option(help="Engines, with commas.")] = "none,rigid,affine,network,refine,nufit",
     weights: Annotated[list[str] | None, typer.Option(help="A network: NAME=FILE. Repeatable.")] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     patients: Annotated[int | None, typer.Option(help="Only so many.", min=1)] = None,

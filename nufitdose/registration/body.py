@@ -90,7 +90,7 @@ def _as_volume(mask: Mask, like: Volume) -> Volume:
 def _near(mask: Mask, spacing_mm: tuple[float, float, float], distance_mm: float) -> Mask:
     """Voxels within `distance_mm` of the mask.
 
-    The exact squared distance, axis by axis, looked for no farther than that: a tenth of the time of a whole distance map.
+    The exact squared distance, axis by axis and no farther: a tenth of the time of a whole distance map.
     """
     squared = np.where(mask, np.float32(0.0), np.float32(np.inf))
     for axis, step_mm in enumerate(spacing_mm):

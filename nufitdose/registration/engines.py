@@ -23,8 +23,7 @@ from nufitdose.study import TimePoint
 from nufitdose.types import Mask
 from nufitdose.volume import Volume
 
-_STEPS = (40, 40, 10)  # of the instance optimisation, the coarsest level first
-_STEPS_FROM_NETWORK = (20, 20, 8)
+_STEPS_FROM_NETWORK = (20, 20, 8)  # of the instance optimisation, the coarsest level first: less is left to do
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +143,8 @@ def deformable(network: Callable[[], NufitReg] | None, *, refined: bool) -> Engi
                 output = model.to(device)(pair.tensors.ct, pair.tensors.activity, pair.tensors.present)
         if refined:
             velocity = output.velocity if output is not None and not output.displacement else None
-            steps = _STEPS if velocity is None else _STEPS_FROM_NETWORK
-            settings = RefineSettings(steps=steps, objective=task.objective)
+            steps = {} if velocity is None else {"steps": _STEPS_FROM_NETWORK}
+            settings = RefineSettings(objective=task.objective, **steps)
             output = NetworkOutput(
                 refine(pair.tensors, velocity, settings, lambda share: tell(0.5 + 0.5 * share)).velocity
             )

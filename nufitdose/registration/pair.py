@@ -143,7 +143,7 @@ def pair_of(
     scans = ((moving, body_mask(moving), np.asarray(start, dtype=np.float64)), (fixed, body, np.eye(4)))
     has_ct = fixed.ct is not None and moving.ct is not None
     with ThreadPoolExecutor(2) as pool:
-        channels = list(pool.map(lambda scan: _channels(*scan, grid, has_ct), scans))
+        channels = list(pool.map(lambda scan: _channels(scan[0], scan[1], scan[2], grid, has_ct), scans))
     ct, activity, compared, weight = (np.stack(images)[None] for images in zip(*channels, strict=True))
     present = torch.tensor([[has_ct, True]])
     a, b, c = grid.spacing_mm

@@ -25,9 +25,9 @@ from nufitdose.registration.tensors import VelocityTensor
 class RefineSettings(Settings):
     """`steps` of Adam on each level, the coarsest first and the last at the pair's own spacing.
 
-    Images are smoothed by `blur_voxels` first, a start by `start_blur` voxels of the half lattice. `rate` is in voxels of the level; `lattice` the distance of control
-    points in voxels of the half lattice. A level ends early when ten steps change the loss by less than `tolerance`
-    of itself.
+    Images are smoothed by `blur_voxels` first, a start by `start_blur` voxels of the half lattice. `rate` is in voxels
+    of the level; `lattice` the distance of control points in voxels of the half lattice. A level ends early when ten
+    steps change the loss by less than `tolerance` of itself.
     """
 
     steps: tuple[int, ...] = (40, 40, 10)
