@@ -143,8 +143,9 @@ def deformable(network: Callable[[], NufitReg] | None, *, refined: bool) -> Engi
                 output = model.to(device)(pair.tensors.ct, pair.tensors.activity, pair.tensors.present)
         if refined:
             velocity = output.velocity if output is not None and not output.displacement else None
-            steps = {} if velocity is None else {"steps": _STEPS_FROM_NETWORK}
-            settings = RefineSettings(objective=task.objective, **steps)
+            settings = RefineSettings(objective=task.objective)
+            if velocity is not None:
+                settings = settings.model_copy(update={"steps": _STEPS_FROM_NETWORK})
             output = NetworkOutput(
                 refine(pair.tensors, velocity, settings, lambda share: tell(0.5 + 0.5 * share)).velocity
             )
