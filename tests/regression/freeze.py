@@ -10,18 +10,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from regression.measured import FROZEN, SAMPLE, import_real, numbers_of, real_patient
+from regression.measured import ENGINES, FROZEN, SAMPLE, import_real, numbers_of, real_patient
 
 
 def main() -> None:
+    frozen = json.loads(FROZEN.read_text())
     with tempfile.TemporaryDirectory() as place:
-        found = {"sample": numbers_of(SAMPLE, Path(place) / "sample")}
-        real = real_patient()
-        if real is None:
-            found["lu177_dotatate_2tp"] = json.loads(FROZEN.read_text())["lu177_dotatate_2tp"]
-        else:
-            found["lu177_dotatate_2tp"] = numbers_of(import_real(real, Path(place) / "study"), Path(place) / "real")
-    FROZEN.write_text(json.dumps(found, indent=1) + "\n")
+        studies, real = {"sample": SAMPLE}, real_patient()
+        if real is not None:
+            studies[real.name] = import_real(real, Path(place) / "study")
+        for name, study in studies.items():
+            for engine in ENGINES:
+                frozen[f"{name} {engine}"] = numbers_of(study, Path(place) / f"{name}_{engine}", engine)
+    FROZEN.write_text(json.dumps(frozen, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from dosimetry import run_patient
+from dosimetry.config import load_settings
 from nufitdose.io.importer import ImportOptions, plan_import, write_study
 
 HERE = Path(__file__).parent
@@ -16,9 +17,13 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def numbers_of(study: Path, out: Path) -> dict[str, dict[str, float]]:
+#: By its own motion alone, where every step is settled to small differences, and as a run is by default.
+ENGINES = ("rigid", "nufit")
+
+
+def numbers_of(study: Path, out: Path, engine: str) -> dict[str, dict[str, float]]:
     """Metrics of every structure, and for each pair what registration did to structures known at both times."""
-    run_patient(study, out)
+    run_patient(study, out, load_settings(None, [f"registration.engine={engine}"]))
     found = {row["structure"]: {c: float(row[c]) for c in _COLUMNS} for row in _rows(out / "metrics.csv")}
     for row in _rows(out / "registration_structures.csv"):
         pair = f"{row['timepoint']} {row['structure']}"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from regression.measured import FROZEN, SAMPLE, import_real, numbers_of
+from regression.measured import ENGINES, FROZEN, SAMPLE, import_real, numbers_of
 
 #: Processors round differently and a registration stops a little elsewhere: relative, and absolute for distances.
 TOLERANCE = {
@@ -15,26 +15,34 @@ TOLERANCE = {
 }  # fmt: skip
 
 
-def compare(found: dict, name: str) -> None:
-    frozen = json.loads(FROZEN.read_text())[name]
+#: A field of many thousand numbers, optimised in few steps, is settled less closely than a pose of six.
+WIDER = {"rigid": 1.0, "nufit": 3.0}
+
+
+def moved(found: dict, name: str, engine: str) -> list[str]:
+    frozen = json.loads(FROZEN.read_text())[f"{name} {engine}"]
     assert found.keys() == frozen.keys()
-    moved = []
+    lines = []
     for subject, numbers in frozen.items():
         for column, value in numbers.items():
-            relative, absolute = TOLERANCE[column]
+            relative, absolute = (WIDER[engine] * tolerance for tolerance in TOLERANCE[column])
             if found[subject][column] != pytest.approx(value, rel=relative, abs=absolute):
-                moved.append(f"{subject} {column}: frozen {value}, found {found[subject][column]}")
-    assert not moved, "\n".join(moved)
+                lines.append(f"{subject} {column}: frozen {value}, found {found[subject][column]}")
+    return lines
 
 
-def test_the_sample_study(tmp_path):
-    compare(numbers_of(SAMPLE, tmp_path / "out"), "sample")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_sample_study(tmp_path, engine):
+    lines = moved(numbers_of(SAMPLE, tmp_path / "out", engine), "sample", engine)
+    assert not lines, "\n".join(lines)
 
 
 @pytest.mark.slow
-def test_the_real_patient(tmp_path, real_data):
-    folder = real_data("lu177_dotatate_2tp")
-    compare(numbers_of(import_real(folder, tmp_path / "study"), tmp_path / "out"), "lu177_dotatate_2tp")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_real_patient(tmp_path, real_data, engine):
+    study = import_real(real_data("lu177_dotatate_2tp"), tmp_path / "study")
+    lines = moved(numbers_of(study, tmp_path / "out", engine), "lu177_dotatate_2tp", engine)
+    assert not lines, "\n".join(lines)
 
 
 def test_the_sample_stays_small():
