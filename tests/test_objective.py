@@ -87,6 +87,25 @@ def test_an_absent_modality_says_nothing():
     torch.testing.assert_close(a.total, -a.similarity_activity / 3.0 + a.smoothness)  # 0.5 of the weights' 1.5
 
 
+def test_volume_is_kept_where_no_ct_shows_that_it_changes():
+    half = SIZE // 2
+    x = torch.stack(torch.meshgrid(*[torch.arange(half) - half / 2.0] * 3, indexing="ij"))[None]
+    squeezed, sheared = 0.02 * x, 0.02 * x[:, [1, 2, 0]]
+    seen = pair()
+    without = replace(seen, present=torch.tensor([[False, True]]))
+    settings = ObjectiveSettings(guide="uniform")
+    cost = {
+        (name, ct): float(objective(NetworkOutput(velocity), p, settings).smoothness)
+        for name, velocity in (("squeezed", squeezed), ("sheared", sheared))
+        for ct, p in ((True, seen), (False, without))
+    }
+    assert cost["sheared", False] == pytest.approx(cost["sheared", True], rel=0.15)
+    assert cost["squeezed", True] == pytest.approx(cost["sheared", True], rel=0.15)
+    roughness, trace = 3 * 0.02**2 / 9, (3 * 0.02) ** 2
+    wanted = (roughness + settings.volume_without_ct * trace) / roughness
+    assert cost["squeezed", False] / cost["squeezed", True] == pytest.approx(wanted, rel=0.1)
+
+
 def test_what_lies_beyond_the_field_of_view_is_not_compared():
     seen = pair(0.0)
     cut = torch.ones_like(seen.body)

@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 from nufitdose.registration.regularization import (
     best_weight,
     ct_weight,
+    dilatation,
     roughness,
     smoothness,
     unrigidity,
@@ -29,6 +30,15 @@ def test_a_linear_field_is_as_rough_as_its_matrix_on_every_grid(spacing_mm):
     matrix = np.random.default_rng(0).normal(size=(3, 3))
     g = roughness(sheared(matrix, spacing_mm), spacing_mm)
     np.testing.assert_allclose(g[0, 0, :-1, :-1, :-1].numpy(), (matrix**2).sum() / 9, rtol=1e-10)
+
+
+@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.0), (2.0, 3.0, 5.0)])
+def test_the_dilatation_of_a_linear_field_is_its_squared_trace(spacing_mm):
+    matrix = np.random.default_rng(0).normal(size=(3, 3))
+    found = dilatation(sheared(matrix, spacing_mm), spacing_mm)
+    np.testing.assert_allclose(found[0, 0, :-1, :-1, :-1].numpy(), np.trace(matrix) ** 2, rtol=1e-10)
+    kept = matrix - np.trace(matrix) / 3.0 * np.eye(3)
+    assert float(dilatation(sheared(kept, spacing_mm), spacing_mm)[0, 0, :-1, :-1, :-1].abs().max()) < 1e-20
 
 
 def test_turning_the_components_changes_nothing():

@@ -256,6 +256,33 @@ def test_the_body_is_found_without_the_couch():
 
 
 @pytest.mark.slow
+def test_real_lesions_keep_the_activity_of_their_own_contours(real_data):
+    """Each lesion is drawn on both scans: within its contour the later scan must hold, once brought, what it held."""
+    early, late = plan_import(real_data("lu177_dotatate_2tp")).study.timepoints
+
+    def drawn(scan):
+        return {
+            name: layer.data == label
+            for label, name in scan.structures.names.items()
+            for layer in scan.structures.layers
+            if (layer.data == label).any()
+        }
+
+    fixed, moving = drawn(early), drawn(late)
+    assert early.activity.grid.voxel_volume_ml == pytest.approx(late.activity.grid.voxel_volume_ml)
+    off_percent = {}
+    for engine in ("rigid", "nufit"):
+        found = register(early, late, engine=engine)
+        warped = found.warp(late.activity, early.activity.grid).data
+        off_percent[engine] = [
+            100.0 * abs(float(warped[fixed[name]].sum()) / float(late.activity.data[moving[name]].sum()) - 1.0)
+            for name in sorted(fixed)
+        ]
+    assert max(off_percent["nufit"]) < 12.0 < max(off_percent["rigid"])
+    assert off_percent["nufit"][0] < 5.0  # 107 mL
+
+
+@pytest.mark.slow
 def test_real_lesions_are_brought_together(real_data):
     """Lu-177 DOTATATE, two SPECT scans without CT whose fields of view lie 47 mm apart along the body."""
     folder = real_data("lu177_dotatate_2tp")

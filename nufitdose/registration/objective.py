@@ -23,6 +23,7 @@ from nufitdose.registration.regularization import (
     Prior,
     best_weight,
     clamped_weight,
+    dilatation,
     roughness,
     unrigidity,
     weight_prior,
@@ -38,12 +39,14 @@ Scalar = Float[Tensor, ""]
 class ObjectiveSettings(Settings):
     """Weights and kinds of the terms.
 
-    `guide` is the map from CT (`permuted` shuffles it, to show that its place matters); `relaxation` lets the weight
-    fall where the field is rough, by the network's head where it has one, else by the closed form; `prior_strength`
-    is β of the Beta or σ of the Gaussian prior. `flat_ct` and `flat_activity` are the parts of an image's variance
-    below which a window counts as noise. Where structures are drawn, `dice` weighs 1 - Dice of those that both scans
-    name, `rigidity` the deformation of tumours (see `unrigidity`). `motion` (per mm) weighs the distance from the true
-    displacement, where a digital patient tells it. All values are ours.
+    `volume_without_ct` adds the squared divergence, so many times, to the roughness of a pair without CT: there an
+    organ that washes out looks like one that shrinks, and tissue is hardly compressible. `guide` is the map from CT
+    (`permuted` shuffles it, to show that its place matters); `relaxation` lets the weight fall where the field is
+    rough, by the network's head where it has one, else by the closed form; `prior_strength` is β of the Beta or σ of
+    the Gaussian prior. `flat_ct` and `flat_activity` are the parts of an image's variance below which a window counts as
+    noise. Where structures are drawn, `dice` weighs 1 - Dice of those that both scans name, `rigidity` the deformation
+    of tumours (see `unrigidity`). `motion` (per mm) weighs the distance from the true displacement, where a digital
+    patient tells it. All values are ours.
     """
 
     similarity_ct: Similarity = "lncc"
@@ -55,6 +58,7 @@ class ObjectiveSettings(Settings):
     flat_activity: float = 0.02
     symmetric: bool = True
     smoothness: float = 1.0
+    volume_without_ct: float = 10.0
     guide: Guide = "ct"
     relaxation: Literal["none", "beta", "gaussian"] = "none"
     prior_strength: float = 0.05
@@ -206,6 +210,9 @@ def _regularisation(
         if u is None:
             continue
         g = roughness(u * sizes_mm, (a, b, c))
+        if settings.volume_without_ct > 0 and not pair.present[:, 0].all():
+            alone = (~pair.present[:, 0]).to(g).reshape(-1, 1, 1, 1, 1)
+            g = g + settings.volume_without_ct * alone * dilatation(u * sizes_mm, (a, b, c))
         w_ct = _guide(pair.weight_ct[:, side : side + 1], settings.guide)
         weight = w_ct
         if settings.relaxation != "none":

@@ -63,6 +63,17 @@ def roughness(field_mm: FieldMm, spacing_mm: tuple[float, float, float]) -> Imag
     return total / 9.0
 
 
+def dilatation(field_mm: FieldMm, spacing_mm: tuple[float, float, float]) -> ImageTensor:
+    """`(div u)² = (Σ_d ∂_d u_d)²` at every voxel, dimensionless: 0 where volumes are kept; ∂ as in `roughness`."""
+    total = torch.zeros_like(field_mm[:, :1])
+    for axis, spacing in enumerate(spacing_mm, start=2):
+        widths = [0] * 6
+        widths[2 * (4 - axis) + 1] = 1
+        along = field_mm[:, axis - 2 : axis - 1].diff(dim=axis) / spacing
+        total = total + torch.nn.functional.pad(along, widths)
+    return total.square()
+
+
 def smoothness(
     field_mm: FieldMm, spacing_mm: tuple[float, float, float], weight: ImageTensor | None = None
 ) -> Float[Tensor, ""]:
