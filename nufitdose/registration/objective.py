@@ -43,10 +43,10 @@ class ObjectiveSettings(Settings):
     organ that washes out looks like one that shrinks, and tissue is hardly compressible. `guide` is the map from CT
     (`permuted` shuffles it, to show that its place matters); `relaxation` lets the weight fall where the field is
     rough, by the network's head where it has one, else by the closed form; `prior_strength` is β of the Beta or σ of
-    the Gaussian prior. `flat_ct` and `flat_activity` are the parts of an image's variance below which a window counts as
-    noise. Where structures are drawn, `dice` weighs 1 - Dice of those that both scans name, `rigidity` the deformation
-    of tumours (see `unrigidity`). `motion` (per mm) weighs the distance from the true displacement, where a digital
-    patient tells it. All values are ours.
+    the Gaussian prior. `flat_ct` and `flat_activity` are the parts of an image's variance below which a window counts
+    as noise. Where structures are drawn, `dice` weighs 1 - Dice of those that both scans name, `rigidity` the
+    deformation of tumours (see `unrigidity`). `motion` (per mm) weighs the distance from the true displacement, where
+    a digital patient tells it. All values are ours.
     """
 
     similarity_ct: Similarity = "lncc"
