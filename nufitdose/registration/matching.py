@@ -93,7 +93,9 @@ class Level:
             )
         chosen = chosen[:: max(1, -(-len(chosen) // _POINTS))]
         points_mm = image_f.grid.world(chosen.astype(np.float64)) - fixed.centre_mm
-        _, block = np.unique(np.floor(points_mm / block_mm), axis=0, return_inverse=True)
+        block = np.zeros(len(points_mm), dtype=np.int64)
+        if np.isfinite(block_mm):
+            _, block = np.unique(np.floor(points_mm / block_mm), axis=0, return_inverse=True)
         return cls(
             torch.from_numpy(points_mm.astype(np.float32)).to(device),
             torch.from_numpy(image_f.data[tuple(chosen.T)]).to(device),
@@ -149,11 +151,16 @@ class Level:
         """Mean correlation within the blocks, weighted by `sqrt(count var)` of the fixed image; of all as one block."""
 
         def per_block(x: Tensor) -> Tensor:
+            if self.blocks == 1:
+                return (seen * x).sum().reshape(1)
             return x.new_zeros(self.blocks).index_add(0, self.block, seen * x)
 
         count = per_block(torch.ones_like(values)).clamp_min(1e-3)
-        a = self.values - (per_block(self.values) / count)[self.block]
-        b = values - (per_block(values) / count)[self.block]
+        means = [per_block(x) / count for x in (self.values, values)]
+        a, b = (
+            x - (mean if self.blocks == 1 else mean[self.block])
+            for x, mean in zip((self.values, values), means, strict=True)
+        )
         sum_aa, sum_bb = per_block(a * a), per_block(b * b)
         flat_a, flat_b = (_FLAT * count * (x.sum() / count.sum()).detach() + 1e-12 for x in (sum_aa, sum_bb))
         if self.blocks == 1:

@@ -82,7 +82,7 @@ class NufitReg(nn.Module):
         width = [max(LEAST, -(-n // MULTIPLE) * MULTIPLE) - n for n in sizes]
         images = [pad(x, [0, width[2], 0, width[1], 0, width[0]]) for x in shown]
         fine = torch.cat([avg_pool3d(x, 2) for x in images], dim=1)
-        seen = torch.cat([self._cues(x) for x in images], dim=1)
+        seen = torch.cat(self._cues(torch.cat(images)).chunk(len(images)), dim=1)
         features = self.decoder(self._encoded(images, present), fine, seen, present)
         i, j, k = (n // 2 for n in sizes)
         velocity = self.head(features)[:, :, :i, :j, :k]

@@ -4,6 +4,7 @@ The card holds the network's settings, the SHA-256 of the weights file and whate
 itself. A file that is not what its card says is refused.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -71,6 +72,12 @@ def shipped_network() -> NufitReg:
             "this installation holds no weights of the registration network",
             remedy=f"Choose the engine 'refine', which needs none, or set {VARIABLE} to weights that you trained",
         )
+    return _kept(path, path.stat().st_mtime_ns) if path.is_file() else load_weights(path)
+
+
+@functools.lru_cache(maxsize=1)
+def _kept(path: Path, changed_ns: int) -> NufitReg:
+    """The network of a file, read once for all pairs of a run, and again where the file has changed."""
     return load_weights(path)
 
 
