@@ -88,15 +88,15 @@ def two_tracers(tmp_path_factory):
 def test_two_tracers_meet_and_deformation_beats_the_rigid_pose(two_tracers, tmp_path):
     fdg, psma, fixed_mm, moving_mm = two_tracers
     error_mm, after = {}, {}
-    for engine in ("none", "rigid", "refine"):
+    for engine in ("none", "rigid", "nufit"):
         run_registration_between(fdg, psma, tmp_path / engine, settings(engine))
         field = DisplacementField(*load_field(tmp_path / engine / "registered/tp2_field.nii.gz"))
         error_mm[engine] = float(target_registration_error_mm(field, fixed_mm, moving_mm).mean())
         told = json.loads((tmp_path / engine / "quality.json").read_text())
         assert told["similarity_activity"] == "mind"
         after[engine] = told["scans"]["tp2"]["after"]
-    assert error_mm["refine"] < 0.6 * error_mm["rigid"] < 0.6 * error_mm["none"]
-    assert after["refine"]["mi"] > after["rigid"]["mi"] > after["none"]["mi"]
-    assert after["refine"]["ndv_percent"] < 0.01
+    assert error_mm["nufit"] < 0.6 * error_mm["rigid"] < 0.6 * error_mm["none"]
+    assert after["nufit"]["mi"] > after["rigid"]["mi"] > after["none"]["mi"]
+    assert after["nufit"]["ndv_percent"] < 0.01
     brought = load_volume(tmp_path / "refine/registered/tp2_activity.nii.gz", "Bq/mL")
     assert brought.grid.shape == (60, 44, 30)

@@ -256,7 +256,7 @@ def test_settings_are_strict(override):
 
 
 def test_an_engine_that_does_not_exist_is_refused_with_the_settings():
-    with pytest.raises(InputError, match=r"did you mean 'rigid'.*known: .*rigid"):
+    with pytest.raises(InputError, match=r"Did you mean 'rigid'.*Known: .*rigid"):
         load_settings(None, ["registration.engine=rigd"])
 
 
