@@ -98,5 +98,5 @@ def test_two_tracers_meet_and_deformation_beats_the_rigid_pose(two_tracers, tmp_
     assert error_mm["nufit"] < 0.6 * error_mm["rigid"] < 0.6 * error_mm["none"]
     assert after["nufit"]["mi"] > after["rigid"]["mi"] > after["none"]["mi"]
     assert after["nufit"]["ndv_percent"] < 0.01
-    brought = load_volume(tmp_path / "refine/registered/tp2_activity.nii.gz", "Bq/mL")
+    brought = load_volume(tmp_path / "nufit/registered/tp2_activity.nii.gz", "Bq/mL")
     assert brought.grid.shape == (60, 44, 30)
