@@ -67,10 +67,7 @@ def dilatation(field_mm: FieldMm, spacing_mm: tuple[float, float, float]) -> Ima
     """`(div u)² = (Σ_d ∂_d u_d)²` at every voxel, dimensionless: 0 where volumes are kept; ∂ as in `roughness`."""
     total = torch.zeros_like(field_mm[:, :1])
     for axis, spacing in enumerate(spacing_mm, start=2):
-        widths = [0] * 6
-        widths[2 * (4 - axis) + 1] = 1
-        along = field_mm[:, axis - 2 : axis - 1].diff(dim=axis) / spacing
-        total = total + torch.nn.functional.pad(along, widths)
+        total = total + _slope(field_mm[:, axis - 2 : axis - 1], axis, spacing)
     return total.square()
 
 
@@ -88,14 +85,17 @@ def unrigidity(field_mm: FieldMm, spacing_mm: tuple[float, float, float]) -> Ima
     The orthonormality condition of Staring et al. 2007 (Med Phys 34:4098); its linearity condition is left to
     `roughness` and its properness to the field, which does not fold. ∇u as in `roughness`.
     """
-    rows = []
-    for axis, spacing in enumerate(spacing_mm, start=2):
-        widths = [0] * 6
-        widths[2 * (4 - axis) + 1] = 1
-        rows.append(torch.nn.functional.pad(field_mm.diff(dim=axis) / spacing, widths))
+    rows = [_slope(field_mm, axis, spacing) for axis, spacing in enumerate(spacing_mm, start=2)]
     gradient = torch.stack(rows, dim=2)  # batch, component, axis, voxels
     strain = gradient + gradient.transpose(1, 2) + torch.einsum("ncdijk,nceijk->ndeijk", gradient, gradient)
     return strain.square().sum(dim=(1, 2))[:, None]
+
+
+def _slope(image: Tensor, axis: int, spacing: float) -> Tensor:
+    """Difference to the next voxel along a spatial axis (2, 3 or 4) per mm, 0 at the rim."""
+    widths = [0] * 6
+    widths[2 * (4 - axis) + 1] = 1
+    return torch.nn.functional.pad(image.diff(dim=axis) / spacing, widths)
 
 
 def clamped_weight(weight: ImageTensor, prior: Prior) -> ImageTensor:
