@@ -156,11 +156,12 @@ class Level:
             return x.new_zeros(self.blocks).index_add(0, self.block, seen * x)
 
         count = per_block(torch.ones_like(values)).clamp_min(1e-3)
-        means = [per_block(x) / count for x in (self.values, values)]
-        a, b = (
-            x - (mean if self.blocks == 1 else mean[self.block])
-            for x, mean in zip((self.values, values), means, strict=True)
-        )
+
+        def centred(x: Tensor) -> Tensor:
+            mean = per_block(x) / count
+            return x - (mean if self.blocks == 1 else mean[self.block])
+
+        a, b = centred(self.values), centred(values)
         sum_aa, sum_bb = per_block(a * a), per_block(b * b)
         flat_a, flat_b = (_FLAT * count * (x.sum() / count.sum()).detach() + 1e-12 for x in (sum_aa, sum_bb))
         if self.blocks == 1:

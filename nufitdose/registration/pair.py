@@ -138,12 +138,13 @@ def pair_of(
 
     Raises `InputError` where a scan holds no activity.
     """
-    body = body_mask(fixed)
     grid = working_grid(fixed, spacing_mm)
-    scans = ((moving, body_mask(moving), np.asarray(start, dtype=np.float64)), (fixed, body, np.eye(4)))
+    start = np.asarray(start, dtype=np.float64)
     has_ct = fixed.ct is not None and moving.ct is not None
     with ThreadPoolExecutor(2) as pool:
-        channels = list(pool.map(lambda scan: _channels(scan[0], scan[1], scan[2], grid, has_ct), scans))
+        channels = pool.map(
+            lambda scan, matrix: _channels(scan, matrix, grid, has_ct), (moving, fixed), (start, np.eye(4))
+        )
     ct, activity, compared, weight = (np.stack(images)[None] for images in zip(*channels, strict=True))
     present = torch.tensor([[has_ct, True]])
     a, b, c = grid.spacing_mm
@@ -156,7 +157,7 @@ def pair_of(
         spacing_mm=(a, b, c),
         tumours=_tumours(moving, fixed, grid, start) if with_tumours else None,
     )
-    return Pair(tensors.to(device), grid, np.asarray(start, dtype=np.float64))
+    return Pair(tensors.to(device), grid, start)
 
 
 def working_grid(fixed: TimePoint, spacing_mm: float) -> Grid:
@@ -206,10 +207,9 @@ def _tumours(moving: TimePoint, fixed: TimePoint, grid: Grid, start: Affine) -> 
     return torch.from_numpy(both)
 
 
-def _channels(
-    scan: TimePoint, body: Volume, matrix: Affine, grid: Grid, has_ct: bool
-) -> tuple[Image32, Image32, Image32, Image32]:
+def _channels(scan: TimePoint, matrix: Affine, grid: Grid, has_ct: bool) -> tuple[Image32, Image32, Image32, Image32]:
     """CT, activity, where to compare, CT-guided weight: one scan on the working grid."""
+    body = body_mask(scan)
     seen = scan.activity.with_data(np.ones_like(scan.activity.data), Quantity.SCALAR)
     if has_ct and scan.ct is not None:
         seen = scan.ct.with_data(np.ones_like(scan.ct.data), Quantity.SCALAR)
