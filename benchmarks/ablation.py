@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
+from dosimetry.evaluation.motion import methods_of, run_evaluation, table
 from finetune.stage import run_finetune
-from nufitdose.training.evaluation import methods_of, run_evaluation, table
 from pretrain.stage import run_pretrain
 
 SMALL = {"size": "tiny", "working_spacing_mm": 6.0}

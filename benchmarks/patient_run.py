@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from dosimetry import run_patient
-from nufitdose.io.importer import plan_import, write_study
+from nufitdose.io.importer.planning import plan_import, write_study
 
 DATA = Path(os.environ.get("NUFITDOSE_DATA") or Path(__file__).parents[1] / "../shared/data") / "lu177_dotatate_2tp"
 

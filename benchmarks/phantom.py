@@ -17,7 +17,7 @@ import numpy as np
 from scipy import ndimage
 
 from nufitdose.grid import Grid
-from nufitdose.io.importer import plan_import
+from nufitdose.io.importer.planning import plan_import
 from nufitdose.nuclides import half_life_h
 from nufitdose.phantom import simulate_patient
 from nufitdose.phantom.fields import jacobian_determinant

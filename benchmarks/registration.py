@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from nufitdose.anatomy.body import body_mask
 from nufitdose.phantom.patient import DigitalPatient, simulate_patient
-from nufitdose.registration.body import body_mask
-from nufitdose.registration.engines import Task, engine_named
+from nufitdose.registration.engines.registry import Task, engine_named
 from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.quality import target_registration_error_mm
 from nufitdose.study import TimePoint

@@ -10,8 +10,8 @@ from typing import Any
 
 from dosimetry.config import DosimetrySettings, RegistrationSettings
 from dosimetry.frames import SECONDS_A_PAIR, Frame, registered_frame
-from dosimetry.outputs import write_registered
-from dosimetry.tables import write_registration_tables
+from dosimetry.output.images import write_registered
+from dosimetry.output.tables import write_registration_tables
 from nufitdose.io.study_folder import load_study, manifest_path, study_files
 from nufitdose.progress import Steps, Stream
 from nufitdose.registration.quality import RegistrationQuality

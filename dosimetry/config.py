@@ -29,7 +29,7 @@ class RegistrationSettings(Settings):
     @field_validator("engine")
     @classmethod
     def _known(cls, engine: str) -> str:
-        from nufitdose.registration.engines import engine_named  # only here: it loads torch
+        from nufitdose.registration.engines.registry import engine_named  # only here: it loads torch
 
         try:
             engine_named(engine)

@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from dosimetry.config import REST, DosimetrySettings
-from dosimetry.curves import fit_frames
+from dosimetry.curves.methods import check_methods
+from dosimetry.curves.structures import StructureCurve, structure_curves, warn_of_cuts
+from dosimetry.curves.voxels import fit_frames
 from dosimetry.dose import Tissue, absorbed_dose, tissue_from_ct
 from dosimetry.frames import SECONDS_A_PAIR, Frame, registered_frames, unregistered_frames
-from dosimetry.methods import check_methods
 from dosimetry.metrics import Region
-from dosimetry.outputs import write_maps, write_registered, write_rtdose_if_wanted
+from dosimetry.output.images import write_maps, write_registered, write_rtdose_if_wanted
+from dosimetry.output.tables import write_registration_tables, write_tables
 from dosimetry.plausibility import check_study
 from dosimetry.report import write_report
 from dosimetry.results import DoseMaps, PatientResults
-from dosimetry.structure_curves import StructureCurve, structure_curves, warn_of_cuts
 from dosimetry.structures import regions_of, structure_results
-from dosimetry.tables import write_registration_tables, write_tables
 from nufitdose.errors import InputError
 from nufitdose.io.study_folder import load_study, manifest_path, study_files
 from nufitdose.nuclides import half_life_h

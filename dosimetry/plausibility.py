@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 
+from nufitdose.anatomy.body import body_mask_from_ct
 from nufitdose.nuclides import half_life_h, long_lived_progeny
-from nufitdose.registration.body import body_mask_from_ct
 from nufitdose.study import MOST_OF_ADMINISTERED, Study, TimePoint
 
 log = logging.getLogger(__name__)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from dosimetry.config import DosimetrySettings
+from dosimetry.curves.structures import StructureCurve
 from dosimetry.kinetics import FitStatus
 from dosimetry.metrics import DoseVolume, Region, dose_volume_metrics, region_on
 from dosimetry.results import F64, DoseMaps, StructureResult
-from dosimetry.structure_curves import StructureCurve
 from nufitdose.grid import Grid
 from nufitdose.study import Structures, Study
 from nufitdose.volume import Volume

@@ -77,7 +77,7 @@ def _root(
 def demo(out: Out = Path("demo"), overrides: Overrides = None, device: Device = "auto", seed: Seed = 1) -> None:
     """Simulate a patient, run the whole chain on it and compare with the known truth."""
     from dosimetry.config import load_settings
-    from dosimetry.demo import run_demo
+    from dosimetry.evaluation.demo import run_demo
 
     print(run_demo(out, load_settings(None, overrides or ()), device=device, seed=seed, stream=sys.stderr))
 
@@ -193,8 +193,8 @@ def import_(
     reference: Annotated[str | None, typer.Option(help="Reference time point, as tp1.")] = None,
 ) -> None:
     """Turn a folder of DICOM files into a study folder."""
-    from nufitdose.io.import_command import run_import
-    from nufitdose.io.importer import ImportOptions
+    from nufitdose.io.importer.command import run_import
+    from nufitdose.io.importer.planning import ImportOptions
 
     if out is None and not dry_run:
         raise InputError("no --out was given", remedy="Name the study folder to write, or use --dry-run to only look")
@@ -278,7 +278,7 @@ def evaluate(
     seed: Seed = 0,
 ) -> None:
     """Judge registration engines and trained networks by the true motion of digital patients."""
-    from nufitdose.training.evaluation import methods_of, run_evaluation, table
+    from dosimetry.evaluation.motion import methods_of, run_evaluation, table
 
     named = dict(item.partition("=")[::2] for item in weights or ())
     methods = methods_of(filter(None, engines.split(",")), {name: Path(file) for name, file in named.items()})
@@ -331,8 +331,8 @@ def dosimetry(
 ) -> None:
     """Run one patient: registration, voxel curves, absorbed dose, metrics and the report."""
     from dosimetry.config import load_settings
+    from dosimetry.output.summary import summary
     from dosimetry.pipeline import run_patient
-    from dosimetry.summary import summary
 
     results = run_patient(
         study, out, load_settings(config, overrides or ()), device=device, seed=seed, stream=sys.stderr

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import matplotlib
 import pytest
+import support.typecheck  # noqa: F401  (named below, imported by nobody else)
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
 matplotlib.use("Agg")
-install_import_hook(["nufitdose", "dosimetry", "pretrain", "finetune"], "typecheck.checked")
+install_import_hook(["nufitdose", "dosimetry", "pretrain", "finetune"], "support.typecheck.checked")
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 

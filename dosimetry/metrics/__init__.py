@@ -1,6 +1,6 @@
 """Numbers of a structure: volumes, masses, dose-volume metrics."""
 
 from dosimetry.metrics.dvh import DoseVolume, dose_volume_metrics
-from dosimetry.metrics.regions import Region, region_on
+from nufitdose.anatomy.regions import Region, region_on
 
 __all__ = ["DoseVolume", "Region", "dose_volume_metrics", "region_on"]

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from dosimetry.config import REST
+from dosimetry.curves.rules import ONE_SCAN
+from dosimetry.curves.structures import CANDIDATES
 from dosimetry.kinetics import FitStatus
 from dosimetry.report.numbers import three
 from dosimetry.results import PatientResults
-from dosimetry.rules import ONE_SCAN
-from dosimetry.structure_curves import CANDIDATES
 
 _FITTED = {
     "mono": "a mono-exponential with non-negative amplitude and an effective half-life not above the physical one",

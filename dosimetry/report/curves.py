@@ -7,12 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from dosimetry.curves.structures import u_of_curve_mbq
 from dosimetry.report.balance import Balance
 from dosimetry.report.figures import PAGE_WIDTH_IN, Picture, as_svg, axes_at, new_figure
 from dosimetry.report.numbers import tick
 from dosimetry.report.palette import FAINT, INK, Look
 from dosimetry.results import PatientResults, StructureResult
-from dosimetry.structure_curves import u_of_curve_mbq
 from nufitdose.kinetics import value
 
 F64 = NDArray[np.float64]

@@ -9,12 +9,12 @@ from pydicom.dataelem import RawDataElement
 from pydicom.uid import UID, RTStructureSetStorage, SegmentationStorage
 
 from nufitdose.errors import InputError
-from nufitdose.io.dicom_file import Header, read_header
-from nufitdose.io.dicom_read import ImageSeries
-from nufitdose.io.references import StructureReferences, usable_frames
+from nufitdose.io.dicom.read.headers import Header, read_header
+from nufitdose.io.dicom.read.images import ImageSeries
+from nufitdose.io.dicom.read.references import StructureReferences, usable_frames
+from nufitdose.io.dicom.read.rtstruct import rtstruct_references, rtstruct_regions
+from nufitdose.io.dicom.read.segmentation import segmentation_references, segmentation_regions
 from nufitdose.io.regions import Region, layered
-from nufitdose.io.rtstruct import rtstruct_references, rtstruct_regions
-from nufitdose.io.segmentation import segmentation_references, segmentation_regions
 from nufitdose.study import Structures
 
 _LABEL_MAP_SEGMENTATION = UID("1.2.840.10008.5.1.4.1.1.66.7")  # newer than pydicom's list of names

@@ -6,7 +6,7 @@ from typing import Literal
 
 from nufitdose.config import read_yaml
 from nufitdose.errors import InputError
-from nufitdose.io.dicom_study_write import ActivityObject
+from nufitdose.io.dicom.write.study import ActivityObject
 from nufitdose.io.nifti import load_volume
 from nufitdose.phantom.icrp110 import read_icrp110
 from nufitdose.phantom.patient import simulate_patient

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nufitdose.errors import InputError
-from nufitdose.io.dicom_study_write import ActivityObject, write_dicom_study
+from nufitdose.io.dicom.write.study import ActivityObject, write_dicom_study
 from nufitdose.io.field_file import save_field
 from nufitdose.io.nifti import save_volume
 from nufitdose.io.study_folder import save_study

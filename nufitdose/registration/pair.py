@@ -11,12 +11,14 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, max_pool3d
 
+from nufitdose.anatomy.activity_scale import activity_scale
+from nufitdose.anatomy.body import body_mask, near_body
+from nufitdose.anatomy.pooling import pool
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
-from nufitdose.registration.body import body_mask, near_body
 from nufitdose.registration.diffeomorphism import to_world
 from nufitdose.registration.field import DisplacementField
-from nufitdose.registration.intensity import activity_scale, pooled, scaled_activity, scaled_ct
+from nufitdose.registration.intensity import scaled_activity, scaled_ct
 from nufitdose.registration.reading import read_affine
 from nufitdose.registration.regularization import ct_weight
 from nufitdose.registration.smoothing import gaussian
@@ -186,7 +188,7 @@ def brought(volume: Volume, grid: Grid, matrix: Affine) -> Image32 | Labels:
         return ndimage.affine_transform(
             volume.data, to_index[:3, :3], to_index[:3, 3], output_shape=grid.shape, order=0, mode="grid-constant"
         )
-    source = pooled(volume, min(grid.spacing_mm))
+    source = pool(volume, min(grid.spacing_mm))
     image = torch.from_numpy(np.ascontiguousarray(source.data))[None]
     to_index = source.grid.inverse_affine @ matrix @ grid.affine
     return read_affine(image, to_index, grid.shape, [OUTSIDE.get(volume.quantity, 0.0)])[0].numpy()

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
+from nufitdose.anatomy.activity_scale import ACTIVITY_PERCENTILE
+from nufitdose.anatomy.body import body_mask
+from nufitdose.anatomy.pooling import pool
 from nufitdose.grid import Grid
-from nufitdose.registration.body import body_mask
 from nufitdose.registration.field import DisplacementField
-from nufitdose.registration.intensity import ACTIVITY_PERCENTILE, pooled
 from nufitdose.registration.similarity import lncc, mutual_information, ssim
 from nufitdose.study import Structures, TimePoint
 from nufitdose.types import Image32, Mask, Points
@@ -91,8 +92,8 @@ def activity_change_percent(warped: Image32, determinant: Image32, where: Mask |
 def _similarity(
     fixed: Volume, moving: Volume, field: DisplacementField, body: Volume, device: torch.device
 ) -> dict[str, float]:
-    own = pooled(fixed, _FINEST_MM)
-    warped = pooled(field.warp(moving, fixed.grid), _FINEST_MM)
+    own = pool(fixed, _FINEST_MM)
+    warped = pool(field.warp(moving, fixed.grid), _FINEST_MM)
     local = field.on(own.grid)
     where = (body.resampled_to(own.grid).data > 0.5) & local.inside(moving.grid)
     if not (where & (own.data > 0)).any() or not (where & (warped.data > 0)).any():

@@ -13,10 +13,10 @@ from pydantic import Field
 
 from nufitdose.config import Settings, build, read_yaml
 from nufitdose.errors import InputError
+from nufitdose.io.bids import load_subject
 from nufitdose.io.study_folder import MANIFEST, load_study, study_files
 from nufitdose.run import sha256
 from nufitdose.study import Study
-from nufitdose.training.bids import load_subject
 from nufitdose.training.settings import DataSettings, SplitSettings
 
 INDEX = "cohort.yaml"

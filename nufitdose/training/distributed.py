@@ -9,7 +9,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from nufitdose.registration.device import resolve_device
+from nufitdose.device import resolve_device
 
 _PATIENCE = timedelta(days=1)  # while one process prepares the scans of a large cohort, the others wait
 

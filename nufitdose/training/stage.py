@@ -14,8 +14,9 @@ from torch import nn
 
 from nufitdose.config import Settings
 from nufitdose.errors import InputError
+from nufitdose.io.landmarks import Landmarks, read_landmarks
 from nufitdose.progress import Steps, Stream
-from nufitdose.registration.linear import affine_pose, basis_of, rigid_pose
+from nufitdose.registration.engines.linear import affine_pose, basis_of, rigid_pose
 from nufitdose.registration.network import NetworkSettings, NufitReg, save_weights
 from nufitdose.registration.objective import ObjectiveSettings
 from nufitdose.run import RECORD, RunRecord, collected_warnings, sha256, write_record
@@ -23,7 +24,6 @@ from nufitdose.study import TimePoint
 from nufitdose.training.checkpoint import AVERAGE, MODEL, best_checkpoint, load_weights, read_card
 from nufitdose.training.cohort import Cohort, Member, load_cohort
 from nufitdose.training.distributed import Processes, processes, threads_kept
-from nufitdose.training.landmarks import Landmarks, read_landmarks
 from nufitdose.training.loop import Progress, Run, train
 from nufitdose.training.low_rank import merged
 from nufitdose.training.pairs import Order, PairKey, TrainingPairs

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Bool
 from torch import Generator, Tensor, nn
 
+from nufitdose.io.landmarks import Landmarks
 from nufitdose.registration.diffeomorphism import upsampled
 from nufitdose.registration.objective import NetworkOutput, ObjectiveSettings, displacements, objective
 from nufitdose.registration.pair import Pair, PairTensors
 from nufitdose.registration.quality import target_registration_error_mm
-from nufitdose.training.landmarks import Landmarks
 from nufitdose.training.pairs import PairKey
 from nufitdose.training.scans import ScanStore, paired, start_of
 from nufitdose.training.settings import DropoutSettings

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dosimetry import run_patient
 from dosimetry.config import load_settings
-from nufitdose.io.importer import ImportOptions, plan_import, write_study
+from nufitdose.io.importer.planning import ImportOptions, plan_import, write_study
 
 HERE = Path(__file__).parent
 SAMPLE = HERE / "sample_study"

@@ -1,0 +1,1 @@
+"""Which time-activity curve each structure and its voxels get."""

@@ -1,0 +1,1 @@
+"""Engines judged against what is known: motion, activity, dose."""

@@ -1,0 +1,1 @@
+"""DICOM objects read without trust: headers, times, decay, images, structures, dose."""

@@ -1,0 +1,96 @@
+"""Slices of multi-frame objects: reconstructed SPECT (NM) and enhanced CT."""
+
+import numpy as np
+
+from nufitdose.errors import InputError
+from nufitdose.io.dicom.read.geometry import Plane
+from nufitdose.io.dicom.read.headers import Header
+from nufitdose.io.dicom.read.images import Frame, rescale
+
+_EXPORT_SINGLE = "Export the series as single-frame images"
+
+
+def nm_frames(header: Header) -> list[Frame]:
+    """The slices of a reconstructed NM object (ImageType RECON TOMO).
+
+    The first slice lies at ImagePositionPatient of DetectorInformationSequence (0054,0022); slice n lies
+    `n · SpacingBetweenSlices` along row x column direction, the spacing being negative where slices are
+    stacked in front of the first one (PS3.3 C.8.4.15). Stored values are counts; a rescale that the
+    object carries beyond its definition is applied.
+    """
+    if "RECON GATED TOMO" in header.texts("ImageType"):
+        raise header.wrong("ImageType", "a gated reconstruction holds many volumes, one is wanted")
+    detector = _detector(header)
+    position, orientation = detector.vector("ImagePositionPatient", 3), detector.vector("ImageOrientationPatient", 6)
+    step_mm = header.required_number("SpacingBetweenSlices")
+    if step_mm == 0.0:
+        raise header.wrong("SpacingBetweenSlices", "a spacing other than zero is wanted")
+    count = header.count("NumberOfFrames")
+    if (slices := header.number("NumberOfSlices")) is not None and slices != count:
+        raise header.wrong("NumberOfSlices", f"but there are {count} frames: one volume is wanted", _EXPORT_SINGLE)
+    numbers = header.numbers("SliceVector") or tuple(range(1, count + 1))
+    if sorted(numbers) != list(range(1, count + 1)):
+        raise header.wrong("SliceVector", f"each slice from 1 to {count} once is wanted")
+    normal = np.cross(orientation[:3], orientation[3:])
+    slope, intercept = rescale(header) if header.has("RescaleSlope") else (1.0, 0.0)
+    frames = []
+    for number, place in enumerate(numbers):
+        at = np.array(position) + (place - 1) * step_mm * normal
+        plane = Plane(
+            position_mm=tuple(float(x) for x in at),
+            orientation=orientation,
+            pixel_spacing_mm=header.vector("PixelSpacing", 2),
+            matrix=(header.count("Rows"), header.count("Columns")),
+            thickness_mm=abs(step_mm),
+            path=header.path,
+            frame=number,
+        )
+        frames.append(Frame(header, number, plane, slope, intercept))
+    return frames
+
+
+def enhanced_frames(header: Header) -> list[Frame]:
+    """The slices of an enhanced (or legacy converted enhanced) CT object, from its functional groups."""
+    shared = header.items("SharedFunctionalGroupsSequence")
+    per_frame = header.items("PerFrameFunctionalGroupsSequence")
+    if len(per_frame) != header.count("NumberOfFrames"):
+        raise InputError(
+            f"NumberOfFrames (0028,0008) is {header.count('NumberOfFrames')}, PerFrameFunctionalGroupsSequence "
+            f"(5200,9230) has {len(per_frame)} items",
+            where=header.path,
+            remedy=_EXPORT_SINGLE,
+        )
+
+    def group(own: Header, keyword: str) -> Header:
+        items = own.items(keyword) or (shared[0].items(keyword) if shared else ())
+        if not items:
+            raise own.missing(keyword, _EXPORT_SINGLE)
+        return items[0]
+
+    frames = []
+    for number, own in enumerate(per_frame):
+        measures = group(own, "PixelMeasuresSequence")
+        plane = Plane(
+            position_mm=group(own, "PlanePositionSequence").vector("ImagePositionPatient", 3),
+            orientation=group(own, "PlaneOrientationSequence").vector("ImageOrientationPatient", 6),
+            pixel_spacing_mm=measures.vector("PixelSpacing", 2),
+            matrix=(header.count("Rows"), header.count("Columns")),
+            thickness_mm=measures.number("SliceThickness"),
+            path=header.path,
+            frame=number,
+        )
+        frames.append(Frame(header, number, plane, *rescale(group(own, "PixelValueTransformationSequence"))))
+    return frames
+
+
+def _detector(header: Header) -> Header:
+    """Where position and orientation stand: the detector items, which must agree, else the object itself."""
+    items = [item for item in header.items("DetectorInformationSequence") if item.has("ImagePositionPatient")]
+    places = {(i.numbers("ImagePositionPatient"), i.numbers("ImageOrientationPatient")) for i in items}
+    if len(places) > 1:
+        raise InputError(
+            "the items of DetectorInformationSequence (0054,0022) place the volume differently",
+            where=header.path,
+            remedy="Export the reconstruction again",
+        )
+    return items[0] if items else header

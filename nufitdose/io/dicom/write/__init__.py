@@ -1,0 +1,1 @@
+"""DICOM objects that other programs read: dose, and whole studies."""

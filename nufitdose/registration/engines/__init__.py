@@ -1,0 +1,1 @@
+"""Engines that bring one scan onto another, chosen by name."""

@@ -1,0 +1,491 @@
+"""The report: right sides, right numbers, one page that needs nothing else."""
+
+import base64
+import dataclasses
+import io
+import re
+from datetime import datetime
+from html.parser import HTMLParser
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.image import imread
+from scipy.spatial.transform import Rotation
+
+from dosimetry.config import DosimetrySettings
+from dosimetry.curves.structures import structure_curves
+from dosimetry.dose import absorbed_dose, tissue_from_ct
+from dosimetry.frames import Frame
+from dosimetry.kinetics import fit_voxels
+from dosimetry.report import methods, pictures, write_report
+from dosimetry.report.balance import balance_of
+from dosimetry.report.checks import State, lights
+from dosimetry.report.figures import house_style
+from dosimetry.report.methods import left_out, methods_paragraph
+from dosimetry.report.numbers import percent, signed, three, with_error
+from dosimetry.report.palette import look
+from dosimetry.report.planes import AXIAL, CORONAL, ORIENTATIONS, SAGITTAL, Box, box_of, cut
+from dosimetry.results import DoseMaps, PatientResults
+from dosimetry.structures import regions_of, structure_results
+from nufitdose.grid import Grid
+from nufitdose.nuclides import half_life_h
+from nufitdose.registration import DisplacementField, Registration, RegistrationQuality
+from nufitdose.registration.engines.registry import ENGINES
+from nufitdose.registration.quality import structure_agreement
+from nufitdose.run import RunRecord
+from nufitdose.study import Administration, Structures, Study, TimePoint
+from nufitdose.volume import Quantity, Volume
+
+SHAPE, SPACING_MM = (30, 26, 28), 8.0
+SHIFT_MM = np.array([16.0, -8.0, 24.0])
+NAMES = {1: "liver", 2: "kidney_left", 3: "tumour_1"}
+CENTRES_MM = {1: (50.0, 10.0, 20.0), 2: (-50.0, -40.0, -20.0), 3: (60.0, 20.0, 30.0)}
+RADII_MM = {1: 36.0, 2: 24.0, 3: 8.1}
+
+
+def ball(grid: Grid, centre_mm, radius_mm: float) -> np.ndarray:
+    places = grid.world(np.moveaxis(np.indices(grid.shape), 0, -1))
+    return np.linalg.norm(places - np.asarray(centre_mm), axis=-1) < radius_mm
+
+
+def scan(grid, number, time_h, shift_mm, names, *, ct, scale, nuclide) -> TimePoint:
+    activity, labels = np.full(grid.shape, 1e3), np.zeros(grid.shape, np.uint8)
+    for label in names:
+        inside = ball(grid, np.array(CENTRES_MM[label]) + shift_mm, RADII_MM[label])
+        activity[inside] = 4e5 * label * 2 ** (-time_h / (0.4 * half_life_h(nuclide)))
+        labels[inside] = label
+    body = ball(grid, shift_mm, 105.0)
+    hu = Volume(np.where(body, 40.0, -1000.0), grid, Quantity.HU) if ct else None
+    drawn = Structures((Volume(labels, grid, Quantity.LABELS),), names, tumours(names)) if names else None
+    return TimePoint.of(f"tp{number}", time_h, Volume(scale * activity * body, grid, Quantity.ACTIVITY), hu, drawn)
+
+
+def tumours(names) -> frozenset[str]:
+    return frozenset(name for name in names.values() if "tumour" in name)
+
+
+def quality(**numbers: float) -> RegistrationQuality:
+    usual = dict.fromkeys((f.name for f in dataclasses.fields(RegistrationQuality)), 0.5)
+    return RegistrationQuality(**usual | {"tre_mm": np.nan, "folding_percent": 0.0, "jacobian_min": 1.0} | numbers)
+
+
+def patient(
+    times_h=(4.0, 24.0, 72.0),
+    *,
+    names=NAMES,
+    ct=True,
+    scale=1.0,
+    administered_mbq=7000.0,
+    nuclide="Lu-177",
+    patient_id="P001",
+    registered_shift_mm=SHIFT_MM,
+    after=None,
+    engine="rigid",
+) -> PatientResults:
+    """The results of a small patient whose later scans lie `SHIFT_MM` away from the first."""
+    grid, settings = Grid.from_spacing(SHAPE, (SPACING_MM,) * 3), DosimetrySettings()
+    timepoints = [
+        scan(grid, n + 1, t, SHIFT_MM * (n > 0), names, ct=ct, scale=scale, nuclide=nuclide)
+        for n, t in enumerate(times_h)
+    ]
+    given = Administration(administered_mbq, datetime(2024, 3, 5, 9, 30))
+    study = Study(patient_id, nuclide, given, "tp1", tuple(timepoints))
+    frames = [Frame("tp1", times_h[0], timepoints[0].activity, timepoints[0].activity.total_mbq())]
+    plain = frames[:]
+    matrix = np.eye(4)
+    matrix[:3, 3] = registered_shift_mm
+    field = DisplacementField.from_affine(matrix, grid)
+    for tp in timepoints[1:]:
+        found = Registration(engine, "CT" if ct else "activity", field, 1.0, after or quality(), quality(lncc=0.2))
+        agreement = structure_agreement(study.structures, tp.structures, field) if names else ()
+        total = tp.activity.total_mbq()
+        inside = field.inside(grid)
+        frames.append(Frame(tp.id, tp.time_h, field.warp(tp.activity), total, inside, found, agreement))
+        plain.append(Frame(tp.id, tp.time_h, tp.activity, total))
+    maps, unregistered = (dose_maps(some, study) for some in (frames, plain))
+    tissue = tissue_from_ct(study.reference.ct, grid) if ct else None
+    regions = regions_of(study)
+    found = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide))
+    density = tissue.density if tissue else None
+    results = structure_results(
+        study, settings, regions, found, maps, unregistered if len(times_h) > 1 else None, density
+    )
+    return PatientResults(
+        study, settings, tuple(frames), maps, maps.dose, tuple(plain),
+        unregistered if len(times_h) > 1 else None, tissue, results, found["rest"],
+    )  # fmt: skip
+
+
+def dose_maps(frames, study) -> DoseMaps:
+    curves = np.stack([f.activity.data.reshape(-1) for f in frames], axis=1)
+    fit = fit_voxels(curves, [f.time_h for f in frames], half_life_h(study.nuclide))
+    tia = Volume(fit.tia.reshape(SHAPE), frames[0].activity.grid, Quantity.TIA)
+    return DoseMaps(fit, tia, absorbed_dose(tia, study.reference.ct, study.nuclide))
+
+
+def record(**changes) -> RunRecord:
+    return RunRecord("dosimetry", DosimetrySettings().model_dump(mode="json"), **changes)
+
+
+@pytest.fixture(scope="module")
+def usual() -> PatientResults:
+    return patient()
+
+
+@pytest.fixture(scope="module")
+def written(usual, tmp_path_factory):
+    """The page of the usual patient, as a path."""
+    same = record(started="2024-03-05T10:00:00+00:00", inputs={"study.yaml": "ab" * 32})
+    return write_report(usual, same, tmp_path_factory.mktemp("report"))
+
+
+class Page(HTMLParser):
+    """Collects text, addresses and tags, and demands that tags close in order."""
+
+    VOID = frozenset({"meta", "img"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text, self.addresses, self.tags, self.open = "", [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in {"src", "href", "xlink:href"}]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text += data
+
+
+def page_of(results: PatientResults, folder, **changes) -> Page:
+    path = write_report(results, record(**changes), folder)
+    assert path == folder / "report.html"
+    return Page(path.read_text(encoding="utf-8"))
+
+
+# --- planes -----------------------------------------------------------------------------------------------------
+
+
+def test_letters_are_those_of_the_radiological_display():
+    assert AXIAL.letters == ("R", "L", "A", "P")
+    assert CORONAL.letters == ("R", "L", "S", "I")
+    assert SAGITTAL.letters == ("A", "P", "S", "I")
+
+
+def grids():
+    turned = np.eye(4)
+    turned[:3, :3] = Rotation.from_euler("xyz", (12.0, -9.0, 20.0), degrees=True).as_matrix() @ np.diag((5.0, 4.0, 6.0))
+    turned[:3, 3] = -turned[:3, :3] @ (np.array((41, 51, 35)) - 1) / 2
+    flipped = np.array([[-5.0, 0, 0, 100.0], [0, -4.0, 0, 100.0], [0, 0, 6.0, -102.0], [0, 0, 0, 1]])
+    mixed = np.array([[0, 0, 5.0, -100.0], [-4.0, 0, 0, 100.0], [0, 6.0, 0, -102.0], [0, 0, 0, 1]])
+    return {
+        "RAS": Grid.from_spacing((41, 51, 35), (5.0, 4.0, 6.0)),
+        "LPS": Grid((41, 51, 35), flipped),
+        "permuted": Grid((51, 35, 41), mixed),
+        "oblique": Grid((41, 51, 35), turned),
+    }
+
+
+@pytest.mark.parametrize("name", ["RAS", "LPS", "permuted", "oblique"])
+def test_a_spot_stands_where_the_letters_say_on_any_grid(name):
+    spot_mm = np.array([-35.0, 30.0, 45.0])  # patient left, anterior, superior
+    grid = grids()[name]
+    volume = Volume(ball(grid, spot_mm, 9.0).astype(np.float32), grid, Quantity.ACTIVITY)
+    box = Box(np.full(3, -80.0), np.full(3, 80.0), spot_mm)
+    for plane in ORIENTATIONS:
+        picture = cut(volume, box.points(plane, 2.0))
+        rows, columns = np.nonzero(picture > 0.5)
+        right, down = columns.mean() / picture.shape[1] - 0.5, rows.mean() / picture.shape[0] - 0.5
+        toward = {"L": right if plane.letters[1] == "L" else None, "P": right if plane.letters[1] == "P" else None}
+        if toward["L"] is not None:
+            assert right == pytest.approx(35.0 / 160.0, abs=0.02)
+        else:
+            assert right == pytest.approx(-30.0 / 160.0, abs=0.02)
+        assert down == pytest.approx(-(30.0 if plane is AXIAL else 45.0) / 160.0, abs=0.02)
+
+
+def test_the_finished_picture_shows_the_left_on_the_right():
+    results = patient((24.0,), names={}, ct=True)
+    grid = results.maps.dose.grid
+    dose = np.where(ball(grid, (-60.0, 40.0, 0.0), 12.0), 10.0, 0.0)
+    results = dataclasses.replace(
+        results, maps=dataclasses.replace(results.maps, dose=Volume(dose, grid, Quantity.DOSE))
+    )
+    box = dataclasses.replace(box_of(results), at_mm=np.array([-60.0, 40.0, 0.0]))
+    with house_style():
+        overlay, _ = pictures.dose_overlay(results, box, {})
+    image = imread(io.BytesIO(base64.b64decode(overlay.address.split(",")[1])))[..., :3]
+    coloured = image.max(axis=-1) - image.min(axis=-1) > 0.3
+    axial = coloured[:, : int(image.shape[1] * 0.33)]
+    middle = np.nonzero((image.max(axis=-1) < 0.99)[:, : axial.shape[1]].any(axis=0))[0].mean()
+    assert np.nonzero(axial)[1].mean() > middle + 20  # patient left, right of the middle
+    assert np.nonzero(axial)[0].mean() < image.shape[0] / 2 - 20  # anterior, above the middle
+
+
+def test_planes_pass_through_the_structures(usual):
+    at = box_of(usual).at_mm
+    for axis in range(3):
+        hit = [abs(CENTRES_MM[n][axis] - at[axis]) < RADII_MM[n] for n in NAMES]
+        assert sum(hit) >= 2
+
+
+def test_the_box_holds_body_and_structures(usual):
+    box = box_of(usual)
+    for label, centre in CENTRES_MM.items():
+        assert (box.low_mm <= np.array(centre) - RADII_MM[label] + SPACING_MM).all()
+        assert (box.high_mm >= np.array(centre) + RADII_MM[label] - SPACING_MM).all()
+    assert ((box.high_mm - box.low_mm) < 2 * 105.0 + 60.0).all()
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------
+
+
+def test_numbers_keep_three_significant_digits():
+    printed = {1234.5: "1230", 0.012345: "0.0123", 99.96: "100", 5.0: "5.00", 0.0: "0", -2.345: "−2.35"}
+    assert {value: three(value) for value in printed} == printed
+    assert three(1234.5) == "1230"
+    assert three(1.5e9) == "1.50×10⁹"
+    assert three(2e-7) == "2.00×10⁻⁷"
+    assert three(float("nan")) == three(float("inf")) == "–"
+
+
+@given(st.floats(1e-3, 9.9e5))
+def test_a_printed_number_is_within_half_a_percent(value):
+    assert float(three(value)) == pytest.approx(value, rel=5.0001e-3)
+
+
+def test_errors_percentages_and_signs():
+    assert with_error(12.345, 0.678) == "12.3 ± 0.68"
+    assert with_error(12.345, float("nan")) == "12.3"
+    assert with_error(0.0437, 8.3e-4) == "0.0437 ± 0.00083"
+    assert with_error(1.43e-5, 1.5e-6) == "(1.43 ± 0.15)×10⁻⁵"
+    assert with_error(14600.0, 1234.0) == "14600 ± 1200"
+    assert percent(0.0) == "0 %"
+    assert percent(0.01) == percent(-0.01) == "< 0.1 %"
+    assert percent(99.97) == "99.9 %"
+    assert percent(100.0) == "100 %"
+    assert percent(-3.21) == "−3.2 %"
+    assert signed(4.0) == "+4.00"
+    assert signed(-4.0) == "−4.00"
+
+
+def test_twenty_five_structures_look_different():
+    assert len({look(n) for n in range(25)}) == 25
+
+
+# --- balance and checks -----------------------------------------------------------------------------------------
+
+
+def test_administered_times_decay_and_field_of_view(usual):
+    balance = balance_of(usual)
+    expected = 7000.0 * 2 ** (-usual.times_h / half_life_h("Lu-177"))
+    np.testing.assert_allclose(balance.administered_mbq, expected, rtol=1e-9)
+    np.testing.assert_allclose(balance.whole_mbq, [f.total_mbq for f in usual.frames])
+
+
+def test_overlapping_structures_are_counted_once(usual):
+    liver = usual.structures[0]
+    twice = dataclasses.replace(usual, structures=(liver, dataclasses.replace(liver, name="liver again")))
+    np.testing.assert_allclose(balance_of(twice).structures_mbq, liver.curve.activity_mbq, rtol=1e-6)
+    apart = balance_of(usual).structures_mbq
+    np.testing.assert_allclose(apart, sum(s.curve.activity_mbq for s in usual.structures), rtol=1e-6)
+
+
+def states(results: PatientResults) -> dict[str, State]:
+    return {light.topic: light.state for light in lights(results, balance_of(results))}
+
+
+def test_lights_of_a_sound_patient(usual):
+    found = states(usual)
+    assert found["Registration"] is State.GOOD
+    assert found["Field of displacement"] is State.GOOD
+    assert found["Voxel curves"] is State.GOOD
+    assert found["Activity balance"] is State.GOOD
+    assert found["Structures in view"] is State.GOOD
+    assert found["Extrapolation"] is State.LOOK  # 72 h against T_eff of 64 h: 46 % lies after it
+
+
+def test_more_activity_than_was_given_is_far_outside():
+    assert states(patient(administered_mbq=20.0))["Activity balance"] is State.BAD
+
+
+def test_a_registration_that_made_it_worse_is_far_outside():
+    assert states(patient((4.0, 24.0), registered_shift_mm=-SHIFT_MM))["Registration"] is State.BAD
+    some = states(patient((4.0, 24.0), registered_shift_mm=0.6 * SHIFT_MM))["Registration"]
+    assert some is State.LOOK
+
+
+def test_similarity_judges_where_no_structure_is_on_both_scans():
+    assert states(patient(names={}))["Registration"] is State.GOOD
+    assert states(patient(names={}, after=quality(lncc=0.1)))["Registration"] is State.BAD
+
+
+def test_folding_and_lost_activity_are_seen():
+    assert states(patient(after=quality(folding_percent=0.2)))["Field of displacement"] is State.LOOK
+    assert states(patient(after=quality(folding_percent=3.0)))["Field of displacement"] is State.BAD
+    assert states(patient(after=quality(activity_change_percent=-9.0)))["Field of displacement"] is State.LOOK
+
+
+def test_an_early_last_scan_is_far_outside():
+    assert states(patient((4.0, 24.0)))["Extrapolation"] is State.BAD
+    assert states(patient((4.0, 24.0, 250.0)))["Extrapolation"] is State.GOOD
+
+
+def test_without_structures_the_map_tells_what_was_extrapolated():
+    one = patient((24.0,), names={})
+    light = next(n for n in lights(one, balance_of(one)) if n.topic == "Extrapolation")
+    assert light.state is State.BAD
+    assert percent(100.0 * 2 ** (-24.0 / half_life_h("Lu-177"))) in light.found  # e^(-λt) of it is after the scan
+
+
+def test_one_scan_has_nothing_to_register():
+    found = states(patient((24.0,)))
+    assert found["Registration"] is State.UNKNOWN
+    assert found["Voxel curves"] is State.LOOK
+
+
+# --- words ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_not_in_the_number(usual):
+    said = " ".join(left_out(usual))
+    assert "0.0351 MeV per decay, 19 %" in said  # ICRP 107: 0.0351 of 0.0351 + 0.148 MeV
+    assert "0.148 MeV" in said
+    assert "Progeny" not in said
+    assert "1.00 g/mL" in " ".join(left_out(patient((24.0,), ct=False)))
+    actinium = " ".join(left_out(patient((24.0,), nuclide="Ac-225")))
+    assert "Bi-213" in actinium
+    assert "outlive Tc-99m are left out: Tc-99" in " ".join(left_out(patient((4.0,), nuclide="Tc-99m")))
+
+
+def test_methods_follow_what_was_done(usual):
+    three_scans = methods_paragraph(usual, "nufitdose 1.2.3")
+    assert "nufitdose 1.2.3" in three_scans
+    assert "4.00, 24.0 and 72.0 h" in three_scans
+    assert "rigid registration of CT to CT" in three_scans
+    assert "least squares" in three_scans
+    assert "Schneider" in three_scans
+    two = methods_paragraph(patient((4.0, 24.0), ct=False), "nufitdose")
+    assert "activity to activity" in two
+    assert "solved exactly" in two
+    assert "1.00 g/mL" in two
+    assert "physical decay through the one measurement" in methods_paragraph(patient((24.0,)), "nufitdose")
+
+
+# --- the page ---------------------------------------------------------------------------------------------------
+
+HEADINGS = (
+    "Dosimetry report", "Checks", "Registration", "Time-activity curves", "Activity balance", "Absorbed dose",
+    "With and without registration", "Methods and record",
+)  # fmt: skip
+
+
+def test_the_page_stands_alone_and_in_order(written):
+    text = written.read_text(encoding="utf-8")
+    page = Page(text)
+    assert re.search(r"<style>[^<]*@page \{ size: A4", text)
+    assert "url(" not in text
+    assert "script" not in page.tags
+    assert "link" not in page.tags
+    outside = [a for a in page.addresses if not a.startswith("data:image/")]
+    assert outside
+    assert all(a.startswith("https://doi.org/10.") for a in outside)
+    places = [page.text.index(f"{n} · {h}" if n else h) for n, h in enumerate(HEADINGS)]
+    assert places == sorted(places)
+    for wanted in ("Not a medical device", "159.5 h", "ICRP", "7.000 GBq", "2024-03-05", "ab" * 32, "tumour"):
+        assert wanted in page.text
+    assert written.stat().st_size < 6e6
+
+
+def test_numbers_of_the_table_are_those_of_the_results(usual, written):
+    text = Page(written.read_text(encoding="utf-8")).text
+    for s in usual.structures:
+        assert three(s.dose["dose_d98_gy"]) in text
+        assert three(s.unregistered["dose_d2_gy"]) in text
+        assert three(s.dose["dose_mean_gy"] / 7.0) in text  # Gy/GBq
+        assert three(s.mass_g) in text
+
+
+def test_warnings_stand_in_full(usual, tmp_path):
+    warnings = ("the scan 'tp2' is 3 % too long <b>", "a second one")
+    text = page_of(dataclasses.replace(usual, warnings=warnings), tmp_path).text
+    assert all(warning in text for warning in warnings)
+
+
+def test_names_from_files_are_text_and_nothing_else(tmp_path):
+    hostile = "<script>alert('x')</script> \"&$x^2$ 肝臓 \N{RIGHT-TO-LEFT OVERRIDE}"
+    page = page_of(patient((4.0, 24.0), names=NAMES | {1: hostile}, patient_id=hostile), tmp_path)
+    assert "script" not in page.tags
+    assert "<script>alert('x')</script>" in page.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted", "unwanted"),
+    [
+        ({"times_h": (24.0,)}, "nothing to register", "after registration"),
+        ({"times_h": (4.0, 24.0)}, "no degrees of freedom", "±  standard"),
+        ({"times_h": (4.0, 24.0, 72.0, 168.0), "ct": False}, "There is no CT", "Schneider 2000)."),
+        ({"names": {}}, "No structures were given", "D98% Gy"),
+        ({"names": {}, "ct": False, "times_h": (24.0,)}, "No structures were given", "Warnings of this run"),
+        ({"scale": 1e-9, "administered_mbq": 1e-5}, "×10⁻", "nan"),
+        ({"scale": 1e7, "administered_mbq": 1e11}, "×10", "nan"),
+        ({"scale": 0.0}, "no measured activity", "nan"),
+        ({"scale": 0.0, "ct": False, "names": {}}, "No structures were given", "nan"),
+        ({"nuclide": "F-18", "times_h": (0.5, 1.0, 3.0)}, "109.8 min", "nan "),
+        ({"names": {3: "tumour_1"}}, "D35mm³", "nan "),
+    ],
+)  # fmt: skip
+def test_the_page_makes_sense_for(changes, wanted, unwanted, tmp_path):
+    text = page_of(patient(**changes), tmp_path).text
+    assert wanted in text
+    assert unwanted not in text
+
+
+def test_switched_off_registration_is_said(tmp_path):
+    off = dataclasses.replace(patient((4.0, 24.0), engine="none"), unregistered=None)
+    settings = DosimetrySettings(registration={"engine": "none"})
+    text = page_of(dataclasses.replace(off, settings=settings), tmp_path).text
+    assert "Registration was switched off" in text
+    assert "They were not registered" in text
+
+
+def test_many_structures_stay_a_small_page(usual, tmp_path):
+    many = tuple(dataclasses.replace(usual.structures[n % 3], name=f"node {n}") for n in range(25))
+    page = page_of(dataclasses.replace(usual, structures=many), tmp_path)
+    assert page.text.count("node 24") >= 6
+    assert (tmp_path / "report.html").stat().st_size < 6e6
+
+
+def test_a_structure_cut_by_the_view_is_said(usual, tmp_path):
+    liver = usual.structures[0]
+    curve = dataclasses.replace(liver.curve, activity_mbq=np.array([100.0, np.nan, 50.0]))
+    cut_off = dataclasses.replace(liver, curve=curve)
+    results = dataclasses.replace(usual, structures=(cut_off, *usual.structures[1:]))
+    assert "left out, cut by the field of view: tp2" in page_of(results, tmp_path).text
+    assert states(results)["Structures in view"] is State.LOOK
+
+
+def test_the_same_results_give_the_same_page_and_leave_matplotlib_alone(usual, written, tmp_path):
+    same = record(started="2024-03-05T10:00:00+00:00", inputs={"study.yaml": "ab" * 32})
+    with mpl.rc_context({"font.size": 23.0}):
+        before = dict(mpl.rcParams)
+        again = write_report(usual, same, tmp_path)
+        assert dict(mpl.rcParams) == before
+    assert again.read_bytes() == written.read_bytes()
+
+
+def test_every_registration_engine_has_its_words():
+    assert set(methods._REGISTRATION) == set(ENGINES) - {"none"}

@@ -1,0 +1,55 @@
+import logging
+
+import numpy as np
+import pytest
+from support.small_study import GRID, small_study
+
+from dosimetry.plausibility import check_study
+from nufitdose.grid import Grid
+from nufitdose.study import Study, TimePoint
+from nufitdose.volume import Quantity, Volume
+
+
+def said(caplog, study) -> str:
+    with caplog.at_level(logging.WARNING):
+        check_study(study)
+    return " | ".join(caplog.messages)
+
+
+def with_activity(study: Study, factor: float, ct: Volume | None = None) -> Study:
+    points = [
+        TimePoint.of(tp.id, tp.time_h, tp.activity.with_data(tp.activity.data * np.float32(factor)), ct or tp.ct)
+        for tp in study.timepoints
+    ]
+    return Study(study.patient, study.nuclide, study.administration, study.reference_id, tuple(points))
+
+
+def test_a_sound_study_passes_in_silence(caplog):
+    assert said(caplog, small_study()) == ""
+
+
+def test_more_activity_than_was_given_is_noticed(caplog):
+    assert "more than the" in said(caplog, with_activity(small_study(), 1e4))
+
+
+def test_kilobecquerels_taken_for_becquerels_are_noticed(caplog):
+    assert "check units" in said(caplog, with_activity(small_study(), 1e-3))
+
+
+def test_a_ct_in_the_wrong_place_is_noticed(caplog):
+    study = small_study()
+    moved = np.array(GRID.affine)
+    moved[2, 3] -= 246.0
+    ct = Volume(study.reference.ct.data, Grid(GRID.shape, moved), Quantity.HU)
+    assert "stand in the same place" in said(caplog, with_activity(study, 1.0, ct))
+
+
+@pytest.mark.parametrize(("hours", "expected"), [((4.0,), "one time point"), ((4.0, 24.0), "2 time points")])
+def test_curves_without_a_degree_of_freedom_are_named(caplog, hours, expected):
+    assert expected in said(caplog, small_study(hours))
+
+
+def test_progeny_left_out_are_named(caplog):
+    study = small_study()
+    iodine = Study("P", "I-131", study.administration, "tp1", study.timepoints)
+    assert "Xe-131m" in said(caplog, iodine)

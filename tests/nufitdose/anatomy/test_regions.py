@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.strategies import grids
+
+from dosimetry.metrics import region_on
+from nufitdose.grid import Grid
+from nufitdose.volume import Quantity, Volume
+
+
+@settings(max_examples=30)
+@given(grids(smallest=3), grids(smallest=3), st.integers(0, 2**32 - 1))
+def test_volume_is_kept_whatever_the_grids(mask_grid, grid, seed):
+    mask = np.random.default_rng(seed).random(mask_grid.shape) < 0.4
+    region = region_on(mask, mask_grid, grid)
+    assert region.volume_ml + region.outside_ml == pytest.approx(mask.sum() * mask_grid.voxel_volume_ml)
+
+
+def test_on_its_own_grid_a_mask_is_itself():
+    grid = Grid.from_spacing((5, 6, 7), (2.0, 3.0, 4.0))
+    mask = np.zeros(grid.shape, bool)
+    mask[1:3, 2:5, 3] = True
+    region = region_on(mask, grid, grid)
+    np.testing.assert_array_equal(region.index, np.flatnonzero(mask))
+    np.testing.assert_allclose(region.part_ml, 0.024)
+
+
+def test_a_sphere_drawn_finely_gives_the_right_mean_of_a_ramp_on_a_coarse_grid():
+    fine, coarse = Grid.from_spacing((80, 80, 80), (1.0,) * 3), Grid.from_spacing((20, 20, 20), (4.3, 4.3, 4.3))
+    index = np.stack(np.meshgrid(*[np.arange(80.0)] * 3, indexing="ij"), -1)
+    mask = np.linalg.norm(fine.world(index) - (5.0, -3.0, 2.0), axis=-1) < 20
+    centres = coarse.world(np.stack(np.meshgrid(*[np.arange(20.0)] * 3, indexing="ij"), -1))
+    ramp = Volume((10 + 0.1 * centres[..., 0]).astype(np.float32), coarse, Quantity.DOSE)
+    region = region_on(mask, fine, coarse)
+    assert region.mean(ramp) == pytest.approx(10.5, abs=0.02)
+    assert region.volume_ml == pytest.approx(4 / 3 * np.pi * 8.0, rel=0.005)
+
+
+def test_what_lies_beyond_the_grid_is_counted():
+    grid = Grid.from_spacing((10, 10, 10), (2.0, 2.0, 2.0))
+    wide = Grid.from_spacing((20, 10, 10), (2.0, 2.0, 2.0))
+    region = region_on(np.ones(wide.shape, bool), wide, grid)
+    assert region.outside_ml == pytest.approx(region.volume_ml)

@@ -1,0 +1,146 @@
+"""The command line as a user meets it: exit codes, one readable paragraph, nothing half-written."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+from support.small_study import small_study_folder
+
+from nufitdose import __version__
+
+
+def nufitdose(*arguments, cwd=None):
+    """Run the command in a process of its own."""
+    code = "from nufitdose.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd
+    )
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['nufitdose', '--help']\n"
+        "from nufitdose.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'monai', 'numba', 'scipy', 'matplotlib', 'pydicom', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    for command in ("demo", "simulate", "import", "pretrain", "finetune", "tune", "evaluate", "register", "dosimetry"):
+        assert command in found.stdout
+
+
+def test_version_is_told():
+    assert nufitdose("--version").stdout.strip() == f"nufitdose {__version__}"
+
+
+def edited(folder, **changes):
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+
+
+RUN = ("dosimetry", "S", "--out", "T/out")
+#: What a user does wrong -> arguments (S: a study folder, T: an empty place) and what the message must say.
+MISTAKES = {
+    "no such command": (["dosimetree"], "dosimetree"),
+    "no study": (["dosimetry", "--out", "T/out"], "STUDY"),
+    "no out": (["dosimetry", "S"], "--out"),
+    "study not there": (["dosimetry", "T/nothing", "--out", "T/out"], "study.yaml"),
+    "folder without manifest": (["dosimetry", "T", "--out", "T/out"], "nufitdose import"),
+    "out inside the study": (["dosimetry", "S", "--out", "S/out"], "inside the input"),
+    "out is the study": (["dosimetry", "S", "--out", "S"], "inside the input"),
+    "out is somebody's folder": (["dosimetry", "S", "--out", "T"], "not empty"),
+    "unknown setting": ([*RUN, "--set", "dose.engin=local"], "did you mean 'engine'"),
+    "setting without value": ([*RUN, "--set", "dose.engine"], "key=value"),
+    "impossible setting": ([*RUN, "--set", "dose.density_floor_g_ml=-1"], "greater than 0"),
+    "unknown dose engine": ([*RUN, "--set", "dose.engine=magic"], "magic"),
+    "unknown registration engine": ([*RUN, "--set", "registration.engine=magic"], "rigid"),
+    "unknown engine": (["register", "S", "--out", "T/out", "--engine", "magic"], "rigid"),
+    "unknown device": ([*RUN, "--device", "tpu"], "tpu"),
+    "config not there": ([*RUN, "--config", "T/none.yaml"], "none.yaml"),
+    "config is no yaml": ([*RUN, "--config", "T/bad.yaml"], "bad.yaml"),
+    "negative seed": ([*RUN, "--seed", "-1"], "seed"),
+    "pretrain without config": (["pretrain", "T/none.yaml", "--out", "T/out"], "none.yaml"),
+    "pretrain on nothing": (["pretrain", "T/train.yaml", "--out", "T/out"], "no such cohort"),
+    "pretrain with a misspelt key": (
+        ["pretrain", "T/train.yaml", "--out", "T/out", "--set", "loop.step=5"], "did you mean 'steps'"),
+    "pretrain into somebody's folder": (["pretrain", "T/train.yaml", "--out", "T"], "not empty"),
+    "finetune from nothing": (["finetune", "T/train.yaml", "--out", "T/out", "--set", "start=T/nowhere"], "no weights"),
+    "finetune without start": (["finetune", "T/train.yaml", "--out", "T/out"], "'start' is missing"),
+    "import from nowhere": (["import", "T/nothing", "--out", "T/out"], "nothing"),
+    "import from a folder without DICOM": (["import", "T", "--out", "T/out"], "DICOM"),
+    "import without out": (["import", "T"], "--out"),
+    "import of a nuclide that is none": (["import", "T/dicom", "--out", "T/out", "--nuclide", "Xx-9"], "Xx-9|DICOM"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mistakes")
+    small_study_folder(folder / "S")
+    (folder / "T").mkdir()
+    (folder / "T/bad.yaml").write_text("dose: [1")
+    (folder / "T/train.yaml").write_text("data: {cohort: T/no_cohort}")
+    (folder / "T/dicom").mkdir()
+    (folder / "T/dicom/readme.txt").write_text("no DICOM here")
+    return folder
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_ends_in_one_paragraph_and_exit_code_2(place, mistake, capfd, monkeypatch):
+    import re
+
+    from nufitdose.cli import main
+
+    arguments, said = MISTAKES[mistake]
+    before = sorted(path.relative_to(place) for path in place.rglob("*"))
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "argv", ["nufitdose", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    told = capfd.readouterr().err
+    assert left.value.code == 2, told
+    assert re.search(said, told), told
+    assert "Traceback" not in told
+    assert sorted(path.relative_to(place) for path in place.rglob("*")) == before
+
+
+def test_the_same_in_a_process_of_its_own(place):
+    found = nufitdose("dosimetry", "T/nothing", "--out", "T/out", cwd=place)
+    assert found.returncode == 2
+    assert found.stdout == ""
+    assert found.stderr.startswith("nufitdose: T/nothing: there is no study.yaml here.")
+    assert len(found.stderr.strip().splitlines()) == 1
+
+
+def test_register_writes_scans_fields_and_tables(tmp_path, monkeypatch, capfd):
+    from nufitdose.cli import main
+
+    small_study_folder(tmp_path / "S", hours=(4.0, 24.0))
+    monkeypatch.setattr(
+        sys, "argv", ["nufitdose", "register", str(tmp_path / "S"), "--engine", "none", "--out", str(tmp_path / "out")]
+    )
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 0, capfd.readouterr().err
+    found = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert found == {
+        "run.json", "registration.csv", "registration_structures.csv", "registered/tp1_activity.nii.gz",
+        "registered/tp1_ct.nii.gz", "registered/tp2_activity.nii.gz", "registered/tp2_ct.nii.gz",
+        "registered/tp2_field.nii.gz",
+    }  # fmt: skip
+
+
+def test_a_missing_image_is_named_with_its_time_point(tmp_path, capfd, monkeypatch):
+    from nufitdose.cli import main
+
+    folder = small_study_folder(tmp_path / "S")
+    (folder / "tp2/activity.nii.gz").unlink()
+    monkeypatch.setattr(sys, "argv", ["nufitdose", "dosimetry", str(folder), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert "'tp2/activity.nii.gz' of time point 'tp2' does not exist" in capfd.readouterr().err

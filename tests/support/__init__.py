@@ -1,0 +1,1 @@
+"""What tests share: small studies, scans and cohorts made in memory, stand-ins, strategies."""
