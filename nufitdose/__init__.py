@@ -5,8 +5,9 @@ The names below are the library's front door; they are imported on first use, so
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+from nufitdose.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from nufitdose.errors import InputError as InputError
@@ -31,11 +32,6 @@ _HOME = {
     "load_volume": "nufitdose.io.nifti",
 }
 __all__ = sorted(_HOME)  # noqa: PLE0605
-
-try:
-    __version__ = version("nufitdose")
-except PackageNotFoundError:  # run from a bare source tree
-    __version__ = "0+unknown"
 
 
 def __getattr__(name: str) -> Any:

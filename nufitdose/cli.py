@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from nufitdose import __version__
 from nufitdose.errors import InputError, RunStopped
+from nufitdose.version import __version__
 
 # Threads of torch and numba that wait shall sleep: spinning ones take the cores of others, tenfold on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -6,9 +6,8 @@ import json
 import logging
 import os
 import platform
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nufitdose.errors import InputError
+from nufitdose.files import whole_folder, write_whole
 
 RECORD = "run.json"
 _PACKAGES = (
@@ -103,22 +103,16 @@ def output_folder(out: str | Path, *, inputs: Iterable[Path] = ()) -> Iterator[P
     """
     target = Path(out).resolve()
     _check_target(target, inputs)
-    _sweep(target)
-    temporary = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-    except OSError as error:
-        raise InputError(
-            f"the output folder cannot be made ({error.strerror})", where=out, remedy="Choose a folder you can write to"
-        ) from error
-    try:
-        yield temporary
-        _replace(temporary, target)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with ExitStack() as stack:
+        try:
+            place = stack.enter_context(whole_folder(target))
+        except OSError as error:
+            raise InputError(
+                f"the output folder cannot be made ({error.strerror})",
+                where=out,
+                remedy="Choose a folder you can write to",
+            ) from error
+        yield place
 
 
 def _check_target(target: Path, inputs: Iterable[Path]) -> None:
@@ -140,37 +134,10 @@ def _check_target(target: Path, inputs: Iterable[Path]) -> None:
         )
 
 
-def _sweep(target: Path) -> None:
-    """Remove what runs into the same folder left behind when they were killed."""
-    for left in target.parent.glob(f".{target.name}.*-*"):
-        owner = left.name.rpartition("-")[2]
-        ours = left.name.startswith((f".{target.name}.unfinished-", f".{target.name}.previous-"))
-        if ours and owner.isdigit() and not _runs(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _replace(temporary: Path, target: Path) -> None:
-    previous = target.with_name(f".{target.name}.previous-{os.getpid()}")
-    if target.exists():
-        target.rename(previous)
-    temporary.rename(target)
-    shutil.rmtree(previous, ignore_errors=True)
-
-
 def write_record(record: RunRecord, folder: Path) -> None:
     """Write run.json."""
     text = json.dumps(record.to_dict(), indent=2, ensure_ascii=False, default=str)
-    (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+    write_whole(folder / RECORD, text + "\n")
 
 
 def versions() -> dict[str, str]:

@@ -6,7 +6,8 @@ import numpy as np
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
-from nufitdose.io.nifti import RAS_LPS, _open, _pixels, _world_affine, save_array
+from nufitdose.io.lps import RAS_LPS
+from nufitdose.io.nifti import _open, _pixels, _world_affine, save_array
 from nufitdose.types import Field
 
 #: Displacements are rounded to this step (0.004 mm) before they are written: the file shrinks and nothing is lost.

@@ -1,7 +1,5 @@
-"""Volumes as NIfTI files, and the flip between RAS+ and the LPS of DICOM and ITK."""
+"""Volumes as NIfTI files."""
 
-import os
-import tempfile
 import zlib
 from pathlib import Path
 
@@ -11,11 +9,9 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from nufitdose.errors import InputError
+from nufitdose.files import whole_file
 from nufitdose.grid import Grid
 from nufitdose.volume import Quantity, Volume
-
-#: RAS+ <-> LPS+: x and y change sign. Used in `nufitdose.io` alone.
-RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 _QFORM_TOLERANCE_MM = 0.1  # qform stores a rounded quaternion
 
@@ -64,16 +60,8 @@ def save_array(data: np.ndarray, grid: Grid, path: str | Path, *, intent: str | 
     image.set_qform(np.array(grid.affine), code="scanner")
     if intent is not None:
         image.header.set_intent(intent)
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=path.name[path.name.find(".") :], dir=path.parent)
-    os.close(handle)
-    try:
-        nib.save(image, temporary)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as aside:
+        nib.save(image, aside)
 
 
 def _open(path: Path) -> nib.nifti1.Nifti1Image:

@@ -14,7 +14,7 @@ from nufitdose.io.dicom.read.images import ImageSeries
 from nufitdose.io.dicom.read.references import StructureReferences, usable_frames
 from nufitdose.io.dicom.read.rtstruct import rtstruct_references, rtstruct_regions
 from nufitdose.io.dicom.read.segmentation import segmentation_references, segmentation_regions
-from nufitdose.io.regions import Region, layered
+from nufitdose.io.drawn_structures import DrawnStructure, layered
 from nufitdose.study import Structures
 
 _LABEL_MAP_SEGMENTATION = UID("1.2.840.10008.5.1.4.1.1.66.7")  # newer than pydicom's list of names
@@ -34,10 +34,10 @@ def read_structure_objects(paths: Sequence[Path], series: ImageSeries) -> Struct
     """All structures of these RTSTRUCT and SEG files on the grid of `series`; None where there are none.
 
     Positions count where the file refers to images of the series, or shares its frame of reference.
-    Structures named as tumours get that role (`nufitdose.io.regions.looks_like_tumour`). Raises
+    Structures named as tumours get that role (`nufitdose.io.drawn_structures.looks_like_tumour`). Raises
     `InputError` on a file that belongs to other images or is damaged.
     """
-    regions: list[Region] = []
+    regions: list[DrawnStructure] = []
     for path in paths:
         header = _open(path)
         found = _references(header)

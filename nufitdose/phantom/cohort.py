@@ -1,7 +1,6 @@
 """Many digital patients: split by patient, each from its own seed, resumable, spread over workers or a cluster."""
 
 import os
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +14,7 @@ import yaml
 
 from nufitdose.config import read_yaml
 from nufitdose.errors import InputError
+from nufitdose.files import write_whole
 from nufitdose.phantom.checks import Limits, require
 from nufitdose.phantom.patient import simulate_patient
 from nufitdose.phantom.tracer import find_tracer
@@ -119,9 +119,6 @@ def simulate_cohort(
     index = _write_index(plan, folder)
     wanted = range(1, patients + 1) if only is None else [only]
     missing = [n for n in wanted if not (folder / plan.name(n)).is_dir()]
-    for n in missing:
-        for left_over in folder.glob(f".{plan.name(n)}.*"):
-            shutil.rmtree(left_over, ignore_errors=True)
     if on_progress is not None and len(missing) < len(wanted):
         on_progress(1.0 - len(missing) / len(wanted))
     if workers == 1 or len(missing) == 1:
@@ -188,9 +185,7 @@ def _write_index(plan: CohortPlan, folder: Path) -> Path:
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{INDEX}.{os.getpid()}"
-        temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path, yaml.safe_dump(content, sort_keys=False))
     except OSError as error:
         raise InputError(
             f"the cohort cannot be written ({error.strerror})", where=folder, remedy="Choose a folder you can write to"

@@ -1,7 +1,6 @@
 """A digital patient as a folder: the study as anyone's study folder, and `truth/` beside it."""
 
 import csv
-import shutil
 import tempfile
 from collections.abc import Iterable
 from datetime import datetime
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nufitdose.errors import InputError
+from nufitdose.files import whole_folder
 from nufitdose.io.dicom.write.study import ActivityObject, write_dicom_study
 from nufitdose.io.field_file import save_field
 from nufitdose.io.nifti import save_volume
@@ -24,7 +24,7 @@ _ADMINISTERED_AT = datetime(2020, 1, 6, 9, 0)
 
 
 def write_patient(patient: DigitalPatient, folder: str | Path, *, dicom: bool | ActivityObject = False) -> Path:
-    """Write study and truth under a temporary name beside `folder`, then rename it into place; returns `folder`.
+    """Write study and truth, whole or not at all; returns `folder`.
 
     With `dicom` the study is written once more as DICOM series below `dicom/`: CT, RTSTRUCT, and activity as the
     object named, `NM` or `PT`; where it is True as `NM` if the tracer is imaged with SPECT, else as `PT`.
@@ -32,48 +32,45 @@ def write_patient(patient: DigitalPatient, folder: str | Path, *, dicom: bool | 
     Raises `InputError` when `folder` exists and holds something, or cannot be written.
     """
     folder = Path(folder)
-    temporary = _temporary_beside(folder)
+    require_free_folder(folder)
     try:
-        (temporary / "truth").mkdir()
-        jobs = _truth_images(patient.truth, temporary / "truth")
-        for _ in side_by_side(_call, [partial(save_study, patient.study, temporary), *jobs]):
-            pass
-        _write_tables(patient.truth, temporary / "truth")
-        if dicom:
-            spect = find_tracer(patient.study.nuclide).modality == "spect"
-            kind: ActivityObject = dicom if isinstance(dicom, str) else "NM" if spect else "PT"
-            administered = patient.study.administration.time or _ADMINISTERED_AT
-            write_dicom_study(patient.study, temporary / "dicom", administered, activity=kind)
-        temporary.chmod(0o755)
-        if folder.exists():
-            folder.rmdir()
-        temporary.rename(folder)
+        with whole_folder(folder) as place:
+            (place / "truth").mkdir()
+            jobs = _truth_images(patient.truth, place / "truth")
+            for _ in side_by_side(_call, [partial(save_study, patient.study, place), *jobs]):
+                pass
+            _write_tables(patient.truth, place / "truth")
+            if dicom:
+                spect = find_tracer(patient.study.nuclide).modality == "spect"
+                kind: ActivityObject = dicom if isinstance(dicom, str) else "NM" if spect else "PT"
+                administered = patient.study.administration.time or _ADMINISTERED_AT
+                write_dicom_study(patient.study, place / "dicom", administered, activity=kind)
     except OSError as error:
         raise InputError(
             f"the patient could not be written ({error.strerror})", where=folder, remedy="Check free space and rights"
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
 def require_free_folder(folder: str | Path) -> None:
     """Raise `InputError` unless a patient can be written to `folder`; ask before a long simulation."""
-    shutil.rmtree(_temporary_beside(Path(folder)))
-
-
-def _temporary_beside(folder: Path) -> Path:
+    folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(
             "there is already something here", where=folder, remedy="Name a new folder, or remove this one"
         )
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=_made(folder.parent)):
+            pass
     except OSError as error:
         raise InputError(
             f"the folder cannot be made ({error.strerror})", where=folder, remedy="Choose a folder you can write to"
         ) from error
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _call(job: partial[Any]) -> None:

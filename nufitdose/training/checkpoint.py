@@ -5,7 +5,6 @@ where there is one), `optimiser.pt` and `checkpoint.json`, which names the sha25
 """
 
 import json
-import os
 import pickle
 import shutil
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nufitdose.errors import InputError
+from nufitdose.files import whole_folder
 from nufitdose.run import sha256
 
 FOLDER = "checkpoints"
@@ -58,21 +58,14 @@ def save_checkpoint(
     `card` holds what `Card` holds apart from `step` and `files`.
     """
     folder = run / FOLDER / f"step_{step:08d}"
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save_file(_portable(model), temporary / MODEL)
-    if average is not None:
-        save_file(_portable(average), temporary / AVERAGE)
-    torch.save(dict(optimiser), temporary / OPTIMISER)
-    files = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
-    text = json.dumps({"step": step, **card, "files": files}, indent=2)
-    (temporary / CARD).write_text(text + "\n", encoding="utf-8")
-    for path in temporary.iterdir():
-        _to_disk(path)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
-    _to_disk(folder.parent)
+    with whole_folder(folder, durable=True) as place:
+        save_file(_portable(model), place / MODEL)
+        if average is not None:
+            save_file(_portable(average), place / AVERAGE)
+        torch.save(dict(optimiser), place / OPTIMISER)
+        files = {path.name: sha256(path) for path in sorted(place.iterdir())}
+        text = json.dumps({"step": step, **card, "files": files}, indent=2)
+        (place / CARD).write_text(text + "\n", encoding="utf-8")
     _prune(run, keep_last)
     return folder
 
@@ -137,14 +130,6 @@ def load_optimiser(folder: Path) -> dict[str, Any]:
 def _portable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Contiguous copies on the CPU, none sharing memory with another."""
     return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _prune(run: Path, keep_last: int) -> None:

@@ -1,12 +1,12 @@
 """The tables and curves of a training run: one row a step, cut back to where a resumed run goes on."""
 
 import csv
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nufitdose.errors import InputError
+from nufitdose.files import whole_file
 
 METRICS = "metrics.csv"
 VALIDATION = "validation.csv"
@@ -42,10 +42,8 @@ class Table:
             self._path.unlink()
             return
         kept = [row for row in rows[1:] if int(row[0]) <= step]
-        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
+        with whole_file(self._path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([rows[0], *kept])
-        temporary.replace(self._path)
         self._columns = rows[0]
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nufitdose.errors import InputError
+from nufitdose.files import whole_file
 from nufitdose.grid import Grid
 from nufitdose.registration.pair import PairTensors, pair_of
 from nufitdose.registration.reading import read_affine
@@ -145,8 +146,6 @@ class ScanStore:
     def put(self, key: ScanKey, scan: Scan) -> None:
         """Write a scan, whole or not at all."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._path(key)
-        temporary = path.with_suffix(f".{threading.get_ident()}.unfinished")
         content = {
             "channels": scan.channels.contiguous(),
             "present": torch.tensor(scan.present),
@@ -159,8 +158,8 @@ class ScanStore:
         if scan.labels is not None:
             content["labels"] = torch.from_numpy(scan.labels.data)
             drawn = {_STRUCTURES: scan.labels.described()}
-        save_file(content, temporary, drawn)
-        temporary.replace(path)
+        with whole_file(self._path(key)) as aside:
+            save_file(content, aside, drawn)
 
     def get(self, key: ScanKey) -> Scan:
         """A scan, from memory or from disk. Raises `InputError` where the file is broken."""

@@ -21,6 +21,7 @@ import yaml
 
 from nufitdose.config import read_yaml
 from nufitdose.errors import InputError, RunStopped
+from nufitdose.files import write_whole
 from nufitdose.progress import Steps, Stream
 from nufitdose.run import RECORD, RunRecord, collected_warnings, sha256, write_record
 from nufitdose.training.records import VALIDATION
@@ -242,7 +243,7 @@ class _Search:
         head = [f"{self.settings.stage}: the best of {self.finished()} trials, {best.value:.6g}", *remarks]
         config = trial_config(self.base, self.settings.settings, best.params)
         text = "".join(f"# {line}\n" for line in head) + yaml.safe_dump(config, sort_keys=False)
-        (self.folder / BEST).write_text(text, encoding="utf-8")
+        write_whole(self.folder / BEST, text)
 
 
 def _suggested(trial: Any, key: str, space: Any) -> Value:

@@ -1,10 +1,10 @@
 import json
 import logging
 import os
-import subprocess
 import sys
 
 import pytest
+from support.processes import ended_process
 
 from nufitdose.errors import InputError
 from nufitdose.progress import Steps
@@ -116,10 +116,7 @@ def test_an_output_folder_may_be_a_link(tmp_path):
 
 
 def test_what_a_killed_run_left_is_swept_by_the_next(tmp_path):
-    gone = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
-    )
-    left = tmp_path / f".out.unfinished-{gone.stdout.strip()}"
+    left = tmp_path / f".out.unfinished-{ended_process()}"
     running = tmp_path / f".out.unfinished-{os.getppid()}"
     left.mkdir()
     running.mkdir()

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from nufitdose.errors import InputError
+from nufitdose.files import write_whole
 from nufitdose.registration.network.model import NufitReg
 from nufitdose.registration.network.settings import NetworkSettings
 
@@ -38,8 +39,8 @@ def save_weights(model: NufitReg, path: str | Path, card: Mapping[str, Any]) -> 
         **{key: value for key, value in card.items() if key not in ("format", "sha256", "network", "parameters")},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, content)
-    _replace(path.with_suffix(".json"), (json.dumps(written, indent=2, default=str) + "\n").encode())
+    write_whole(path, content)
+    write_whole(path.with_suffix(".json"), json.dumps(written, indent=2, default=str) + "\n")
     return path
 
 
@@ -111,9 +112,3 @@ def load_weights(path: str | Path) -> NufitReg:
         for name, parameter in own.items():
             parameter.copy_(tensors[name])
     return model.eval()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)

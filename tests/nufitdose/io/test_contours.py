@@ -12,7 +12,7 @@ from matplotlib.path import Path as Polygon
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.io.contours import rasterise
-from nufitdose.io.nifti import RAS_LPS
+from nufitdose.io.lps import RAS_LPS
 
 UNIT = Grid((40, 30, 20), np.eye(4))
 

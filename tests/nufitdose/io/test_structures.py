@@ -18,8 +18,8 @@ from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.io.dicom.read.geometry import Plane
 from nufitdose.io.dicom.read.headers import Header, read_header
-from nufitdose.io.dicom.read.images import Frame, ImageSeries, make_series, slices_of
-from nufitdose.io.regions import looks_like_tumour, readable_name
+from nufitdose.io.dicom.read.images import ImageSeries, StoredSlice, make_series, slices_of
+from nufitdose.io.drawn_structures import looks_like_tumour, readable_name
 from nufitdose.io.structures import read_structure_objects, references
 
 SERIES, STUDY, FRAME = "1.2.3.1", "1.2.3.2", "1.2.3.3"
@@ -33,7 +33,7 @@ def image_series(grid: Grid = GRID, frame: str = FRAME, images: list[str] = IMAG
         dataset = Dataset()
         dataset.SOPInstanceUID = uid
         plane = Plane((0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (2.0, 2.0), (30, 40), None, Path(f"{k}.dcm"))
-        frames.append(Frame(Header(Path(f"{k}.dcm"), dataset), k, plane, 1.0, 0.0))
+        frames.append(StoredSlice(Header(Path(f"{k}.dcm"), dataset), k, plane, 1.0, 0.0))
     return ImageSeries("CT", SERIES, STUDY, frame, "1.2.840.10008.5.1.4.1.1.2", "abdomen", grid, tuple(frames), 0.0)
 
 

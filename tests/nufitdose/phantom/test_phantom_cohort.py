@@ -7,6 +7,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from support.processes import ended_process
 
 from nufitdose.errors import InputError
 from nufitdose.phantom import CohortPlan, cohort, simulate_cohort
@@ -60,7 +61,7 @@ def test_a_killed_run_continues_and_patients_made_alone_are_the_same(made, tmp_p
     copy = tmp_path / "b"
     simulate_cohort(copy, patients=4, seed=3, only=3, **SMALL)
     assert [p.name for p in copy.iterdir() if p.is_dir()] == ["patient_0003"]
-    half = copy / ".patient_0002.killed"
+    half = copy / f".patient_0002.unfinished-{ended_process()}"
     half.mkdir()
     (half / "study.yaml").write_text("half")
     made_now = []

@@ -14,7 +14,7 @@ import numpy as np
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
-from nufitdose.io.nifti import RAS_LPS
+from nufitdose.io.lps import RAS_LPS
 
 #: No slice may lie further than this from its place on the uniform grid.
 SLICE_TOLERANCE_MM = 0.05

@@ -16,7 +16,8 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.io.dicom.read.geometry import Plane, Stack, stack_planes
-from nufitdose.io.dicom.read.headers import Header, quiet
+from nufitdose.io.dicom.read.headers import Header
+from nufitdose.io.dicom.read.pixels import reading_pixels
 from nufitdose.types import Image32
 from nufitdose.volume import Quantity, Volume
 
@@ -26,7 +27,7 @@ _HU_TYPES = {"", "HU", "US"}  # RescaleType (0028,1054); US: unspecified
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class StoredSlice:
     """One slice: its object, its frame in a multi-frame object, its place, and value = slope * stored + intercept."""
 
     header: Header
@@ -51,7 +52,7 @@ class ImageSeries:
     sop_class_uid: str
     description: str
     grid: Grid
-    frames: tuple[Frame, ...] = field(repr=False)
+    frames: tuple[StoredSlice, ...] = field(repr=False)
     deviation_mm: float
 
     @property
@@ -131,12 +132,12 @@ def read_ct(series: ImageSeries) -> Volume:
     return Volume(values, series.grid, Quantity.HU)
 
 
-def slices_of(headers: Sequence[Header]) -> list[Frame]:
+def slices_of(headers: Sequence[Header]) -> list[StoredSlice]:
     """The slices of single-frame CT or PT objects."""
     return [_slice(header) for header in headers]
 
 
-def make_series(frames: Sequence[Frame]) -> ImageSeries:
+def make_series(frames: Sequence[StoredSlice]) -> ImageSeries:
     """Put the slices of one volume together; `InputError` where they do not make one (see `stack_planes`)."""
     stack: Stack = stack_planes([frame.plane for frame in frames])
     ordered = tuple(frames[n] for n in stack.order)
@@ -159,7 +160,7 @@ def make_series(frames: Sequence[Frame]) -> ImageSeries:
     return series
 
 
-def _slice(header: Header) -> Frame:
+def _slice(header: Header) -> StoredSlice:
     plane = Plane(
         position_mm=header.vector("ImagePositionPatient", 3),
         orientation=header.vector("ImageOrientationPatient", 6),
@@ -170,7 +171,7 @@ def _slice(header: Header) -> Frame:
     )
     if header.has("NumberOfFrames") and header.count("NumberOfFrames") != 1:
         raise header.wrong("NumberOfFrames", "a single-frame object has one")
-    return Frame(header, 0, plane, *rescale(header))
+    return StoredSlice(header, 0, plane, *rescale(header))
 
 
 def rescale(header: Header) -> tuple[float, float]:
@@ -208,20 +209,13 @@ def _check_pixels(header: Header) -> None:
 
 def _stored(header: Header) -> np.ndarray:
     """Stored values of all frames of a file, `[row, column]` or `[frame, row, column]`."""
-    try:
-        with quiet():
-            dataset = dcmread(header.path, force=True)
-            if "TransferSyntaxUID" not in dataset.file_meta:  # a file without preamble and meta information
-                implicit, little = dataset.original_encoding
-                explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-                dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
-            stored = pixel_array(dataset, raw=True)
-    except Exception as error:  # pydicom and its decoders raise many kinds
-        raise InputError(
-            f"the pixels cannot be read, the file looks truncated or damaged ({error})",
-            where=header.path,
-            remedy="Copy or export the file again",
-        ) from error
+    with reading_pixels(header.path):
+        dataset = dcmread(header.path, force=True)
+        if "TransferSyntaxUID" not in dataset.file_meta:  # a file without preamble and meta information
+            implicit, little = dataset.original_encoding
+            explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+            dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+        stored = pixel_array(dataset, raw=True)
     unused = 8 * stored.dtype.itemsize - header.count("BitsStored")
     if unused:  # bits above the high bit are not part of the value; shift in the value's sign
         stored = np.right_shift(np.left_shift(stored, unused), unused)

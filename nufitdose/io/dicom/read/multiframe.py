@@ -5,12 +5,12 @@ import numpy as np
 from nufitdose.errors import InputError
 from nufitdose.io.dicom.read.geometry import Plane
 from nufitdose.io.dicom.read.headers import Header
-from nufitdose.io.dicom.read.images import Frame, rescale
+from nufitdose.io.dicom.read.images import StoredSlice, rescale
 
 _EXPORT_SINGLE = "Export the series as single-frame images"
 
 
-def nm_frames(header: Header) -> list[Frame]:
+def nm_frames(header: Header) -> list[StoredSlice]:
     """The slices of a reconstructed NM object (ImageType RECON TOMO).
 
     The first slice lies at ImagePositionPatient of DetectorInformationSequence (0054,0022); slice n lies
@@ -45,11 +45,11 @@ def nm_frames(header: Header) -> list[Frame]:
             path=header.path,
             frame=number,
         )
-        frames.append(Frame(header, number, plane, slope, intercept))
+        frames.append(StoredSlice(header, number, plane, slope, intercept))
     return frames
 
 
-def enhanced_frames(header: Header) -> list[Frame]:
+def enhanced_frames(header: Header) -> list[StoredSlice]:
     """The slices of an enhanced (or legacy converted enhanced) CT object, from its functional groups."""
     shared = header.items("SharedFunctionalGroupsSequence")
     per_frame = header.items("PerFrameFunctionalGroupsSequence")
@@ -79,7 +79,7 @@ def enhanced_frames(header: Header) -> list[Frame]:
             path=header.path,
             frame=number,
         )
-        frames.append(Frame(header, number, plane, *rescale(group(own, "PixelValueTransformationSequence"))))
+        frames.append(StoredSlice(header, number, plane, *rescale(group(own, "PixelValueTransformationSequence"))))
     return frames
 
 

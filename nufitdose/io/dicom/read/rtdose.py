@@ -9,8 +9,9 @@ from pydicom.uid import RTDoseStorage
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
-from nufitdose.io.dicom.read.headers import Header, quiet, read_header
-from nufitdose.io.nifti import RAS_LPS
+from nufitdose.io.dicom.read.headers import Header, read_header
+from nufitdose.io.dicom.read.pixels import reading_pixels
+from nufitdose.io.lps import RAS_LPS
 from nufitdose.volume import Quantity, Volume
 
 _log = logging.getLogger(__name__)
@@ -90,12 +91,5 @@ def _frame_step_mm(header: Header, position: np.ndarray, normal: np.ndarray) -> 
 
 
 def _stored(header: Header, shape: tuple[int, int, int]) -> np.ndarray:
-    try:
-        with quiet():
-            return np.asarray(dcmread(header.path).pixel_array).reshape(shape)
-    except Exception as error:  # pydicom and its decoders raise many kinds
-        raise InputError(
-            f"the pixels cannot be read, the file looks truncated or damaged ({error})",
-            where=header.path,
-            remedy=_EXPORT_AGAIN,
-        ) from error
+    with reading_pixels(header.path, _EXPORT_AGAIN):
+        return np.asarray(dcmread(header.path).pixel_array).reshape(shape)

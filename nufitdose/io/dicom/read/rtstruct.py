@@ -12,8 +12,8 @@ from nufitdose.grid import Grid
 from nufitdose.io.contours import rasterise
 from nufitdose.io.dicom.read.headers import Header, tag_name
 from nufitdose.io.dicom.read.references import StructureReferences, collect
-from nufitdose.io.nifti import RAS_LPS
-from nufitdose.io.regions import Region, readable_name
+from nufitdose.io.drawn_structures import DrawnStructure, readable_name
+from nufitdose.io.lps import RAS_LPS
 
 _log = logging.getLogger(__name__)
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")  # both combined by even-odd
@@ -43,7 +43,7 @@ def rtstruct_references(header: Header) -> StructureReferences:
     return collect(header, header.text("StructureSetLabel") or header.text("SeriesDescription"), named)
 
 
-def rtstruct_regions(header: Header, frames: frozenset[str], grid: Grid) -> list[Region]:
+def rtstruct_regions(header: Header, frames: frozenset[str], grid: Grid) -> list[DrawnStructure]:
     """The structures of a structure set whose frame of reference is among `frames` (or unsaid), on `grid`.
 
     What encloses no volume is passed over with a warning: a structure without closed contours, points and
@@ -114,7 +114,7 @@ def _points(contour: Header, name: str) -> np.ndarray:
     return numbers.reshape(-1, 3) @ RAS_LPS[:3, :3]
 
 
-def _region(header: Header, name: str, polygons: list[np.ndarray], grid: Grid) -> Region | None:
+def _region(header: Header, name: str, polygons: list[np.ndarray], grid: Grid) -> DrawnStructure | None:
     try:
         found = rasterise(polygons, grid)
     except InputError as error:
@@ -134,7 +134,7 @@ def _region(header: Header, name: str, polygons: list[np.ndarray], grid: Grid) -
         _warn(header, name, f"{text}, the slices are {grid.spacing_mm[2]:.2f} mm apart")
     if found.empty_slices:
         _warn(header, name, f"{found.empty_slices} slices between its contours have none and stay empty")
-    return Region(name, found.mask, found.box)
+    return DrawnStructure(name, found.mask, found.box)
 
 
 def _warn(header: Header, name: str, text: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.io.dicom.read.headers import Header
-from nufitdose.io.regions import Region
+from nufitdose.io.drawn_structures import DrawnStructure
 from nufitdose.volume import Quantity, Volume
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def _on_grid(frame: SegmentFrame, grid: Grid) -> tuple[np.ndarray, np.ndarray, n
 
 def place(
     name: str, frames: Sequence[SegmentFrame], pixels: Sequence[np.ndarray], grid: Grid
-) -> tuple[Region | None, int]:
+) -> tuple[DrawnStructure | None, int]:
     """The region of a segment, None where it has no voxel in the grid, and how many voxels lie outside."""
     whole, outside = np.zeros(grid.shape, dtype=bool), 0
     first, last = np.array(grid.shape), np.zeros(3, dtype=int)
@@ -69,7 +69,7 @@ def place(
     if (first >= last).any():
         return None, outside
     i, j, k = (slice(int(low), int(high)) for low, high in zip(first, last, strict=True))
-    return Region(name, whole[i, j, k].copy(), (i, j, k)), outside
+    return DrawnStructure(name, whole[i, j, k].copy(), (i, j, k)), outside
 
 
 def _voxels(frame: SegmentFrame, plane: np.ndarray, grid: Grid) -> tuple[list[np.ndarray], np.ndarray]:
@@ -126,7 +126,7 @@ def _stated_step_mm(header: Header) -> float:
     raise header.missing("SpacingBetweenSlices", _EXPORT_AGAIN)
 
 
-def resampled(header: Header, region: Region, own: Grid, grid: Grid) -> Region | None:
+def resampled(header: Header, region: DrawnStructure, own: Grid, grid: Grid) -> DrawnStructure | None:
     """A region on another grid, nearest voxel; None where nothing of it lies there."""
     labels = np.zeros(own.shape, dtype=np.uint8)
     labels[region.box][region.mask] = 1
@@ -137,4 +137,6 @@ def resampled(header: Header, region: Region, own: Grid, grid: Grid) -> Region |
     if abs(after / before - 1.0) > 0.02:
         text = "%s: %s: %.3f mL in the segmentation, %.3f mL on the voxels of the image"
         _log.warning(text, header.path.name, region.name, before, after)
-    return Region(region.name, mask, (slice(0, grid.shape[0]), slice(0, grid.shape[1]), slice(0, grid.shape[2])))
+    return DrawnStructure(
+        region.name, mask, (slice(0, grid.shape[0]), slice(0, grid.shape[1]), slice(0, grid.shape[2]))
+    )

@@ -17,10 +17,11 @@ from pydicom.pixels.utils import iter_pixels
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.io.dicom.read.headers import Header, quiet
+from nufitdose.io.dicom.read.pixels import reading_pixels
 from nufitdose.io.dicom.read.references import StructureReferences, collect
 from nufitdose.io.dicom.read.segment_frames import SegmentFrame, fits, own_grid, place, resampled
-from nufitdose.io.nifti import RAS_LPS
-from nufitdose.io.regions import Region, readable_name
+from nufitdose.io.drawn_structures import DrawnStructure, readable_name
+from nufitdose.io.lps import RAS_LPS
 
 _log = logging.getLogger(__name__)
 _KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
@@ -45,7 +46,7 @@ def segmentation_references(header: Header) -> StructureReferences:
     return collect(header, header.text("ContentLabel") or header.text("SeriesDescription"), named)
 
 
-def segmentation_regions(header: Header, grid: Grid, *, shares_frame: bool) -> list[Region]:
+def segmentation_regions(header: Header, grid: Grid, *, shares_frame: bool) -> list[DrawnStructure]:
     """The segments of a SEG file on `grid`.
 
     Frames that lie on the voxels of the grid (axes may run the other way) are copied; otherwise the nearest
@@ -179,12 +180,5 @@ def _decode(header: Header, dataset: Dataset, numbers: Sequence[int]) -> list[np
     """Stored values of some frames, `[row, column]`."""
     if not numbers:
         return []
-    try:
-        with quiet():
-            return list(iter_pixels(dataset, indices=numbers, raw=True))
-    except Exception as error:  # pydicom and its decoders raise many kinds
-        raise InputError(
-            f"the pixels cannot be read, the file looks truncated or damaged ({error})",
-            where=header.path,
-            remedy=_EXPORT_AGAIN,
-        ) from error
+    with reading_pixels(header.path, _EXPORT_AGAIN):
+        return list(iter_pixels(dataset, indices=numbers, raw=True))

@@ -24,7 +24,7 @@ from pydicom.uid import (
 
 from nufitdose.errors import InputError
 from nufitdose.io.dicom.read.headers import Header
-from nufitdose.io.dicom.read.images import Frame, ImageSeries, make_series, slices_of
+from nufitdose.io.dicom.read.images import ImageSeries, StoredSlice, make_series, slices_of
 from nufitdose.io.dicom.read.multiframe import enhanced_frames, nm_frames
 from nufitdose.io.dicom.read.times import acquisition_time
 
@@ -147,9 +147,9 @@ def _pet_volumes(headers: list[Header]) -> list[ImageSeries]:
     return series
 
 
-def _apart_in_time(frames: list[Frame]) -> list[ImageSeries]:
+def _apart_in_time(frames: list[StoredSlice]) -> list[ImageSeries]:
     """Scans of one region at different times under one SeriesInstanceUID; empty where that is not what it is."""
-    scans: dict[object, list[Frame]] = {}
+    scans: dict[object, list[StoredSlice]] = {}
     for frame in frames:
         scans.setdefault(acquisition_time(frame.header)[0], []).append(frame)
     if len(scans) < 2 or len({len(scan) for scan in scans.values()}) > 1 or len(frames) < 2 * len(scans):

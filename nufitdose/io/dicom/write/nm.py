@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.valuerep import format_number_as_ds
 
-from nufitdose.io.nifti import RAS_LPS
+from nufitdose.io.lps import RAS_LPS
 from nufitdose.volume import Volume
 
 _SLICE_VECTOR = 0x00540080

@@ -2,8 +2,6 @@
 
 import hashlib
 import logging
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,10 +13,11 @@ from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, RTDoseStorage, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
-from nufitdose import __version__
+from nufitdose.files import whole_file
 from nufitdose.grid import Grid
 from nufitdose.io.dicom.read.headers import quiet
-from nufitdose.io.nifti import RAS_LPS
+from nufitdose.io.lps import RAS_LPS
+from nufitdose.version import __version__
 from nufitdose.volume import Quantity, Volume
 
 _log = logging.getLogger(__name__)
@@ -158,16 +157,8 @@ def _save(dataset: Dataset, path: Path) -> None:
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    try:
-        with quiet(), config.disable_value_validation():
-            dataset.save_as(temporary, enforce_file_format=True)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as aside, quiet(), config.disable_value_validation():
+        dataset.save_as(aside, enforce_file_format=True)
 
 
 def _decimals(values: np.ndarray) -> list[str]:

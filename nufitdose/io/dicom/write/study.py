@@ -21,7 +21,7 @@ from pydicom.valuerep import format_number_as_ds
 
 from nufitdose.grid import Grid
 from nufitdose.io.dicom.write.nm import fill_nm
-from nufitdose.io.nifti import RAS_LPS
+from nufitdose.io.lps import RAS_LPS
 from nufitdose.nuclides import half_life_h
 from nufitdose.study import Structures, Study, TimePoint
 from nufitdose.types import Mask

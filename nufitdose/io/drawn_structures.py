@@ -18,7 +18,7 @@ _TUMOUR = re.compile(r"lesion|tumou?r|gtv|metasta|(?<![a-z])mets?(?![a-z])", re.
 
 
 @dataclass(frozen=True, eq=False)
-class Region:
+class DrawnStructure:
     """A structure on the part `box` of a grid."""
 
     name: str
@@ -39,7 +39,7 @@ def readable_name(text: str, otherwise: str) -> str:
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split()) or otherwise
 
 
-def layered(regions: Sequence[Region], grid: Grid) -> Structures:
+def layered(regions: Sequence[DrawnStructure], grid: Grid) -> Structures:
     """Label maps of the regions, in as few layers as overlaps allow; names made unique, tumours by name."""
     kind = np.uint8 if len(regions) < 256 else np.uint16
     layers: list[np.ndarray] = []

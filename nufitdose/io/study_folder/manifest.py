@@ -1,0 +1,138 @@
+"""`study.yaml`: what may stand in it, and how it is read."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BeforeValidator, Field, model_validator
+
+from nufitdose.config import Settings, build, read_yaml
+from nufitdose.errors import InputError
+from nufitdose.types import PerVoxel
+
+MANIFEST = "study.yaml"
+
+
+def _as_name(value: Any) -> Any:
+    if isinstance(value, bool | float):
+        raise ValueError("a name is wanted; write it in quotes")
+    return str(value) if isinstance(value, int) else value
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Name = Annotated[str, BeforeValidator(_as_name), Field(min_length=1)]
+Paths = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
+
+
+class AdministrationEntry(Settings):
+    """`administration:` activity at the time of administration, and that time (ISO 8601)."""
+
+    activity_mbq: float = Field(gt=0, allow_inf_nan=False)
+    time: datetime | None = None
+
+
+class BedEntry(Settings):
+    """One entry of `beds:` the slices [first, last] along the third axis, from 0, and when after `time` they began."""
+
+    slices: tuple[Annotated[int, Field(ge=0)], int]
+    start_s: float = Field(ge=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "BedEntry":
+        if self.slices[1] < self.slices[0]:
+            raise ValueError(f"the slices {list(self.slices)} end before they begin")
+        return self
+
+
+class TimePointEntry(Settings):
+    """One entry of `timepoints:`; exactly one of `time` and `hours` (after administration).
+
+    With `beds`, slices were acquired one bed after the other; `activity` is physically decay-corrected to `time`.
+    """
+
+    id: Name = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    time: datetime | None = None
+    hours: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    activity: str
+    decay_corrected_to: Literal["acquisition", "administration"]
+    ct: str | None = None
+    structures: Paths | None = None
+    beds: Annotated[list[BedEntry], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_time(self) -> "TimePointEntry":
+        if (self.time is None) == (self.hours is None):
+            raise ValueError(f"time point {self.id!r} needs exactly one of 'time' and 'hours'")
+        return self
+
+    @model_validator(mode="after")
+    def _every_slice_once(self) -> "TimePointEntry":
+        following = 0
+        for bed in sorted(self.beds or (), key=lambda bed: bed.slices):
+            if bed.slices[0] != following:
+                raise ValueError(
+                    f"the beds of time point {self.id!r} must hold every slice once; slice "
+                    f"{min(following, bed.slices[0])} is in {'none' if bed.slices[0] > following else 'two'}"
+                )
+            following = bed.slices[1] + 1
+        return self
+
+    def slice_offsets_h(self) -> PerVoxel | None:
+        """Hours after the start of the scan at which each slice was acquired."""
+        if self.beds is None:
+            return None
+        beds = sorted(self.beds, key=lambda bed: bed.slices)
+        return np.concatenate([np.full(1 + bed.slices[1] - bed.slices[0], bed.start_s / 3600.0) for bed in beds])
+
+
+class StructuresEntry(Settings):
+    """`structures:` on the reference time point; several label maps where structures overlap."""
+
+    labels: Paths
+    names: dict[int, Name] = Field(min_length=1)
+    tumours: tuple[Name, ...] = ()
+
+    @model_validator(mode="after")
+    def _known_and_single(self) -> "StructuresEntry":
+        known = list(self.names.values())
+        if len(set(known)) != len(known):
+            raise ValueError(f"two labels carry one structure name: {sorted(known)}")
+        unknown = sorted(set(self.tumours) - set(known))
+        if unknown:
+            raise ValueError(f"the tumours {unknown} are not among the structures {known}")
+        return self
+
+
+class Manifest(Settings):
+    """`study.yaml` (DESIGN: the study folder)."""
+
+    patient: Name
+    nuclide: Name
+    administration: AdministrationEntry
+    reference: Name
+    timepoints: list[TimePointEntry] = Field(min_length=1)
+    structures: StructuresEntry | None = None
+    dicom: dict[str, str] | None = None
+
+
+def manifest_path(study: str | Path) -> Path:
+    """The manifest of a study given as its folder or as the file itself."""
+    path = Path(study)
+    if path.is_dir():
+        path = path / MANIFEST
+    if not path.is_file():
+        raise InputError(
+            f"there is no {MANIFEST} here",
+            where=study,
+            remedy="Give a study folder; 'nufitdose import DICOM_DIR --out DIR' makes one from DICOM",
+        )
+    return path
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The checked content of a manifest file."""
+    return build(Manifest, read_yaml(path), where=path)

@@ -1,0 +1,105 @@
+"""A `Study` written as a study folder."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from nufitdose.config import build
+from nufitdose.files import write_whole
+from nufitdose.io.nifti import save_volume
+from nufitdose.io.study_folder.manifest import MANIFEST, Manifest
+from nufitdose.study import Structures, Study, TimePoint
+from nufitdose.types import PerVoxel
+from nufitdose.volume import Volume
+
+
+def save_study(study: Study, folder: str | Path, *, tumours: Iterable[str] = ()) -> Path:
+    """Write a study as a folder of NIfTI images and its manifest; returns the manifest's path.
+
+    Activity is written as it is held, at acquisition. Structures of all time points share one list of
+    names; `tumours` adds to those the structures carry themselves.
+    """
+    folder = Path(folder)
+    names, entries = _shared_names(study), []
+    for timepoint in study.timepoints:
+        (folder / timepoint.id).mkdir(parents=True, exist_ok=True)
+        entries.append(_write_timepoint(study, timepoint, folder, names))
+    manifest: dict[str, Any] = {
+        "patient": study.patient,
+        "nuclide": study.nuclide,
+        "administration": {"activity_mbq": float(study.administration.activity_mbq)},
+        "reference": study.reference_id,
+        "timepoints": entries,
+    }
+    if study.administration.time is not None:
+        manifest["administration"]["time"] = study.administration.time.isoformat()
+    if study.structures is not None:
+        marked = set(tumours) | set(study.structures.tumours)
+        reference = next(entry for entry in entries if entry["id"] == study.reference_id)
+        manifest["structures"] = {
+            "labels": reference.pop("structures"),
+            "names": {number: name for name, number in names.items()},
+            "tumours": sorted(marked & set(names)),
+        }
+    if study.dicom:
+        manifest["dicom"] = dict(study.dicom)
+    build(Manifest, manifest, where=folder / MANIFEST)
+    return write_whole(folder / MANIFEST, yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True))
+
+
+def _shared_names(study: Study) -> dict[str, int]:
+    ordered = [study.reference, *study.timepoints]
+    found = [name for tp in ordered if tp.structures for _, name in sorted(tp.structures.names.items())]
+    return {name: number for number, name in enumerate(dict.fromkeys(found), start=1)}
+
+
+def _write_timepoint(study: Study, timepoint: TimePoint, folder: Path, names: dict[str, int]) -> dict[str, Any]:
+    place = timepoint.id
+    entry: dict[str, Any] = {"id": place}
+    if study.administration.time is None:
+        entry["hours"] = float(timepoint.time_h)
+    else:
+        entry["time"] = _clock(study.administration.time, timepoint.time_h)
+    entry |= {"activity": f"{place}/activity.nii.gz", "decay_corrected_to": "acquisition"}
+    save_volume(timepoint.activity, folder / entry["activity"])
+    if timepoint.slice_offsets_h is not None:
+        entry["beds"] = _beds(timepoint.slice_offsets_h)
+    if timepoint.ct is not None:
+        entry["ct"] = f"{place}/ct.nii.gz"
+        save_volume(timepoint.ct, folder / entry["ct"])
+    if timepoint.structures is not None:
+        entry["structures"] = []
+        for number, layer in enumerate(_relabelled(timepoint.structures, names), start=1):
+            suffix = "" if number == 1 else f"_{number}"
+            entry["structures"].append(f"{place}/structures{suffix}.nii.gz")
+            save_volume(layer, folder / entry["structures"][-1])
+        entry["structures"] = entry["structures"][0] if len(entry["structures"]) == 1 else entry["structures"]
+    return entry
+
+
+def _beds(slice_offsets_h: PerVoxel) -> list[dict[str, Any]]:
+    """Neighbouring slices acquired together, as entries of `beds`."""
+    firsts = [0, *(np.flatnonzero(np.diff(slice_offsets_h)) + 1).tolist(), slice_offsets_h.size]
+    return [
+        {"slices": [first, end - 1], "start_s": round(float(slice_offsets_h[first]) * 3600.0, 3)}
+        for first, end in pairwise(firsts)
+    ]
+
+
+def _clock(administered: datetime, time_h: float) -> str:
+    return (administered + timedelta(hours=time_h)).isoformat()
+
+
+def _relabelled(structures: Structures, names: dict[str, int]) -> list[Volume]:
+    layers = []
+    for layer in structures.layers:
+        data = np.zeros(layer.grid.shape, dtype=np.uint8 if len(names) < 256 else np.uint16)
+        for label, name in structures.names.items():
+            data[layer.data == label] = names[name]
+        layers.append(layer.with_data(data))
+    return layers
