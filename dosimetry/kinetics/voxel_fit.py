@@ -1,11 +1,9 @@
 """Time-integrated activity of every voxel: checks, batches and threads around the compiled fit."""
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
-from numba import config as numba_config
 from numpy.typing import ArrayLike, NDArray
 
 from dosimetry.kinetics.models import MODELS, fastest_rate, physical_rate
@@ -13,6 +11,7 @@ from dosimetry.kinetics.scan_times import Group, ScanTimes, Voxels
 from dosimetry.kinetics.second_phase import NO_PRIOR, Task, with_least_aicc, with_two_rates
 from dosimetry.kinetics.voxel_kernels import fit_mono
 from dosimetry.kinetics.voxel_results import VoxelFit, room
+from nufitdose.compiled import in_threads
 from nufitdose.errors import InputError
 from nufitdose.types import Curves
 
@@ -90,13 +89,6 @@ def checked_sigma(sigma: NDArray[np.floating], activity: Curves) -> NDArray[np.f
         if not ((here > 0) & (here < np.inf) | ~np.isfinite(activity[part])).all():
             raise ValueError("sigma must be positive and finite wherever there is a measured value")
     return sigma
-
-
-def in_threads(tasks: Iterable[Callable[[], None]]) -> None:
-    """Carry out compiled work, which does not hold the interpreter lock."""
-    with ThreadPoolExecutor(numba_config.NUMBA_NUM_THREADS) as pool:
-        for done in [pool.submit(task) for task in tasks]:
-            done.result()
 
 
 def _tasks(
