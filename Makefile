@@ -4,7 +4,11 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 OUT ?= demo
 
-.PHONY: install demo test test-fast check bench docs clean
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-fast coverage check lint types imports format bench docs docs-pictures release clean
+
+help:                              ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -23,17 +27,42 @@ test: install                      ## all tests
 test-fast: install                 ## the tests that take seconds
 	$(BIN)/python -m pytest -m 'not slow'
 
-check: install                     ## lint, types, import directions
+coverage: install                  ## lines that the fast tests reach (compiled loops are not seen); a report, no bound
+	$(BIN)/python -m pytest -m 'not slow' --cov --cov-report=term:skip-covered
+
+check: lint types imports          ## lint, types, import directions
+
+lint: install                      ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: install                     ## mypy
 	$(BIN)/mypy
+
+imports: install                   ## import-linter: no import climbs
 	$(BIN)/lint-imports
+
+format: install                    ## imports sorted and code formatted, in place
+	$(BIN)/ruff check --select I --fix .
+	$(BIN)/ruff format .
 
 bench: install                     ## speed against peers, ratios in one run
 	$(BIN)/python -m benchmarks
 
-docs: install                      ## regenerate the pictures of docs/phantom.md from digital patients
+docs: install                      ## the documentation site, in site/; a broken link stops it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@find site -name '*.html' | wc -l | xargs printf 'site/index.html: %s pages\n'
+
+docs-pictures: install             ## regenerate the pictures of docs/explanation/phantom.md from digital patients
 	$(BIN)/python -m benchmarks.phantom docs/images
 
-clean:
-	rm -rf demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+release: install                   ## sdist and wheel in dist/, metadata checked, the wheel tried in a clean environment
+	rm -rf dist build/release
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	$(PYTHON) -m venv build/release
+	build/release/bin/python -m pip install --quiet dist/*.whl
+	cd build && release/bin/nufitdose --version && release/bin/nufitdose --help
+
+clean:                             ## what was made here, the virtual environment apart
+	rm -rf demo dist build site .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""Digital patients: the pictures and the numbers of docs/phantom.md.
+"""Digital patients: the pictures and the numbers of docs/explanation/phantom.md.
 
 python benchmarks/phantom.py docs/images [--beside DIR]
 

@@ -39,7 +39,7 @@ class RegistrationSettings(Settings):
 
 
 class KineticsSettings(Settings):
-    """Which curve goes through the activity of each structure and its voxels; names as in docs/kinetics.md.
+    """Which curve goes through the activity of each structure and its voxels; names as in docs/explanation/kinetics.md.
 
     `model` holds for every structure that `models` does not name; "rest" there stands for the voxels of no
     structure. "auto" takes for each structure the model with the largest Akaike weight. `half_lives_h` are effective

@@ -1,7 +1,7 @@
 """Half-lives, decay chains and emissions of radionuclides (ICRP Publication 107).
 
 Half-lives and chains come from `radioactivedecay`, emissions from `icrp107-database`; their notice is
-in docs/decay_data.md.
+in docs/explanation/decay_data.md.
 """
 
 import difflib

@@ -60,7 +60,7 @@ def _enough_scans(name: str, method: str, scans: int) -> None:
         count = "one scan" if scans == 1 else f"{scans} scans"
         raise InputError(
             f"the model {method!r} was asked for {whose}: it needs {fewest} scans, and the study has {count}",
-            remedy=f"With {count} there are: {', '.join(possible)} (docs/kinetics.md)",
+            remedy=f"With {count} there are: {', '.join(possible)} (docs/explanation/kinetics.md)",
         )
 
 

@@ -16,8 +16,9 @@ from dosimetry.kinetics.guided_two_rates import estimate_two_priors, fit_two_rat
 from dosimetry.kinetics.models import Role, fastest_rate, model_named, physical_rate
 from dosimetry.kinetics.rate_prior import TOLD, RatePrior
 from dosimetry.kinetics.scan_times import Group, ScanTimes, Voxels
-from dosimetry.kinetics.voxel_fit import checked_sigma, fit_voxels, in_threads, values_and_weights
+from dosimetry.kinetics.voxel_fit import checked_sigma, fit_voxels, values_and_weights
 from dosimetry.kinetics.voxel_results import VoxelFit, room
+from nufitdose.compiled import in_threads
 from nufitdose.errors import InputError
 from nufitdose.types import Curves
 

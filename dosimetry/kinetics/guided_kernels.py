@@ -13,9 +13,10 @@ from typing import no_type_check
 import numpy as np
 
 from dosimetry.kinetics import voxel_kernels
-from dosimetry.kinetics.compiled import compiled, decay, part_of_kernel
+from dosimetry.kinetics.exponential import decay
 from dosimetry.kinetics.models import LN2
 from dosimetry.kinetics.voxel_kernels import BLOCK, COUNT, FIRST, LAST, load
+from nufitdose.compiled import compiled, part_of_kernel
 
 NOTHING, NOT_POSITIVE, GUIDED = 0, 6, 11  # the values of FitStatus
 MOST, TOTAL, TIA, SQUARE, LOG_RATE, LOG_SQUARE, HEAD, TAIL, RATE = range(0, 9 * BLOCK, BLOCK)  # rows of the sums

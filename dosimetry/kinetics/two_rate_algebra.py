@@ -5,7 +5,7 @@
 from math import exp, inf, log, sqrt
 from typing import no_type_check
 
-from dosimetry.kinetics.compiled import part_of_kernel
+from nufitdose.compiled import part_of_kernel
 
 UPTAKE_CLEARANCE = 8  # the value of FitStatus
 # Scratch is one-dimensional; these are its places, the matrices by their upper halves.

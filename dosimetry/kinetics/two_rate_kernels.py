@@ -19,7 +19,6 @@ from typing import no_type_check
 
 import numpy as np
 
-from dosimetry.kinetics.compiled import compiled, part_of_kernel
 from dosimetry.kinetics.models import LN2, POINTS_HALF_LIVES, START_HALF_LIVES, UPTAKE_HALF_LIVES
 from dosimetry.kinetics.two_rate_algebra import (
     HESSIAN,
@@ -31,6 +30,7 @@ from dosimetry.kinetics.two_rate_algebra import (
     variance_of_tia,
 )
 from dosimetry.kinetics.voxel_kernels import AMPLITUDE, BEFORE, EXTRAPOLATED, RMSE, TEFF, TIA, U_TIA
+from nufitdose.compiled import compiled, part_of_kernel
 
 MONO, AT_FASTEST, RISING, SLOW = 1, 3, 5, 12  # the values of FitStatus
 BI, UPTAKE_CLEARANCE, CLEARANCE_RETENTION = 7, 8, 9

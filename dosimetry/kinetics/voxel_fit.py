@@ -1,11 +1,9 @@
 """Time-integrated activity of every voxel: checks, batches and threads around the compiled fit."""
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
-from numba import config as numba_config
 from numpy.typing import ArrayLike, NDArray
 
 from dosimetry.kinetics.models import MODELS, fastest_rate, physical_rate
@@ -13,6 +11,7 @@ from dosimetry.kinetics.scan_times import Group, ScanTimes, Voxels
 from dosimetry.kinetics.second_phase import NO_PRIOR, Task, with_least_aicc, with_two_rates
 from dosimetry.kinetics.voxel_kernels import fit_mono
 from dosimetry.kinetics.voxel_results import VoxelFit, room
+from nufitdose.compiled import in_threads
 from nufitdose.errors import InputError
 from nufitdose.types import Curves
 
@@ -33,9 +32,10 @@ def fit_voxels(
     """Fit a e^(-λt), λ >= ln2/half_life_h and a >= 0, to each voxel by least squares and integrate it, Ã = a/λ.
 
     With `model` "bi", "f3" or "f3a" (of the structure these voxels are of), two rates: λ_1, λ_2 within the bounds of
-    docs/kinetics.md, amplitudes positive. A voxel with fewer points than parameters, or whose second phase does not
-    lower the sum of squares, keeps its mono fit and the status of that. With "aicc" each voxel gets the one of mono,
-    f3, f3a and bi that has the least AICc among those that its points can compare; `u_tia` is that of the model chosen.
+    docs/explanation/kinetics.md, amplitudes positive. A voxel with fewer points than parameters, or whose second phase
+    does not lower the sum of squares, keeps its mono fit and the status of that. With "aicc" each voxel gets the one of
+    mono, f3, f3a and bi that has the least AICc among those that its points can compare; `u_tia` is that of the model
+    chosen.
 
     `activity` [voxels, times] Bq/mL at acquisition, any order in memory; NaN or infinite values are missing, for that
     voxel only. `times_h` h after administration: [times] in any order, or [voxels, times] where voxels were seen at
@@ -45,7 +45,7 @@ def fit_voxels(
     the same and `u_tia` follows from the residuals where points outnumber parameters.
 
     One point: physical decay. Two: exact within the bounds. Activity that rises: linear from zero, trapezoids, then
-    physical decay. Which rule each voxel got is in `status`; the rules and bounds are in docs/kinetics.md.
+    physical decay. Which rule each voxel got is in `status`; the rules and bounds are in docs/explanation/kinetics.md.
     Raises `InputError` for times or a half-life that make no sense, ValueError for arrays that do not fit together.
     """
     if model not in VOXEL_MODELS:
@@ -90,13 +90,6 @@ def checked_sigma(sigma: NDArray[np.floating], activity: Curves) -> NDArray[np.f
         if not ((here > 0) & (here < np.inf) | ~np.isfinite(activity[part])).all():
             raise ValueError("sigma must be positive and finite wherever there is a measured value")
     return sigma
-
-
-def in_threads(tasks: Iterable[Callable[[], None]]) -> None:
-    """Carry out compiled work, which does not hold the interpreter lock."""
-    with ThreadPoolExecutor(numba_config.NUMBA_NUM_THREADS) as pool:
-        for done in [pool.submit(task) for task in tasks]:
-            done.result()
 
 
 def _tasks(

@@ -13,8 +13,9 @@ from typing import no_type_check
 
 import numpy as np
 
-from dosimetry.kinetics.compiled import compiled, decay, part_of_kernel
+from dosimetry.kinetics.exponential import decay
 from dosimetry.kinetics.models import LN2, POINTS_HALF_LIVES, START_HALF_LIVES
+from nufitdose.compiled import compiled, part_of_kernel
 
 BLOCK = 128  # voxels handled together; their scratch stays in the first-level cache
 MAX_STEPS = 60

@@ -1,4 +1,4 @@
-"""The tables of a run; their names and columns are an interface (docs/outputs.md)."""
+"""The tables of a run; their names and columns are an interface (docs/reference/outputs.md)."""
 
 import csv
 import json

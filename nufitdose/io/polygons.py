@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
+
+from nufitdose.compiled import compiled
 
 _LINES = 1024  # scan lines, at least, that measure the area of a plane
 _SUBLINES = 16  # scan lines that measure the share of a voxel inside
@@ -23,7 +24,7 @@ def outline(polygons: Sequence[np.ndarray]) -> np.ndarray:
     return np.ascontiguousarray(edges[edges[:, 0] < edges[:, 2]])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 @no_type_check
 def _crossings(edges, u, found):
     """Where the line at `u` crosses the edges, ascending in `found`; returns how many."""
@@ -37,7 +38,7 @@ def _crossings(edges, u, found):
     return count
 
 
-@njit(nogil=True, cache=True)
+@compiled
 @no_type_check
 def fill(edges, plane, first_u, first_v):
     """Set the voxels of `plane` (its corner at index first_u, first_v) whose centres lie inside."""
@@ -51,7 +52,7 @@ def fill(edges, plane, first_u, first_v):
                 plane[row, column] = True
 
 
-@njit(nogil=True, cache=True)
+@compiled
 @no_type_check
 def cover(edges, plane, first_u, first_v):
     """Add to every voxel of `plane` the share of its area that lies inside."""
@@ -66,7 +67,7 @@ def cover(edges, plane, first_u, first_v):
                 plane[row, column] += max(0.0, min(stop, column + 1.0) - max(start, float(column))) / _SUBLINES
 
 
-@njit(nogil=True, cache=True)
+@compiled
 @no_type_check
 def area(edges, low_u, high_u, low_v, high_v):
     """Even-odd area of the polygons within a rectangle: ∫ length(u) du.

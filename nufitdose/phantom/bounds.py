@@ -8,7 +8,7 @@ and narrower than its widest cross-section within the ball.
 import math
 from typing import no_type_check
 
-from nufitdose.phantom.compiled import compiled, inlined
+from nufitdose.compiled import compiled, inlined
 from nufitdose.phantom.shapes import CENTRE, KIND, ROTATION, SIZE, WITHIN, WOBBLE, Kind, scaled_norm, tube_distance
 
 UNKNOWN = 1e9

@@ -12,9 +12,9 @@ from typing import no_type_check
 import numpy as np
 from numpy.typing import NDArray
 
+from nufitdose.compiled import compiled, inlined, over_slabs
 from nufitdose.grid import Grid
 from nufitdose.phantom.bounds import distance_bounds
-from nufitdose.phantom.compiled import compiled, in_slabs, inlined
 from nufitdose.phantom.shapes import INNER, OUTER, THICKNESS, Profile, Solid, distance
 from nufitdose.types import Field, Labels
 
@@ -76,7 +76,7 @@ class Composition:
     def mean(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
         """Σ_r share_r · values[r]."""
         out = np.empty(self.grid.shape, dtype=np.float32)
-        in_slabs(_mean, self.grid.shape[0], self.regions, self.shares, np.asarray(values, dtype=np.float32), out)
+        over_slabs(_mean, self.grid.shape[0], self.regions, self.shares, np.asarray(values, dtype=np.float32), out)
         return out
 
 
@@ -93,7 +93,7 @@ def compose(scene: Scene, grid: Grid, pull: Field | None = None, *, subsamples: 
     reach = _STRETCH * 0.5 * float(np.linalg.norm(grid.spacing_mm))
     affine = np.ascontiguousarray(grid.affine)
     bricks = math.prod(-(-n // _BRICK) for n in grid.shape)
-    in_slabs(_paint, bricks, solids, affine, field, spacing, reach, subsamples, scene.regions, regions, shares)
+    over_slabs(_paint, bricks, solids, affine, field, spacing, reach, subsamples, scene.regions, regions, shares)
     return Composition(grid, regions, shares)
 
 

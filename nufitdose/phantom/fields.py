@@ -11,8 +11,8 @@ from typing import no_type_check
 import numpy as np
 from numpy.typing import NDArray
 
+from nufitdose.compiled import compiled, inlined, over_slabs
 from nufitdose.grid import Grid
-from nufitdose.phantom.compiled import compiled, in_slabs, inlined
 from nufitdose.phantom.sliding import ChestWall
 from nufitdose.types import Affine, Field, Image32, Mask, Points
 
@@ -70,7 +70,7 @@ class BodyMap:
         """`field` with both sides of the chest wall continued across it."""
         out = np.empty((3, *grid.shape), dtype=np.float32)
         affine, to_lattice = np.ascontiguousarray(grid.affine), np.ascontiguousarray(self.lattice.inverse_affine)
-        in_slabs(_push, grid.shape[0], affine, to_lattice, self.forward, np.ascontiguousarray(self.rigid), out)
+        over_slabs(_push, grid.shape[0], affine, to_lattice, self.forward, np.ascontiguousarray(self.rigid), out)
         if self.wall is None:
             return _one_sided(out)
         points = _centres(grid)
@@ -86,7 +86,7 @@ class BodyMap:
         out = np.empty((3, *grid.shape), dtype=np.float32)
         back = np.ascontiguousarray(np.linalg.inv(self.rigid))
         affine, to_lattice = np.ascontiguousarray(grid.affine), np.ascontiguousarray(self.lattice.inverse_affine)
-        in_slabs(_pull, grid.shape[0], affine, to_lattice, self.forward, self.backward, back, out)
+        over_slabs(_pull, grid.shape[0], affine, to_lattice, self.forward, self.backward, back, out)
         if self.wall is None:
             return _one_sided(out)
         points = _centres(grid)
@@ -125,7 +125,7 @@ def exponential(lattice: Grid, velocity: Field) -> Field:
     u = velocity / np.float32(2**_SQUARINGS)
     for _ in range(_SQUARINGS):
         doubled = np.empty_like(u)
-        in_slabs(_composed_with_itself, u.shape[1], u, to_index, doubled)
+        over_slabs(_composed_with_itself, u.shape[1], u, to_index, doubled)
         u = doubled
     return u
 
@@ -133,7 +133,7 @@ def exponential(lattice: Grid, velocity: Field) -> Field:
 def jacobian_determinant(field: Field, grid: Grid) -> Image32:
     """det(∂(x + u)/∂x) by central differences, one-sided at the rim."""
     out = np.empty(grid.shape, dtype=np.float32)
-    in_slabs(_determinant, grid.shape[0], field, np.ascontiguousarray(grid.inverse_affine[:3, :3]), out)
+    over_slabs(_determinant, grid.shape[0], field, np.ascontiguousarray(grid.inverse_affine[:3, :3]), out)
     return out
 
 

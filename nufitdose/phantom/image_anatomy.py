@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from nufitdose.compiled import compiled, over_slabs
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
-from nufitdose.phantom.compiled import compiled, in_slabs
 from nufitdose.phantom.composition import (
     KEPT,
     NO_MOTION,
@@ -78,7 +78,7 @@ class ImageAnatomy:
         field = NO_MOTION if pull is None else np.ascontiguousarray(pull)
         affine, to_index = (np.ascontiguousarray(a) for a in (grid.affine, self.numbers.grid.inverse_affine))
         numbers = np.ascontiguousarray(self.numbers.data)
-        in_slabs(
+        over_slabs(
             _look_up, grid.shape[0], numbers, to_index, affine, field, subsamples, len(self.regions), regions, shares
         )
         return Composition(grid, regions, shares)

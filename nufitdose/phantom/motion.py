@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from nufitdose.compiled import side_by_side
 from nufitdose.grid import Grid
-from nufitdose.phantom.compiled import side_by_side
 from nufitdose.phantom.fields import BodyMap, exponential, jacobian_determinant, rigid_motion
 from nufitdose.phantom.sliding import ChestWall
 from nufitdose.phantom.texture import SmoothNoise

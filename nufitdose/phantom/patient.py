@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nufitdose.compiled import side_by_side
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.phantom.anatomy import Anatomy, Implant, build_anatomy
 from nufitdose.phantom.build import Arms, Build, Sex, draw_build
 from nufitdose.phantom.checks import Limits, require
-from nufitdose.phantom.compiled import side_by_side
 from nufitdose.phantom.image_anatomy import anatomy_from_images, liver_centre_mm
 from nufitdose.phantom.imaging import Imager, Protocol
 from nufitdose.phantom.kinetics_tables import Tracer

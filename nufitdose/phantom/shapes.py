@@ -13,7 +13,7 @@ from typing import no_type_check
 import numpy as np
 from numpy.typing import NDArray
 
-from nufitdose.phantom.compiled import compiled, inlined
+from nufitdose.compiled import compiled, inlined
 
 F64 = NDArray[np.float64]
 Number = float | int

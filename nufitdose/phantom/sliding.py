@@ -13,7 +13,7 @@ from typing import no_type_check
 import numpy as np
 from numpy.typing import NDArray
 
-from nufitdose.phantom.compiled import compiled, in_slabs, inlined
+from nufitdose.compiled import compiled, inlined, over_slabs
 from nufitdose.types import Points
 
 EDGE = 1.5  # the table of lifts reaches so far, in units of the wall's radius
@@ -53,7 +53,9 @@ class ChestWall:
         points = np.ascontiguousarray(points_mm, dtype=np.float64)
         out, inside = np.empty_like(points), np.empty(len(points), dtype=np.bool_)
         frame = (float(self.axis_mm[0]), float(self.axis_mm[1]), self.low_mm, self.step_mm)
-        in_slabs(_slide, len(points), points, frame, self.radius_mm, self.lift, float(shift_mm), backward, out, inside)
+        over_slabs(
+            _slide, len(points), points, frame, self.radius_mm, self.lift, float(shift_mm), backward, out, inside
+        )
         return out, inside
 
 

@@ -6,8 +6,8 @@ from typing import no_type_check
 import numpy as np
 from numpy.typing import NDArray
 
+from nufitdose.compiled import compiled, over_slabs
 from nufitdose.grid import Grid
-from nufitdose.phantom.compiled import compiled, in_slabs
 from nufitdose.types import Field, Image32
 
 _NODES = 64
@@ -38,7 +38,7 @@ class SmoothNoise:
         out = np.empty(grid.shape, dtype=np.float32)
         field = np.zeros((3, 1, 1, 1), dtype=np.float32) if pull is None else pull
         affine = np.ascontiguousarray(grid.affine)
-        in_slabs(_evaluate, grid.shape[0], self.tile, self.spacing_mm, affine, field, pull is not None, out)
+        over_slabs(_evaluate, grid.shape[0], self.tile, self.spacing_mm, affine, field, pull is not None, out)
         return out
 
 

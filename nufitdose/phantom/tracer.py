@@ -12,10 +12,10 @@ from typing import no_type_check
 import numpy as np
 from numpy.typing import NDArray
 
+from nufitdose.compiled import compiled, inlined, over_slabs
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.nuclides import canonical_name, decay_constant_per_h
-from nufitdose.phantom.compiled import compiled, in_slabs, inlined
 from nufitdose.phantom.composition import Composition
 from nufitdose.phantom.kinetics_tables import DEFAULT_TRACER, TRACERS, Tracer, Uptake
 from nufitdose.phantom.texture import SmoothNoise
@@ -79,7 +79,7 @@ class Distribution:
     ) -> Image32:
         out = np.empty(regions.shape[1:], dtype=np.float32)
         tables = (self.amplitudes, self.biological_rates, self.spreads, self.decay_per_h)
-        in_slabs(_concentration, int(regions.shape[1]), regions, shares, *tables, *uneven, float(time_h), out)
+        over_slabs(_concentration, int(regions.shape[1]), regions, shares, *tables, *uneven, float(time_h), out)
         return out
 
     def integral(self, composition: Composition) -> tuple[Image32, Image32]:
@@ -91,7 +91,7 @@ class Distribution:
         amount, clearance = self._uneven(composition.grid, None)
         tables = (self.amplitudes, self.biological_rates, self.spreads, self.decay_per_h)
         slices, parts = composition.grid.shape[0], (composition.regions, composition.shares)
-        in_slabs(_integrate, slices, *parts, *tables, amount, clearance, tia, half_life)
+        over_slabs(_integrate, slices, *parts, *tables, amount, clearance, tia, half_life)
         return tia, half_life
 
     def _uneven(self, grid: Grid, pull: Field | None) -> tuple[Image32, Image32]:

@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nufitdose.compiled import side_by_side
 from nufitdose.errors import InputError
 from nufitdose.files import whole_folder
 from nufitdose.io.dicom.write.study import ActivityObject, write_dicom_study
 from nufitdose.io.field_file import save_field
 from nufitdose.io.nifti import save_volume
 from nufitdose.io.study_folder import save_study
-from nufitdose.phantom.compiled import side_by_side
 from nufitdose.phantom.patient import DigitalPatient
 from nufitdose.phantom.tracer import find_tracer
 from nufitdose.phantom.truth import PatientTruth

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from nufitdose.compiled import over_slabs
 from nufitdose.grid import Grid
 from nufitdose.registration import inversion, jacobian, sampling
 from nufitdose.types import Affine, Field, Image32, Mask, Points
@@ -57,14 +58,14 @@ class DisplacementField:
         if self.grid.matches(grid):
             return self
         out = np.empty((3, *grid.shape), np.float32)
-        sampling.over_slabs(sampling.resample, grid.shape[0], out, self.data, self.grid.inverse_affine @ grid.affine)
+        over_slabs(sampling.resample, grid.shape[0], out, self.data, self.grid.inverse_affine @ grid.affine)
         return DisplacementField(out, grid)
 
     def compose(self, outer: "DisplacementField") -> "DisplacementField":
         """`u12(x) = u1(x) + u2(x + u1(x))` on this field's grid: this field is u1, `outer` is u2."""
         out = np.empty_like(self.data)
         inner = self._loop_arguments(self.grid, outer.grid)
-        sampling.over_slabs(sampling.compose, self.grid.shape[0], out, *inner, outer.data)
+        over_slabs(sampling.compose, self.grid.shape[0], out, *inner, outer.data)
         return DisplacementField(out, self.grid)
 
     def inverse(self, onto: Grid | None = None, tolerance_mm: float = _INVERSION_TOLERANCE_MM) -> "DisplacementField":
@@ -89,12 +90,12 @@ class DisplacementField:
         if volume.quantity is Quantity.LABELS:
             labels = np.empty(grid.shape, np.int32)
             moving = np.ascontiguousarray(volume.data, dtype=np.int32)
-            sampling.over_slabs(sampling.warp_labels, grid.shape[0], labels, *arguments, moving)
+            over_slabs(sampling.warp_labels, grid.shape[0], labels, *arguments, moving)
             return Volume(labels.astype(volume.data.dtype), grid, volume.quantity)
         out = np.empty(grid.shape, np.float32)
         moving = np.ascontiguousarray(volume.data, dtype=np.float32)
         outside = OUTSIDE.get(volume.quantity, 0.0)
-        sampling.over_slabs(sampling.warp_linear, grid.shape[0], out, *arguments, moving, outside)
+        over_slabs(sampling.warp_linear, grid.shape[0], out, *arguments, moving, outside)
         return Volume(out, grid, volume.quantity)
 
     def inside(self, moving_grid: Grid, onto: Grid | None = None) -> Mask:
@@ -102,7 +103,7 @@ class DisplacementField:
         grid = onto or self.grid
         out = np.empty(grid.shape, np.bool_)
         arguments = self._loop_arguments(grid, moving_grid)
-        sampling.over_slabs(sampling.reached, grid.shape[0], out, *arguments, moving_grid.shape)
+        over_slabs(sampling.reached, grid.shape[0], out, *arguments, moving_grid.shape)
         return out
 
     def jacobian_determinant(self) -> Image32:

@@ -4,9 +4,9 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float32
-from numba import njit
 
-from nufitdose.registration.sampling import _apply, _cell, _linear, _vector, over_slabs
+from nufitdose.compiled import compiled, over_slabs
+from nufitdose.registration.sampling import _apply, _cell, _linear, _vector
 from nufitdose.types import Affine, Field
 
 _FIXED_POINT_STEPS = 40
@@ -37,7 +37,7 @@ def invert(
         )
 
 
-@njit(nogil=True, cache=True)
+@compiled
 @no_type_check
 def _invert(first, last, out, field, to_field, mm_to_field, tolerance_mm):
     left, worst = 0, 0.0
@@ -61,7 +61,7 @@ def _invert(first, last, out, field, to_field, mm_to_field, tolerance_mm):
     return left, np.sqrt(worst)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 @no_type_check
 def _residual(v, y, field, mm_to_field):
     """`v + u(y + v)` in mm, and the index in the field of `y + v`."""
@@ -72,7 +72,7 @@ def _residual(v, y, field, mm_to_field):
     return (v[0] + u[0], v[1] + u[1], v[2] + u[2]), (x, z, w)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 @no_type_check
 def _fixed_point(v, y, field, mm_to_field, limit):
     """Iterate `v <- -u(y + v)` in place, the squared residual left."""
@@ -87,7 +87,7 @@ def _fixed_point(v, y, field, mm_to_field, limit):
     return squared
 
 
-@njit(nogil=True, cache=True)
+@compiled
 @no_type_check
 def _newton(v, y, field, mm_to_field, limit):
     """Newton's method for `v + u(y + v) = 0`, in place; the squared residual left."""
@@ -105,7 +105,7 @@ def _newton(v, y, field, mm_to_field, limit):
     return squared
 
 
-@njit(nogil=True, cache=True)
+@compiled
 @no_type_check
 def _gradient(field, index):
     """Derivative of the interpolated field by index, `[component, axis]`; 0 beyond the border."""

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
-from nufitdose.registration.sampling import over_slabs
+from nufitdose.compiled import compiled, inlined, over_slabs
 from nufitdose.types import Affine, Field, Image32, Mask
 
 
@@ -54,13 +53,13 @@ def statistics(field: Field, affine: Affine, mask: Mask | None = None) -> Jacobi
     )
 
 
-@njit(inline="always")
+@inlined
 @no_type_check
 def _det(a, b, c):
     return a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0]) + a[2] * (b[0] * c[1] - b[1] * c[0])
 
 
-@njit(inline="always")
+@inlined
 @no_type_check
 def _edge(field, columns, i, j, k, di, dj, dk):
     """From the deformed voxel (i, j, k) to its deformed neighbour, in mm."""
@@ -72,13 +71,13 @@ def _edge(field, columns, i, j, k, di, dj, dk):
     )
 
 
-@njit(inline="always")
+@inlined
 @no_type_check
 def _minus(a, b):
     return (a[0] - b[0], a[1] - b[1], a[2] - b[2])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 @no_type_check
 def _determinant(first, last, out, field, columns):
     scale = np.linalg.det(columns)
@@ -102,7 +101,7 @@ def _determinant(first, last, out, field, columns):
                 out[i, j, k] = _det(a, b, c) / (scale * steps[0] * steps[1] * steps[2])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 @no_type_check
 def _statistics(first, last, field, columns, mask):
     """Over one slab: least J, voxels, voxels with J <= 0, Σ_k Σ_p min(J_k, 0), Σ log J, Σ (log J)²."""

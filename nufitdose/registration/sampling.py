@@ -1,30 +1,17 @@
 """Compiled loops over voxels: read images and fields between their voxels.
 
 *Clamped* means that a position beyond the outer voxel centres takes the value at the border. Every loop
-works on the slab `first <= i < last` of its output; `over_slabs` shares the slabs among threads.
+works on the slab `first <= i < last` of its output; `nufitdose.compiled.over_slabs` shares the slabs among threads.
 """
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-from typing import Any, no_type_check
+from typing import no_type_check
 
-import numba
 import numpy as np
-from numba import njit
 
-_SLABS_PER_THREAD = 4
-
-
-def over_slabs(loop: Callable[..., Any], slices: int, *arguments: Any) -> list[Any]:
-    """Run `loop(first, last, *arguments)` over slabs of `slices` in threads; the results in order of the slabs."""
-    threads = numba.get_num_threads()
-    edges = np.unique(np.linspace(0, slices, threads * _SLABS_PER_THREAD + 1).astype(int)).tolist()
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda edge: loop(*edge, *arguments), pairwise(edges)))
+from nufitdose.compiled import compiled, inlined
 
 
-@njit(inline="always")
+@inlined
 @no_type_check
 def _cell(position, size):
     """The lower voxel of the pair around a clamped position, the step to the upper one, and the fraction."""
@@ -36,7 +23,7 @@ def _cell(position, size):
     return lower, 1, position - lower
 
 
-@njit(inline="always")
+@inlined
 @no_type_check
 def _linear(data, i, di, fi, j, dj, fj, k, dk, fk):
     """Trilinear interpolation in a cell found by `_cell`."""
@@ -50,7 +37,7 @@ def _linear(data, i, di, fi, j, dj, fj, k, dk, fk):
     return (1 - fi) * low + fi * high
 
 
-@njit(inline="always")
+@inlined
 @no_type_check
 def _vector(field, x, y, z):
     """A vector field at a fractional index, clamped."""
@@ -64,7 +51,7 @@ def _vector(field, x, y, z):
     )
 
 
-@njit(inline="always")
+@inlined
 @no_type_check
 def _apply(matrix, x, y, z):
     return (
@@ -74,7 +61,7 @@ def _apply(matrix, x, y, z):
     )
 
 
-@njit(inline="always")
+@inlined
 @no_type_check
 def _moving_index(field, same, to_field, to_moving, mm_to_moving, i, j, k):
     """Fractional index in the moving image of output voxel (i, j, k): `B (x + u(x))`."""
@@ -91,14 +78,14 @@ def _moving_index(field, same, to_field, to_moving, mm_to_moving, i, j, k):
     )
 
 
-@njit(inline="always")
+@inlined
 @no_type_check
 def _within(shape, x, y, z):
     """Whether an index lies inside the voxels: up to half a voxel beyond the outer centres."""
     return -0.5 <= x <= shape[0] - 0.5 and -0.5 <= y <= shape[1] - 0.5 and -0.5 <= z <= shape[2] - 0.5
 
 
-@njit(nogil=True, cache=True)
+@compiled
 @no_type_check
 def warp_linear(first, last, out, field, same, to_field, to_moving, mm_to_moving, moving, outside):
     """Fill `out` with the moving image at `x + u(x)`, `outside` beyond its voxels."""
@@ -115,7 +102,7 @@ def warp_linear(first, last, out, field, same, to_field, to_moving, mm_to_moving
                 out[i, j, k] = _linear(moving, a, da, fa, b, db, fb, c, dc, fc)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 @no_type_check
 def warp_labels(first, last, out, field, same, to_field, to_moving, mm_to_moving, moving):
     """Fill `out` with the label of greatest trilinear weight at `x + u(x)`: argmax of the warped one-hot images.
@@ -154,7 +141,7 @@ def warp_labels(first, last, out, field, same, to_field, to_moving, mm_to_moving
                 out[i, j, k] = labels[best]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 @no_type_check
 def reached(first, last, out, field, same, to_field, to_moving, mm_to_moving, shape):
     """Fill `out` with whether `x + u(x)` lies inside the voxels of a grid of `shape`."""
@@ -165,7 +152,7 @@ def reached(first, last, out, field, same, to_field, to_moving, mm_to_moving, sh
                 out[i, j, k] = _within(shape, x, y, z)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 @no_type_check
 def compose(first, last, out, inner, same, to_inner, to_outer, mm_to_outer, outer):
     """Fill `out` with `u1(x) + u2(x + u1(x))`."""
@@ -184,7 +171,7 @@ def compose(first, last, out, inner, same, to_inner, to_outer, mm_to_outer, oute
                         out[axis, i, j, k] = own[axis] + vector[axis]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 @no_type_check
 def resample(first, last, out, field, to_field):
     """Fill `out` with a vector field read on another grid, clamped."""

@@ -286,7 +286,7 @@ def test_arrays_that_do_not_fit_together_are_refused():
 
 
 def test_documentation_names_every_status():
-    page = (Path(__file__).parents[3] / "docs" / "kinetics.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "explanation" / "kinetics.md").read_text(encoding="utf-8")
     for status in FitStatus:
         assert f"| {status.value} | {status.name} | {status.meaning} |" in page
 

@@ -1,41 +1,19 @@
-"""Compilation of the voxel kernels: one decorator, and an exponential that the compiler can vectorise.
-
-Kernels release the interpreter lock and run on blocks of voxels from a pool of threads, so that they need no
-threading layer of numba's. `typing.no_type_check` keeps the shape checks of the tests away from functions
-that only the compiler may look into.
-"""
+"""An exponential that the compiler can vectorise, for the voxel kernels."""
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, misc, untyped-decorator"
 
-from collections.abc import Callable
-from typing import Any, no_type_check
+from typing import no_type_check
 
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from nufitdose.compiled import part_of_kernel
 
 LOG2E = 1.4426950408889634
 LN2_HIGH = 6.93147180369123816490e-01  # ln 2 in two parts, so that x - k ln 2 keeps its digits
 LN2_LOW = 1.90821492927058770002e-10
 ROUND = 6755399441055744.0  # 1.5 * 2^52: adding and subtracting it rounds to the nearest integer
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`njit` with a cache on disk; without one where numba finds no folder it may write to."""
-    return _njit(function, no_cfunc_wrapper=True)
-
-
-def part_of_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`compiled` for what only other compiled functions call: half the time to compile, not callable from Python."""
-    return _njit(function, no_cfunc_wrapper=True, no_cpython_wrapper=True)
-
-
-def _njit(function: Callable[..., Any], **options: bool) -> Callable[..., Any]:
-    options |= {"nogil": True}
-    try:
-        return njit(cache=True, error_model="numpy", **options)(function)
-    except RuntimeError:  # neither NUMBA_CACHE_DIR, nor the package's folder, nor the user's cache folder is writable
-        return njit(error_model="numpy", **options)(function)
 
 
 @intrinsic
