@@ -41,7 +41,10 @@ def run_registration_between(
     settings = settings or DosimetrySettings()
     manifests = manifest_path(fixed), manifest_path(moving)
     record = RunRecord("register", {}, seed=seed, device=device)
-    with output_folder(out, inputs=[m.parent for m in manifests]) as place, collected_warnings(record):
+    with (
+        output_folder(out, kind=record.command, inputs=[m.parent for m in manifests]) as place,
+        collected_warnings(record),
+    ):
         here, other = (load_study(manifest) for manifest in manifests)
         chosen = _between(here, other, settings.registration)
         record.config = settings.model_copy(update={"registration": chosen}).model_dump(mode="json")

@@ -91,7 +91,10 @@ def run_registration(
 def _run_on(study: Study | str | Path, out: str | Path, record: RunRecord) -> Iterator[tuple[Path, Study]]:
     """The folder to write into and the study itself; run.json is written at the end."""
     manifest = None if isinstance(study, Study) else manifest_path(study)
-    with output_folder(out, inputs=[manifest.parent] if manifest else []) as place, collected_warnings(record):
+    with (
+        output_folder(out, kind=record.command, inputs=[manifest.parent] if manifest else []) as place,
+        collected_warnings(record),
+    ):
         try:
             loaded = study if isinstance(study, Study) else load_study(study)
             if manifest is not None:

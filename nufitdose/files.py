@@ -8,7 +8,7 @@ import itertools
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,7 +45,8 @@ def write_whole(path: str | Path, content: bytes | str) -> Path:
 def whole_folder(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     """An empty folder beside `path` to write into; it takes the place of `path` when the block ends well.
 
-    What was at `path` is gone then. With `durable` the files are on the disk, not in a cache, before that.
+    What was at `path` is gone then, unless the block has emptied the folder into it (`pour`) and removed it. With
+    `durable` the files are on the disk, not in a cache, before that.
     """
     target = Path(path)
     sweep(target)
@@ -58,12 +59,34 @@ def whole_folder(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
         if durable:
             for written in sorted(aside.rglob("*")):
                 _to_disk(written)
-        _take_place(aside, target)
+        if aside.exists():
+            _take_place(aside, target)
         if durable:
             _to_disk(target.parent)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+
+
+def pour(aside: Path, target: Path, outdated: Iterable[str], last: str) -> None:
+    """Put the files of `aside` into `target` one by one, `last` last; of what is there only `outdated` files go.
+
+    Each file is replaced whole. Names that lead out of `target` are passed over.
+    """
+    new = sorted(path.relative_to(aside) for path in aside.rglob("*") if not path.is_dir())
+    for name in sorted(new, key=lambda name: name.as_posix() == last):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (aside / name).replace(target / name)
+    kept = {name.as_posix() for name in new}
+    for text in sorted(set(outdated) - kept, reverse=True):
+        path = target / text
+        if target not in path.resolve().parents or path.is_dir():
+            continue
+        path.unlink(missing_ok=True)
+        for folder in path.parents:
+            if folder == target or not folder.is_dir() or any(folder.iterdir()):
+                break
+            folder.rmdir()
 
 
 def sweep(path: str | Path) -> None:

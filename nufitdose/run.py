@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nufitdose.errors import InputError
-from nufitdose.files import whole_folder, write_whole
+from nufitdose.files import pour, whole_folder, write_whole
 
 RECORD = "run.json"
 _PACKAGES = (
@@ -95,14 +96,15 @@ def collected_warnings(record: RunRecord) -> Iterator[None]:
 
 
 @contextmanager
-def output_folder(out: str | Path, *, inputs: Iterable[Path] = ()) -> Iterator[Path]:
+def output_folder(out: str | Path, *, kind: str, inputs: Iterable[Path] = (), keep: bool = False) -> Iterator[Path]:
     """A folder to write into, renamed to `out` when the block ends well and removed when it does not.
 
-    An earlier result at `out` (a folder with run.json) is replaced at the very end. Raises `InputError`
-    when `out` lies inside one of `inputs` or holds one, holds something else, or cannot be written.
+    An earlier result of the same `kind` (its run.json says which command wrote it) is replaced at the very end, file by
+    file: what it wrote goes, everything else in the folder stays. Raises `InputError` when `out` lies inside one of
+    `inputs` or holds one, holds something else or, where that is to `keep`, an earlier result, or cannot be written.
     """
     target = Path(out).resolve()
-    _check_target(target, inputs)
+    earlier = _check_target(target, inputs, kind, keep)
     with ExitStack() as stack:
         try:
             place = stack.enter_context(whole_folder(target))
@@ -113,9 +115,23 @@ def output_folder(out: str | Path, *, inputs: Iterable[Path] = ()) -> Iterator[P
                 remedy="Choose a folder you can write to",
             ) from error
         yield place
+        _list_files(place)
+        if earlier is not None:
+            pour(place, target, earlier, last=RECORD)
+            shutil.rmtree(place)
 
 
-def _check_target(target: Path, inputs: Iterable[Path]) -> None:
+def _list_files(folder: Path) -> None:
+    """Have run.json say which files the run wrote, so that a later one knows them from others."""
+    record = folder / RECORD
+    if record.is_file():
+        content = json.loads(record.read_text(encoding="utf-8"))
+        content["files"] = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        write_whole(record, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def _check_target(target: Path, inputs: Iterable[Path], kind: str, keep: bool) -> list[str] | None:
+    """The files of an earlier result of the same kind that is to be replaced; None where the folder is new or empty."""
     if target.exists() and not target.is_dir():
         raise InputError("a file of this name exists, a folder is wanted", where=target)
     for folder in inputs:
@@ -126,12 +142,33 @@ def _check_target(target: Path, inputs: Iterable[Path]) -> None:
             )
         if place in source.parents:
             raise InputError("the input lies inside the output folder", where=target, remedy="Choose another --out")
-    if target.is_dir() and any(target.iterdir()) and not (target / RECORD).is_file():
+    if not target.is_dir() or not any(target.iterdir()):
+        return None
+    found = _earlier(target)
+    if found is None or found.get("command") != kind:
+        what = f"a result of '{found['command']}'" if found and found.get("command") else "no earlier result"
         raise InputError(
-            f"the folder is not empty and holds no earlier result (no {RECORD})",
+            f"the folder is not empty and holds {what}, not one of '{kind}' ({RECORD})",
             where=target,
             remedy="Choose a new folder; nothing was changed",
         )
+    if keep:
+        raise InputError(
+            f"a result of '{kind}' is already here, perhaps with edits of yours",
+            where=target,
+            remedy="Choose a new folder, or replace its files with --force; others in the folder stay either way",
+        )
+    files = found.get("files")
+    return [name for name in files if isinstance(name, str)] if isinstance(files, list) else []
+
+
+def _earlier(folder: Path) -> dict[str, Any] | None:
+    """What run.json says; None where there is none that can be read."""
+    try:
+        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def write_record(record: RunRecord, folder: Path) -> None:

@@ -17,6 +17,8 @@ from nufitdose.volume import Quantity, Volume
 #: A scan that holds more than this share of what decay leaves of the administered activity cannot be right as it is:
 #: calibration may be off by a few percent. A guide value of this program.
 MOST_OF_ADMINISTERED = 1.05
+#: A scan of the whole body that holds less than this share of it is questioned. A guide value of this program.
+LEAST_OF_ADMINISTERED = 0.01
 
 Read = Callable[[], Volume]
 ReadStructures = Callable[[], "Structures"]
@@ -80,6 +82,11 @@ class Structures:
     def present(self) -> tuple[str, ...]:
         """The names with at least one voxel, in order of label."""
         return tuple(self.names[label] for label in sorted(self._layer_of))
+
+    def volume_ml(self, name: str) -> float:
+        """The volume of a structure's voxels."""
+        mask, layer = self.mask(name)
+        return int(mask.sum()) * layer.grid.voxel_volume_ml
 
     def mask(self, name: str) -> tuple[Mask, Volume]:
         """The voxels of a structure, and the layer they lie on (for its grid)."""
@@ -168,7 +175,8 @@ class Study:
     """Serial scans of one patient after one administration; `reference` names the scan all others are brought to.
 
     Time points are held in order of time. `dicom` holds the attributes (keyword -> value) that DICOM
-    objects made for this patient must repeat, where the images came from DICOM. Raises
+    objects made for this patient must repeat, where the images came from DICOM; `statements` is what the user said
+    beside or against those images when they were imported. Raises
     `InputError` on no time points, two of one id or one time, or an unknown reference.
     """
 
@@ -178,6 +186,7 @@ class Study:
     reference_id: str
     timepoints: tuple[TimePoint, ...]
     dicom: Mapping[str, str] | None = None
+    statements: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timepoints", tuple(sorted(self.timepoints, key=lambda tp: tp.time_h)))

@@ -31,7 +31,7 @@ def run_demo(
 ) -> str:
     """Simulate the patient into out/study, run it into out/results, and return the comparison as text."""
     record = RunRecord("demo", settings.model_dump(mode="json"), seed=seed, device=device)
-    with output_folder(out) as place:
+    with output_folder(out, kind=record.command) as place:
         with Steps(1.0, stream) as steps, steps.step("simulating the digital patient"):
             patient = demo_patient(seed)
             write_patient(patient, place / "study")

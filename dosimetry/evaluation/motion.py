@@ -91,7 +91,7 @@ def run_evaluation(
     if split not in SPLITS:
         raise InputError(f"--split {split!r} was given, one of {', '.join(SPLITS)} is wanted")
     record = RunRecord("evaluate", {"methods": list(methods), "split": split, "patients": patients}, seed=seed)
-    with Steps(1.0, stream) as steps, output_folder(out) as folder, collected_warnings(record):
+    with Steps(1.0, stream) as steps, output_folder(out, kind=record.command) as folder, collected_warnings(record):
         with steps.step("reading the studies", 0.02):
             found = load_cohort(DataSettings(cohort=str(cohort)), seed=seed, least_scans=2)
             known = [(m, read_landmarks(m.folder)) for m in getattr(found, split)][:patients]

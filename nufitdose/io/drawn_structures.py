@@ -51,14 +51,15 @@ def layered(regions: Sequence[DrawnStructure], grid: Grid) -> Structures:
             layer = np.zeros(grid.shape, dtype=kind)
             layers.append(layer)
         layer[region.box][region.mask] = label
-    names = dict(enumerate(_unique([region.name for region in regions]), start=1))
+    names = dict(enumerate(unique_names([region.name for region in regions]), start=1))
     tumours = frozenset(name for name in names.values() if looks_like_tumour(name))
     if tumours:
         _log.info("taken as tumours by their names: %s; study.yaml can change that", ", ".join(sorted(tumours)))
     return Structures(tuple(Volume(layer, grid, Quantity.LABELS) for layer in layers), names, tumours)
 
 
-def _unique(names: Sequence[str]) -> list[str]:
+def unique_names(names: Sequence[str]) -> list[str]:
+    """The names in order, later ones of a name numbered, with a warning: 'Liver', 'Liver (2)'."""
     given: list[str] = []
     for name in names:
         new, number = name, 1

@@ -1,5 +1,7 @@
 """Volumes as NIfTI files."""
 
+import gzip
+import logging
 import zlib
 from pathlib import Path
 
@@ -13,6 +15,9 @@ from nufitdose.files import whole_file
 from nufitdose.grid import Grid
 from nufitdose.volume import Quantity, Volume
 
+_LOG = logging.getLogger(__name__)
+_IN_MM = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
+_ALMOST_WHOLE = 0.01  # labels that a scaling by the header left this far off a whole number are rounded
 _QFORM_TOLERANCE_MM = 0.1  # qform stores a rounded quaternion
 
 
@@ -77,10 +82,16 @@ def _open(path: Path) -> nib.nifti1.Nifti1Image:
 
 
 def _pixels(image: nib.nifti1.Nifti1Image, path: Path) -> np.ndarray:
+    """The voxels, and the checksum of a compressed file: a reader that stops at the last voxel would not see it."""
     if image.get_data_dtype().kind not in "iuf":
         raise InputError(f"voxels of type {image.get_data_dtype()} were found, plain numbers are wanted", where=path)
     try:
-        return np.ascontiguousarray(image.dataobj)  # the file runs along i fastest, the program along k
+        voxels = np.ascontiguousarray(image.dataobj)  # the file runs along i fastest, the program along k
+        if path.suffix == ".gz":
+            with gzip.open(path) as whole:
+                while whole.read(1 << 22):
+                    pass
+        return voxels
     except (OSError, EOFError, ValueError, MemoryError, zlib.error) as error:
         raise InputError(
             f"the voxels cannot be read, the file is truncated or damaged ({error})", where=path
@@ -88,6 +99,19 @@ def _pixels(image: nib.nifti1.Nifti1Image, path: Path) -> np.ndarray:
 
 
 def _world_affine(image: nib.nifti1.Nifti1Image, path: Path) -> np.ndarray:
+    """Voxel indices to RAS+ mm, from an sform or qform in metres, millimetres or microns."""
+    unit = image.header.get_xyzt_units()[0]
+    if unit not in _IN_MM:
+        raise InputError(f"the header says that lengths are in {unit!r}, mm are wanted", where=path)
+    affine = _stated_affine(image, path)
+    if _IN_MM[unit] != 1.0:
+        _LOG.warning("%s: lengths are in %ss and are taken as such: the voxels are %s mm", path, unit,
+                     " × ".join(f"{mm:.4g}" for mm in np.linalg.norm(affine[:3, :3], axis=0) * _IN_MM[unit]))  # fmt: skip
+    affine[:3] *= _IN_MM[unit]
+    return affine
+
+
+def _stated_affine(image: nib.nifti1.Nifti1Image, path: Path) -> np.ndarray:
     sform, sform_code = image.get_sform(coded=True)
     try:
         qform, qform_code = image.get_qform(coded=True)
@@ -102,7 +126,8 @@ def _world_affine(image: nib.nifti1.Nifti1Image, path: Path) -> np.ndarray:
     if sform_code > 0 and qform_code > 0:
         shape = np.array(image.shape[:3], dtype=np.float64) - 1
         corners = np.array([np.zeros(3), shape])
-        moved = (corners @ sform[:3, :3].T + sform[:3, 3]) - (corners @ qform[:3, :3].T + qform[:3, 3])
+        apart = (corners @ sform[:3, :3].T + sform[:3, 3]) - (corners @ qform[:3, :3].T + qform[:3, 3])
+        moved = apart * _IN_MM[image.header.get_xyzt_units()[0]]
         if np.abs(moved).max() > _QFORM_TOLERANCE_MM:
             raise InputError(
                 f"sform and qform place the image {np.abs(moved).max():.1f} mm apart",
@@ -114,11 +139,26 @@ def _world_affine(image: nib.nifti1.Nifti1Image, path: Path) -> np.ndarray:
 
 
 def _as_labels(data: np.ndarray, path: Path) -> np.ndarray:
-    if np.issubdtype(data.dtype, np.integer):
-        return data if data.dtype.itemsize <= 4 else data.astype(np.int32)
+    """Whole numbers of at most 32 bits; those that a scaling in the header left almost whole are rounded."""
     if not np.isfinite(data).all():
         raise InputError("the label map holds values that are not finite, whole numbers are wanted", where=path)
+    low, high = (float(data.min()), float(data.max())) if data.size else (0.0, 0.0)
+    if max(abs(low), abs(high)) > np.iinfo(np.int32).max:
+        raise InputError(
+            f"the label map holds labels from {low:g} to {high:g}, at most {np.iinfo(np.int32).max} is wanted",
+            where=path,
+            remedy="Number the structures anew",
+        )
+    if np.issubdtype(data.dtype, np.integer):
+        return data if data.dtype.itemsize <= 4 else data.astype(np.int32)
     whole = np.rint(data)
-    if not np.array_equal(whole, data):
-        raise InputError("the label map holds fractions, whole numbers are wanted", where=path)
+    off = float(np.abs(whole - data).max()) if data.size else 0.0
+    if off > _ALMOST_WHOLE:
+        raise InputError(
+            f"the label map holds fractions ({off:.3g} off the nearest whole number), whole numbers are wanted",
+            where=path,
+            remedy="Resample label maps with nearest neighbours, and save them as integers",
+        )
+    if off > 0.0:
+        _LOG.info("%s: labels up to %.2g off a whole number are rounded", path, off)
     return whole.astype(np.int32)

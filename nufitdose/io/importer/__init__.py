@@ -1,5 +1,9 @@
-"""The import: a folder of DICOM files becomes a study folder."""
+"""The import: a folder of DICOM files becomes a study folder.
 
-from nufitdose.io.importer.plan import ImportOptions as ImportOptions
+Read top to bottom in `planning`: facts (`options`, `facts`), series (`candidates`, `choose`), the treatment
+(`administration`), `checks`, what belongs together (`match`, `placing`), and `writing`.
+"""
+
+from nufitdose.io.importer.options import ImportOptions as ImportOptions
 from nufitdose.io.importer.planning import plan_import as plan_import
-from nufitdose.io.importer.planning import write_study as write_study
+from nufitdose.io.importer.writing import write_study as write_study

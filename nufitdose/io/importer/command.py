@@ -1,37 +1,66 @@
 """The import as a user sees it: plan, table, and the study folder written whole or not at all."""
 
+import textwrap
 from pathlib import Path
+from typing import NamedTuple
 
-from nufitdose.io.importer.planning import ImportOptions, plan_import, write_study
+from nufitdose.io.importer.options import ImportOptions
+from nufitdose.io.importer.planning import plan_import
+from nufitdose.io.importer.table import WIDTH, closing, describe
+from nufitdose.io.importer.writing import write_facts, write_study
 from nufitdose.progress import Steps, Stream
 from nufitdose.run import RunRecord, collected_warnings, output_folder, write_record
-from nufitdose.text import text_table
 
 
-def run_import(dicom: Path, out: Path | None, options: ImportOptions, *, stream: Stream | None = None) -> str:
+class Told(NamedTuple):
+    """What the import says, and whether it refused."""
+
+    text: str
+    refused: bool
+
+
+def run_import(
+    dicom: Path,
+    out: Path | None,
+    options: ImportOptions,
+    *,
+    facts: Path | None = None,
+    force: bool = False,
+    stream: Stream | None = None,
+) -> Told:
     """Import a folder of DICOM files into `out`, or only say what would be done where `out` is None.
 
-    Returns the text to show. Raises `InputError` when the series do not make a study.
+    `facts` is a file to write with what is known, ready to edit. A study that is already at `out` is replaced only
+    with `force`. Raises `InputError` when a study is to be written and the series do not make one.
     """
     record = RunRecord("import", options.to_dict())
     with Steps(10.0, stream) as steps, collected_warnings(record):
         with steps.step(f"reading DICOM headers in {dicom}", 3.0) as tell:
             plan = plan_import(dicom, options, on_progress=tell)
-        table = text_table(plan.columns, plan.rows())
+        table = describe(plan)
+        if facts is not None:
+            write_facts(plan, facts, dicom)
         if out is None:
-            return _joined(table, record.warnings, [f"refused: {plan.refusal}"] if plan.refusal else [])
+            return Told(_joined(table, record.warnings, closing(plan, dicom)), plan.refusal is not None)
         if plan.refusal is not None:
-            print(table, file=stream)
+            print("\n".join(table), file=stream)
             raise plan.refusal
-        with output_folder(out, inputs=[dicom]) as place:
+        with output_folder(out, kind="import", inputs=[dicom], keep=not force) as place:
             with steps.step("writing the study folder", 7.0):
                 manifest = write_study(plan, place)
             record.add_inputs(plan.files(), dicom)
             record.timings_s = steps.seconds
             record.notes |= {"import": plan.record()}
             write_record(record, place)
-    return _joined(table, record.warnings, [f"study: {out / manifest.name}"])
+    return Told(_joined(table, record.warnings, [f"study: {out / manifest.name}"]), False)
 
 
-def _joined(table: str, warnings: list[str], last: list[str]) -> str:
-    return "\n".join([table, *(f"warning: {warning}" for warning in warnings), *last])
+def _joined(table: list[str], warnings: list[str], last: list[str]) -> str:
+    wrapped = [
+        line
+        for warning in warnings
+        for line in textwrap.wrap(
+            f"warning: {warning}", WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+    ]
+    return "\n".join([*table, *wrapped, *last])

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,78 +13,71 @@ from nufitdose.io.dicom.read.activity import ActivityScan
 from nufitdose.io.dicom.read.headers import Header
 from nufitdose.io.dicom.read.images import ImageSeries
 from nufitdose.io.dicom.read.references import StructureReferences
-from nufitdose.io.dicom.read.times import acquisition_time, seconds_between
+from nufitdose.io.dicom.read.times import acquisition_time
+from nufitdose.io.drawn_structures import unique_names
 from nufitdose.io.structures import read_structure_objects
 from nufitdose.study import Structures
 
 _LOG = logging.getLogger(__name__)
 _SESSION_S = 4 * 3600.0  # a CT of the same session was made within this
-_BEDS_S = 2 * 3600.0  # scans of different regions within this look like beds of one scan
-_CHOOSE = "Name the series to take with --series"
+_SAME_TIME_S = 60.0  # two CTs made within this are equal in time
 
 
-def check_separate(scans: Sequence[ActivityScan]) -> None:
-    """Refuse scans that are not time points of their own: reconstructions or beds of one acquisition.
+@dataclass(frozen=True, eq=False)
+class CTOffer:
+    """A CT series that could serve a scan, and how messages call it."""
 
-    `scans` in order of time. Two acquisitions that overlap in time are one; two that follow each other
-    within two hours over different regions look like beds.
-    """
-    for early, late in _pairs(scans):
-        gap_s = seconds_between(late.timing.started, early.timing.started, late.series.header)
-        lasted_s = (early.timing.ended - early.timing.started).total_seconds()
-        names = f"{_name(early.series)} and {_name(late.series)}"
-        if gap_s < max(lasted_s, 60.0):
-            raise InputError(
-                f"{names} are of one acquisition, {early.timing.started.isoformat()}: reconstructions of one scan are "
-                "not two time points",
-                where=late.series.header.path,
-                remedy=f"{_CHOOSE}: {early.series.series_uid} or {late.series.series_uid}",
-            )
-        same_space = early.series.frame_of_reference_uid == late.series.frame_of_reference_uid
-        if gap_s < _BEDS_S and same_space and overlap(early.series, late.series) < 0.5:
-            raise InputError(
-                f"{names} were acquired {gap_s / 60:.0f} min apart over different regions: they look like beds of one "
-                "scan, not two time points",
-                where=late.series.header.path,
-                remedy=f"Export the beds joined into one series, or take one. {_CHOOSE}",
-            )
+    name: str
+    number: str
+    series: ImageSeries
 
 
-def matching_ct(scan: ActivityScan, cts: Sequence[ImageSeries]) -> ImageSeries | None:
+def matching_ct(scan: ActivityScan, cts: Sequence[CTOffer]) -> CTOffer | None:
     """The CT of a scan, or None where there is none.
 
-    The one of the same frame of reference, made within four hours of the scan where there are several; else
-    the one of the same study, made within four hours, that covers the scan (with a warning). Raises
-    `InputError` where several fit.
+    Those of the same frame of reference, made within four hours of the scan where there are several; else
+    those of the same study, made within four hours, that cover the scan (with a warning). Of several the one that
+    covers most of the scan is taken, of those that cover it equally the one made nearest in time. Raises
+    `InputError` where several are equal in that too.
     """
-    shared = [ct for ct in cts if ct.frame_of_reference_uid == _frame(scan) and overlap(scan.series, ct) > 0.1]
+    shared = [
+        ct for ct in cts if ct.series.frame_of_reference_uid == _frame(scan) and overlap(scan.series, ct.series) > 0.1
+    ]
     if shared:
-        apart = {id(ct): _apart_s(scan, ct) for ct in shared}
+        apart = {id(ct): _apart_s(scan, ct.series) for ct in shared}
         session = [ct for ct in shared if apart[id(ct)] is None or abs(apart[id(ct)] or 0.0) <= _SESSION_S]
-        chosen = _only(session or shared, scan)
+        chosen = _best(session or shared, scan)
         if not session:
             _LOG.warning(
                 "the CT %s of the scan %s was made %.1f h from it; it shares its frame of reference",
-                _name(chosen), _name(scan.series), abs(apart[id(chosen)] or 0.0) / 3600.0,
+                chosen.name, _name(scan.series), abs(apart[id(chosen)] or 0.0) / 3600.0,
             )  # fmt: skip
         return chosen
     near = [
         ct
         for ct in cts
-        if ct.study_uid == scan.series.study_uid
-        and (apart_s := _apart_s(scan, ct)) is not None
+        if ct.series.study_uid == scan.series.study_uid
+        and (apart_s := _apart_s(scan, ct.series)) is not None
         and abs(apart_s) <= _SESSION_S
-        and overlap(scan.series, ct) >= 0.5
+        and overlap(scan.series, ct.series) >= 0.5
     ]
     if not near:
         return None
-    chosen = _only(near, scan)
+    chosen = _best(near, scan)
     _LOG.warning(
         "the CT %s is taken for the scan %s by study and time, not by frame of reference: look at the fusion",
-        _name(chosen),
+        chosen.name,
         _name(scan.series),
     )
     return chosen
+
+
+def coverage(scan: ImageSeries, ct: ImageSeries) -> float:
+    """The share of the scan's extent along the body that the CT covers."""
+    corners = scan.grid.corners_mm(), ct.grid.corners_mm()
+    low, high = np.array([c.min(axis=0) for c in corners]), np.array([c.max(axis=0) for c in corners])
+    shared = high.min(axis=0) - low.max(axis=0)
+    return float(np.clip(shared / np.maximum((high - low)[0], 1e-3), 0.0, 1.0)[2])
 
 
 def overlap(one: ImageSeries, other: ImageSeries) -> float:
@@ -123,29 +117,28 @@ def drawn_on(references: StructureReferences, used: Mapping[str, Sequence[ImageS
 
 
 def read_structures(parts: Sequence[tuple[Path, ImageSeries]]) -> Structures:
-    """The structures of one time point, from objects that may be drawn on different images."""
+    """The structures of one time point, from objects that may be drawn on different images.
+
+    A name that stands on two images is made unique, with a warning.
+    """
     by_series: dict[int, tuple[ImageSeries, list[Path]]] = {}
     for path, series in parts:
         by_series.setdefault(id(series), (series, []))[1].append(path)
     found = [s for series, paths in by_series.values() if (s := read_structure_objects(paths, series)) is not None]
     if len(found) == 1:
         return found[0]
-    layers, names, tumours = [], dict[int, str](), frozenset[str]()
+    every = unique_names([name for structures in found for _, name in sorted(structures.names.items())])
+    layers, names, tumours = [], dict[int, str](), set[str]()
     for structures in found:
         shift = max(names, default=0)
-        twice = sorted(set(names.values()) & set(structures.names.values()))
-        if twice:
-            raise InputError(
-                f"the structures {', '.join(twice)} are drawn on two images of one time point",
-                where=parts[-1][0],
-                remedy="Keep one of the two structure sets in the folder",
-            )
-        names |= {label + shift: name for label, name in structures.names.items()}
-        tumours |= structures.tumours
+        for label, name in sorted(structures.names.items()):
+            names[label + shift] = every.pop(0)
+            if name in structures.tumours:
+                tumours.add(names[label + shift])
         for layer in structures.layers:
             moved = layer.data.astype(np.int32)
             layers.append(layer.with_data(np.where(moved > 0, moved + shift, 0)))
-    return Structures(tuple(layers), names, tumours)
+    return Structures(tuple(layers), names, frozenset(tumours))
 
 
 def when_made(header: Header) -> datetime | None:
@@ -156,15 +149,21 @@ def when_made(header: Header) -> datetime | None:
         return None
 
 
-def _only(several: Sequence[ImageSeries], scan: ActivityScan) -> ImageSeries:
-    if len(several) > 1:
+def _best(several: Sequence[CTOffer], scan: ActivityScan) -> CTOffer:
+    covers = {id(ct): round(coverage(scan.series, ct.series), 1) for ct in several}
+    best = [ct for ct in several if covers[id(ct)] == max(covers.values())]
+    apart = {id(ct): abs(_apart_s(scan, ct.series) or 0.0) for ct in best}
+    nearest = [ct for ct in best if apart[id(ct)] - min(apart.values()) < _SAME_TIME_S]
+    if len(nearest) > 1:
         raise InputError(
-            f"{len(several)} CT series fit the scan {_name(scan.series)}: "
-            + ", ".join(f"{_name(ct)} {ct.series_uid}" for ct in several),
+            f"{len(nearest)} CT series fit the scan {_name(scan.series)}: "
+            + ", ".join(f"{ct.name} {ct.series.series_uid}" for ct in nearest),
             where=scan.series.header.path,
-            remedy=_CHOOSE,
+            remedy=f"Name the series to take with --series: {' or '.join(ct.number for ct in nearest)}",
         )
-    return several[0]
+    if len(several) > 1:
+        _LOG.info("of %d CT series %s is taken for %s", len(several), nearest[0].name, _name(scan.series))
+    return nearest[0]
 
 
 def _apart_s(scan: ActivityScan, ct: ImageSeries) -> float | None:
@@ -181,7 +180,3 @@ def _frame(scan: ActivityScan) -> str:
 
 def _name(series: ImageSeries) -> str:
     return repr(series.description or series.modality)
-
-
-def _pairs(scans: Sequence[ActivityScan]) -> list[tuple[ActivityScan, ActivityScan]]:
-    return [(early, late) for n, early in enumerate(scans) for late in scans[n + 1 :]]

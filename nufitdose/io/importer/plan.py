@@ -1,76 +1,21 @@
-"""What an import is asked for, and what it answers: options, one row a series, the plan."""
+"""What an import answers: one row a series, and the plan."""
 
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nufitdose.errors import InputError
-from nufitdose.io.dicom.read.activity import Calibration
-from nufitdose.io.dicom.read.decay import CORRECTIONS
-from nufitdose.study import Administration, Study
-
-
-@dataclass(frozen=True)
-class ImportOptions:
-    """What the user supplies where the files do not say.
-
-    `administered_at` is ISO 8601. `series` names SeriesInstanceUIDs (or SOPInstanceUIDs of single objects) to
-    take: among the kinds of series it names (activity, CT, structures) no others are used. `reference` is the
-    id of a time point.
-    """
-
-    nuclide: str | None = None
-    administered_mbq: float | None = None
-    administered_at: datetime | str | None = None
-    calibration_bq_per_ml_per_count: float | None = None
-    sensitivity_cps_per_mbq: float | None = None
-    decay_correction: str | None = None
-    patient: str | None = None
-    series: tuple[str, ...] = ()
-    reference: str | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.administered_at, str):
-            try:
-                text = self.administered_at.strip()
-                if ":" not in text:
-                    raise ValueError(text)  # a date alone would be read as midnight
-                object.__setattr__(self, "administered_at", datetime.fromisoformat(text))
-            except ValueError:
-                raise InputError(
-                    f"the administration time {self.administered_at!r} was given",
-                    remedy="Write it as 2018-11-15T09:22:00, with an offset as +01:00 if the files state theirs",
-                ) from None
-        if self.decay_correction is not None:
-            object.__setattr__(self, "decay_correction", self.decay_correction.strip().upper())
-            if self.decay_correction not in CORRECTIONS:
-                raise InputError(
-                    f"the decay correction {self.decay_correction!r} was given, wanted one of {', '.join(CORRECTIONS)}"
-                )
-        if self.administered_mbq is not None:
-            Administration(self.administered_mbq)
-        Calibration(self.calibration_bq_per_ml_per_count, self.sensitivity_cps_per_mbq)
-
-    @property
-    def calibration(self) -> Calibration:
-        """What turns counts into Bq/mL."""
-        return Calibration(self.calibration_bq_per_ml_per_count, self.sensitivity_cps_per_mbq)
-
-    @property
-    def given_calibration(self) -> bool:
-        """Whether the user gave one."""
-        return self.calibration_bq_per_ml_per_count is not None or self.sensitivity_cps_per_mbq is not None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for run.json."""
-        at = self.administered_at
-        return {**asdict(self), "administered_at": at.isoformat() if isinstance(at, datetime) else at}
+from nufitdose.io.importer.options import ImportOptions
+from nufitdose.study import Study
 
 
 @dataclass(frozen=True)
 class SeriesRow:
-    """One series as the dry run shows it; None where unknown."""
+    """One series as the dry run shows it; None where unknown.
+
+    `sources` says of each fact where it comes from; `structures` are names, roles and volumes in mL.
+    """
 
     series_uid: str
     modality: str
@@ -83,21 +28,33 @@ class SeriesRow:
     units: str
     total_mbq: float | None
     use: str
+    number: str = ""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    structures: tuple[tuple[str, str, float], ...] = ()
+    remedy: str | None = None
 
     def texts(self) -> tuple[str, ...]:
         """The row as text, in order of `ImportPlan.columns`."""
         return (
+            self.number,
             self.modality,
             self.description,
             str(self.files),
             "-" if self.hours is None else f"{self.hours:.3f}",
-            "-" if self.matrix is None else " × ".join(map(str, self.matrix)),
-            "-" if self.spacing_mm is None else " × ".join(f"{mm:.4g}" for mm in self.spacing_mm),
-            self.orientation or "-",
-            self.units or "-",
             "-" if self.total_mbq is None else f"{self.total_mbq:.2f}",
             self.use,
         )
+
+    def details(self) -> list[str]:
+        """What else is known, a line each."""
+        lines = []
+        if self.matrix is not None and self.spacing_mm is not None:
+            voxels = " × ".join(map(str, self.matrix))
+            size = " × ".join(f"{mm:.4g}" for mm in self.spacing_mm)
+            lines.append(", ".join(filter(None, [f"{voxels} of {size} mm", self.orientation, self.units])))
+        lines += [f"{fact}: {source}" for fact, source in self.sources.items()]
+        lines += [f"{name}: {role}, {volume:.4g} mL" for name, role, volume in self.structures]
+        return lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,10 +69,9 @@ class ImportPlan:
     _study: Study | None = field(repr=False)
     _files: tuple[Path, ...] = field(repr=False)
     _record: dict[str, Any] = field(repr=False)
+    options: ImportOptions = field(default_factory=ImportOptions)
 
-    columns = (
-        "modality", "description", "files", "hours", "matrix", "spacing mm", "axes", "units", "total MBq", "use",
-    )  # fmt: skip
+    columns = ("#", "type", "description", "files", "hours", "MBq", "use")
 
     @property
     def study(self) -> Study:

@@ -1,10 +1,7 @@
-"""The import: what each DICOM series of a folder is, what is done with it, and the study they make."""
+"""The import from top to bottom: find the series, hear the user, choose, resolve the facts, check, put together."""
 
 import logging
-import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,19 +9,39 @@ from typing import Any
 import numpy as np
 
 from nufitdose.errors import InputError
-from nufitdose.io.dicom.read.activity import ActivityScan, activity_scan, hours_after
-from nufitdose.io.dicom.read.decay import Undone, undo_decay
-from nufitdose.io.dicom.read.headers import find_dicom
-from nufitdose.io.dicom.read.images import ImageSeries, read_ct
+from nufitdose.io.dicom.read.activity import ActivityScan, hours_after
+from nufitdose.io.dicom.read.copies import without_copies
+from nufitdose.io.dicom.read.decay import undo_decay
+from nufitdose.io.dicom.read.headers import Found, find_dicom
+from nufitdose.io.dicom.read.images import read_ct
 from nufitdose.io.dicom.read.isotope import decay_half_life_s
-from nufitdose.io.dicom.read.series import Gathered, Kind, gather
-from nufitdose.io.importer.administration import administration_of, one_patient
-from nufitdose.io.importer.match import check_separate, drawn_on, matching_ct, read_structures
-from nufitdose.io.importer.plan import ImportOptions, ImportPlan, SeriesRow
-from nufitdose.io.structures import references
-from nufitdose.io.study_folder import save_study
-from nufitdose.nuclides import half_life_h
-from nufitdose.study import MOST_OF_ADMINISTERED, Administration, Study, TimePoint
+from nufitdose.io.dicom.read.series import Kind, gather
+from nufitdose.io.importer.administration import (
+    Treatment,
+    check_one_patient,
+    counted_from,
+    patient_of,
+    settle_zones,
+    treatment_of,
+)
+from nufitdose.io.importer.candidates import (
+    Candidate,
+    Place,
+    candidate_of,
+    in_order,
+    noting,
+    read_scans,
+    take_asked_for,
+)
+from nufitdose.io.importer.checks import check_corrections, check_one_factor, check_separate, check_time, check_total
+from nufitdose.io.importer.choose import go_on_without, leave_out_twins, take_the_best
+from nufitdose.io.importer.match import read_structures
+from nufitdose.io.importer.options import ImportOptions
+from nufitdose.io.importer.placing import place_ct, place_structures
+from nufitdose.io.importer.plan import ImportPlan, SeriesRow
+from nufitdose.io.importer.statements import statements_of
+from nufitdose.io.importer.writing import write_study
+from nufitdose.study import Study, TimePoint
 from nufitdose.types import PerVoxel
 
 __all__ = ["ImportOptions", "ImportPlan", "SeriesRow", "plan_import", "write_study"]
@@ -41,37 +58,6 @@ _REPEATED = (
 )
 
 
-@dataclass(eq=False)
-class _Candidate:
-    """A series on its way into the study."""
-
-    gathered: Gathered
-    refusal: InputError | None
-    use: str
-    scan: ActivityScan | None = None
-    undone: Undone | None = None
-    hours: float | None = None
-    total_mbq: float | None = None
-    units: str = ""
-
-    @property
-    def open(self) -> bool:
-        return self.refusal is None and not self.use
-
-    def refuse(self, refusal: InputError) -> None:
-        self.refusal, self.use = refusal, f"refused: {refusal.problem}"
-
-
-@dataclass(eq=False)
-class _Place:
-    """A time point being put together."""
-
-    id: str
-    candidate: _Candidate
-    ct: ImageSeries | None = None
-    structures: list[tuple[Path, ImageSeries]] = field(default_factory=list)
-
-
 def plan_import(
     folder: Path, options: ImportOptions | None = None, on_progress: Callable[[float], None] | None = None
 ) -> ImportPlan:
@@ -82,189 +68,125 @@ def plan_import(
     readable DICOM.
     """
     options, tell = options or ImportOptions(), on_progress or (lambda share: None)
-    found = find_dicom(Path(folder))
+    found = without_copies(find_dicom(Path(folder)))
     tell(0.4)
     problems: list[InputError] = []
-    with _noting(problems):
-        patient = one_patient(found.headers, options.patient)
-    candidates = [_candidate(gathered) for gathered in gather(found.headers)]
-    with _noting(problems):
-        _choose(candidates, options.series)
-    scans = _scans(candidates, options)
-    problems += [c.refusal for c in candidates if c.gathered.kind is Kind.ACTIVITY and c.refusal]
+    candidates = [candidate_of(g, options.given_for(g.uids)) for g in gather(found.headers, options.given_for)]
+    with noting(problems):
+        check_one_patient(found.headers, options.patient)
+    with noting(problems):
+        take_asked_for(candidates, options)
+    scans = _scans(candidates, options, problems)
     if not scans and not problems:
         problems.append(_nothing(folder, candidates))
-    places: list[_Place] = []
-    administration, nuclide = None, ""
-    if scans:
-        with _noting(problems):
-            check_separate([_scan(c) for c in scans])
-        with _noting(problems):
-            nuclide, administration = administration_of([_scan(c) for c in scans], options)
-    if administration is not None:
-        for number, candidate in enumerate(scans):
-            try:
-                _quantify(candidate, administration, nuclide, options)
-                places.append(_Place(f"tp{len(places) + 1}", candidate))
-            except InputError as refusal:
-                candidate.refuse(refusal)
-                problems.append(refusal)
-            tell(0.4 + 0.6 * (number + 1) / len(scans))
-    _place_ct(places, candidates, problems)
-    _place_structures(places, candidates, problems)
+    treatment, places = _timepoints(scans, options, problems, lambda share: tell(0.4 + 0.5 * share))
+    place_ct(places, candidates, problems)
+    place_structures(places, candidates, problems)
     for place in places:
         place.candidate.use = f"activity of {place.id}"
     study = None
-    if not problems and administration is not None:
-        with _noting(problems):
-            study = _study(patient, nuclide, administration, places, options)
-    record = _record(places, nuclide, administration, candidates, found.other_files, len(found.copies))
+    with noting(problems):
+        patient = patient_of(found.headers, options.patient)
+        statements = statements_of(places, treatment, options, found.headers)
+        if not problems and treatment is not None:
+            study = _study(patient, treatment, places, options, statements)
+    tell(1.0)
+    _mention_what_was_passed_over(found)
     rows = tuple(_row(candidate) for candidate in candidates)
-    return ImportPlan(rows, problems[0] if problems else None, study, tuple(_files(places)), record)
+    record = _record(places, treatment, candidates, found, statements_of(places, treatment, options, found.headers))
+    return ImportPlan(rows, problems[0] if problems else None, study, tuple(_files(places)), record, options)
 
 
-def write_study(plan: ImportPlan, out: Path) -> Path:
-    """Write the planned study as a study folder; returns its manifest."""
-    return save_study(plan.study, out)
-
-
-@contextmanager
-def _noting(problems: list[InputError]) -> Iterator[None]:
-    try:
-        yield
-    except InputError as problem:
-        problems.append(problem)
-
-
-def _candidate(gathered: Gathered) -> _Candidate:
-    candidate = _Candidate(gathered, None, f"skipped: {gathered.skipped}" if gathered.skipped else "")
-    candidate.units = "HU" if gathered.kind is Kind.CT else ""
-    if gathered.refusal:
-        candidate.refuse(gathered.refusal)
-    return candidate
-
-
-def _choose(candidates: Sequence[_Candidate], uids: Sequence[str]) -> None:
-    unknown = [uid for uid in uids if not any(uid in c.gathered.uids for c in candidates)]
-    if unknown:
-        raise InputError(
-            f"the series {unknown[0]} is not in the folder", remedy="Run with --dry-run to see what is there"
-        )
-    named = {c.gathered.kind for c in candidates if not c.gathered.uids.isdisjoint(uids)}
-    for candidate in candidates:
-        if candidate.gathered.kind in named and candidate.gathered.uids.isdisjoint(uids):
-            candidate.refusal, candidate.use = None, "skipped: not among the series asked for"
-
-
-def _scans(candidates: Sequence[_Candidate], options: ImportOptions) -> list[_Candidate]:
-    """Activity series that can be read, in order of time."""
-    scans = []
-    for candidate in candidates:
-        series = candidate.gathered.series
-        if not candidate.open or candidate.gathered.kind is not Kind.ACTIVITY or series is None:
-            continue
-        candidate.units = series.header.text("Units") or "counts"
+def _scans(candidates: Sequence[Candidate], options: ImportOptions, problems: list[InputError]) -> list[Candidate]:
+    """The activity series that are scans of their own, in order of time; what is needed and refused is a problem."""
+    wanted = [c for c in candidates if c.gathered.kind is Kind.ACTIVITY and c.open]
+    scans = read_scans(candidates, counted_from(wanted, options))
+    if scans and options.given_calibration and not any(c.activity().calibration.by_option for c in scans):
+        _LOG.warning("a calibration was given, but every image is in Bq/mL already: it is not used")
+    settle_zones(scans, options)
+    scans = take_the_best(in_order(scans))
+    leave_out_twins(candidates, scans)
+    for candidate in scans:
         try:
-            candidate.scan = activity_scan(series, options.calibration)
-            candidate.units = candidate.scan.units
-            scans.append(candidate)
+            check_corrections(candidate)
         except InputError as refusal:
             candidate.refuse(refusal)
-    if scans and options.given_calibration and all(_scan(c).units == "BQML" for c in scans):
-        _LOG.warning("a calibration was given, but every image is in Bq/mL already: it is not used")
-    if len({_scan(c).timing.started.tzinfo is None for c in scans}) == 1:
-        scans.sort(key=lambda c: _scan(c).timing.started)
-    return scans
+    kept = [candidate for candidate in scans if candidate.refusal is None]
+    refused = [c for c in candidates if c.gathered.kind is Kind.ACTIVITY and c.refusal]
+    problems += [go_on_without(c.refusal, kept) for c in refused if c.refusal]
+    return kept
 
 
-def _scan(candidate: _Candidate) -> ActivityScan:
-    assert candidate.scan is not None
-    return candidate.scan
-
-
-def _nothing(folder: Path, candidates: Sequence[_Candidate]) -> InputError:
-    kinds = sorted({c.gathered.headers[0].modality or "unknown" for c in candidates})
-    return InputError(
-        f"no activity image (PT, or reconstructed NM) was found, only {', '.join(kinds)}",
-        where=folder,
-        remedy="A study needs at least one quantitative PET or SPECT series; put it into the folder",
-    )
-
-
-def _quantify(candidate: _Candidate, administration: Administration, nuclide: str, options: ImportOptions) -> None:
-    """Undo the decay correction of a scan and measure its total; pixels are read and let go."""
-    scan, administered = _scan(candidate), administration.time
-    assert administered is not None
-    candidate.hours = hours_after(scan.timing.started, administered)
-    half_life_s = decay_half_life_s(scan.isotope, nuclide, scan.series.header)
-    file_reference = scan.claim.moment or administered
-    candidate.undone = undo_decay(scan.series, scan.timing, file_reference, half_life_s, options.decay_correction)
-    total = scan.read(candidate.undone).total_mbq()
-    left = administration.left_mbq(candidate.hours, half_life_h(nuclide))
-    if not (math.isfinite(total) and total > 0.0):
-        raise InputError(f"the image holds {total:.3g} MBq, no activity", where=scan.series.where)
-    if total > MOST_OF_ADMINISTERED * left:
-        _LOG.warning(
-            "%s holds %.4g MBq, but only %.4g MBq of the administered activity are left: check units and calibration",
-            scan.series.where,
-            total,
-            left,
-        )
-    candidate.total_mbq = total
-
-
-def _place_ct(places: Sequence[_Place], candidates: Sequence[_Candidate], problems: list[InputError]) -> None:
-    cts = [c for c in candidates if c.gathered.kind is Kind.CT and c.open and c.gathered.series is not None]
-    of: dict[int, list[str]] = {}
-    for place in places:
-        with _noting(problems):
-            place.ct = matching_ct(_scan(place.candidate), [c.gathered.series for c in cts if c.gathered.series])
-        if place.ct is not None:
-            of.setdefault(id(place.ct), []).append(place.id)
-    for candidate in cts:
-        owners = of.get(id(candidate.gathered.series))
-        candidate.use = f"CT of {' and '.join(owners)}" if owners else "skipped: belongs to no activity image"
-        if owners and len(owners) > 1:
-            _LOG.warning("one CT serves %s: the patient may have moved between them", " and ".join(owners))
-    frames = {_scan(place.candidate).series.frame_of_reference_uid for place in places}
-    for candidate in candidates:
-        if candidate.gathered.kind is Kind.CT and candidate.refusal is not None:
-            ours = candidate.gathered.headers[0].text("FrameOfReferenceUID") in frames
-            if ours or any(place.ct is None for place in places):
-                problems.append(candidate.refusal)
-
-
-def _place_structures(places: Sequence[_Place], candidates: Sequence[_Candidate], problems: list[InputError]) -> None:
-    refused = {c.gathered.uid for c in candidates if c.refusal is not None}
-    used = {p.id: [_scan(p.candidate).series, *([p.ct] if p.ct else [])] for p in places}
-    for candidate in candidates:
-        if candidate.gathered.kind is not Kind.STRUCTURES or not candidate.open:
-            continue
-        path = candidate.gathered.headers[0].path
+def _timepoints(
+    scans: Sequence[Candidate], options: ImportOptions, problems: list[InputError], tell: Callable[[float], None]
+) -> tuple[Treatment | None, list[Place]]:
+    """What was given, and the time points: each scan quantified and checked."""
+    if not scans:
+        return None, []
+    places: list[Place] = []
+    with noting(problems):
+        check_separate(scans)
+    with noting(problems):
+        check_one_factor(scans)
+    try:
+        treatment = treatment_of(scans, options)
+    except InputError as problem:
+        problems.append(problem)
+        return None, []
+    for number, candidate in enumerate(scans, start=1):
         try:
-            found = references(path)
+            _quantify(candidate, treatment, options)
+            places.append(Place(f"tp{len(places) + 1}", candidate))
         except InputError as refusal:
             candidate.refuse(refusal)
             problems.append(refusal)
-            continue
-        if found.series_uids & refused:
-            candidate.use = "skipped: the images it was drawn on are refused"
-            continue
-        if not places:
-            candidate.use = "skipped: no activity image to go with"
-            continue
-        try:
-            place_id, series = drawn_on(found, used)
-        except InputError as reason:
-            candidate.use = f"skipped: {reason.problem}"
-            _LOG.warning("%s", reason)
-            continue
-        next(p for p in places if p.id == place_id).structures.append((path, series))
-        candidate.use = f"structures of {place_id}"
+        tell(number / len(scans))
+    return treatment, places
+
+
+def _quantify(candidate: Candidate, treatment: Treatment, options: ImportOptions) -> None:
+    """Undo the decay correction of a scan and measure its total; pixels are read and let go."""
+    scan, given = candidate.activity(), candidate.given
+    candidate.hours = hours_after(scan.timing.started, treatment.clock)
+    check_time(candidate, treatment.clock, treatment.nuclide)
+    header = scan.series.header
+    half_life_s = decay_half_life_s(scan.isotope, treatment.nuclide, header, given=options.nuclide is not None)
+    reference = treatment.clock if given.hours is not None else scan.claim.moment or treatment.clock
+    overrule = given.for_this("decay_correction")
+    candidate.undone = undo_decay(
+        scan.series,
+        scan.when_corrected(),
+        reference,
+        half_life_s,
+        given.decay_correction,
+        overrule=overrule,
+        acquired=scan.timing.started,
+    )
+    candidate.total_mbq = scan.read(candidate.undone).total_mbq()
+    check_total(candidate, treatment.administration, treatment.clock, treatment.nuclide)
+
+
+def _nothing(folder: Path, candidates: Sequence[Candidate]) -> InputError:
+    kinds = sorted({c.gathered.headers[0].modality or "unknown" for c in candidates})
+    passed = [c for c in candidates if c.gathered.kind is Kind.ACTIVITY and c.use.startswith("skipped: NM image")]
+    raw = f" ({passed[0].name}: {passed[0].use.removeprefix('skipped: ')})" if passed else ""
+    way = f", or --for {passed[0].gathered.number} reconstruction=true if it is one" if passed else ""
+    return InputError(
+        f"no activity image (PT, or reconstructed NM) was found, only {', '.join(kinds)}{raw}",
+        where=folder,
+        remedy=f"A study needs at least one quantitative PET or SPECT series; put it into the folder{way}",
+    )
+
+
+def _mention_what_was_passed_over(found: Found) -> None:
+    for what, paths in (("links", found.links), ("folders or files that cannot be read", found.unreadable)):
+        if paths:
+            shown = ", ".join(str(path) for path in paths[:5]) + (" ..." if len(paths) > 5 else "")
+            _LOG.warning("%d %s were not followed: %s", len(paths), what, shown)
 
 
 def _study(
-    patient: str, nuclide: str, administration: Administration, places: Sequence[_Place], options: ImportOptions
+    patient: str, treatment: Treatment, places: Sequence[Place], options: ImportOptions, statements: Sequence[str]
 ) -> Study:
     reference_id = options.reference or places[0].id
     reference = next((place for place in places if place.id == reference_id), None)
@@ -273,28 +195,29 @@ def _study(
             f"the reference time point {reference_id!r} was given, there are {', '.join(p.id for p in places)}",
             remedy="Time points are numbered tp1, tp2, ... in order of time",
         )
-    header = _scan(reference.candidate).series.header
+    header = reference.candidate.activity().series.header
     return Study(
         patient=patient,
-        nuclide=nuclide,
-        administration=administration,
+        nuclide=treatment.nuclide,
+        administration=treatment.administration,
         reference_id=reference_id,
         timepoints=tuple(_timepoint(place) for place in places),
         dicom={keyword: header.text(keyword) for keyword in _REPEATED if header.has(keyword)},
+        statements=tuple(statements),
     )
 
 
-def _timepoint(place: _Place) -> TimePoint:
+def _timepoint(place: Place) -> TimePoint:
     undone, hours = place.candidate.undone, place.candidate.hours
     assert undone is not None
     assert hours is not None
     return TimePoint(
         place.id,
         hours,
-        partial(_scan(place.candidate).read, undone),
+        partial(place.candidate.activity().read, undone),
         partial(read_ct, place.ct) if place.ct else None,
         partial(read_structures, place.structures) if place.structures else None,
-        _slice_offsets_h(_scan(place.candidate)),
+        _slice_offsets_h(place.candidate.activity()),
     )
 
 
@@ -304,41 +227,47 @@ def _slice_offsets_h(scan: ActivityScan) -> PerVoxel | None:
     return offsets_s / 3600.0 if np.ptp(offsets_s) > 0.0 else None
 
 
-def _row(candidate: _Candidate) -> SeriesRow:
+def _row(candidate: Candidate) -> SeriesRow:
     header, series = candidate.gathered.headers[0], candidate.gathered.series
+    sources = dict(candidate.scan.sources()) if candidate.scan else {}
+    if candidate.undone is not None:
+        sources["decay"] = f"{candidate.undone.correction}: {candidate.undone.reference}"
     return SeriesRow(
         series_uid=candidate.gathered.uid,
         modality=header.modality,
         description=header.text("SeriesDescription"),
-        files=len(candidate.gathered.headers),
+        files=len({h.path for h in candidate.gathered.headers}),
         hours=candidate.hours,
         matrix=series.grid.shape if series else None,
         spacing_mm=series.grid.spacing_mm if series else None,
         orientation=series.grid.axis_codes if series else None,
         units=candidate.units,
         total_mbq=candidate.total_mbq,
-        use=candidate.use,
+        use=candidate.use or "undecided",
+        number=candidate.gathered.number,
+        sources=sources,
+        structures=candidate.structures,
+        remedy=candidate.refusal.remedy if candidate.refusal else None,
     )
 
 
-def _files(places: Sequence[_Place]) -> Iterator[Path]:
+def _files(places: Sequence[Place]) -> Iterator[Path]:
     for place in places:
-        yield from _scan(place.candidate).series.files
+        yield from place.candidate.activity().series.files
         yield from place.ct.files if place.ct else ()
         yield from (path for path, _ in place.structures)
 
 
 def _record(
-    places: Sequence[_Place],
-    nuclide: str,
-    administration: Administration | None,
-    candidates: Sequence[_Candidate],
-    other_files: int,
-    copies: int,
+    places: Sequence[Place],
+    treatment: Treatment | None,
+    candidates: Sequence[Candidate],
+    found: Found,
+    statements: Sequence[str],
 ) -> dict[str, Any]:
     timepoints = {
         place.id: {
-            **_scan(place.candidate).record(),
+            **place.candidate.activity().record(),
             **(place.candidate.undone.record() if place.candidate.undone else {}),
             "hours_after_administration": place.candidate.hours,
             "total_mbq": place.candidate.total_mbq,
@@ -347,17 +276,22 @@ def _record(
         }
         for place in places
     }
-    given = administration
+    given = treatment.administration if treatment else None
     return {
-        "nuclide": nuclide,
+        "nuclide": treatment.nuclide if treatment else "",
         "administered_mbq": given.activity_mbq if given else None,
         "administered_at": given.time.isoformat() if given and given.time else None,
+        "sources": treatment.sources if treatment else {},
+        "statements": list(statements),
         "timepoints": timepoints,
         "not_used": [
-            {"series": c.gathered.uid, "modality": c.gathered.headers[0].modality, "why": c.use}
+            {"series": c.gathered.uid, "number": c.gathered.number, "modality": c.gathered.headers[0].modality,
+             "why": c.use}
             for c in candidates
             if c.use.startswith(("skipped", "refused"))
         ],
-        "other_files": other_files,
-        "copies_left_out": copies,
-    }
+        "other_files": found.other_files,
+        "copies_left_out": len(found.copies),
+        "links_not_followed": [str(path) for path in found.links],
+        "unreadable": [str(path) for path in found.unreadable],
+    }  # fmt: skip

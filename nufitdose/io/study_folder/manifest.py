@@ -20,26 +20,40 @@ def _as_name(value: Any) -> Any:
     return str(value) if isinstance(value, int) else value
 
 
+def _as_number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is wanted, not yes or no")
+    return value
+
+
+def _as_moment(value: Any) -> Any:
+    if isinstance(value, bool | int | float):  # it would be read as seconds since 1970
+        raise ValueError("a date with a time of day in quotes is wanted, as '2018-11-15T09:22:00'")
+    return value
+
+
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
 Name = Annotated[str, BeforeValidator(_as_name), Field(min_length=1)]
+Moment = Annotated[datetime, BeforeValidator(_as_moment)]
+Number = Annotated[float, BeforeValidator(_as_number)]
 Paths = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
 
 
 class AdministrationEntry(Settings):
     """`administration:` activity at the time of administration, and that time (ISO 8601)."""
 
-    activity_mbq: float = Field(gt=0, allow_inf_nan=False)
-    time: datetime | None = None
+    activity_mbq: Number = Field(gt=0, allow_inf_nan=False)
+    time: Moment | None = None
 
 
 class BedEntry(Settings):
     """One entry of `beds:` the slices [first, last] along the third axis, from 0, and when after `time` they began."""
 
     slices: tuple[Annotated[int, Field(ge=0)], int]
-    start_s: float = Field(ge=0, allow_inf_nan=False)
+    start_s: Number = Field(ge=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _in_order(self) -> "BedEntry":
@@ -55,8 +69,8 @@ class TimePointEntry(Settings):
     """
 
     id: Name = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    time: datetime | None = None
-    hours: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    time: Moment | None = None
+    hours: Number | None = Field(default=None, ge=0, allow_inf_nan=False)
     activity: str
     decay_corrected_to: Literal["acquisition", "administration"]
     ct: str | None = None
@@ -117,6 +131,7 @@ class Manifest(Settings):
     timepoints: list[TimePointEntry] = Field(min_length=1)
     structures: StructuresEntry | None = None
     dicom: dict[str, str] | None = None
+    statements: tuple[str, ...] = ()
 
 
 def manifest_path(study: str | Path) -> Path:

@@ -1,14 +1,18 @@
 """A study folder read into a `Study`; images are read on first use."""
 
+import logging
 from datetime import datetime
 from pathlib import Path
 
 from nufitdose.errors import InputError
+from nufitdose.io.ct_values import question_ct
 from nufitdose.io.nifti import load_volume
 from nufitdose.io.study_folder.manifest import Manifest, TimePointEntry, manifest_path, read_manifest
 from nufitdose.nuclides import half_life_h
 from nufitdose.study import Administration, Structures, Study, TimePoint
 from nufitdose.volume import Quantity, Volume
+
+_LOG = logging.getLogger(__name__)
 
 
 def load_study(path: str | Path) -> Study:
@@ -38,6 +42,8 @@ def study_files(path: str | Path) -> list[Path]:
 
 
 def _study_of(manifest: Manifest, path: Path) -> Study:
+    for statement in manifest.statements:
+        _LOG.warning("stated at import: %s", statement)
     physical_half_life_h = half_life_h(manifest.nuclide)
     names = manifest.structures.names if manifest.structures else {}
     tumours = frozenset(manifest.structures.tumours if manifest.structures else ())
@@ -65,6 +71,7 @@ def _study_of(manifest: Manifest, path: Path) -> Study:
         reference_id=manifest.reference,
         timepoints=tuple(timepoints),
         dicom=manifest.dicom,
+        statements=manifest.statements,
     )
 
 
@@ -91,7 +98,10 @@ def _timepoint_of(
         return volume if factor == 1.0 else volume.with_data(volume.data * factor)
 
     def read_ct() -> Volume:
-        return load_volume(folder / str(entry.ct), Quantity.HU)
+        path = folder / str(entry.ct)
+        ct = load_volume(path, Quantity.HU)
+        question_ct(ct, path)
+        return ct
 
     def read_structures() -> Structures:
         layers = tuple(load_volume(folder / name, Quantity.LABELS) for name in labels or ())

@@ -48,6 +48,8 @@ def save_study(study: Study, folder: str | Path, *, tumours: Iterable[str] = ())
         }
     if study.dicom:
         manifest["dicom"] = dict(study.dicom)
+    if study.statements:
+        manifest["statements"] = list(study.statements)
     build(Manifest, manifest, where=folder / MANIFEST)
     return write_whole(folder / MANIFEST, yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True))
 

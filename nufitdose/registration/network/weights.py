@@ -104,6 +104,12 @@ def load_weights(path: str | Path) -> NufitReg:
         tensors = {name: tensor.float() for name, tensor in load(content).items()}
     except (KeyError, ValidationError, SafetensorError) as error:
         raise InputError(f"these are no weights of this program ({error})", where=path) from error
+    if broken := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
+        raise InputError(
+            f"the weights of {broken!r} are not all finite numbers: the training that wrote them went wrong",
+            where=path,
+            remedy="Take an earlier checkpoint",
+        )
     own = dict(model.named_parameters())
     wrong = sorted(own.keys() ^ tensors.keys()) or [n for n, p in own.items() if p.shape != tensors[n].shape]
     if wrong:

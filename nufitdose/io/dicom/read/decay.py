@@ -14,13 +14,14 @@ the series time was changed by later processing: QIBA profile FDG-PET/CT, SUV co
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 
 from nufitdose.errors import InputError
+from nufitdose.io.dicom.read.given import NOTHING, Given
 from nufitdose.io.dicom.read.headers import Header
 from nufitdose.io.dicom.read.images import ImageSeries
 from nufitdose.io.dicom.read.times import acquisition_time, date_and_time, seconds_between
@@ -28,11 +29,15 @@ from nufitdose.types import PerVoxel
 
 _LOG = logging.getLogger(__name__)
 CORRECTIONS = ("NONE", "START", "ADMIN")
+STATEMENTS = (*CORRECTIONS, "SERIES")  # what a user may say
 _AGREE = 0.002  # two ways to a decay factor may differ by this
 _LONGEST_S = 7 * 86400.0  # of a frame or the time between frames of one scan
 _UNCONFIRMED = 0.01  # a reference nothing confirms may change the values by this
 _LONGEST_SCAN_S = 3600.0  # no acquisition is taken to last longer, where its duration is unknown
-_SAY = "Say what the values refer to with --decay-correction none, start (of the acquisition) or admin(istration)"
+_SAY = (
+    "Say what the values refer to with --decay-correction none, start (of the acquisition), series (the series time) "
+    "or admin(istration)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +80,28 @@ class Undone:
         }
 
 
-def timing(series: ImageSeries) -> Timing:
-    """When each slice was acquired.
+def timing(series: ImageSeries, given: Given = NOTHING, administered: datetime | None = None) -> Timing:
+    """When each slice was acquired; the start is what the user says, where he says it.
+
+    Hours the user gives count from `administered`. Without a word of his the file tells (see below).
+    """
+    started = given.acquired_at
+    if given.hours is not None and administered is not None:
+        started = administered + timedelta(hours=given.hours)
+    if given.duration_s is not None:
+        durations = np.full(len(series.frames), given.duration_s)
+        return replace(timing(series, replace(given, duration_s=None), administered), durations_s=durations)
+    if started is None:
+        return _timing_of_file(series)
+    source = given.source("acquired_at" if given.acquired_at is not None else "hours")
+    try:
+        return replace(_timing_of_file(series), started=started, source=source)
+    except InputError:
+        return Timing(started, np.zeros(len(series.frames)), _per_slice(series, "ActualFrameDuration", 1e-3), source)
+
+
+def _timing_of_file(series: ImageSeries) -> Timing:
+    """When each slice was acquired, as the file tells.
 
     Frames start at their own AcquisitionTime; where that is one time for all slices and FrameReferenceTime
     (0054,1300) differs, as some systems write several bed positions, the frames start as far apart as their
@@ -124,19 +149,29 @@ def rotation_duration_s(header: Header) -> float | None:
 
 
 def undo_decay(
-    series: ImageSeries, when: Timing, administered: datetime, half_life_s: float, option: str | None
+    series: ImageSeries,
+    when: Timing,
+    administered: datetime,
+    half_life_s: float,
+    option: str | None,
+    *,
+    overrule: bool = False,
+    acquired: datetime | None = None,
 ) -> Undone:
     """Factors to activity at the start of the scan.
 
     `administered` is what the file's ADMIN refers to; `option` is what the user says where the file does
-    not say or contradicts itself. Raises `InputError` on a correction that is missing, contradictory or
-    refers to a time that cannot be told.
+    not say or contradicts itself, or against the file where he is to `overrule` it; `acquired` is when the scan began
+    where that is another time than the file has. Raises `InputError` on a
+    correction that is missing, contradictory or refers to a time that cannot be told.
     """
-    correction = _correction(series, option)
+    if option == "SERIES":
+        return _from_series_time(series, when, half_life_s)
+    correction = option if overrule and option is not None else _correction(series, option)
     rate = math.log(2.0) / half_life_s
     ones = np.ones(len(series.frames))
     if correction == "ADMIN":
-        elapsed_s = seconds_between(when.started, administered, series.header)
+        elapsed_s = seconds_between(acquired or when.started, administered, series.header)
         factors = ones * math.exp(-rate * elapsed_s)
         return Undone(correction, f"administration at {administered.isoformat()}", factors, half_life_s)
     if correction == "START":
@@ -176,6 +211,19 @@ def undo_decay(
     return Undone(correction, "mean over each slice's own frame", factors, half_life_s)
 
 
+def _from_series_time(series: ImageSeries, when: Timing, half_life_s: float) -> Undone:
+    """Values decay-corrected to SeriesDate and SeriesTime, as the user says."""
+    reference = date_and_time(series.header, "SeriesDate", "SeriesTime")
+    if reference is None:
+        raise series.header.missing("SeriesTime", _SAY)
+    if when.started.tzinfo is not None and reference.tzinfo is None:
+        reference = reference.replace(tzinfo=when.started.tzinfo)
+    before_s = seconds_between(when.started, reference, series.header)
+    factors = np.full(len(series.frames), math.exp(-math.log(2.0) / half_life_s * before_s))
+    return Undone("START", f"series time {reference.isoformat()}, as given with --decay-correction", factors,
+                  half_life_s)  # fmt: skip
+
+
 def _correction(series: ImageSeries, option: str | None) -> str:
     """NONE, START or ADMIN: DecayCorrection (0054,1102), checked against DECY in CorrectedImage (0028,0051)."""
     if option is not None and option not in CORRECTIONS:
@@ -208,7 +256,8 @@ def _correction(series: ImageSeries, option: str | None) -> str:
         raise InputError(
             f"--decay-correction {str(option).lower()} was given but DecayCorrection (0054,1102) is {stated}",
             where=series.where,
-            remedy="Leave the option out: it is for files that do not say",
+            remedy="Leave the option out: it is for files that do not say; --for SERIES decay_correction=... overrules "
+            "one file",
         )
     return option or stated
 
@@ -218,6 +267,8 @@ def _start_reference(series: ImageSeries, when: Timing, rate: float) -> datetime
     series.same_text("SeriesTime")
     series.same_text("SeriesDate")
     stated = date_and_time(series.header, "SeriesDate", "SeriesTime")
+    if stated is not None and stated.tzinfo is None and when.started.tzinfo is not None:
+        stated = stated.replace(tzinfo=when.started.tzinfo)  # its zone was settled with that of the acquisition
     before_s = None if stated is None else seconds_between(when.started, stated, series.header)
     implied = _implied_by_decay_factor(series, when, rate)
     if stated is not None and before_s is not None and before_s >= -0.5:

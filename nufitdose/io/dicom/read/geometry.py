@@ -18,6 +18,7 @@ from nufitdose.io.lps import RAS_LPS
 
 #: No slice may lie further than this from its place on the uniform grid.
 SLICE_TOLERANCE_MM = 0.05
+_ROUNDED_MM = 0.1  # some systems write positions to this; each end of the stack and the slice may be off by half
 _ORIENTATION_TOLERANCE = 1e-4  # of a direction cosine, between slices of one series
 _SHEAR_LIMIT_DEGREES = 0.1  # what `Grid` carries
 _COMPLETE = "Export the complete series again"
@@ -131,11 +132,13 @@ def _step_mm(planes: Sequence[Plane], positions: np.ndarray, along: np.ndarray, 
             f"{planes[closest].name} and {planes[closest + 1].name} lie at one position "
             f"({along[closest]:.3f} mm along the slice normal)",
             where=planes[closest].path,
-            remedy="The series holds several volumes (gates, time frames, repeats): export the one that is wanted",
+            remedy="The series holds several volumes (gates, time frames, repeats): export the one that is wanted, or "
+            "go on without it by naming the others with --series",
         )
     step = (positions[-1] - positions[0]) / (len(planes) - 1)
     off = np.abs(along - along[0] - np.arange(len(planes)) * float(step @ normal))
-    if off.max() > min(SLICE_TOLERANCE_MM, 0.1 * usual):
+    tolerance = SLICE_TOLERANCE_MM if not _rounded(positions) else _ROUNDED_MM + 1e-3
+    if off.max() > min(tolerance, 0.1 * usual):
         raise _uneven(planes, gaps, usual, float(off.max()))
     sideways = positions - positions[0] - np.outer(along - along[0], normal)
     angle = math.degrees(math.atan2(float(np.linalg.norm(sideways[-1])), float(along[-1] - along[0])))
@@ -153,6 +156,11 @@ def _step_mm(planes: Sequence[Plane], positions: np.ndarray, along: np.ndarray, 
             remedy=_COMPLETE,
         )
     return np.asarray(step)
+
+
+def _rounded(positions: np.ndarray) -> bool:
+    """Whether positions stand to a tenth of a millimetre, so that an even step looks uneven."""
+    return bool(np.abs(positions / _ROUNDED_MM - np.rint(positions / _ROUNDED_MM)).max() < 1e-6)
 
 
 def _uneven(planes: Sequence[Plane], gaps: np.ndarray, usual: float, off_mm: float) -> InputError:

@@ -60,6 +60,13 @@ class Header:
         many = [value] if isinstance(value, str | bytes) or not isinstance(value, Sequence) else value
         return tuple(self._convert(keyword, lambda: [str(v).strip().strip("\x00") for v in many]))
 
+    def image_type(self) -> tuple[str, ...]:
+        """ImageType (0008,0008); a list that was written as the text of a list (PyTomography) is taken apart."""
+        values = self.texts("ImageType")
+        if len(values) == 1 and values[0].startswith("["):
+            return tuple(re.findall(r"'([^']*)'", values[0]))
+        return values
+
     def required_text(self, keyword: str, remedy: str = _EXPORT_AGAIN) -> str:
         """The attribute as text; `InputError` where absent."""
         if not (text := self.text(keyword)):
@@ -113,6 +120,14 @@ class Header:
         return tuple(
             Header(self.path, item, 0, f"{self.trail}{keyword}[{n}] > ") for n, item in enumerate(found, start=1)
         )
+
+    def private_number(self, creator: str, group: int, element: int) -> float | None:
+        """A number of a private block, None where it is absent or none."""
+        try:
+            with quiet():
+                return float(self.dataset.private_block(group, creator)[element].value)
+        except Exception:  # whatever stands there is not a documented number
+            return None
 
     def missing(self, keyword: str, remedy: str = _EXPORT_AGAIN) -> InputError:
         """The error of an absent attribute."""
@@ -170,11 +185,16 @@ class Header:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a folder holds: DICOM headers in order of path, and how many other files were passed over."""
+    """What a folder holds: DICOM headers in order of path, and what was passed over.
+
+    `links` are links to folders, which are not followed; `unreadable` are folders that cannot be listed.
+    """
 
     headers: tuple[Header, ...]
     other_files: int
     copies: tuple[Path, ...]
+    links: tuple[Path, ...] = ()
+    unreadable: tuple[Path, ...] = ()
 
 
 def tag_name(keyword: str) -> str:
@@ -200,7 +220,9 @@ def find_dicom(folder: Path) -> Found:
     if not folder.is_dir():
         raise InputError("there is no such folder", where=folder, remedy="Give the folder that holds the DICOM files")
     headers, others = [], 0
-    for path in _files(folder):
+    links: list[Path] = []
+    unreadable: list[Path] = []
+    for path in _files(folder, links, unreadable):
         header = read_header(path)
         if header is None:
             others += 1
@@ -213,7 +235,7 @@ def find_dicom(folder: Path) -> Found:
             remedy="Give the folder that holds the DICOM files; it is searched at any depth",
         )
     unique, copies = _without_copies(headers)
-    return Found(tuple(unique), others, tuple(copies))
+    return Found(tuple(unique), others, tuple(copies), tuple(links), tuple(unreadable))
 
 
 def read_header(path: Path) -> Header | None:
@@ -244,9 +266,10 @@ def read_header(path: Path) -> Header | None:
     return header
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
+def _files(folder: Path, links: list[Path], unreadable: list[Path]) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder, onerror=lambda error: unreadable.append(Path(error.filename))):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        links += [Path(place, name) for name in folders if Path(place, name).is_symlink()]
         for name in sorted(names):
             if not name.startswith("."):
                 yield Path(place, name)

@@ -16,6 +16,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.io.dicom.read.geometry import Plane, Stack, stack_planes
+from nufitdose.io.dicom.read.given import NOTHING, Given
 from nufitdose.io.dicom.read.headers import Header
 from nufitdose.io.dicom.read.pixels import reading_pixels
 from nufitdose.types import Image32
@@ -23,6 +24,9 @@ from nufitdose.volume import Quantity, Volume
 
 #: Below this there is nothing: padding outside the field of view (-3024, -2000, ...) becomes this.
 LOWEST_HU = -1024.0
+_GIVE_INTERCEPT = (
+    "Export the series again; for an image of counts give --calibration, and the intercept is taken as zero"
+)
 _HU_TYPES = {"", "HU", "US"}  # RescaleType (0028,1054); US: unspecified
 
 
@@ -132,9 +136,9 @@ def read_ct(series: ImageSeries) -> Volume:
     return Volume(values, series.grid, Quantity.HU)
 
 
-def slices_of(headers: Sequence[Header]) -> list[StoredSlice]:
+def slices_of(headers: Sequence[Header], given: Given = NOTHING) -> list[StoredSlice]:
     """The slices of single-frame CT or PT objects."""
-    return [_slice(header) for header in headers]
+    return [_slice(header, given) for header in headers]
 
 
 def make_series(frames: Sequence[StoredSlice]) -> ImageSeries:
@@ -160,7 +164,7 @@ def make_series(frames: Sequence[StoredSlice]) -> ImageSeries:
     return series
 
 
-def _slice(header: Header) -> StoredSlice:
+def _slice(header: Header, given: Given) -> StoredSlice:
     plane = Plane(
         position_mm=header.vector("ImagePositionPatient", 3),
         orientation=header.vector("ImageOrientationPatient", 6),
@@ -171,17 +175,22 @@ def _slice(header: Header) -> StoredSlice:
     )
     if header.has("NumberOfFrames") and header.count("NumberOfFrames") != 1:
         raise header.wrong("NumberOfFrames", "a single-frame object has one")
-    return StoredSlice(header, 0, plane, *rescale(header))
+    return StoredSlice(header, 0, plane, *rescale(header, given))
 
 
-def rescale(header: Header) -> tuple[float, float]:
-    """Slope and intercept (0028,1053), (0028,1052); both must be there."""
+def rescale(header: Header, given: Given = NOTHING) -> tuple[float, float]:
+    """Slope and intercept (0028,1053), (0028,1052).
+
+    Both must be there; only where the user says what a count is worth, an absent intercept is zero.
+    """
     if header.has("ModalityLUTSequence"):
         raise header.wrong("ModalityLUTSequence", "RescaleSlope and RescaleIntercept are wanted")
     slope = header.required_number("RescaleSlope")
     if slope == 0.0:
         raise header.wrong("RescaleSlope", "a slope other than zero is wanted")
-    return slope, header.required_number("RescaleIntercept")
+    if not header.has("RescaleIntercept") and (given.calibration or given.sensitivity):
+        return slope, 0.0
+    return slope, header.required_number("RescaleIntercept", _GIVE_INTERCEPT)
 
 
 def _check_pixels(header: Header) -> None:
@@ -191,7 +200,8 @@ def _check_pixels(header: Header) -> None:
     if header.text("PhotometricInterpretation") not in {"MONOCHROME1", "MONOCHROME2"}:
         raise header.wrong("PhotometricInterpretation", "MONOCHROME2 is wanted")
     allocated, stored = header.count("BitsAllocated"), header.count("BitsStored")
-    if allocated not in {8, 16, 32} or stored > allocated or header.required_number("HighBit") != stored - 1:
+    high = header.number("HighBit") if header.has("HighBit") else stored - 1
+    if allocated not in {8, 16, 32} or stored > allocated or high != stored - 1:
         raise header.wrong("BitsStored", f"with {allocated} bits allocated, a plain integer image is wanted")
     if header.required_number("PixelRepresentation") not in {0.0, 1.0}:
         raise header.wrong("PixelRepresentation", "0 or 1 is wanted")

@@ -6,12 +6,16 @@ Radionuclides are coded in CID 18 and CID 4020 of PS3.16 with SNOMED codes, new 
 
 import logging
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from nufitdose.errors import InputError
 from nufitdose.io.dicom.read.headers import Header
+from nufitdose.io.dicom.read.times import radiopharmaceutical
 from nufitdose.nuclides import canonical_name, half_life_h
 
+T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 _HALF_LIFE_TOLERANCE = 0.005
 _GIVE_NUCLIDE = "Give the nuclide with --nuclide, as Lu-177"
@@ -65,34 +69,45 @@ _SYMBOLS = {
 
 @dataclass(frozen=True)
 class Isotope:
-    """What an object says was administered; None where it does not say."""
+    """What an object says was administered; None where it does not say, or what it says cannot be used (`problems`).
+
+    Problems are kept by field, to be raised only where nobody else knows.
+    """
 
     nuclide: str | None
     half_life_s: float | None
     activity_mbq: float | None
-
-
-def radiopharmaceutical(header: Header) -> Header | None:
-    """The one item of RadiopharmaceuticalInformationSequence (0054,0016), or None."""
-    items = header.items("RadiopharmaceuticalInformationSequence")
-    if len(items) > 1:
-        raise InputError(
-            f"RadiopharmaceuticalInformationSequence (0054,0016) has {len(items)} items, one is wanted",
-            where=header.path,
-            remedy="Images of several nuclides at once are not read; export one image for each",
-        )
-    return items[0] if items else None
+    problems: Mapping[str, InputError] = field(default_factory=dict, compare=False)
 
 
 def isotope(header: Header) -> Isotope:
     """Nuclide, half-life and administered activity of one object."""
-    drug = radiopharmaceutical(header)
+    problems: dict[str, InputError] = {}
+
+    def known(name: str, read: Callable[[], T | None]) -> T | None:
+        try:
+            return read()
+        except InputError as problem:
+            problems[name] = problem
+            return None
+
+    drug = known("nuclide", lambda: radiopharmaceutical(header))
     if drug is None:
-        return Isotope(None, None, None)
+        return Isotope(None, None, None, problems)
+    return Isotope(
+        known("nuclide", lambda: _coded_nuclide(drug)),
+        known("half_life_s", lambda: _half_life_s(drug)),
+        known("activity_mbq", lambda: _activity_mbq(drug, header.is_nm)),
+        problems,
+    )
+
+
+def _half_life_s(drug: Header) -> float | None:
     half_life_s = drug.number("RadionuclideHalfLife")
     if half_life_s is not None and not 1.0 <= half_life_s <= 1e12:
-        raise drug.wrong("RadionuclideHalfLife", "the seconds of a nuclide that can be imaged are wanted")
-    return Isotope(_coded_nuclide(drug), half_life_s, _activity_mbq(drug, header.is_nm))
+        raise drug.wrong("RadionuclideHalfLife", "the seconds of a nuclide that can be imaged are wanted",
+                         f"{_GIVE_NUCLIDE}: its own half-life is taken then")  # fmt: skip
+    return half_life_s
 
 
 def nuclide_of(stated: Isotope, given: str | None, header: Header) -> str:
@@ -102,6 +117,8 @@ def nuclide_of(stated: Isotope, given: str | None, header: Header) -> str:
         if stated.nuclide not in {None, name}:
             _LOG.warning("%s says %s; %s is taken as given", header.path, stated.nuclide, name)
         return name
+    if "nuclide" in stated.problems:
+        raise stated.problems["nuclide"]
     if stated.nuclide is None:
         drug = radiopharmaceutical(header)
         codes = drug.items("RadionuclideCodeSequence") if drug else ()
@@ -115,12 +132,15 @@ def nuclide_of(stated: Isotope, given: str | None, header: Header) -> str:
     return stated.nuclide
 
 
-def decay_half_life_s(stated: Isotope, nuclide: str, header: Header) -> float:
+def decay_half_life_s(stated: Isotope, nuclide: str, header: Header, *, given: bool = False) -> float:
     """The half-life the file's decay correction was made with: its own, else that of ICRP-107.
 
-    Warns where the two differ by more than 0.5 %.
+    Warns where the two differ by more than 0.5 %. A half-life in the file that cannot be is an `InputError`, unless
+    the user `given` the nuclide.
     """
     reference_s = half_life_h(nuclide) * 3600.0
+    if (problem := stated.problems.get("half_life_s")) is not None and not given:
+        raise problem
     if stated.half_life_s is None:
         _LOG.warning("%s has no RadionuclideHalfLife (0018,1075); %g s of ICRP-107 is taken", header.path, reference_s)
         return reference_s

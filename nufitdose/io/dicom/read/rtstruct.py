@@ -47,27 +47,35 @@ def rtstruct_regions(header: Header, frames: frozenset[str], grid: Grid) -> list
     """The structures of a structure set whose frame of reference is among `frames` (or unsaid), on `grid`.
 
     What encloses no volume is passed over with a warning: a structure without closed contours, points and
-    open lines, structures outside the image. Raises `InputError` on damaged contours and on contours that
-    are not parallel to the slices.
+    open lines, structures outside the image; so is one whose contours are damaged or not parallel to the slices.
+    Raises `InputError` where no structure is left because of such contours.
     """
     for keyword in ("StructureSetROISequence", "ROIContourSequence"):
         if keyword not in header.dataset:
             raise header.missing(keyword, "Export the structure set again")
     contours = {roi.text("ReferencedROINumber"): roi for roi in header.items("ROIContourSequence")}
-    regions = []
+    regions: list[DrawnStructure] = []
+    unusable: list[InputError] = []
     for roi in header.items("StructureSetROISequence"):
         number = roi.required_text("ROINumber")
         name = readable_name(roi.text("ROIName"), f"ROI {number}")
         if frames and _frame(roi) and _frame(roi) not in frames:
             _warn(header, name, "lies in another frame of reference than the images and is left out")
             continue
-        polygons = _polygons(contours[number], name) if number in contours else []
+        try:
+            polygons = _polygons(contours[number], name) if number in contours else []
+            region = _region(header, name, polygons, grid) if polygons else None
+        except InputError as problem:
+            unusable.append(problem)
+            continue
         if not polygons:
             _warn(header, name, "has no closed contours and is left out")
-            continue
-        region = _region(header, name, polygons, grid)
-        if region is not None:
+        elif region is not None:
             regions.append(region)
+    if unusable and not regions:
+        raise unusable[0]
+    for reason in unusable:
+        _log.warning("%s: %s; the structure is left out", header.path.name, reason.problem)
     return regions
 
 

@@ -8,7 +8,7 @@ Times with and without an offset are never mixed.
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 
 from nufitdose.errors import InputError
@@ -17,6 +17,11 @@ from nufitdose.io.dicom.read.headers import Header, tag_name
 _LOG = logging.getLogger(__name__)
 _SAME_S = 1.0  # two statements of one moment may differ by this
 _GIVE_TIME = "Give the time of administration with --administered-at, as 2018-11-15T09:22:00"
+_GIVE_ACQUIRED = (
+    "Say when the scan began with --acquired-at 2018-11-15T13:06:00, or how many hours after administration with "
+    "--hours; of one series among several with --for SERIES acquired_at=... or hours=..."
+)
+_GIVE_ZONE = "Say the offset of the times that state none with --utc-offset, as +01:00"
 _DATE = re.compile(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})")
 _CLOCK = re.compile(r"(\d{2}):?(\d{2})(?::?(\d{2})(?:\.(\d{1,6}))?)?")
 _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")
@@ -27,13 +32,14 @@ _DATE_TIME = re.compile(r"(\d{8})(\d{4,6}(?:\.\d{1,6})?)([+-]\d{4})?")
 class StartClaim:
     """What one series says about the administration; `moment` in full, `clock` where only the time of day is given.
 
-    `acquired` is the start of that series' acquisition.
+    `acquired` is the start of that series' acquisition; `problem` is why what it says cannot be used.
     """
 
     header: Header
     acquired: datetime
     moment: datetime | None = None
     clock: time | None = None
+    problem: InputError | None = field(default=None, compare=False)
 
 
 def seconds_between(later: datetime, earlier: datetime, header: Header) -> float:
@@ -43,7 +49,7 @@ def seconds_between(later: datetime, earlier: datetime, header: Header) -> float
             f"of the times {earlier.isoformat()} and {later.isoformat()} only one states its offset from UTC",
             where=header.path,
             remedy="Give --administered-at in the same form as the acquisition times: with the offset, as "
-            "2018-11-15T09:22:00+01:00, or without",
+            f"2018-11-15T09:22:00+01:00, or without. {_GIVE_ZONE}",
         )
     return (later - earlier).total_seconds()
 
@@ -105,7 +111,9 @@ def acquisition_time(header: Header) -> tuple[datetime, str]:
             parts = parts.replace(tzinfo=moment.tzinfo)
         if abs(seconds_between(moment, parts, header)) > 60.0:
             raise header.wrong(
-                "AcquisitionDateTime", f"AcquisitionDate and AcquisitionTime say {parts.isoformat()}: one of them is"
+                "AcquisitionDateTime",
+                f"AcquisitionDate and AcquisitionTime say {parts.isoformat()}: one of them is wrong",
+                _GIVE_ACQUIRED,
             )
     if moment or parts:
         return (moment, "AcquisitionDateTime") if moment else (parts, "AcquisitionTime")  # type: ignore[return-value]
@@ -115,24 +123,47 @@ def acquisition_time(header: Header) -> tuple[datetime, str]:
             f"neither {tag_name('AcquisitionDate')} with {tag_name('AcquisitionTime')} nor SeriesDate with SeriesTime "
             "says when the scan was made",
             where=header.path,
-            remedy="Export the series again with its acquisition date and time",
+            remedy=_GIVE_ACQUIRED,
         )
     return series, "SeriesTime"
 
 
-def start_claim(header: Header, radiopharmaceutical: Header | None, acquired: datetime) -> StartClaim:
-    """What an object says about the time of administration.
+def radiopharmaceutical(header: Header) -> Header | None:
+    """The one item of RadiopharmaceuticalInformationSequence (0054,0016), or None."""
+    items = header.items("RadiopharmaceuticalInformationSequence")
+    if len(items) > 1:
+        raise InputError(
+            f"RadiopharmaceuticalInformationSequence (0054,0016) has {len(items)} items, one is wanted",
+            where=header.path,
+            remedy="Images of several nuclides at once are not read; export one image for each",
+        )
+    return items[0] if items else None
+
+
+def start_claim(header: Header, acquired: datetime) -> StartClaim:
+    """What an object says about the time of administration; what cannot be used is its `problem`, not an error."""
+    try:
+        return _claim(header, radiopharmaceutical(header), acquired)
+    except InputError as problem:
+        return StartClaim(header, acquired, problem=problem)
+
+
+def _claim(header: Header, drug: Header | None, acquired: datetime) -> StartClaim:
+    """The claim of an object.
 
     RadiopharmaceuticalStartDateTime (0018,1078) and RadiopharmaceuticalStartTime (0018,1072) must tell the same
     time of day where both are given. An offset in the DateTime of an object whose other times have none is
-    accepted only when the time of day confirms that both are local.
+    accepted only when the time of day confirms that both are local. A date alone in the DateTime is that of the
+    time of day.
     """
-    drug = radiopharmaceutical
     if drug is None:
         return StartClaim(header, acquired)
     offset = zone(header)
-    moment = date_time(drug, "RadiopharmaceuticalStartDateTime", offset)
     clock = clock_time(drug, "RadiopharmaceuticalStartTime") if drug.has("RadiopharmaceuticalStartTime") else None
+    if clock is not None and _DATE.fullmatch(drug.text("RadiopharmaceuticalStartDateTime")):
+        day = _date(drug, "RadiopharmaceuticalStartDateTime")
+        return StartClaim(header, acquired, datetime.combine(day, clock, tzinfo=offset), clock)
+    moment = date_time(drug, "RadiopharmaceuticalStartDateTime", offset)
     if moment is not None and offset is not None:
         moment = moment.astimezone(offset)
     if moment is not None and clock is not None:
@@ -162,7 +193,7 @@ def administration_time(claims: Sequence[StartClaim], given: datetime | None) ->
                 f"the acquisition time {claim.acquired.isoformat()} and that of {first.header.path.name}, "
                 f"{first.acquired.isoformat()}, do not both state their offset from UTC",
                 where=claim.header.path,
-                remedy="Export both series in the same way, with TimezoneOffsetFromUTC (0008,0201) or without",
+                remedy=f"{_GIVE_ZONE}, or give --administered-at, whose offset then counts",
             )
     moment = _given(claims, given) if given else _agreed(claims)
     for claim in claims:
@@ -177,11 +208,13 @@ def administration_time(claims: Sequence[StartClaim], given: datetime | None) ->
 
 def _given(claims: Sequence[StartClaim], given: datetime) -> datetime:
     first = claims[0].acquired
+    if (problem := claims[0].problem) is not None:
+        _LOG.warning("administered at %s as given; %s", given.isoformat(), problem.problem)
     if given.tzinfo is None and first.tzinfo is not None:
         _LOG.warning("the given administration time %s is read with the scan's offset %s", given, first.strftime("%z"))
         given = given.replace(tzinfo=first.tzinfo)
     for claim in claims:
-        if claim.moment and abs(seconds_between(claim.moment, given, claim.header)) > _SAME_S:
+        if claim.moment and not _is_same(claim.moment, given):
             _LOG.warning(
                 "administered at %s as given; %s says %s",
                 given.isoformat(),
@@ -191,7 +224,14 @@ def _given(claims: Sequence[StartClaim], given: datetime) -> datetime:
     return given
 
 
+def _is_same(one: datetime, other: datetime) -> bool:
+    comparable = (one.tzinfo is None) == (other.tzinfo is None)
+    return comparable and abs((one - other).total_seconds()) <= _SAME_S
+
+
 def _agreed(claims: Sequence[StartClaim]) -> datetime:
+    if problem := next((claim.problem for claim in claims if claim.problem), None):
+        raise problem
     full = [claim for claim in claims if claim.moment]
     if full:
         moment = full[0].moment
