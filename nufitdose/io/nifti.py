@@ -1,6 +1,7 @@
 """Volumes as NIfTI files."""
 
 import gzip
+import io
 import logging
 import zlib
 from pathlib import Path
@@ -74,6 +75,8 @@ def _open(path: Path) -> nib.nifti1.Nifti1Image:
         raise InputError("there is no such file", where=path, remedy="Check the path in study.yaml")
     try:
         image = nib.load(path)
+        if path.name.endswith(".nii.gz"):  # from one stream, so that its end and checksum can be reached
+            image = type(image).from_stream(gzip.GzipFile(fileobj=io.BytesIO(path.read_bytes())))
     except (ImageFileError, OSError, ValueError, EOFError, zlib.error) as error:
         raise InputError(f"this is not a readable NIfTI image ({error})", where=path) from error
     if not isinstance(image, nib.nifti1.Nifti1Image):
@@ -87,10 +90,9 @@ def _pixels(image: nib.nifti1.Nifti1Image, path: Path) -> np.ndarray:
         raise InputError(f"voxels of type {image.get_data_dtype()} were found, plain numbers are wanted", where=path)
     try:
         voxels = np.ascontiguousarray(image.dataobj)  # the file runs along i fastest, the program along k
-        if path.suffix == ".gz":
-            with gzip.open(path) as whole:
-                while whole.read(1 << 22):
-                    pass
+        stream = image.file_map["image"].fileobj
+        while stream is not None and stream.read(1 << 22):
+            pass
         return voxels
     except (OSError, EOFError, ValueError, MemoryError, zlib.error) as error:
         raise InputError(
@@ -105,8 +107,7 @@ def _world_affine(image: nib.nifti1.Nifti1Image, path: Path) -> np.ndarray:
         raise InputError(f"the header says that lengths are in {unit!r}, mm are wanted", where=path)
     affine = _stated_affine(image, path)
     if _IN_MM[unit] != 1.0:
-        _LOG.warning("%s: lengths are in %ss and are taken as such: the voxels are %s mm", path, unit,
-                     " × ".join(f"{mm:.4g}" for mm in np.linalg.norm(affine[:3, :3], axis=0) * _IN_MM[unit]))  # fmt: skip
+        _LOG.warning("%s: lengths are in %ss by its header, and are taken as such", path, unit)
     affine[:3] *= _IN_MM[unit]
     return affine
 

@@ -12,7 +12,7 @@ from nufitdose.run import RunRecord, collected_warnings, output_folder, sha256, 
 
 
 def test_a_run_appears_whole(tmp_path):
-    with output_folder(tmp_path / "out") as place:
+    with output_folder(tmp_path / "out", kind="dosimetry") as place:
         (place / "a.txt").write_text("x")
         assert not (tmp_path / "out").exists()
     assert (tmp_path / "out/a.txt").read_text() == "x"
@@ -20,26 +20,89 @@ def test_a_run_appears_whole(tmp_path):
 
 
 def test_a_failed_run_leaves_nothing_and_the_earlier_result(tmp_path):
-    with output_folder(tmp_path / "out") as place:
-        (place / "run.json").write_text("{}")
-    with pytest.raises(FileNotFoundError), output_folder(tmp_path / "out") as place:
+    with output_folder(tmp_path / "out", kind="dosimetry") as place:
+        write_record(RunRecord("dosimetry", {}), place)
+    with pytest.raises(FileNotFoundError), output_folder(tmp_path / "out", kind="dosimetry") as place:
         (place / "half.txt").rename(place / "whole.txt")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["run.json"]
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
-def test_an_earlier_result_is_replaced_whole(tmp_path):
-    for name in ("first", "second"):
-        with output_folder(tmp_path / "out") as place:
-            (place / "run.json").write_text("{}")
-            (place / name).touch()
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["run.json", "second"]
+def result(out, *names, kind="dosimetry"):
+    with output_folder(out, kind=kind) as place:
+        for name in names:
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_text(kind)
+        write_record(RunRecord(kind, {}), place)
+
+
+def contents(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_an_earlier_result_is_replaced_file_by_file(tmp_path):
+    result(tmp_path / "out", "first", "maps/old", "maps/both")
+    result(tmp_path / "out", "second", "maps/both")
+    assert contents(tmp_path / "out") == ["maps/both", "run.json", "second"]
+    assert json.loads((tmp_path / "out/run.json").read_text())["files"] == ["maps/both", "run.json", "second"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_is_the_users_stays(tmp_path):
+    out = tmp_path / "out"
+    result(out, "maps/old", "report.html")
+    (out / "notes.txt").write_text("mine")
+    (out / "maps/mine.nii.gz").write_text("mine")
+    (out / "empty").mkdir()
+    result(out, "report.html")
+    assert contents(out) == ["maps/mine.nii.gz", "notes.txt", "report.html", "run.json"]
+    assert (out / "empty").is_dir()
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", ["import", "pretrain", "register"])
+def test_a_result_of_another_kind_is_left_alone(tmp_path, kind):
+    """A study and a training run hold a run.json too."""
+    result(tmp_path / "out", "study.yaml", kind=kind)
+    with pytest.raises(InputError, match=f"a result of '{kind}'"):
+        result(tmp_path / "out", "report.html")
+    assert contents(tmp_path / "out") == ["run.json", "study.yaml"]
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "no json", '{"command": null}'])
+def test_a_record_of_somebody_else_makes_no_result(tmp_path, text):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/run.json").write_text(text)
+    with pytest.raises(InputError, match="no earlier result"):
+        result(tmp_path / "out", "report.html")
+    assert (tmp_path / "out/run.json").read_text() == text
+
+
+def test_a_result_to_keep_is_kept(tmp_path):
+    result(tmp_path / "out", "study.yaml", kind="import")
+    with pytest.raises(InputError, match="already here"), output_folder(tmp_path / "out", kind="import", keep=True):
+        pass
+    assert contents(tmp_path / "out") == ["run.json", "study.yaml"]
+
+
+@pytest.mark.parametrize("name", ["../outside", "/{}/outside", "below"])
+def test_a_record_cannot_make_a_run_delete_what_lies_elsewhere(tmp_path, name):
+    result(tmp_path / "out", "a")
+    (tmp_path / "outside").write_text("mine")
+    (tmp_path / "out/below").mkdir()
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    record["files"] += [name.format(tmp_path), 7, None]
+    (tmp_path / "out/run.json").write_text(json.dumps(record))
+    result(tmp_path / "out", "b")
+    assert (tmp_path / "outside").read_text() == "mine"
+    assert contents(tmp_path / "out") == ["b", "run.json"]
+    assert (tmp_path / "out/below").is_dir()
 
 
 def test_somebody_elses_folder_is_left_alone(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/me.jpg").touch()
-    with pytest.raises(InputError, match="not empty"), output_folder(tmp_path / "photos"):
+    with pytest.raises(InputError, match="not empty"), output_folder(tmp_path / "photos", kind="dosimetry"):
         pass
     assert (tmp_path / "photos/me.jpg").exists()
 
@@ -47,19 +110,25 @@ def test_somebody_elses_folder_is_left_alone(tmp_path):
 @pytest.mark.parametrize("out", ["study", "study/results", "."])
 def test_output_and_input_stay_apart(tmp_path, out):
     (tmp_path / "study").mkdir()
-    with pytest.raises(InputError, match="input"), output_folder(tmp_path / out, inputs=[tmp_path / "study"]):
+    with (
+        pytest.raises(InputError, match="input"),
+        output_folder(tmp_path / out, inputs=[tmp_path / "study"], kind="dosimetry"),
+    ):
         pass
 
 
 def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "out").write_text("x")
-    with pytest.raises(InputError, match="a folder is wanted"), output_folder(tmp_path / "out"):
+    with pytest.raises(InputError, match="a folder is wanted"), output_folder(tmp_path / "out", kind="dosimetry"):
         pass
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match="cannot be made"), output_folder(tmp_path / "file/below/out"):
+    with (
+        pytest.raises(InputError, match="cannot be made"),
+        output_folder(tmp_path / "file/below/out", kind="dosimetry"),
+    ):
         pass
 
 
@@ -109,7 +178,7 @@ def test_on_a_terminal_a_bar_with_the_remaining_time_is_shown():
 def test_an_output_folder_may_be_a_link(tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "disk")
-    with output_folder(tmp_path / "out") as place:
+    with output_folder(tmp_path / "out", kind="dosimetry") as place:
         (place / "a.txt").touch()
     assert (tmp_path / "out").is_symlink()
     assert [p.name for p in (tmp_path / "disk").iterdir()] == ["a.txt"]
@@ -120,7 +189,7 @@ def test_what_a_killed_run_left_is_swept_by_the_next(tmp_path):
     running = tmp_path / f".out.unfinished-{os.getppid()}"
     left.mkdir()
     running.mkdir()
-    with output_folder(tmp_path / "out"):
+    with output_folder(tmp_path / "out", kind="dosimetry"):
         pass
     assert not left.exists()
     assert running.exists()

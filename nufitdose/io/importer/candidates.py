@@ -29,6 +29,8 @@ class Candidate:
     total_mbq: float | None = None
     units: str = ""
     structures: tuple[tuple[str, str, float], ...] = ()  # name, role, mL
+    beds: list[ActivityScan] = field(default_factory=list)  # where they were joined
+    bed_slices: list[tuple[int, int]] = field(default_factory=list)  # bed and slice of each slice of the whole
 
     @property
     def open(self) -> bool:

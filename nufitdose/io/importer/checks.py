@@ -9,12 +9,11 @@ from nufitdose.errors import InputError
 from nufitdose.io.dicom.read.times import seconds_between
 from nufitdose.io.importer.candidates import Candidate
 from nufitdose.io.importer.choose import same_acquisition
-from nufitdose.io.importer.match import overlap
+from nufitdose.io.importer.match import look_like_beds
 from nufitdose.nuclides import half_life_h
 from nufitdose.study import LEAST_OF_ADMINISTERED, MOST_OF_ADMINISTERED, Administration
 
 _LOG = logging.getLogger(__name__)
-_BEDS_S = 2 * 3600.0  # scans of different regions within this look like beds of one scan
 _MOST_HALF_LIVES = 10.0  # a thousandth is left then: no scan is made later than this
 _ABSURD = 3.0  # times what decay leaves of the administered activity: no calibration is off by so much
 _ABSURDLY_LITTLE = 1e-6  # of it: Bq taken for MBq
@@ -42,12 +41,8 @@ def _check_pair(early: Candidate, late: Candidate) -> None:
             where=other.series.header.path,
             remedy=f"Name the series to take with --series: {choose}",
         )
-    gap_s = seconds_between(other.timing.started, one.timing.started, other.series.header)
-    together = (
-        one.series.frame_of_reference_uid == other.series.frame_of_reference_uid
-        or one.series.study_uid == other.series.study_uid
-    )
-    if gap_s < _BEDS_S and together and overlap(one.series, other.series) < 0.5:
+    if look_like_beds(one, other):
+        gap_s = seconds_between(other.timing.started, one.timing.started, other.series.header)
         raise InputError(
             f"{names} were acquired {gap_s / 60:.0f} min apart over different regions: they look like beds of one "
             "scan, not two time points",

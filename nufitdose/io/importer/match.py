@@ -13,13 +13,14 @@ from nufitdose.io.dicom.read.activity import ActivityScan
 from nufitdose.io.dicom.read.headers import Header
 from nufitdose.io.dicom.read.images import ImageSeries
 from nufitdose.io.dicom.read.references import StructureReferences
-from nufitdose.io.dicom.read.times import acquisition_time
+from nufitdose.io.dicom.read.times import acquisition_time, seconds_between
 from nufitdose.io.drawn_structures import unique_names
 from nufitdose.io.structures import read_structure_objects
 from nufitdose.study import Structures
 
 _LOG = logging.getLogger(__name__)
 _SESSION_S = 4 * 3600.0  # a CT of the same session was made within this
+_BEDS_S = 2 * 3600.0  # scans of different regions within this look like beds of one scan
 _SAME_TIME_S = 60.0  # two CTs made within this are equal in time
 
 
@@ -78,6 +79,16 @@ def coverage(scan: ImageSeries, ct: ImageSeries) -> float:
     low, high = np.array([c.min(axis=0) for c in corners]), np.array([c.max(axis=0) for c in corners])
     shared = high.min(axis=0) - low.max(axis=0)
     return float(np.clip(shared / np.maximum((high - low)[0], 1e-3), 0.0, 1.0)[2])
+
+
+def look_like_beds(early: ActivityScan, late: ActivityScan) -> bool:
+    """Whether two scans are beds of one: of one frame or study, within two hours, over different regions."""
+    together = (
+        early.series.frame_of_reference_uid == late.series.frame_of_reference_uid
+        or early.series.study_uid == late.series.study_uid
+    )
+    gap_s = seconds_between(late.timing.started, early.timing.started, late.series.header)
+    return together and 0.0 < gap_s < _BEDS_S and overlap(early.series, late.series) < 0.5
 
 
 def overlap(one: ImageSeries, other: ImageSeries) -> float:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from nufitdose.errors import InputError
+from nufitdose.io.ct_values import question_ct
 from nufitdose.io.dicom.read.activity import ActivityScan, hours_after
 from nufitdose.io.dicom.read.copies import without_copies
-from nufitdose.io.dicom.read.decay import undo_decay
+from nufitdose.io.dicom.read.decay import Undone, undo_decay
 from nufitdose.io.dicom.read.headers import Found, find_dicom
-from nufitdose.io.dicom.read.images import read_ct
+from nufitdose.io.dicom.read.images import ImageSeries, read_ct
 from nufitdose.io.dicom.read.isotope import decay_half_life_s
 from nufitdose.io.dicom.read.series import Kind, gather
 from nufitdose.io.importer.administration import (
@@ -24,6 +25,7 @@ from nufitdose.io.importer.administration import (
     settle_zones,
     treatment_of,
 )
+from nufitdose.io.importer.beds import join_beds, undo_each
 from nufitdose.io.importer.candidates import (
     Candidate,
     Place,
@@ -43,6 +45,7 @@ from nufitdose.io.importer.statements import statements_of
 from nufitdose.io.importer.writing import write_study
 from nufitdose.study import Study, TimePoint
 from nufitdose.types import PerVoxel
+from nufitdose.volume import Volume
 
 __all__ = ["ImportOptions", "ImportPlan", "SeriesRow", "plan_import", "write_study"]
 _LOG = logging.getLogger(__name__)
@@ -124,6 +127,9 @@ def _timepoints(
     if not scans:
         return None, []
     places: list[Place] = []
+    if options.join_beds:
+        with noting(problems):
+            scans = join_beds(scans)
     with noting(problems):
         check_separate(scans)
     with noting(problems):
@@ -153,15 +159,14 @@ def _quantify(candidate: Candidate, treatment: Treatment, options: ImportOptions
     half_life_s = decay_half_life_s(scan.isotope, treatment.nuclide, header, given=options.nuclide is not None)
     reference = treatment.clock if given.hours is not None else scan.claim.moment or treatment.clock
     overrule = given.for_this("decay_correction")
-    candidate.undone = undo_decay(
-        scan.series,
-        scan.when_corrected(),
-        reference,
-        half_life_s,
-        given.decay_correction,
-        overrule=overrule,
-        acquired=scan.timing.started,
-    )
+
+    def undo(bed: ActivityScan) -> Undone:
+        when, option = bed.when_corrected(), given.decay_correction
+        return undo_decay(
+            bed.series, when, reference, half_life_s, option, overrule=overrule, acquired=bed.timing.started
+        )
+
+    candidate.undone = undo_each(candidate, undo)
     candidate.total_mbq = scan.read(candidate.undone).total_mbq()
     check_total(candidate, treatment.administration, treatment.clock, treatment.nuclide)
 
@@ -215,10 +220,16 @@ def _timepoint(place: Place) -> TimePoint:
         place.id,
         hours,
         partial(place.candidate.activity().read, undone),
-        partial(read_ct, place.ct) if place.ct else None,
+        partial(_checked_ct, place.ct) if place.ct else None,
         partial(read_structures, place.structures) if place.structures else None,
         _slice_offsets_h(place.candidate.activity()),
     )
+
+
+def _checked_ct(series: ImageSeries) -> Volume:
+    ct = read_ct(series)
+    question_ct(ct, series.where)
+    return ct
 
 
 def _slice_offsets_h(scan: ActivityScan) -> PerVoxel | None:
@@ -228,7 +239,8 @@ def _slice_offsets_h(scan: ActivityScan) -> PerVoxel | None:
 
 
 def _row(candidate: Candidate) -> SeriesRow:
-    header, series = candidate.gathered.headers[0], candidate.gathered.series
+    header = candidate.gathered.headers[0]
+    series = candidate.activity().series if candidate.beds else candidate.gathered.series
     sources = dict(candidate.scan.sources()) if candidate.scan else {}
     if candidate.undone is not None:
         sources["decay"] = f"{candidate.undone.correction}: {candidate.undone.reference}"

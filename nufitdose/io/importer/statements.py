@@ -42,6 +42,8 @@ def _of_treatment(places: Sequence[Place], treatment: Treatment, options: Import
 
 def _of_scan(place: Place) -> list[str]:
     given, scan = place.candidate.given, place.candidate.activity()
+    if place.candidate.beds:
+        return [_line(f"{place.id}: {len(place.candidate.beds)} series joined as beds", "--join-beds", "")]
     in_file = {
         "acquired_at": scan.in_file.started.isoformat() if scan.in_file else "",
         "hours": scan.in_file.started.isoformat() if scan.in_file else "",

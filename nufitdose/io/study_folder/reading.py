@@ -100,7 +100,7 @@ def _timepoint_of(
     def read_ct() -> Volume:
         path = folder / str(entry.ct)
         ct = load_volume(path, Quantity.HU)
-        question_ct(ct, path)
+        question_ct(ct, path, read_activity)
         return ct
 
     def read_structures() -> Structures:
