@@ -17,6 +17,7 @@ from nufitdose.io.landmarks import Landmarks, read_landmarks
 from nufitdose.progress import Steps, Stream
 from nufitdose.registration.engines.engine import Engine, Request
 from nufitdose.registration.engines.registry import find_engine
+from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.network import TrainedNetwork
 from nufitdose.registration.quality import target_registration_error_mm
 from nufitdose.registration.scan_to_scan import load_network_for
@@ -191,21 +192,32 @@ def _judge_patient(member: Member, marks: Landmarks, methods: Mapping[str, Metho
 
 def judge_pair(name: str, method: Method, patient: str, request: Request, marks: Landmarks, inside: Mask) -> PairScore:
     """Run a method on a pair and score it by landmarks; `inside` is the body on the grid of the request."""
-    fixed, moving, grid = request.fixed, request.moving, request.grid
+    fixed, moving = request.fixed, request.moving
     start = time.perf_counter()
     field = method.engine.run(request)
     seconds = time.perf_counter() - start
+    score = judge_field(field, fixed, moving, marks, inside)
+    return PairScore(name, patient, fixed.id, moving.id, **score, seconds=seconds)
+
+
+def judge_field(
+    field: DisplacementField, fixed: TimePoint, moving: TimePoint, marks: Landmarks, inside: Mask
+) -> dict[str, float]:
+    """`organ_mm`, `bone_mm`, `tumour_mm` and `ndv_percent` of a field as in `PairScore`.
+
+    `inside` is the body on the grid of the field.
+    """
     p, q = marks.points[fixed.id], marks.points[moving.id]
-    seen = grid.contains(p) & moving.activity.grid.contains(q)
+    seen = fixed.activity.grid.contains(p) & moving.activity.grid.contains(q)
     error_mm = target_registration_error_mm(field, p, q)
     names = np.array(marks.structures)
     bone, tumour = np.isin(names, BONES), np.char.startswith(names, "tumour")
-    ndv = field.jacobian_statistics(inside).ndv_percent
-
-    def mean(kind: np.ndarray) -> float:
-        return _mean(error_mm[seen & kind])
-
-    return PairScore(name, patient, fixed.id, moving.id, mean(~bone & ~tumour), mean(bone), mean(tumour), ndv, seconds)
+    return {
+        "organ_mm": _mean(error_mm[seen & ~bone & ~tumour]),
+        "bone_mm": _mean(error_mm[seen & bone]),
+        "tumour_mm": _mean(error_mm[seen & tumour]),
+        "ndv_percent": field.jacobian_statistics(inside).ndv_percent,
+    }
 
 
 def _mean(values: Iterable[float]) -> float:
