@@ -60,7 +60,8 @@ def test_the_report_names_the_digest(other_weights, tmp_path):
 
 def test_weights_of_another_card_are_refused_before_anything_is_read(other_weights, tmp_path):
     mixed = tmp_path / "mixed.safetensors"
-    mixed.write_bytes(other_weights.read_bytes()[:-1] + b"\0")
+    content = other_weights.read_bytes()
+    mixed.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     mixed.with_suffix(".json").write_bytes(other_weights.with_suffix(".json").read_bytes())
     for run in (run_registration, run_patient):
         settings = RegistrationSettings(weights=mixed)

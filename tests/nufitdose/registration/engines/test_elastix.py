@@ -11,6 +11,8 @@ from nufitdose.registration.quality import target_registration_error_mm
 from nufitdose.volume import Quantity, Volume
 
 itk = pytest.importorskip("itk", reason="itk-elastix is not installed (pip install 'nufitdose[baselines]')")
+# ITK's modules load when first used, warn of their own wrapping, and crash where that is made an error.
+pytestmark = pytest.mark.filterwarnings("ignore:builtin type:DeprecationWarning")
 
 
 def oblique_grid() -> Grid:
