@@ -117,13 +117,13 @@ def _none(task: Task) -> DisplacementField:
 
 
 def _rigid(task: Task) -> DisplacementField:
-    pose = rigid_pose(task.fixed, task.moving, task.basis, task.device, task.tell)
+    pose = rigid_pose(task.fixed, task.moving, task.basis, task.tell)
     return DisplacementField.from_affine(pose.matrix, task.grid)
 
 
 def _affine(task: Task) -> DisplacementField:
     """The rigid pose and then twelve parameters: for scans of two patients."""
-    pose = affine_pose(task.fixed, task.moving, task.basis, task.device, task.tell)
+    pose = affine_pose(task.fixed, task.moving, task.basis, task.tell)
     return DisplacementField.from_affine(pose.matrix, task.grid)
 
 
@@ -133,7 +133,7 @@ def deformable(network: Callable[[], NufitReg] | None, *, refined: bool) -> Engi
     def engine(task: Task) -> DisplacementField:
         fixed, moving, device, tell = task.fixed, task.moving, task.device, task.tell
         model = None if network is None else network()
-        start = rigid_pose(fixed, moving, task.basis, device, lambda share: tell(0.4 * share)).matrix
+        start = rigid_pose(fixed, moving, task.basis, lambda share: tell(0.4 * share)).matrix
         spacing_mm = model.settings.working_spacing_mm if model else WORKING_SPACING_MM
         pair = pair_of(fixed, moving, spacing_mm, device, start, with_tumours=task.objective.rigidity > 0)
         tell(0.5)

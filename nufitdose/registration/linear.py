@@ -9,13 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
-import torch
 from scipy.spatial.transform import Rotation
 
 from nufitdose.grid import Grid
 from nufitdose.registration.body import body_mask, near_body
 from nufitdose.registration.intensity import activity_scale, pooled, scaled_activity, scaled_ct
-from nufitdose.registration.matching import Level, Pose, Vector, View
+from nufitdose.registration.matching import Freedom, Level, Pose, Vector, View
 from nufitdose.registration.translation import best_shift
 from nufitdose.study import TimePoint
 from nufitdose.volume import Quantity, Volume
@@ -39,44 +38,44 @@ def basis_of(fixed: TimePoint, moving: TimePoint) -> Basis:
 
 
 def rigid_pose(
-    fixed: TimePoint, moving: TimePoint, basis: str, device: torch.device, on_progress: Progress = lambda share: None
+    fixed: TimePoint, moving: TimePoint, basis: str, on_progress: Progress = lambda share: None
 ) -> Pose:
     """The rigid motion that brings `moving` onto `fixed`, judged by their 'CT' or their 'activity': for one patient."""
-    return _pose(fixed, moving, basis, device, on_progress, 6)
+    return _pose(fixed, moving, basis, on_progress, 6)
 
 
 def affine_pose(
-    fixed: TimePoint, moving: TimePoint, basis: str, device: torch.device, on_progress: Progress = lambda share: None
+    fixed: TimePoint, moving: TimePoint, basis: str, on_progress: Progress = lambda share: None
 ) -> Pose:
     """The affine map that brings `moving` onto `fixed`: for two patients, of other sizes.
 
     The rigid pose of a level comes first. Where the affine map strains any length by more than 35 % the scans hold
     too little to tell their sizes, and the rigid pose is returned.
     """
-    pose = _pose(fixed, moving, basis, device, on_progress, 12)
+    pose = _pose(fixed, moving, basis, on_progress, 12)
     strain = np.linalg.svd(pose.linear, compute_uv=False)
     if np.abs(np.log(strain)).max() > np.log1p(_MOST_STRAIN):
-        return rigid_pose(fixed, moving, basis, device, on_progress)
+        return rigid_pose(fixed, moving, basis, on_progress)
     return pose
 
 
 def _pose(
-    fixed: TimePoint, moving: TimePoint, basis: str, device: torch.device, tell: Progress, freedom: Literal[6, 12]
+    fixed: TimePoint, moving: TimePoint, basis: str, tell: Progress, freedom: Freedom
 ) -> Pose:
     with ThreadPoolExecutor(2) as pool:
         seen_f, seen_m = pool.map(lambda scan: _view(scan, basis), (fixed, moving))
     tell(0.3)
-    level = Level.of(seen_f, seen_m, SEARCH_MM, np.inf, device)
+    level = Level.of(seen_f, seen_m, SEARCH_MM, np.inf)
     starts = sorted(_starts(seen_f, seen_m), key=level.score, reverse=True)
     pose = max((level.refined(start) for start in starts[:_STARTS]), key=level.score)
     tell(0.5)
     for spacing_mm, block_mm in LEVELS_MM[basis]:
-        level = Level.of(seen_f, seen_m, spacing_mm, block_mm, device)
+        level = Level.of(seen_f, seen_m, spacing_mm, block_mm)
         pose = level.refined(pose)
         if freedom == 12:
             pose = level.refined(pose, 12)
     tell(1.0)
-    return pose
+    return level.settled(pose, freedom)
 
 
 def _view(timepoint: TimePoint, basis: str) -> View:
