@@ -21,8 +21,12 @@ from nufitdose.volume import Quantity, Volume
 
 SEARCH_MM = 16.0  # the level at which translations are searched
 FINEST_MM = 4.0
-#: After the search: spacing (mm) and edge of the blocks (mm). Finer activities are mostly noise.
-LEVELS_MM = {"CT": ((8.0, np.inf), (FINEST_MM, np.inf)), "activity": ((8.0, np.inf), (8.0, 80.0))}
+#: After the search: spacing and edge of the blocks (mm), and whether images are read as they are, without smoothing.
+#: Finer activities are mostly noise; at 8 mm the means over blocks have smoothed them enough.
+LEVELS = {
+    "CT": ((8.0, np.inf, False), (FINEST_MM, np.inf, False)),
+    "activity": ((8.0, np.inf, False), (8.0, 80.0, True)),
+}
 
 _STARTS = 4  # followed, of those tried
 _TRIED_DEGREES = 12.0
@@ -37,16 +41,12 @@ def basis_of(fixed: TimePoint, moving: TimePoint) -> Basis:
     return "CT" if fixed.ct is not None and moving.ct is not None else "activity"
 
 
-def rigid_pose(
-    fixed: TimePoint, moving: TimePoint, basis: str, on_progress: Progress = lambda share: None
-) -> Pose:
+def rigid_pose(fixed: TimePoint, moving: TimePoint, basis: str, on_progress: Progress = lambda share: None) -> Pose:
     """The rigid motion that brings `moving` onto `fixed`, judged by their 'CT' or their 'activity': for one patient."""
     return _pose(fixed, moving, basis, on_progress, 6)
 
 
-def affine_pose(
-    fixed: TimePoint, moving: TimePoint, basis: str, on_progress: Progress = lambda share: None
-) -> Pose:
+def affine_pose(fixed: TimePoint, moving: TimePoint, basis: str, on_progress: Progress = lambda share: None) -> Pose:
     """The affine map that brings `moving` onto `fixed`: for two patients, of other sizes.
 
     The rigid pose of a level comes first. Where the affine map strains any length by more than 35 % the scans hold
@@ -59,9 +59,7 @@ def affine_pose(
     return pose
 
 
-def _pose(
-    fixed: TimePoint, moving: TimePoint, basis: str, tell: Progress, freedom: Freedom
-) -> Pose:
+def _pose(fixed: TimePoint, moving: TimePoint, basis: str, tell: Progress, freedom: Freedom) -> Pose:
     with ThreadPoolExecutor(2) as pool:
         seen_f, seen_m = pool.map(lambda scan: _view(scan, basis), (fixed, moving))
     tell(0.3)
@@ -69,8 +67,8 @@ def _pose(
     starts = sorted(_starts(seen_f, seen_m), key=level.score, reverse=True)
     pose = max((level.refined(start) for start in starts[:_STARTS]), key=level.score)
     tell(0.5)
-    for spacing_mm, block_mm in LEVELS_MM[basis]:
-        level = Level.of(seen_f, seen_m, spacing_mm, block_mm)
+    for spacing_mm, block_mm, exact in LEVELS[basis]:
+        level = Level.of(seen_f, seen_m, spacing_mm, block_mm, exact=exact)
         pose = level.refined(pose)
         if freedom == 12:
             pose = level.refined(pose, 12)

@@ -28,7 +28,7 @@ _POINTS = 40_000  # compared at most, about
 _SPREAD = (0.8191725, 0.6710436, 0.5497005)  # powers of the plastic number's inverse: multiples fill the unit interval
 _LEVER_MM = 100.0  # a rotation is measured by how far it moves a point at this distance
 _NEAR_MM = 0.02  # where a search ends that another one follows
-_SETTLED_MM = 2e-4
+_SETTLED_MM = 1e-4  # of every step of the last search
 _DECIMALS = 3  # of mm in a settled pose: what is left of rounding must not show
 _ROUNDS = 10  # at most, of a search with new weights
 _SPLINE = (1 / 6, 4 / 6, 1 / 6)  # a cubic B-spline at whole numbers
@@ -98,12 +98,15 @@ class Level:
     points_mm: Float64[np.ndarray, "n 3"]  # from the pivot
     values: Float64[np.ndarray, " n"]
     block: Int64[np.ndarray, " n"]  # which block a point belongs to
-    padded: Float64[np.ndarray, "i j k"]
+    padded: Float64[np.ndarray, "i j k"]  # weights of cubic B-splines, `MARGIN` voxels around
     grid: Grid
 
     @classmethod
-    def of(cls, fixed: View, moving: View, spacing_mm: float, block_mm: float) -> "Level":
-        """Both scans at `spacing_mm`, the fixed body cut into blocks of `block_mm` (inf for none)."""
+    def of(cls, fixed: View, moving: View, spacing_mm: float, block_mm: float, *, exact: bool = False) -> "Level":
+        """Both scans at `spacing_mm`, the fixed body cut into blocks of `block_mm` (inf for none).
+
+        `exact` leads the splines through the voxels; else they smooth both images alike, by a Gaussian's 0.6 voxels.
+        """
         image_f, image_m = pooled(fixed.image, spacing_mm), pooled(moving.image, spacing_mm)
         chosen = _spread(np.argwhere(pooled(fixed.mask, spacing_mm).data > 0.5))
         if chosen.size == 0:
@@ -115,11 +118,18 @@ class Level:
         block = np.zeros(len(points_mm), dtype=np.int64)
         if np.isfinite(block_mm):
             _, block = np.unique(np.floor(points_mm / block_mm), axis=0, return_inverse=True)
-        smooth = image_f.data.astype(np.float64)
-        for axis in range(3):  # as the moving image is read
-            smooth = ndimage.correlate1d(smooth, _SPLINE, axis, mode="nearest")
-        padded = np.pad(image_m.data.astype(np.float64), MARGIN, mode="edge")
-        return cls(points_mm, smooth[tuple(chosen.T)], block.reshape(-1), padded, image_m.grid)
+        values, padded = (
+            image_f.data.astype(np.float64),
+            np.pad(image_m.data.astype(np.float64), 2 * MARGIN, mode="edge"),
+        )
+        if exact:
+            padded = ndimage.spline_filter(padded, 3, mode="mirror")
+        else:
+            for axis in range(3):
+                values = ndimage.correlate1d(values, _SPLINE, axis, mode="nearest")
+        inner = slice(MARGIN, -MARGIN)
+        padded = np.ascontiguousarray(padded[inner, inner, inner])
+        return cls(points_mm, values[tuple(chosen.T)], block.reshape(-1), padded, image_m.grid)
 
     def score(self, pose: Pose) -> float:
         """Correlation at a pose; -1 where too little of the body is seen."""
@@ -133,9 +143,9 @@ class Level:
     def settled(self, pose: Pose, freedom: Freedom = 6) -> Pose:
         """Refined until it stands still, rounded to what is then certain."""
         for _ in range(_ROUNDS):
-            change_mm = _Comparison(self, pose).best(freedom, _SETTLED_MM)
+            change_mm = _Comparison(self, pose).best(freedom, _SETTLED_MM / 4)
             pose = pose.changed(change_mm)
-            if np.abs(change_mm).max() < 2 * _SETTLED_MM:
+            if np.abs(change_mm).max() < _SETTLED_MM:
                 break
         return pose.rounded(freedom)
 
@@ -148,7 +158,7 @@ class _Comparison:
 
     def __init__(self, level: Level, pose: Pose) -> None:
         self.level, self.pose = level, pose
-        self.weight = held(level.points_mm, level.grid.inverse_affine @ self._placed(pose), level.grid.shape)
+        self.weight = held(level.grid.index(level.points_mm @ pose.linear.T + pose.target_mm), level.grid.shape)
         covariance, count = self._covariances(np.zeros(6))
         var_f, var_m = (np.maximum(covariance[:, n, n], 0.0) for n in (0, 1))
         importance = np.sqrt(count * var_f)  # of a block
@@ -186,12 +196,6 @@ class _Comparison:
         enough = within_mm * float(np.linalg.eigvalsh(bend)[0])
         options = {"gtol": enough, "hess_inv0": (inverse + inverse.T) / 2.0}
         return np.asarray(minimize(loss, start, jac=True, method="BFGS", options=options).x)
-
-    def _placed(self, pose: Pose) -> Affine:
-        """4x4 from points about the pivot to the moving world."""
-        matrix = np.eye(4)
-        matrix[:3, :3], matrix[:3, 3] = pose.linear, pose.target_mm
-        return matrix
 
     def _covariances(self, change_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Per block `Σ w (z - mean)(z - mean)ᵀ` of fixed value, moving value and its slopes; `Σ w`."""

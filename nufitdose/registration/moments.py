@@ -17,14 +17,8 @@ MARGIN = 4  # voxels around the moving image that repeat its border, so that rea
 _PART = 2048  # points summed in one go
 
 
-def held(
-    points_mm: Float64[np.ndarray, "n 3"], to_index: Affine, shape: tuple[int, int, int]
-) -> Float64[np.ndarray, " n"]:
-    """How far points lie within the voxels of an image: 1 inside, falling to 0 over its outer half voxels and beyond.
-
-    `to_index`: 4x4 from the points to fractional indices of the image of `shape`.
-    """
-    index = points_mm @ to_index[:3, :3].T + to_index[:3, 3]
+def held(index: Float64[np.ndarray, "n 3"], shape: tuple[int, int, int]) -> Float64[np.ndarray, " n"]:
+    """Whether an image of `shape` holds fractional indices: 1 inside, falling to 0 over its outer half voxels."""
     return np.clip(np.minimum(index + 0.5, np.array(shape) - 0.5 - index), 0.0, 1.0).prod(axis=1)
 
 
@@ -40,10 +34,10 @@ def second_moments(
 ) -> Float64[np.ndarray, "blocks rows rows"]:
     """`Σ w z zᵀ` of every block, where z = (1, fixed value, moving value m, slopes of m); the upper triangle.
 
-    A point p lies at `x = turned p` about the pivot and at `to_index x` in the moving image, which is read with cubic
-    B-splines as they are, without the filter that would bring them through the voxels: m is a little smoothed and has
-    two continuous derivatives everywhere. The slopes are those of a translation and of a rotation vector (`freedom` 6)
-    or of all entries of a linear map (12) after `turned`, per unit. `padded` is the image with `MARGIN` voxels around.
+    A point p lies at `x = turned p` about the pivot and at `to_index x` in the moving image, which is a sum of cubic
+    B-splines of weights `padded`, with `MARGIN` voxels around: m has two continuous derivatives everywhere. Its slopes
+    are those of a translation and of a rotation vector (`freedom` 6) or of all entries of a linear map (12) that
+    follows `turned`, per unit.
     """
     parts = -(-len(points_mm) // _PART)
     sums = np.zeros((parts, int(block.max()) + 1, 3 + freedom, 3 + freedom))
