@@ -2,13 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 from scipy.spatial.transform import Rotation
 from small_scans import CENTRES_MM, scan
 
 from nufitdose.registration.linear import affine_pose, rigid_pose
-
-CPU = torch.device("cpu")
 
 
 def truth() -> np.ndarray:

@@ -61,7 +61,7 @@ def affine_pose(fixed: TimePoint, moving: TimePoint, basis: str, on_progress: Pr
 
 def _pose(fixed: TimePoint, moving: TimePoint, basis: str, tell: Progress, freedom: Freedom) -> Pose:
     with ThreadPoolExecutor(2) as pool:
-        seen_f, seen_m = pool.map(lambda scan: _view(scan, basis), (fixed, moving))
+        seen_f, seen_m = pool.map(lambda scan: view_of(scan, basis), (fixed, moving))
     tell(0.3)
     level = Level.of(seen_f, seen_m, SEARCH_MM, np.inf)
     starts = sorted(_starts(seen_f, seen_m), key=level.score, reverse=True)
@@ -76,7 +76,8 @@ def _pose(fixed: TimePoint, moving: TimePoint, basis: str, tell: Progress, freed
     return level.settled(pose, freedom)
 
 
-def _view(timepoint: TimePoint, basis: str) -> View:
+def view_of(timepoint: TimePoint, basis: str) -> View:
+    """What is compared of a scan: of its CT the body alone, or its activity."""
     body = body_mask(timepoint)
     if basis == "CT" and timepoint.ct is not None:
         image = pooled(timepoint.ct, FINEST_MM)

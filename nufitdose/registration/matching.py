@@ -133,24 +133,24 @@ class Level:
 
     def score(self, pose: Pose) -> float:
         """Correlation at a pose; -1 where too little of the body is seen."""
-        here = _Comparison(self, pose)
+        here = Comparison(self, pose)
         return here.at(np.zeros(6))[0] if here.weight.mean() >= _LEAST_OVERLAP else -1.0
 
     def refined(self, pose: Pose, freedom: Freedom = 6) -> Pose:
         """The pose of greatest correlation near `pose`: rigid, or affine with a `freedom` of 12."""
-        return pose.changed(_Comparison(self, pose).best(freedom, _NEAR_MM))
+        return pose.changed(Comparison(self, pose).best(freedom, _NEAR_MM))
 
     def settled(self, pose: Pose, freedom: Freedom = 6) -> Pose:
         """Refined until it stands still, rounded to what is then certain."""
         for _ in range(_ROUNDS):
-            change_mm = _Comparison(self, pose).best(freedom, _SETTLED_MM / 4)
+            change_mm = Comparison(self, pose).best(freedom, _SETTLED_MM / 4)
             pose = pose.changed(change_mm)
             if np.abs(change_mm).max() < _SETTLED_MM:
                 break
         return pose.rounded(freedom)
 
 
-class _Comparison:
+class Comparison:
     """Correlation near a pose, over the points that the moving field of view holds at that pose.
 
     Which points count and how much is kept from there, so that no image becomes more alike by leaving the view.
