@@ -194,8 +194,14 @@ class Comparison:
             return -value, -slope
 
         enough = within_mm * float(np.linalg.eigvalsh(bend)[0])
-        options = {"gtol": enough, "hess_inv0": (inverse + inverse.T) / 2.0}
-        return np.asarray(minimize(loss, start, jac=True, method="BFGS", options=options).x)
+        found = minimize(
+            loss,
+            start,
+            jac=True,
+            method="BFGS",
+            options={"gtol": enough, "hess_inv0": (inverse + inverse.T) / 2.0},
+        )
+        return np.asarray(found.x)
 
     def _covariances(self, change_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Per block `Σ w (z - mean)(z - mean)ᵀ` of fixed value, moving value and its slopes; `Σ w`."""
