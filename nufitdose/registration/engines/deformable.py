@@ -47,7 +47,7 @@ def _network(request: Request) -> NufitReg:
 def _align(request: Request, spacing_mm: float) -> Pair:
     """Both scans on one grid, the moving one through the rigid pose."""
     fixed, moving, device = request.fixed, request.moving, request.device
-    start = rigid_pose(fixed, moving, request.basis, device, lambda share: request.on_progress(0.4 * share)).matrix
+    start = rigid_pose(fixed, moving, request.basis, lambda share: request.on_progress(0.4 * share)).matrix
     pair = pair_of(fixed, moving, spacing_mm, device, start, with_tumours=request.objective.rigidity > 0)
     request.on_progress(0.5)
     return pair

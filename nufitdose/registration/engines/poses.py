@@ -12,13 +12,13 @@ def leave_in_place(request: Request) -> DisplacementField:
 
 def move_rigidly(request: Request) -> DisplacementField:
     """Six parameters: for scans of one patient."""
-    pose = rigid_pose(request.fixed, request.moving, request.basis, request.device, request.on_progress)
+    pose = rigid_pose(request.fixed, request.moving, request.basis, request.on_progress)
     return DisplacementField.from_affine(pose.matrix, request.grid)
 
 
 def map_affinely(request: Request) -> DisplacementField:
     """The rigid pose and then twelve parameters: for scans of two patients."""
-    pose = affine_pose(request.fixed, request.moving, request.basis, request.device, request.on_progress)
+    pose = affine_pose(request.fixed, request.moving, request.basis, request.on_progress)
     return DisplacementField.from_affine(pose.matrix, request.grid)
 
 
