@@ -4,38 +4,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from nufitdose.config import Settings, build, read_yaml, with_overrides
-from nufitdose.errors import InputError
+from nufitdose.registration.settings import RegistrationSettings
 
 #: How a time-activity curve is made: chosen by AICc, fitted, drawn through the points, or taken from one scan.
 Method = Literal["auto", "mono", "bi", "f3", "f3a", "trapezoid", "physical", "haenscheid", "population"]
 REST = "rest"  # in `models` and `half_lives_h`: the voxels of no structure
-
-
-class RegistrationSettings(Settings):
-    """How the time points are brought onto the reference.
-
-    `similarity_activity` is how deformable engines compare activities; "auto" is lncc, and mind between two studies of
-    different nuclides. Two tracers of one nuclide are not told apart: say mind or mi for them. `tumour_rigidity` weighs
-    how much instance optimisation deforms the tumours that are drawn on the scans (see `unrigidity`).
-    """
-
-    engine: str = Field(default="nufit", validate_default=False)
-    similarity_activity: Literal["auto", "lncc", "mi", "mind", "ngf"] = "auto"
-    tumour_rigidity: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-
-    @field_validator("engine")
-    @classmethod
-    def _known(cls, engine: str) -> str:
-        from nufitdose.registration.engines.registry import engine_named  # only here: it loads torch
-
-        try:
-            engine_named(engine)
-        except InputError as error:
-            raise ValueError(f"{error.problem}. {error.remedy}") from error
-        return engine
 
 
 class KineticsSettings(Settings):

@@ -1,7 +1,6 @@
 """The patient run, top to bottom: registration, voxel curves, absorbed dose, structures, files."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,19 +11,19 @@ from dosimetry.curves.methods import check_methods
 from dosimetry.curves.structures import StructureCurve, structure_curves, warn_of_cuts
 from dosimetry.curves.voxels import fit_frames
 from dosimetry.dose import Tissue, absorbed_dose, tissue_from_ct
-from dosimetry.frames import SECONDS_A_PAIR, Frame, registered_frames, unregistered_frames
 from dosimetry.metrics import Region
-from dosimetry.output.images import write_maps, write_registered, write_rtdose_if_wanted
-from dosimetry.output.tables import write_registration_tables, write_tables
+from dosimetry.output.images import write_maps, write_rtdose_if_wanted
+from dosimetry.output.tables import write_tables
 from dosimetry.plausibility import check_study
 from dosimetry.report import write_report
 from dosimetry.results import DoseMaps, PatientResults
 from dosimetry.structures import regions_of, structure_results
-from nufitdose.errors import InputError
-from nufitdose.io.study_folder import load_study, manifest_path, study_files
+from nufitdose.io.study_run import study_run
 from nufitdose.nuclides import half_life_h
 from nufitdose.progress import Steps, Stream
-from nufitdose.run import RunRecord, collected_warnings, output_folder, write_record
+from nufitdose.registration.output import write_registered
+from nufitdose.registration.series import SECONDS_A_PAIR, Frame, overlay_series, register_series, weights_sha256
+from nufitdose.run import RunRecord
 from nufitdose.study import Study
 from nufitdose.volume import Quantity, Volume
 
@@ -47,13 +46,15 @@ def run_patient(
     anything the user can mend; `out` is then left as it was.
     """
     settings = settings or DosimetrySettings()
+    settings.registration.check_needs()
     record = RunRecord("dosimetry", settings.model_dump(mode="json"), seed=seed, device=device)
     with (
-        _run_on(study, out, record) as (place, loaded),
+        study_run([study], out, record) as (place, (loaded,)),
         Steps(sum(_COST.values()) + SECONDS_A_PAIR * (len(loaded.timepoints) - 1), stream) as steps,
     ):
         results = analyse(loaded, settings, steps, device=device)
         results = replace(results, warnings=tuple(record.warnings))
+        record.notes["weights_sha256"] = weights_sha256(results.frames)
         with steps.step("writing tables and maps", _COST["write"]):
             write_tables(results, place)
             write_maps(results, place)
@@ -63,47 +64,6 @@ def run_patient(
             record.timings_s = steps.seconds
             write_report(results, record, place)
     return results
-
-
-def run_registration(
-    study: Study | str | Path,
-    out: str | Path,
-    settings: DosimetrySettings | None = None,
-    *,
-    device: str = "auto",
-    seed: int = 0,
-    stream: Stream | None = None,
-) -> tuple[Frame, ...]:
-    """Registration alone: registered/, registration.csv, registration_structures.csv and run.json in `out`."""
-    settings = settings or DosimetrySettings()
-    record = RunRecord("register", settings.model_dump(mode="json"), seed=seed, device=device)
-    with _run_on(study, out, record) as (place, loaded):
-        with Steps(_COST["write"] + SECONDS_A_PAIR * (len(loaded.timepoints) - 1), stream) as steps:
-            frames = registered_frames(loaded, settings.registration, steps, device=device)
-            with steps.step("writing", _COST["write"]):
-                write_registration_tables(frames, place)
-                write_registered(loaded.reference, loaded.timepoints, frames, place)
-        record.timings_s = steps.seconds
-    return frames
-
-
-@contextmanager
-def _run_on(study: Study | str | Path, out: str | Path, record: RunRecord) -> Iterator[tuple[Path, Study]]:
-    """The folder to write into and the study itself; run.json is written at the end."""
-    manifest = None if isinstance(study, Study) else manifest_path(study)
-    with (
-        output_folder(out, kind=record.command, inputs=[manifest.parent] if manifest else []) as place,
-        collected_warnings(record),
-    ):
-        try:
-            loaded = study if isinstance(study, Study) else load_study(study)
-            if manifest is not None:
-                record.add_inputs(study_files(manifest), manifest.parent)
-            record.notes |= {"patient": loaded.patient, "nuclide": loaded.nuclide}
-            yield place, loaded
-        except InputError as error:
-            raise error.located(manifest or f"study {record.notes.get('patient', '')}") from error
-        write_record(record, place)
 
 
 def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: str = "auto") -> PatientResults:
@@ -116,7 +76,7 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
             tissue = tissue_from_ct(ct, grid, beyond_ct_g_ml=settings.dose.density_without_ct_g_ml)
         regions = regions_of(study)
         check_methods(settings.kinetics, regions, len(study.timepoints), half_life_h(study.nuclide))
-    frames = registered_frames(study, settings.registration, steps, device=device)
+    frames = register_series(study, settings.registration, steps, device=device)
     with steps.step("fitting voxel curves, computing dose", _COST["maps"]):
         curves = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide))
         warn_of_cuts(curves, frames)
@@ -125,7 +85,7 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
     unregistered = None
     if len(frames) > 1 and settings.registration.engine != "none":
         with steps.step("the same without registration", _COST["unregistered"]):
-            plain = unregistered_frames(study)
+            plain = overlay_series(study)
             plain_curves = structure_curves(plain, regions, settings.kinetics, half_life_h(study.nuclide))
             unregistered = dose_maps(plain, study, settings, regions, plain_curves, tissue)
     with steps.step("measuring structures", _COST["structures"]):

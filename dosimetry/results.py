@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from dosimetry.config import REST, DosimetrySettings
 from dosimetry.curves.structures import StructureCurve
 from dosimetry.dose import Tissue
-from dosimetry.frames import Frame
 from dosimetry.kinetics import OrganFit, VoxelFit
 from dosimetry.metrics import DoseVolume, Region
+from nufitdose.registration.series import Frame
 from nufitdose.study import Study
 from nufitdose.volume import Volume
 

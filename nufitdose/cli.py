@@ -1,5 +1,6 @@
 """The one command, `nufitdose`; heavy packages are imported only by the sub-command that needs them."""
 
+import json
 import os
 import sys
 import traceback
@@ -35,6 +36,10 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of 
 TrainingConfig = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of settings.")]
 RunFolder = Annotated[Path, typer.Option("--out", help="Folder of the run; checkpoints and metrics are kept in it.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")]
+Weights = Annotated[
+    Path | None,
+    typer.Option("--weights", metavar="FILE", help="Weights of the network, in place of the shipped ones."),
+]
 StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="Study folder, or its study.yaml.")]
 
 
@@ -150,7 +155,7 @@ def simulate_cohort(
     from nufitdose.phantom import simulate_cohort as simulated
     from nufitdose.progress import Steps
 
-    with Steps(1.0, sys.stderr) as steps, steps.step(f"simulating {patients} patients") as tell:
+    with Steps(1.0, sys.stderr) as steps, steps.step(f"simulating {patients} patients") as on_progress:
         index = simulated(
             out,
             patients=patients,
@@ -162,7 +167,7 @@ def simulate_cohort(
             spacing_mm=spacing,
             motion=motion,
             seed=seed,
-            on_progress=tell,
+            on_progress=on_progress,
         )
     print(f"cohort: {index}")
 
@@ -357,22 +362,19 @@ def register(
         typer.Argument(metavar="[OTHER]", help="Another study of the patient (tracer, cycle) to bring onto STUDY."),
     ] = None,
     engine: Annotated[str | None, typer.Option(help="Registration engine.")] = None,
+    weights: Weights = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     device: Device = "auto",
     seed: Seed = 0,
 ) -> None:
     """Bring all time points of a study, or of another one, onto its reference; no dosimetry."""
-    from dosimetry.between_studies import run_registration_between
     from dosimetry.config import load_settings
-    from dosimetry.pipeline import run_registration
+    from nufitdose.registration.command import run_registration
 
-    chosen = [*(overrides or ()), *([f"registration.engine={engine}"] if engine else [])]
-    settings = load_settings(config, chosen)
-    if other is None:
-        frames = run_registration(study, out, settings, device=device, seed=seed, stream=sys.stderr)
-    else:
-        frames = run_registration_between(study, other, out, settings, device=device, seed=seed, stream=sys.stderr)
+    chosen = [*(overrides or ()), *_registration_overrides(engine, weights)]
+    settings = load_settings(config, chosen).registration
+    frames = run_registration(study, out, settings, other=other, device=device, seed=seed, stream=sys.stderr)
     for frame in frames:
         if frame.registration is not None:
             found = frame.registration
@@ -380,10 +382,17 @@ def register(
     print(f"registered scans and fields: {out / 'registered'}")
 
 
+def _registration_overrides(engine: str | None = None, weights: Path | None = None) -> list[str]:
+    """Options of the command line as settings; paths quoted, so that YAML reads them as text."""
+    named = {"engine": engine, "weights": json.dumps(str(weights)) if weights else None}
+    return [f"registration.{name}={value}" for name, value in named.items() if value]
+
+
 @app.command()
 def dosimetry(
     study: StudyFolder,
     out: Out,
+    weights: Weights = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     device: Device = "auto",
@@ -394,8 +403,7 @@ def dosimetry(
     from dosimetry.output.summary import summary
     from dosimetry.pipeline import run_patient
 
-    results = run_patient(
-        study, out, load_settings(config, overrides or ()), device=device, seed=seed, stream=sys.stderr
-    )
+    settings = load_settings(config, [*(overrides or ()), *_registration_overrides(weights=weights)])
+    results = run_patient(study, out, settings, device=device, seed=seed, stream=sys.stderr)
     print(summary(results))
     print(f"report: {out / 'report.html'}")

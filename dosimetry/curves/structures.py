@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from dosimetry.config import REST, KineticsSettings
 from dosimetry.curves.rules import ONE_SCAN, organ_by_trapezoid, organ_from_one_scan
-from dosimetry.frames import Frame
 from dosimetry.kinetics import FitStatus, ModelChoice, OrganFit, choose_model, fit_organ
 from dosimetry.kinetics.models import MODELS
 from dosimetry.metrics import Region
+from nufitdose.registration.series import Frame
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from dosimetry.config import REST, KineticsSettings
 from dosimetry.curves.rules import ONE_SCAN, voxels_by_trapezoid, voxels_from_one_scan
 from dosimetry.curves.structures import StructureCurve
-from dosimetry.frames import Frame
 from dosimetry.kinetics import ScanTimes, VoxelFit, fit_by_structure, fit_voxels, preserve_total
 from dosimetry.metrics import Region
 from nufitdose.errors import InputError
+from nufitdose.registration.series import Frame
 from nufitdose.types import Curves, PerVoxel
 
 log = logging.getLogger(__name__)

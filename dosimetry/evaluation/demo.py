@@ -7,7 +7,6 @@ from pathlib import Path
 from dosimetry.config import DosimetrySettings
 from dosimetry.curves.structures import structure_curves
 from dosimetry.dose import absorbed_dose, tissue_from_ct
-from dosimetry.frames import Frame
 from dosimetry.metrics import dose_volume_metrics
 from dosimetry.pipeline import dose_maps, run_patient
 from dosimetry.results import PatientResults
@@ -15,6 +14,7 @@ from nufitdose.nuclides import half_life_h
 from nufitdose.phantom import DigitalPatient, simulate_patient, write_patient
 from nufitdose.progress import Steps, Stream
 from nufitdose.registration import DisplacementField
+from nufitdose.registration.series import Frame
 from nufitdose.run import RunRecord, collected_warnings, output_folder, write_record
 from nufitdose.text import significant, text_table
 from nufitdose.volume import Volume
@@ -90,14 +90,14 @@ def true_motion_dose(patient: DigitalPatient, results: PatientResults) -> Volume
             frames.append(frame)
             continue
         true = patient.truth.timepoint(frame.id)
-        frames.append(_warped(frame, DisplacementField(true.field, true.grid), timepoint.activity))
+        frames.append(_warp(frame, DisplacementField(true.field, true.grid), timepoint.activity))
     regions = {found.name: found.region for found in results.structures}
     kinetics, physical_h = results.settings.kinetics, half_life_h(patient.study.nuclide)
     curves = structure_curves(frames, regions, kinetics, physical_h)
     return dose_maps(tuple(frames), patient.study, results.settings, regions, curves, results.tissue).dose
 
 
-def _warped(frame: Frame, field: DisplacementField, moving: Volume) -> Frame:
+def _warp(frame: Frame, field: DisplacementField, moving: Volume) -> Frame:
     grid = frame.activity.grid
     return replace(frame, activity=field.warp(moving, grid), inside=field.inside(moving.grid, grid))
 

@@ -7,16 +7,22 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from nufitdose.anatomy.body import body_mask
 from nufitdose.device import resolve_device
 from nufitdose.errors import InputError
+from nufitdose.grid import Grid
 from nufitdose.io.landmarks import Landmarks, read_landmarks
 from nufitdose.progress import Steps, Stream
-from nufitdose.registration.engines.registry import Engine, Task, deformable, engine_named
-from nufitdose.registration.network import load_weights
+from nufitdose.registration.engines.engine import Engine, Request
+from nufitdose.registration.engines.registry import find_engine
+from nufitdose.registration.field import DisplacementField
+from nufitdose.registration.network import TrainedNetwork
 from nufitdose.registration.quality import target_registration_error_mm
+from nufitdose.registration.scan_to_scan import load_network_for
 from nufitdose.run import RunRecord, collected_warnings, output_folder, write_record
+from nufitdose.study import TimePoint
 from nufitdose.training.cohort import SPLITS, Member, load_cohort
 from nufitdose.training.settings import DataSettings
 from nufitdose.types import Mask
@@ -62,12 +68,34 @@ class MethodScore:
     seconds: float
 
 
-def methods_of(engines: Iterable[str], weights: Mapping[str, Path]) -> dict[str, Engine]:
+@dataclass(frozen=True, eq=False)
+class Method:
+    """What is judged: an engine with its settings, and the network that it runs, where it has one."""
+
+    engine: Engine
+    network: TrainedNetwork | None = None
+
+    @classmethod
+    def of(cls, engine: str, weights: Path | None = None) -> "Method":
+        """An engine by name, with the network of a weights file (None: the shipped one) where it needs one.
+
+        Raises `InputError` on an unknown engine and where a package or weights are missing.
+        """
+        found = find_engine(engine)
+        found.check_installed()
+        return cls(found, load_network_for(found, weights))
+
+    def request(self, fixed: TimePoint, moving: TimePoint, grid: Grid, device: torch.device) -> Request:
+        """What is asked of the engine about a pair."""
+        self.engine.check_scans(fixed, moving)
+        network = None if self.network is None else self.network.model
+        return Request(fixed, moving, grid, device, network=network, settings=self.engine.settings)
+
+
+def methods_of(engines: Iterable[str], weights: Mapping[str, Path]) -> dict[str, Method]:
     """Engines by their names, and networks by the names given to their weights files."""
-    methods = {name: engine_named(name) for name in engines}
-    for name, path in weights.items():
-        model = load_weights(path)
-        methods[name] = deformable(lambda model=model: model, refined=False)  # type: ignore[misc]
+    methods = {name: Method.of(name) for name in engines}
+    methods |= {name: Method.of("network", path) for name, path in weights.items()}
     if not methods:
         raise InputError("nothing to evaluate was named", remedy="Give --engines or --weights")
     return methods
@@ -76,7 +104,7 @@ def methods_of(engines: Iterable[str], weights: Mapping[str, Path]) -> dict[str,
 def run_evaluation(
     cohort: str | Path,
     out: str | Path,
-    methods: Mapping[str, Engine],
+    methods: Mapping[str, Method],
     *,
     split: str = "test",
     patients: int | None = None,
@@ -91,6 +119,7 @@ def run_evaluation(
     if split not in SPLITS:
         raise InputError(f"--split {split!r} was given, one of {', '.join(SPLITS)} is wanted")
     record = RunRecord("evaluate", {"methods": list(methods), "split": split, "patients": patients}, seed=seed)
+    record.notes["weights_sha256"] = {name: m.network.sha256 for name, m in methods.items() if m.network is not None}
     with Steps(1.0, stream) as steps, output_folder(out, kind=record.command) as folder, collected_warnings(record):
         with steps.step("reading the studies", 0.02):
             found = load_cohort(DataSettings(cohort=str(cohort)), seed=seed, least_scans=2)
@@ -99,13 +128,13 @@ def run_evaluation(
             if not known:
                 raise InputError(f"the split {split!r} holds no digital patient (no truth/)", where=Path(cohort))
         rows: list[PairScore] = []
-        with steps.step("registering", 0.98) as tell:
+        with steps.step("registering", 0.98) as on_progress:
             for number, (member, marks) in enumerate(known):
                 assert marks is not None
                 record.inputs[member.folder.name] = member.digest
-                rows += _patient(member, marks, methods, device)
-                tell((number + 1) / len(known))
-        scores = summarised(rows)
+                rows += _judge_patient(member, marks, methods, device)
+                on_progress((number + 1) / len(known))
+        scores = summarise(rows)
         record.device = str(resolve_device(device))
         record.timings_s = dict(steps.seconds)
         _write(folder / PAIRS, rows)
@@ -114,7 +143,7 @@ def run_evaluation(
     return scores
 
 
-def summarised(rows: Sequence[PairScore]) -> list[MethodScore]:
+def summarise(rows: Sequence[PairScore]) -> list[MethodScore]:
     """The methods in the order they came."""
     scores: list[MethodScore] = []
     for method in dict.fromkeys(row.method for row in rows):
@@ -149,34 +178,46 @@ def table(scores: Sequence[MethodScore]) -> str:
     return "\n".join(lines)
 
 
-def _patient(member: Member, marks: Landmarks, methods: Mapping[str, Engine], device: str) -> list[PairScore]:
+def _judge_patient(member: Member, marks: Landmarks, methods: Mapping[str, Method], device: str) -> list[PairScore]:
     fixed = member.study.reference
     moving = [tp for tp in member.study.timepoints if tp is not fixed]
     grid, on = fixed.activity.grid, resolve_device(device)
     inside = body_mask(fixed).resampled_to(grid).data > 0.5
     return [
-        _pair(name, engine, member.patient, Task(fixed, scan, grid, on), marks, inside)
+        judge_pair(name, method, member.patient, method.request(fixed, scan, grid, on), marks, inside)
         for scan in moving
-        for name, engine in methods.items()
+        for name, method in methods.items()
     ]
 
 
-def _pair(name: str, engine: Engine, patient: str, task: Task, marks: Landmarks, inside: Mask) -> PairScore:
-    fixed, moving, grid = task.fixed, task.moving, task.grid
+def judge_pair(name: str, method: Method, patient: str, request: Request, marks: Landmarks, inside: Mask) -> PairScore:
+    """Run a method on a pair and score it by landmarks; `inside` is the body on the grid of the request."""
+    fixed, moving = request.fixed, request.moving
     start = time.perf_counter()
-    field = engine(task)
+    field = method.engine.run(request)
     seconds = time.perf_counter() - start
+    score = judge_field(field, fixed, moving, marks, inside)
+    return PairScore(name, patient, fixed.id, moving.id, **score, seconds=seconds)
+
+
+def judge_field(
+    field: DisplacementField, fixed: TimePoint, moving: TimePoint, marks: Landmarks, inside: Mask
+) -> dict[str, float]:
+    """`organ_mm`, `bone_mm`, `tumour_mm` and `ndv_percent` of a field as in `PairScore`.
+
+    `inside` is the body on the grid of the field.
+    """
     p, q = marks.points[fixed.id], marks.points[moving.id]
-    seen = grid.contains(p) & moving.activity.grid.contains(q)
+    seen = fixed.activity.grid.contains(p) & moving.activity.grid.contains(q)
     error_mm = target_registration_error_mm(field, p, q)
     names = np.array(marks.structures)
     bone, tumour = np.isin(names, BONES), np.char.startswith(names, "tumour")
-    ndv = field.jacobian_statistics(inside).ndv_percent
-
-    def mean(kind: np.ndarray) -> float:
-        return _mean(error_mm[seen & kind])
-
-    return PairScore(name, patient, fixed.id, moving.id, mean(~bone & ~tumour), mean(bone), mean(tumour), ndv, seconds)
+    return {
+        "organ_mm": _mean(error_mm[seen & ~bone & ~tumour]),
+        "bone_mm": _mean(error_mm[seen & bone]),
+        "tumour_mm": _mean(error_mm[seen & tumour]),
+        "ndv_percent": field.jacobian_statistics(inside).ndv_percent,
+    }
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -1,16 +1,12 @@
-"""The image files of a run: maps, registered scans and fields, DICOM."""
+"""The image files of a run: maps and DICOM."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from dosimetry.frames import Frame
 from dosimetry.results import PatientResults
 from nufitdose.io.dicom.write.rtdose import write_rtdose
-from nufitdose.io.field_file import save_field
 from nufitdose.io.nifti import save_array, save_volume
-from nufitdose.study import TimePoint
 from nufitdose.volume import Quantity, Volume
 
 
@@ -27,25 +23,6 @@ def write_maps(results: PatientResults, folder: Path) -> None:
     rmse = maps.fit.rmse.reshape(grid.shape)
     save_volume(Volume(rmse, grid, Quantity.ACTIVITY), place / "fit_rmse.nii.gz")
     save_array(maps.fit.status.reshape(grid.shape).astype(np.uint8), grid, place / "fit_model.nii.gz")
-
-
-def write_registered(
-    reference: TimePoint, timepoints: Sequence[TimePoint], frames: Sequence[Frame], folder: Path
-) -> None:
-    """registered/: every scan on the reference grid at its own time, its CT, and the field that brought it there."""
-    place = folder / "registered"
-    place.mkdir()
-    for frame, timepoint in zip(frames, timepoints, strict=True):
-        save_volume(frame.activity, place / f"{frame.id}_activity.nii.gz")
-        onto = reference.ct.grid if reference.ct else reference.activity.grid
-        if frame.registration is None:
-            if timepoint.ct is not None:
-                save_volume(timepoint.ct, place / f"{frame.id}_ct.nii.gz")
-            continue
-        if timepoint.ct is not None:
-            save_volume(frame.registration.warp(timepoint.ct, onto=onto), place / f"{frame.id}_ct.nii.gz")
-        field = frame.registration.field.on(onto)
-        save_field(field.data, field.grid, place / f"{frame.id}_field.nii.gz")
 
 
 def write_rtdose_if_wanted(results: PatientResults, folder: Path) -> None:

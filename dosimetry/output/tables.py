@@ -1,23 +1,15 @@
 """The tables of a run; their names and columns are an interface (docs/reference/outputs.md)."""
 
-import csv
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dosimetry.frames import Frame
 from dosimetry.results import PatientResults, StructureResult
+from nufitdose.io.csv_table import Row, write_csv
+from nufitdose.registration.output import write_registration_tables
 
-Row = Mapping[str, object]
-
-_REGISTRATION = (
-    "timepoint", "engine", "seconds", "ssim", "wssim", "lncc", "mi", "tre_mm", "jacobian_min",
-    "folding_percent", "ndv_percent", "displacement_max_mm", "activity_change_percent",
-)  # fmt: skip
-_AGREEMENT = ("timepoint", "structure", "centroid_before_mm", "centroid_after_mm", "dice_before", "dice_after")
 _TAC = ("structure", "timepoint", "time_h", "activity_mbq", "u_activity_mbq", "fitted_mbq")
 _DVH = ("structure", "dose_gy", "volume_percent")
 
@@ -30,26 +22,6 @@ def write_tables(results: PatientResults, folder: Path) -> None:
     (folder / "curves.json").write_text(json.dumps(curves, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     write_csv(folder / "dvh.csv", _DVH, _dvh_rows(results))
     write_registration_tables(results.frames, folder)
-
-
-def write_registration_tables(frames: Sequence[Frame], folder: Path) -> None:
-    """registration.csv and registration_structures.csv."""
-    write_csv(folder / "registration.csv", _REGISTRATION, _registration_rows(frames))
-    write_csv(folder / "registration_structures.csv", _AGREEMENT, _agreement_rows(frames))
-
-
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """A table with these columns; numbers with six significant digits, unknown ones left empty."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows([_cell(row[column]) for column in columns] for row in rows)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}" if math.isfinite(value) else ""
-    return str(value)
 
 
 def _metrics_columns(results: PatientResults) -> tuple[str, ...]:
@@ -148,17 +120,3 @@ def _dvh_rows(results: PatientResults) -> Iterable[Row]:
     for structure in results.structures:
         for dose, volume in zip(*structure.histogram.curve(), strict=True):
             yield {"structure": structure.name, "dose_gy": float(dose), "volume_percent": float(volume)}
-
-
-def _registration_rows(frames: Sequence[Frame]) -> Iterable[Row]:
-    for frame in frames:
-        if frame.registration is not None:
-            found = frame.registration
-            head = {"timepoint": frame.id, "engine": found.engine, "seconds": found.seconds}
-            yield head | asdict(found.quality)
-
-
-def _agreement_rows(frames: Sequence[Frame]) -> Iterable[Row]:
-    for frame in frames:
-        for row in frame.agreement:
-            yield {"timepoint": frame.id} | asdict(row)

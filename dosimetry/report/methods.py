@@ -15,6 +15,7 @@ from nufitdose.nuclides import (
     long_lived_progeny,
     progeny_decays,
 )
+from nufitdose.registration.engines.registry import find_engine
 
 
 @dataclass(frozen=True)
@@ -65,15 +66,6 @@ _OF_ONE_SCAN = {
 _AKAIKE = Reference(
     "Burnham KP, Anderson DR. Model selection and multimodel inference. 2nd ed. New York: Springer; 2002."
 )
-
-_REGISTRATION = {
-    "rigid": "rigid registration of {bases}",
-    "affine": "affine registration of {bases}",
-    "refine": "rigid registration of {bases}, then a diffeomorphism of all images optimised for the pair",
-    "network": "rigid registration of {bases}, then the diffeomorphism that a neural network gives for all images",
-    "nufit": "rigid registration of {bases}, then the diffeomorphism that a neural network gives for all images, "
-    "optimised further for the pair",
-}
 
 
 def references(results: PatientResults) -> list[Reference]:
@@ -138,7 +130,7 @@ def _imaging(results: PatientResults, program: str) -> list[str]:
     registrations = [frame.registration for frame in results.frames if frame.registration is not None]
     if registrations and results.settings.registration.engine != "none":
         bases = sorted({registration.basis for registration in registrations})
-        how, compared = _REGISTRATION[registrations[0].engine], listed([f"{basis} to {basis}" for basis in bases])
+        how, compared = find_engine(registrations[0].engine).says, listed([f"{basis} to {basis}" for basis in bases])
         said.append(
             f"They were brought onto the scan {study.reference_id} by {how.format(bases=compared)}; "
             "activity was transported as concentration."

@@ -33,6 +33,7 @@ from nufitdose.nuclides import canonical_name, half_life_h
 from nufitdose.run import RunRecord, versions
 
 REPORT = "report.html"
+_SAID_ABOVE = ("patient", "nuclide")  # notes of the record that head the page
 _GLANCE_ROWS = 8
 _UNLIKE_CURVE = 0.1  # voxels and curve of a structure differ by more than this share: say so
 
@@ -115,7 +116,7 @@ def _content(results: PatientResults, record: RunRecord) -> dict[str, Any]:
         "versions": known,
         "inputs": record.inputs,
         "timings": {name: f"{seconds:.1f} s" for name, seconds in record.timings_s.items()},
-        "notes": [(name, value) for name, value in _flat(record.notes) if name not in {"patient", "nuclide"}],
+        "notes": list(_flat({k: value for k, value in record.notes.items() if value and k not in _SAID_ABOVE})),
     }
 
 

@@ -1,7 +1,27 @@
-"""Registration: bring the scans of one patient into one frame."""
+"""Registration: bring the scans of one patient into one frame.
 
-from nufitdose.registration.engines.registry import Registration, register
-from nufitdose.registration.field import DisplacementField
-from nufitdose.registration.quality import RegistrationQuality
+The names below are imported on first use, so that reading the settings of a registration does not load torch.
+"""
 
-__all__ = ["DisplacementField", "Registration", "RegistrationQuality", "register"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nufitdose.registration.field import DisplacementField as DisplacementField
+    from nufitdose.registration.quality import RegistrationQuality as RegistrationQuality
+    from nufitdose.registration.scan_to_scan import Registration as Registration
+    from nufitdose.registration.scan_to_scan import register as register
+
+_HOME = {
+    "DisplacementField": "nufitdose.registration.field",
+    "Registration": "nufitdose.registration.scan_to_scan",
+    "RegistrationQuality": "nufitdose.registration.quality",
+    "register": "nufitdose.registration.scan_to_scan",
+}
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'nufitdose.registration' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

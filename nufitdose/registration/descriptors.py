@@ -47,7 +47,7 @@ def mind_similarity(a: ImageTensor, b: ImageTensor, weight: ImageTensor) -> Scal
 def ngf_similarity(a: ImageTensor, b: ImageTensor, weight: ImageTensor) -> Scalar:
     """Mean of `(∇a·∇b)² / (|∇a|² + η²)(|∇b|² + η²)` (Haber and Modersitzki 2006, doi:10.1007/11866763_89).
 
-    η is 0.02 of the intensity range of 1 per voxel; ours.
+    η is 0.02 of the intensity range of 1 per voxel; chosen here.
     """
     gradient_a, gradient_b = _gradient(a), _gradient(b)
     inner = (gradient_a * gradient_b).sum(dim=1, keepdim=True)

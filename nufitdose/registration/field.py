@@ -99,7 +99,7 @@ class DisplacementField:
         return Volume(out, grid, volume.quantity)
 
     def inside(self, moving_grid: Grid, onto: Grid | None = None) -> Mask:
-        """Which voxels of `onto` (default: the field's own grid) are brought from within `moving_grid`."""
+        """Which voxels of `onto` (default: the field's own grid) come from within `moving_grid`."""
         grid = onto or self.grid
         out = np.empty(grid.shape, np.bool_)
         arguments = self._loop_arguments(grid, moving_grid)

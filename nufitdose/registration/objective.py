@@ -23,9 +23,9 @@ from nufitdose.registration.regularization import (
     Prior,
     best_weight,
     clamped_weight,
+    departure_from_rigidity,
     dilatation,
     roughness,
-    unrigidity,
     weight_prior,
 )
 from nufitdose.registration.similarity import lncc, mutual_information
@@ -45,8 +45,8 @@ class ObjectiveSettings(Settings):
     rough, by the network's head where it has one, else by the closed form; `prior_strength` is β of the Beta or σ of
     the Gaussian prior. `flat_ct` and `flat_activity` are the parts of an image's variance below which a window counts
     as noise. Where structures are drawn, `dice` weighs 1 - Dice of those that both scans name, `rigidity` the
-    deformation of tumours (see `unrigidity`). `motion` (per mm) weighs the distance from the true displacement, where
-    a digital patient tells it. All values are ours.
+    deformation of tumours (see `departure_from_rigidity`). `motion` (per mm) weighs the distance from the true
+    displacement, where a digital patient tells it. All values are chosen here.
     """
 
     similarity_ct: Similarity = "lncc"
@@ -126,17 +126,17 @@ def objective(output: NetworkOutput, pair: PairTensors, settings: ObjectiveSetti
     stiff = zero
     if settings.rigidity > 0 and pair.tumours is not None:
         stiff = _tumour_strain(forth, back, pair, pair.tumours)
-    apart_mm = zero if pair.motion is None else _apart_mm(forth, pair, pair.motion)
+    shift_mm = zero if pair.motion is None else _measure_shift_mm(forth, pair, pair.motion)
     total = (
         -alike[2]
         + settings.smoothness * smooth
         + prior
         + settings.inverse_consistency * consistency
         + settings.rigidity * stiff
-        + settings.motion * apart_mm
+        + settings.motion * shift_mm
         + (settings.dice * (1.0 - overlap) if settings.dice > 0 and pair.labels is not None else zero)
     )
-    return ObjectiveTerms(total, alike[0], alike[1], smooth, prior, consistency, overlap, stiff, apart_mm)
+    return ObjectiveTerms(total, alike[0], alike[1], smooth, prior, consistency, overlap, stiff, shift_mm)
 
 
 def _forward_only(output: NetworkOutput) -> VelocityTensor:
@@ -253,11 +253,11 @@ def _tumour_strain(
     for side, u in ((1, forth), (0, back)):
         if u is not None:
             where = avg_pool3d(tumours[:, side : side + 1], 2)
-            means.append((where * unrigidity(u * sizes_mm, (a, b, c))).sum() / where.sum().clamp_min(1.0))
+            means.append((where * departure_from_rigidity(u * sizes_mm, (a, b, c))).sum() / where.sum().clamp_min(1.0))
     return torch.stack(means).mean()
 
 
-def _apart_mm(forth: VelocityTensor, pair: PairTensors, motion: VelocityTensor) -> Scalar:
+def _measure_shift_mm(forth: VelocityTensor, pair: PairTensors, motion: VelocityTensor) -> Scalar:
     """Mean distance from the true displacement over the fixed body, mm; rounded off below 1 mm."""
     sizes_mm = forth.new_tensor(pair.spacing_mm).reshape(1, 3, 1, 1, 1)
     where = avg_pool3d(pair.body[:, 1:], 2)

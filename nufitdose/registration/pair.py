@@ -35,7 +35,7 @@ MULTIPLE = 8  # every side of the working grid is one of so many voxels: three l
 
 @dataclass(frozen=True, eq=False)
 class PairTensors:
-    """Two scans on one grid of `spacing_mm`; channel 0 is the moving scan, brought by the start, channel 1 the fixed.
+    """Two scans on one grid of `spacing_mm`; channel 0 is the moving scan, seen through the start, channel 1 the fixed.
 
     `ct` and `activity` are of range 0 ... 1 (see `nufitdose.registration.intensity`); `present` says per batch
     element whether CT and activity are there on both scans (an absent modality is all zeros). `body` is 1 within
@@ -178,7 +178,7 @@ def working_grid(fixed: TimePoint, spacing_mm: float) -> Grid:
     return Grid(tuple(int(n) for n in shape), affine)  # type: ignore[arg-type]
 
 
-def brought(volume: Volume, grid: Grid, matrix: Affine) -> Image32 | Labels:
+def resample(volume: Volume, grid: Grid, matrix: Affine) -> Image32 | Labels:
     """A volume on `grid` seen through `matrix` (4x4 from the grid's world to the volume's): block means, then linear.
 
     Labels by the nearest voxel. Beyond the field of view: air for HU, zero otherwise.
@@ -202,7 +202,7 @@ def _tumours(moving: TimePoint, fixed: TimePoint, grid: Grid, start: Affine) -> 
         labels = [] if drawn is None else [label for label, name in drawn.names.items() if name in drawn.tumours]
         for layer in drawn.layers if drawn is not None and labels else ():
             mask = layer.with_data(np.isin(layer.data, labels).astype(np.float32), Quantity.SCALAR)
-            np.maximum(both[0, channel], brought(mask, grid, matrix), out=both[0, channel])
+            np.maximum(both[0, channel], resample(mask, grid, matrix), out=both[0, channel])
     if not both.any():
         _log.warning("no tumour is drawn on %s or %s that could be kept rigid", fixed.id, moving.id)
         return None
@@ -215,14 +215,14 @@ def _channels(scan: TimePoint, matrix: Affine, grid: Grid, has_ct: bool) -> tupl
     seen = scan.activity.with_data(np.ones_like(scan.activity.data), Quantity.SCALAR)
     if has_ct and scan.ct is not None:
         seen = scan.ct.with_data(np.ones_like(scan.ct.data), Quantity.SCALAR)
-    near = brought(near_body(body), grid, matrix) > 0.5
-    compared = (near & (brought(seen, grid, matrix) > 0.5)).astype(np.float32)
+    near = resample(near_body(body), grid, matrix) > 0.5
+    compared = (near & (resample(seen, grid, matrix) > 0.5)).astype(np.float32)
     in_body = body.resampled_to(scan.activity.grid).data > 0.5
     scale = activity_scale(scan.activity, in_body if in_body.any() else None)
-    activity = scaled_activity(Volume(brought(scan.activity, grid, matrix), grid, Quantity.ACTIVITY), scale)
+    activity = scaled_activity(Volume(resample(scan.activity, grid, matrix), grid, Quantity.ACTIVITY), scale)
     if not has_ct or scan.ct is None:
         return np.zeros_like(activity), activity, compared, np.ones_like(activity)
-    ct = Volume(brought(scan.ct, grid, matrix), grid, Quantity.HU)
-    inside = brought(body, grid, matrix) > 0.5
+    ct = Volume(resample(scan.ct, grid, matrix), grid, Quantity.HU)
+    inside = resample(body, grid, matrix) > 0.5
     image = np.where(compared > 0.5, scaled_ct(ct), np.float32(0.0))  # the couch does not move with the patient
     return image, activity, compared, ct_weight(ct.data, inside, min(grid.spacing_mm))

@@ -28,7 +28,7 @@ class RegistrationQuality:
 
     Similarities are those of the activities on the fixed activity grid (averaged to about 4 mm where that is finer),
     each over its own 99.9th percentile, where the fixed body and the moving field of view meet: `ssim` (Gaussian
-    window of 1.5 voxels), `wssim` the same weighted by the fixed activity (0 ... 1; ours), `lncc` (windows of 9³
+    window of 1.5 voxels), `wssim` the same weighted by the fixed activity (0 ... 1; chosen here), `lncc` (windows of 9³
     voxels), `mi` (nats, 32 bins, of the square roots). `jacobian_min`, `folding_percent`, `ndv_percent` and
     `displacement_max_mm` are taken over the body on the field's own grid (see `JacobianStatistics`), `tre_mm` is the
     mean over landmarks, and `activity_change_percent` is how much the total differs because a concentration was
@@ -139,20 +139,20 @@ def structure_agreement(
     """Every structure that both scans name, in the order of the fixed one.
 
     Centroids: of `x + u(x)` over the fixed structure against that of the moving structure. Dice: on the fixed grid,
-    moving labels brought by the argmax of their linearly warped one-hot images.
+    moving labels by the argmax of their linearly warped one-hot images.
     """
     unmoved = DisplacementField.identity(Grid((1, 1, 1), field.grid.affine))
     numbers = {name: label for label, name in moving.names.items()}
-    brought: dict[tuple[int, int], tuple[Volume, Volume]] = {}  # (fixed layer, moving layer) -> before, after
+    warped: dict[tuple[int, int], tuple[Volume, Volume]] = {}  # (fixed layer, moving layer) -> before, after
     rows = []
     for name in fixed.present():
         if name not in moving.present():
             continue
         (mask_f, layer_f), (mask_m, layer_m) = fixed.mask(name), moving.mask(name)
         pair = (id(layer_f), id(layer_m))
-        if pair not in brought:
-            brought[pair] = (unmoved.warp(layer_m, layer_f.grid), field.warp(layer_m, layer_f.grid))
-        before, after = (layer.data == numbers[name] for layer in brought[pair])
+        if pair not in warped:
+            warped[pair] = (unmoved.warp(layer_m, layer_f.grid), field.warp(layer_m, layer_f.grid))
+        before, after = (layer.data == numbers[name] for layer in warped[pair])
         points_f, points_m = _positions_mm(mask_f, layer_f), _positions_mm(mask_m, layer_m)
         target = points_m.mean(axis=0)
         rows.append(

@@ -1,7 +1,7 @@
 """How much a field may bend, and where: smoothness in physical units and its weight at every voxel.
 
 Weights multiply: `w = w_CT · w_learned`. The CT-guided one stiffens bone (idea: arXiv 2604.22905, which states no
-formula; the map is ours), the learned one relaxes where organs slide (arXiv 2412.17982).
+formula; the map is chosen here), the learned one relaxes where organs slide (arXiv 2412.17982).
 """
 
 from typing import Literal
@@ -79,7 +79,7 @@ def smoothness(
     return g.mean() if weight is None else (weight * g).mean()
 
 
-def unrigidity(field_mm: FieldMm, spacing_mm: tuple[float, float, float]) -> ImageTensor:
+def departure_from_rigidity(field_mm: FieldMm, spacing_mm: tuple[float, float, float]) -> ImageTensor:
     """`‖JᵀJ - I‖²` (Frobenius) at every voxel, J = I + ∇u: 0 where the field moves and turns but does not deform.
 
     The orthonormality condition of Staring et al. 2007 (Med Phys 34:4098); its linearity condition is left to
@@ -108,8 +108,8 @@ def weight_prior(
 ) -> Float[Tensor, ""]:
     """What a learned weight costs: `-β mean(w_CT log w)` for Beta(1 + β, 1), `mean(w_CT (w - 1)²) / σ²` for Gaussian.
 
-    `strength` is β or σ. The factor w_CT is ours: without it the learned weight would give back the stiffness of
-    bone.
+    `strength` is β or σ. The factor w_CT is chosen here: without it the learned weight would give back the
+    stiffness of bone.
     """
     w = clamped_weight(weight, prior)
     cost = -strength * w.log() if prior == "beta" else (w - 1.0).square() / strength**2

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
-from nufitdose.registration.pair import brought
+from nufitdose.registration.pair import resample
 from nufitdose.study import Structures
 from nufitdose.volume import Quantity, Volume
 
@@ -42,12 +42,12 @@ class LabelMap:
                 if label < len(table):
                     table[label] = number.get(name, 0)
             numbered = layer.with_data(table[layer.data], Quantity.LABELS)
-            np.maximum(data, brought(numbered, grid, np.eye(4)), out=data)
+            np.maximum(data, resample(numbered, grid, np.eye(4)), out=data)
         return cls(data, names, structures.tumours & set(names))
 
     def on(self, own: Grid, grid: Grid, matrix: np.ndarray) -> "LabelMap":
         """The map of the grid `own` on another grid, seen through `matrix` (4x4 from the other world to its own)."""
-        return LabelMap(brought(Volume(self.data, own, Quantity.LABELS), grid, matrix), self.names, self.tumours)
+        return LabelMap(resample(Volume(self.data, own, Quantity.LABELS), grid, matrix), self.names, self.tumours)
 
     def described(self) -> str:
         """Names and tumours as JSON."""

@@ -204,10 +204,8 @@ def _prepared(stage: Stage, folder: Path, cohort: Cohort, group: Processes, tell
                 store,
                 spacing_mm=spacing_mm,
                 broken=settings.broken,
-                within=lambda fixed, moving: _rigid(fixed, moving, group.device),
-                between=(lambda fixed, moving: _affine(fixed, moving, group.device))
-                if stage.between_patients
-                else None,
+                within=_rigid,
+                between=_affine if stage.between_patients else None,
                 with_structures=with_structures,
                 on_progress=tell,
             )
@@ -215,12 +213,12 @@ def _prepared(stage: Stage, folder: Path, cohort: Cohort, group: Processes, tell
     return store
 
 
-def _rigid(fixed: TimePoint, moving: TimePoint, device: torch.device) -> Affine:
-    return rigid_pose(fixed, moving, basis_of(fixed, moving), device).matrix
+def _rigid(fixed: TimePoint, moving: TimePoint) -> Affine:
+    return rigid_pose(fixed, moving, basis_of(fixed, moving)).matrix
 
 
-def _affine(fixed: TimePoint, moving: TimePoint, device: torch.device) -> Affine:
-    return affine_pose(fixed, moving, basis_of(fixed, moving), device).matrix
+def _affine(fixed: TimePoint, moving: TimePoint) -> Affine:
+    return affine_pose(fixed, moving, basis_of(fixed, moving)).matrix
 
 
 def _in_store(members: Sequence[Member], store: ScanStore) -> Studies:

@@ -59,6 +59,9 @@ MISTAKES = {
     "unknown dose engine": ([*RUN, "--set", "dose.engine=magic"], "magic"),
     "unknown registration engine": ([*RUN, "--set", "registration.engine=magic"], "rigid"),
     "unknown engine": (["register", "S", "--out", "T/out", "--engine", "magic"], "rigid"),
+    "no weights there": (["register", "S", "--out", "T/out", "--weights", "T/w 1.st"], "T/w 1.st: there is no such"),
+    "no weights there either": ([*RUN, "--weights", "T/w.safetensors"], "T/w.safetensors: there is no such weights"),
+    "elastix without CT": (["register", "N", "--out", "T/out", "--engine", "elastix"], "baselines|a CT on both"),
     "unknown device": ([*RUN, "--device", "tpu"], "tpu"),
     "config not there": ([*RUN, "--config", "T/none.yaml"], "none.yaml"),
     "config is no yaml": ([*RUN, "--config", "T/bad.yaml"], "bad.yaml"),
@@ -81,6 +84,7 @@ MISTAKES = {
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mistakes")
     small_study_folder(folder / "S")
+    small_study_folder(folder / "N", hours=(4.0, 24.0), ct=False)
     (folder / "T").mkdir()
     (folder / "T/bad.yaml").write_text("dose: [1")
     (folder / "T/train.yaml").write_text("data: {cohort: T/no_cohort}")

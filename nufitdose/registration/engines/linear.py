@@ -9,14 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
-import torch
 from scipy.spatial.transform import Rotation
 
 from nufitdose.anatomy.activity_scale import activity_scale
 from nufitdose.anatomy.body import body_mask, near_body
 from nufitdose.anatomy.pooling import pool
 from nufitdose.grid import Grid
-from nufitdose.registration.engines.matching import Level, Pose, Vector, View
+from nufitdose.registration.engines.matching import Freedom, Level, Pose, Vector, View
 from nufitdose.registration.engines.translation import best_shift
 from nufitdose.registration.intensity import scaled_activity, scaled_ct
 from nufitdose.study import TimePoint
@@ -24,8 +23,12 @@ from nufitdose.volume import Quantity, Volume
 
 SEARCH_MM = 16.0  # the level at which translations are searched
 FINEST_MM = 4.0
-#: After the search: spacing (mm) and edge of the blocks (mm). Finer activities are mostly noise.
-LEVELS_MM = {"CT": ((8.0, np.inf), (FINEST_MM, np.inf)), "activity": ((8.0, np.inf), (8.0, 80.0))}
+#: After the search: spacing and edge of the blocks (mm), and whether images are read as they are, without smoothing.
+#: Finer activities are mostly noise; at 8 mm the means over blocks have smoothed them enough.
+LEVELS = {
+    "CT": ((8.0, np.inf, False), (FINEST_MM, np.inf, False)),
+    "activity": ((8.0, np.inf, False), (8.0, 80.0, True)),
+}
 
 _STARTS = 4  # followed, of those tried
 _TRIED_DEGREES = 12.0
@@ -40,48 +43,43 @@ def basis_of(fixed: TimePoint, moving: TimePoint) -> Basis:
     return "CT" if fixed.ct is not None and moving.ct is not None else "activity"
 
 
-def rigid_pose(
-    fixed: TimePoint, moving: TimePoint, basis: str, device: torch.device, on_progress: Progress = lambda share: None
-) -> Pose:
+def rigid_pose(fixed: TimePoint, moving: TimePoint, basis: str, on_progress: Progress = lambda share: None) -> Pose:
     """The rigid motion that brings `moving` onto `fixed`, judged by their 'CT' or their 'activity': for one patient."""
-    return _pose(fixed, moving, basis, device, on_progress, 6)
+    return _pose(fixed, moving, basis, on_progress, 6)
 
 
-def affine_pose(
-    fixed: TimePoint, moving: TimePoint, basis: str, device: torch.device, on_progress: Progress = lambda share: None
-) -> Pose:
+def affine_pose(fixed: TimePoint, moving: TimePoint, basis: str, on_progress: Progress = lambda share: None) -> Pose:
     """The affine map that brings `moving` onto `fixed`: for two patients, of other sizes.
 
     The rigid pose of a level comes first. Where the affine map strains any length by more than 35 % the scans hold
     too little to tell their sizes, and the rigid pose is returned.
     """
-    pose = _pose(fixed, moving, basis, device, on_progress, 12)
+    pose = _pose(fixed, moving, basis, on_progress, 12)
     strain = np.linalg.svd(pose.linear, compute_uv=False)
     if np.abs(np.log(strain)).max() > np.log1p(_MOST_STRAIN):
-        return rigid_pose(fixed, moving, basis, device, on_progress)
+        return rigid_pose(fixed, moving, basis, on_progress)
     return pose
 
 
-def _pose(
-    fixed: TimePoint, moving: TimePoint, basis: str, device: torch.device, tell: Progress, freedom: Literal[6, 12]
-) -> Pose:
+def _pose(fixed: TimePoint, moving: TimePoint, basis: str, tell: Progress, freedom: Freedom) -> Pose:
     with ThreadPoolExecutor(2) as pool:
-        seen_f, seen_m = pool.map(lambda scan: _view(scan, basis), (fixed, moving))
+        seen_f, seen_m = pool.map(lambda scan: view_of(scan, basis), (fixed, moving))
     tell(0.3)
-    level = Level.of(seen_f, seen_m, SEARCH_MM, np.inf, device)
+    level = Level.of(seen_f, seen_m, SEARCH_MM, np.inf)
     starts = sorted(_starts(seen_f, seen_m), key=level.score, reverse=True)
     pose = max((level.refined(start) for start in starts[:_STARTS]), key=level.score)
     tell(0.5)
-    for spacing_mm, block_mm in LEVELS_MM[basis]:
-        level = Level.of(seen_f, seen_m, spacing_mm, block_mm, device)
+    for spacing_mm, block_mm, exact in LEVELS[basis]:
+        level = Level.of(seen_f, seen_m, spacing_mm, block_mm, exact=exact)
         pose = level.refined(pose)
         if freedom == 12:
             pose = level.refined(pose, 12)
     tell(1.0)
-    return pose
+    return level.settled(pose, freedom)
 
 
-def _view(timepoint: TimePoint, basis: str) -> View:
+def view_of(timepoint: TimePoint, basis: str) -> View:
+    """What is compared of a scan: of its CT the body alone, or its activity."""
     body = body_mask(timepoint)
     if basis == "CT" and timepoint.ct is not None:
         image = pool(timepoint.ct, FINEST_MM)

@@ -2,8 +2,8 @@
 
 On every level `v = v₀ + B θ`: v₀ is what was found before (by a network, and by the coarser levels), B a cubic
 B-spline on a lattice of three voxels, θ found by Adam on the same objective as in training. The better of before and
-after is kept. Levels, steps and rates are ours. Of a network's velocity the smooth part is taken for a start: it says
-where, and what is finer than B could not be taken back.
+after is kept. Levels, steps and rates are chosen here. Of a network's velocity the smooth part is taken for a start: it
+says where, and what is finer than B could not be taken back.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,6 @@ class RefineSettings(Settings):
     lattice: float = 3.0
     start_blur: float = 2.0
     tolerance: float = 1e-4
-    objective: ObjectiveSettings = ObjectiveSettings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,20 +52,21 @@ def refine(
     pair: PairTensors,
     velocity: VelocityTensor | None = None,
     settings: RefineSettings | None = None,
+    terms: ObjectiveSettings | None = None,
     on_progress: Callable[[float], None] = lambda share: None,
 ) -> Refined:
     """Improve a velocity of the half lattice (voxels of the whole grid; default 0) for one pair.
 
-    Levels too coarse to hold a window are left out.
+    `terms` are the weights and kinds of the objective's terms. Levels too coarse to hold a window are left out.
     """
-    settings = settings or RefineSettings()
+    settings, terms = settings or RefineSettings(), terms or ObjectiveSettings()
     pair = pair.smoothed(settings.blur_voxels)
     given = _zero(pair) if velocity is None else velocity.detach()
     start = given if velocity is None else gaussian(given, settings.start_blur)
     levels = _pyramid(pair, len(settings.steps))
     steps = settings.steps[len(settings.steps) - len(levels) :]
     with torch.no_grad():
-        before = _loss(given, pair, settings)
+        before = _loss(given, pair, terms)
     made: list[int] = []
     change = torch.zeros_like(_halved(start, len(levels) - 1))  # what is added to the start, detail of which is kept
     total = max(1, sum(n * 8**level for level, n in enumerate(steps)))
@@ -75,21 +75,21 @@ def refine(
         if level:
             change = _finer(change, seen)
         base = _halved(start, len(levels) - 1 - level)
-        found, used = _level(base + change, seen, count, settings)
+        found, used = _level(base + change, seen, count, settings, terms)
         change = found - base
         made.append(used)
         done += count * 8**level
         on_progress(done / total)
     found = start + change
     with torch.no_grad():
-        after = _loss(found, pair, settings)
+        after = _loss(found, pair, terms)
     if not after < before:
         return Refined(given, before, before, tuple(made))
     return Refined(found, before, after, tuple(made))
 
 
 def _level(
-    start: VelocityTensor, pair: PairTensors, steps: int, settings: RefineSettings
+    start: VelocityTensor, pair: PairTensors, steps: int, settings: RefineSettings, terms: ObjectiveSettings
 ) -> tuple[VelocityTensor, int]:
     """The best velocity met on one level, and the steps made."""
     basis = [_spline_basis(n, settings.lattice).to(start) for n in start.shape[2:]]
@@ -98,7 +98,7 @@ def _level(
     best, best_loss, losses = start, np.inf, []
     for step in range(steps):
         velocity = start + _expanded(theta, basis)
-        loss = objective(NetworkOutput(velocity), pair, settings.objective).total
+        loss = objective(NetworkOutput(velocity), pair, terms).total
         losses.append(float(loss.detach()))
         if losses[-1] < best_loss:
             best, best_loss = velocity.detach(), losses[-1]
@@ -117,8 +117,8 @@ def _expanded(theta: Tensor, basis: list[Tensor]) -> VelocityTensor:
     return theta
 
 
-def _loss(velocity: VelocityTensor, pair: PairTensors, settings: RefineSettings) -> float:
-    return float(objective(NetworkOutput(velocity), pair, settings.objective).total)
+def _loss(velocity: VelocityTensor, pair: PairTensors, terms: ObjectiveSettings) -> float:
+    return float(objective(NetworkOutput(velocity), pair, terms).total)
 
 
 def _zero(pair: PairTensors) -> VelocityTensor:

@@ -2,7 +2,22 @@
 
 from nufitdose.registration.network.model import NufitReg
 from nufitdose.registration.network.settings import NetworkSettings
-from nufitdose.registration.network.weights import load_weights, save_weights, shipped_network
+from nufitdose.registration.network.weights import (
+    TrainedNetwork,
+    check_weights,
+    load_network,
+    load_weights,
+    save_weights,
+)
 from nufitdose.registration.objective import NetworkOutput
 
-__all__ = ["NetworkOutput", "NetworkSettings", "NufitReg", "load_weights", "save_weights", "shipped_network"]
+__all__ = [
+    "NetworkOutput",
+    "NetworkSettings",
+    "NufitReg",
+    "TrainedNetwork",
+    "check_weights",
+    "load_network",
+    "load_weights",
+    "save_weights",
+]

@@ -3,7 +3,7 @@
 In a window the fixed image F is the moving image M after a shift u and a linear change of intensity:
 `F - μ_F ≈ s (M - μ_M) + g·u`, s = cov(F, M) / var(M), g the gradient of both, averaged. Least squares give
 `u = (Σ g gᵀ + λ I)⁻¹ Σ g r` with the residual r (Lucas and Kanade 1981; the local intensities, and giving the result
-to a network as images, are ours). A network that is told this has only to learn what to believe.
+to a network as images, are not from there). A network that is told this has only to learn what to believe.
 """
 
 import torch

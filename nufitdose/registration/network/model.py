@@ -1,7 +1,7 @@
 """NufitReg: two encoders with cross-stitch units, one decoder, a stationary velocity.
 
 After NuFit-Reg (doi:10.1186/s40658-026-00911-2), whose abstract states two Swin encoders, for CT and for SPECT, and
-cross-stitch units between their stages. Input scaling, sizes, place of the units, decoder and field are ours.
+cross-stitch units between their stages. Input scaling, sizes, place of the units, decoder and field are chosen here.
 """
 
 from typing import Any

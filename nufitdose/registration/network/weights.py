@@ -7,8 +7,8 @@ itself. A file that is not what its card says is refused.
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from nufitdose.registration.network.model import NufitReg
 from nufitdose.registration.network.settings import NetworkSettings
 
 SHIPPED = Path(__file__).parents[2] / "data" / "weights" / "nufit.safetensors"
-VARIABLE = "NUFITDOSE_WEIGHTS"
 FORMAT = "nufitdose registration weights, 1"
 
 
@@ -45,7 +44,7 @@ def save_weights(model: NufitReg, path: str | Path, card: Mapping[str, Any]) -> 
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
-    """The card of a weights file; `InputError` where it is missing or none of ours."""
+    """The card of a weights file; `InputError` where it is missing or not of this program."""
     place = Path(path).with_suffix(".json")
     try:
         card = json.loads(place.read_text(encoding="utf-8"))
@@ -61,25 +60,26 @@ def read_card(path: str | Path) -> dict[str, Any]:
     return card
 
 
-def shipped_network() -> NufitReg:
-    """The network of `NUFITDOSE_WEIGHTS` (a .safetensors file) where that is set, else of the weights shipped.
+@dataclass(frozen=True, eq=False)
+class TrainedNetwork:
+    """A network ready to run on the CPU, and the SHA-256 of the file that its weights came from."""
 
-    Raises `InputError` where there are none.
+    model: NufitReg
+    sha256: str
+
+
+def load_network(weights: str | Path | None = None) -> TrainedNetwork:
+    """The network of a weights file (.safetensors), None for the shipped one; read once as long as it does not change.
+
+    Raises `InputError` where there is none or it is not what its card says.
     """
-    chosen = os.environ.get(VARIABLE)
-    path = Path(chosen) if chosen else SHIPPED
-    if not chosen and not path.is_file():
-        raise InputError(
-            "this installation holds no weights of the registration network",
-            remedy=f"Choose the engine 'refine', which needs none, or set {VARIABLE} to weights that you trained",
-        )
-    return _kept(path, path.stat().st_mtime_ns) if path.is_file() else load_weights(path)
+    path = _weights_path(weights)
+    return _read_once(path, path.stat().st_mtime_ns)
 
 
-@functools.lru_cache(maxsize=1)
-def _kept(path: Path, changed_ns: int) -> NufitReg:
-    """The network of a file, read once for all pairs of a run, and again where the file has changed."""
-    return load_weights(path)
+def check_weights(weights: str | Path | None = None) -> None:
+    """Raise `InputError` where `load_network` would for a file that is missing, damaged or without its card."""
+    _verified(_weights_path(weights))
 
 
 def load_weights(path: str | Path) -> NufitReg:
@@ -88,17 +88,48 @@ def load_weights(path: str | Path) -> NufitReg:
     Raises `InputError` on a missing or damaged file, a wrong checksum, and weights that do not fit the settings of
     the card.
     """
-    path, card = Path(path), read_card(path)
+    return _read(Path(path)).model
+
+
+def _weights_path(weights: str | Path | None) -> Path:
+    if weights is None and not SHIPPED.is_file():
+        raise InputError(
+            "this installation holds no weights of the registration network",
+            remedy="Choose the engine 'refine', which needs none, or name weights that you trained (--weights)",
+        )
+    path = SHIPPED if weights is None else Path(weights)
+    if not path.is_file():
+        raise InputError(
+            "there is no such weights file", where=path, remedy="Name the .safetensors file of a training run"
+        )
+    return path
+
+
+@functools.lru_cache(maxsize=1)
+def _read_once(path: Path, changed_ns: int) -> TrainedNetwork:
+    """The network of a file, read once for all pairs of a run, and again where the file has changed."""
+    return _read(path)
+
+
+def _verified(path: Path) -> tuple[dict[str, Any], bytes, str]:
+    """The card of a weights file, the content of the file and its digest, which is that of the card."""
+    card = read_card(path)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"the weights cannot be read ({error.strerror})", where=path) from error
-    if hashlib.sha256(content).hexdigest() != card.get("sha256"):
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != card.get("sha256"):
         raise InputError(
             "the weights are not those of their card: the checksum differs",
             where=path,
             remedy="The file is damaged or mixed up; copy both files again",
         )
+    return card, content, digest
+
+
+def _read(path: Path) -> TrainedNetwork:
+    card, content, digest = _verified(path)
     try:
         model = NufitReg(NetworkSettings.model_validate(card["network"]))
         tensors = {name: tensor.float() for name, tensor in load(content).items()}
@@ -117,4 +148,4 @@ def load_weights(path: str | Path) -> NufitReg:
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(tensors[name])
-    return model.eval()
+    return TrainedNetwork(model.eval(), digest)

@@ -15,13 +15,13 @@ from dosimetry.curves.methods import check_methods
 from dosimetry.curves.rules import organ_by_trapezoid, voxels_by_trapezoid, voxels_from_one_scan
 from dosimetry.curves.structures import structure_curves, u_of_curve_mbq
 from dosimetry.curves.voxels import fit_frames, voxel_curves
-from dosimetry.frames import Frame, registered_frames, unregistered_frames
 from dosimetry.kinetics import FitStatus, fit_organ, haenscheid, population_half_life, trapezoid
 from dosimetry.structures import regions_of
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.nuclides import half_life_h
 from nufitdose.progress import Steps
+from nufitdose.registration.series import Frame, overlay_series, register_series
 from nufitdose.study import Structures, Study, TimePoint
 from nufitdose.volume import Quantity, Volume
 
@@ -80,7 +80,7 @@ def rows(path):
 
 def fitted(study, *overrides):
     """Curves and voxel fits of a study without its dose."""
-    settings, frames, regions = settings_of(*overrides).kinetics, unregistered_frames(study), regions_of(study)
+    settings, frames, regions = settings_of(*overrides).kinetics, overlay_series(study), regions_of(study)
     curves = structure_curves(frames, regions, settings, LU_H)
     return curves, fit_frames(frames, LU_H, settings, regions, curves)
 
@@ -358,8 +358,8 @@ def test_slice_times_follow_the_scan_onto_the_reference():
     late = TimePoint.of("tp2", 24.0, late.activity.resampled_to(moved), late.ct.resampled_to(moved), None, offsets_h)
     study = Study("P", "Lu-177", base.administration, "tp1", (early, late))
     with Steps(1.0) as steps:
-        frames = registered_frames(study, AS_LAID.registration, steps)
-    for frame in (frames[1], unregistered_frames(study)[1]):
+        frames = register_series(study, AS_LAID.registration, steps)
+    for frame in (frames[1], overlay_series(study)[1]):
         seen = frame.inside
         assert seen[..., 4:].all()
         assert not seen[..., :3].any()
@@ -375,7 +375,7 @@ def test_slice_times_follow_the_scan_onto_the_reference():
 def test_a_scan_short_of_a_bed_drops_that_time_there_alone():
     """Missing field of view and times of their own together."""
     study = study_of((4.0, 24.0, 96.0), slice_offsets_h=BEDS_H)
-    frames = list(unregistered_frames(study))
+    frames = list(overlay_series(study))
     inside = np.ones(GRID.shape, bool)
     inside[:, :, :5] = False
     frames[1] = Frame("tp2", 24.0, frames[1].activity, frames[1].total_mbq, inside, offset_h=frames[1].offset_h)

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from dosimetry.evaluation.motion import PairScore, methods_of, run_evaluation, summarised, table
+from dosimetry.evaluation.motion import Method, PairScore, methods_of, run_evaluation, summarise, table
 from nufitdose import load_study
 from nufitdose.cli import app
 from nufitdose.errors import InputError
 from nufitdose.io.field_file import load_field
 from nufitdose.io.landmarks import read_landmarks
 from nufitdose.phantom import simulate_cohort
-from nufitdose.registration.engines.registry import engine_named
+from nufitdose.registration.engines.engine import Engine
 from nufitdose.registration.field import DisplacementField
 
 
@@ -28,11 +28,11 @@ def cohort(tmp_path_factory):
 def test_the_true_motion_has_no_error_and_no_registration_has_that_of_the_motion(cohort, tmp_path):
     folders = {float(load_study(f).reference.activity.data.sum()): f for f in cohort.glob("patient_*")}
 
-    def exact(task):
-        folder = folders[float(task.fixed.activity.data.sum())]
-        return DisplacementField(*load_field(folder / f"truth/{task.moving.id}_field.nii.gz"))
+    def exact(request):
+        folder = folders[float(request.fixed.activity.data.sum())]
+        return DisplacementField(*load_field(folder / f"truth/{request.moving.id}_field.nii.gz"))
 
-    methods = {"none": engine_named("none"), "exact": exact}
+    methods = {"none": Method.of("none"), "exact": Method(Engine("exact", exact))}
     none, true = run_evaluation(cohort, tmp_path / "out", methods, split="train", device="cpu")
     assert (none.method, true.method) == ("none", "exact")
     assert true.organ_mm < 0.5
@@ -56,7 +56,7 @@ def test_a_method_is_averaged_over_patients_and_not_over_pairs():
 
     rows = [score("a", "p1", 2.0), score("a", "p1", 4.0), score("a", "p1", 6.0), score("a", "p2", 8.0)]
     rows += [score("b", "p1", 3.0), score("b", "p2", 3.0)]
-    a, b = summarised(rows)
+    a, b = summarise(rows)
     assert (a.patients, a.pairs, a.organ_mm) == (2, 4, 6.0)
     assert a.organ_mm_sd == pytest.approx(math.sqrt(8.0))
     assert b.organ_gain_percent == pytest.approx(50.0)

@@ -18,9 +18,8 @@ from scipy.spatial.transform import Rotation
 from dosimetry.config import DosimetrySettings
 from dosimetry.curves.structures import structure_curves
 from dosimetry.dose import absorbed_dose, tissue_from_ct
-from dosimetry.frames import Frame
 from dosimetry.kinetics import fit_voxels
-from dosimetry.report import methods, pictures, write_report
+from dosimetry.report import pictures, write_report
 from dosimetry.report.balance import balance_of
 from dosimetry.report.checks import State, lights
 from dosimetry.report.figures import house_style
@@ -35,6 +34,7 @@ from nufitdose.nuclides import half_life_h
 from nufitdose.registration import DisplacementField, Registration, RegistrationQuality
 from nufitdose.registration.engines.registry import ENGINES
 from nufitdose.registration.quality import structure_agreement
+from nufitdose.registration.series import Frame
 from nufitdose.run import RunRecord
 from nufitdose.study import Administration, Structures, Study, TimePoint
 from nufitdose.volume import Quantity, Volume
@@ -487,5 +487,7 @@ def test_the_same_results_give_the_same_page_and_leave_matplotlib_alone(usual, w
     assert again.read_bytes() == written.read_bytes()
 
 
-def test_every_registration_engine_has_its_words():
-    assert set(methods._REGISTRATION) == set(ENGINES) - {"none"}
+def test_the_methods_take_their_words_from_the_engine(tmp_path):
+    for name in ("affine", "nufit", "elastix-tuned"):
+        words = ENGINES[name].says.format(bases="CT to CT")
+        assert f"brought onto the scan tp1 by {words};" in page_of(patient((4.0, 24.0), engine=name), tmp_path).text

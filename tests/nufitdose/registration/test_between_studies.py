@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 from support.small_study import small_study
 
-from dosimetry.between_studies import run_registration_between
-from dosimetry.config import DosimetrySettings, RegistrationSettings
 from nufitdose.errors import InputError
 from nufitdose.io.field_file import load_field
 from nufitdose.io.nifti import load_volume
 from nufitdose.io.study_folder import save_study
 from nufitdose.phantom import simulate_patient
 from nufitdose.registration import DisplacementField
+from nufitdose.registration.command import run_registration
 from nufitdose.registration.quality import target_registration_error_mm
+from nufitdose.registration.settings import RegistrationSettings
 
 
 def settings(engine, **how):
-    return DosimetrySettings(registration=RegistrationSettings(engine=engine, **how))
+    return RegistrationSettings(engine=engine, **how)
 
 
 def saved(study, folder):
@@ -35,7 +35,7 @@ def here(tmp_path):
 
 def test_every_scan_of_the_other_study_is_brought_and_told_of(here, tmp_path):
     other = saved(replace(small_study((1.0, 2.0)), nuclide="Ga-68"), tmp_path / "other")
-    frames = run_registration_between(here, other, tmp_path / "out", settings("none"))
+    frames = run_registration(here, tmp_path / "out", settings("none"), other=other)
     assert [frame.id for frame in frames] == ["tp1", "tp2"]
     found = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")}
     assert found == {
@@ -53,11 +53,11 @@ def test_every_scan_of_the_other_study_is_brought_and_told_of(here, tmp_path):
 
 def test_another_cycle_is_compared_as_one_tracer_and_another_name_is_warned_of(here, tmp_path, caplog):
     other = saved(replace(small_study((3.0,)), patient="P8"), tmp_path / "other")
-    run_registration_between(here, other, tmp_path / "out", settings("none"))
+    run_registration(here, tmp_path / "out", settings("none"), other=other)
     assert json.loads((tmp_path / "out/quality.json").read_text())["similarity_activity"] == "lncc"
     assert "'P7' and 'P8'" in caplog.text
     assert caplog.messages[0] in json.loads((tmp_path / "out/run.json").read_text())["warnings"]
-    run_registration_between(here, other, tmp_path / "out", settings("none", similarity_activity="mi"))
+    run_registration(here, tmp_path / "out", settings("none", similarity_activity="mi"), other=other)
     assert json.loads((tmp_path / "out/quality.json").read_text())["similarity_activity"] == "mi"
 
 
@@ -65,7 +65,7 @@ def test_neither_study_is_written_into(here, tmp_path):
     other = saved(small_study((3.0,)), tmp_path / "other")
     for folder in (here, other):
         with pytest.raises(InputError, match="inside the input"):
-            run_registration_between(here, other, folder / "out", settings("none"))
+            run_registration(here, folder / "out", settings("none"), other=other)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_two_tracers_meet_and_deformation_beats_the_rigid_pose(two_tracers, tmp_
     fdg, psma, fixed_mm, moving_mm = two_tracers
     error_mm, after = {}, {}
     for engine in ("none", "rigid", "nufit"):
-        run_registration_between(fdg, psma, tmp_path / engine, settings(engine))
+        run_registration(fdg, tmp_path / engine, settings(engine), other=psma)
         field = DisplacementField(*load_field(tmp_path / engine / "registered/tp2_field.nii.gz"))
         error_mm[engine] = float(target_registration_error_mm(field, fixed_mm, moving_mm).mean())
         told = json.loads((tmp_path / engine / "quality.json").read_text())

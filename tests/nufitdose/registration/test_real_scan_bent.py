@@ -8,9 +8,11 @@ from scipy import ndimage
 from nufitdose.anatomy.body import body_mask
 from nufitdose.grid import Grid
 from nufitdose.io.importer.planning import plan_import
-from nufitdose.registration.engines.registry import Task, engine_named
+from nufitdose.registration.engines.engine import Request
+from nufitdose.registration.engines.registry import find_engine
 from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.quality import target_registration_error_mm
+from nufitdose.registration.scan_to_scan import load_network_for
 from nufitdose.study import TimePoint
 
 LATTICE_MM = 8.0
@@ -43,7 +45,11 @@ def test_a_bent_copy_of_a_real_scan_is_brought_back(real_data):
     seen = fixed.ct.grid.contains(points) & fixed.ct.grid.contains(there)
     mean_mm = {}
     for engine in ("rigid", "network", "nufit"):
-        field = engine_named(engine)(Task(fixed, moving, fixed.activity.grid, torch.device("cpu")))
+        found, trained = find_engine(engine), load_network_for(find_engine(engine))
+        network = trained.model if trained else None
+        field = found.run(
+            Request(fixed, moving, fixed.activity.grid, torch.device("cpu"), network=network, settings=found.settings)
+        )
         mean_mm[engine] = target_registration_error_mm(field, points[seen], there[seen]).mean()
         assert field.jacobian_statistics(body.resampled_to(field.grid).data > 0.5).ndv_percent == 0.0
     assert mean_mm["rigid"] > 5.0

@@ -8,10 +8,10 @@ from scipy.spatial.transform import Rotation
 from nufitdose.registration.regularization import (
     best_weight,
     ct_weight,
+    departure_from_rigidity,
     dilatation,
     roughness,
     smoothness,
-    unrigidity,
     weight_prior,
 )
 
@@ -114,5 +114,5 @@ def test_turning_and_shifting_deform_nothing_and_a_stretch_does_by_its_own_measu
     shear, stretch = np.eye(3), np.diag([1.2, 1.0, 1.0])
     shear[0, 1] = 0.3
     for matrix, wanted in ((turn, 0.0), (stretch, 0.44**2), (turn @ stretch, 0.44**2), (shear, 2 * 0.3**2 + 0.3**4)):
-        found = unrigidity(sheared(matrix - np.eye(3), spacing_mm) + 7.0, spacing_mm)
+        found = departure_from_rigidity(sheared(matrix - np.eye(3), spacing_mm) + 7.0, spacing_mm)
         np.testing.assert_allclose(found[inner].numpy(), wanted, atol=1e-9)

@@ -106,14 +106,17 @@ def test_the_engine_beats_rigid_and_names_itself():
     assert errors["refine"] < 0.6 * errors["rigid"]
 
 
-def test_engines_that_need_weights_say_so(monkeypatch, tmp_path):
-    monkeypatch.setenv("NUFITDOSE_WEIGHTS", str(tmp_path / "none.safetensors"))
+def test_engines_that_need_weights_say_so(tmp_path):
+    wanted = tmp_path / "none.safetensors"
+    with pytest.raises(InputError, match="no such weights file"):
+        register(scan("a", still=False), scan("b", still=True), engine="network", weights=wanted)
+    wanted.write_bytes(b"weights without their card")
     with pytest.raises(InputError, match="card"):
-        register(scan("a", still=False), scan("b", still=True), engine="network")
+        register(scan("a", still=False), scan("b", still=True), engine="network", weights=wanted)
 
 
 @pytest.mark.slow
-def test_a_network_start_is_used(monkeypatch, tmp_path):
+def test_a_network_start_is_used(tmp_path):
     from nufitdose.registration.network import NetworkSettings, NufitReg, save_weights
 
     torch.manual_seed(0)
@@ -121,9 +124,8 @@ def test_a_network_start_is_used(monkeypatch, tmp_path):
     with torch.no_grad():
         model.head.bias.copy_(torch.tensor([0.0, 0.5, 0.0]))  # half a voxel along j everywhere
     path = save_weights(model, tmp_path / "w.safetensors", {})
-    monkeypatch.setenv("NUFITDOSE_WEIGHTS", str(path))
     fixed, moving = scan("a", still=False), scan("b", still=True)
-    network, rigid = (register(fixed, moving, engine=e).field for e in ("network", "rigid"))
+    network, rigid = (register(fixed, moving, engine=e, weights=path).field for e in ("network", "rigid"))
     shift = (network.data - rigid.data).reshape(3, -1).mean(axis=1)
     np.testing.assert_allclose(shift, [0.0, 2.0, 0.0], atol=0.15)
     assert Grid.matches(network.grid, rigid.grid)
@@ -147,8 +149,8 @@ def test_tumours_drawn_on_the_scans_stay_rigid_where_that_is_asked_for():
     settings = ObjectiveSettings(rigidity=1e-9)  # measured, and of no weight
     strain = {}
     for weight in (1e-9, 1.0):
-        steps = RefineSettings(steps=(20, 20, 5), objective=ObjectiveSettings(rigidity=weight))
-        found = NetworkOutput(refine(seen, None, steps).velocity)
+        steps, terms = RefineSettings(steps=(20, 20, 5)), ObjectiveSettings(rigidity=weight)
+        found = NetworkOutput(refine(seen, None, steps, terms).velocity)
         strain[weight] = float(objective(found, seen, settings).rigidity)
     assert strain[1.0] < 0.3 * strain[1e-9]
     assert pair_of(*scans, 4.0, CPU, np.eye(4)).tensors.tumours is None

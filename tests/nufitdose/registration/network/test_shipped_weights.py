@@ -5,8 +5,8 @@ import pytest
 
 from dosimetry.evaluation.motion import BONES
 from nufitdose.phantom import simulate_patient
-from nufitdose.registration.engines.registry import register
-from nufitdose.registration.network import shipped_network
+from nufitdose.registration import register
+from nufitdose.registration.network import load_network
 from nufitdose.registration.network.weights import SHIPPED
 from nufitdose.registration.quality import target_registration_error_mm
 
@@ -14,7 +14,7 @@ from nufitdose.registration.quality import target_registration_error_mm
 def test_the_weights_are_small_and_say_what_they_are():
     assert SHIPPED.stat().st_size < 16_000_000
     assert SHIPPED.with_name("README.md").is_file()
-    assert shipped_network().settings.working_spacing_mm == 4.0
+    assert load_network().model.settings.working_spacing_mm == 4.0
 
 
 @pytest.mark.slow

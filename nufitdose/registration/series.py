@@ -1,19 +1,22 @@
-"""Every scan brought onto the reference activity grid, each image interpolated once."""
+"""A study's scans on its reference, or on that of another study: each image interpolated once."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dosimetry.config import RegistrationSettings
 from nufitdose.errors import InputError
 from nufitdose.progress import Steps
-from nufitdose.registration import Registration, register
 from nufitdose.registration.objective import ObjectiveSettings
 from nufitdose.registration.quality import StructureAgreement, structure_agreement
+from nufitdose.registration.scan_to_scan import Registration, register
+from nufitdose.registration.settings import RegistrationSettings
 from nufitdose.study import Study, TimePoint
 from nufitdose.types import Image32, Mask
 from nufitdose.volume import Quantity, Volume
+
+_log = logging.getLogger(__name__)
 
 SECONDS_A_PAIR = 8.0  # expected, for the progress bar alone
 
@@ -38,35 +41,32 @@ class Frame:
     offset_h: Image32 | None = None
 
 
-def registered_frames(
+def register_series(
     study: Study, settings: RegistrationSettings, steps: Steps, *, device: str = "auto"
 ) -> tuple[Frame, ...]:
-    """All time points, the moving ones through the registration engine."""
+    """All time points of a study on its reference, the moving ones through the registration engine."""
+    chosen = settings.resolve(study.nuclide, study.nuclide)
     return tuple(
         _as_it_is(timepoint)
         if timepoint.id == study.reference_id
-        else registered_frame(study.reference, timepoint, settings, steps, device=device)
+        else _register_scan(study.reference, timepoint, chosen, steps, device)
         for timepoint in study.timepoints
     )
 
 
-def registered_frame(
-    fixed: TimePoint, moving: TimePoint, settings: RegistrationSettings, steps: Steps, *, device: str = "auto"
-) -> Frame:
-    """A scan brought onto another one as `settings` say."""
-    compared = "lncc" if settings.similarity_activity == "auto" else settings.similarity_activity
-    objective = ObjectiveSettings(similarity_activity=compared, rigidity=settings.tumour_rigidity)
-    with steps.step(f"registering {moving.id} ({settings.engine})", SECONDS_A_PAIR) as tell:
-        try:
-            found = register(
-                fixed, moving, engine=settings.engine, objective=objective, device=device, on_progress=tell
-            )
-        except InputError as error:
-            raise error.located(f"time point {moving.id}") from error
-        return _warped(moving, fixed, found)
+def register_other_series(
+    fixed: Study, moving: Study, settings: RegistrationSettings, steps: Steps, *, device: str = "auto"
+) -> tuple[Frame, ...]:
+    """Every scan of another study (another tracer or cycle of the patient) on the reference of `fixed`."""
+    if fixed.patient != moving.patient:
+        _log.warning(
+            "the studies name two patients, %r and %r; they are registered as one", fixed.patient, moving.patient
+        )
+    chosen = settings.resolve(fixed.nuclide, moving.nuclide)
+    return tuple(_register_scan(fixed.reference, scan, chosen, steps, device) for scan in moving.timepoints)
 
 
-def unregistered_frames(study: Study) -> tuple[Frame, ...]:
+def overlay_series(study: Study) -> tuple[Frame, ...]:
     """All time points laid over the reference by their world coordinates alone."""
     grid = study.reference.activity.grid
     frames = []
@@ -76,6 +76,35 @@ def unregistered_frames(study: Study) -> tuple[Frame, ...]:
         frame = Frame(timepoint.id, timepoint.time_h, own.resampled_to(grid), own.total_mbq(), inside)
         frames.append(replace(frame, offset_h=_offset_h(timepoint, lambda slices: slices.resampled_to(grid))))
     return tuple(frames)
+
+
+def weights_sha256(frames: Sequence[Frame]) -> str | None:
+    """The digest of the network's weights that the scans were registered with; None where no network was used."""
+    digests = (frame.registration.weights_sha256 for frame in frames if frame.registration is not None)
+    return next((digest for digest in digests if digest is not None), None)
+
+
+def _register_scan(
+    fixed: TimePoint, moving: TimePoint, settings: RegistrationSettings, steps: Steps, device: str
+) -> Frame:
+    """A scan on another one as `settings` say, "auto" resolved."""
+    assert settings.similarity_activity != "auto"
+    objective = ObjectiveSettings(similarity_activity=settings.similarity_activity, rigidity=settings.tumour_rigidity)
+    with steps.step(f"registering {moving.id} ({settings.engine})", SECONDS_A_PAIR) as on_progress:
+        try:
+            found = register(
+                fixed,
+                moving,
+                engine=settings.engine,
+                weights=settings.weights,
+                options=settings.options,
+                objective=objective,
+                device=device,
+                on_progress=on_progress,
+            )
+        except InputError as error:
+            raise error.located(f"time point {moving.id}") from error
+        return _warp(moving, fixed, found)
 
 
 def _as_it_is(timepoint: TimePoint) -> Frame:
@@ -95,7 +124,7 @@ def _offset_h(timepoint: TimePoint, bring: Callable[[Volume], Volume]) -> Image3
     return np.concatenate([[outside], offsets_h]).astype(np.float32)[slices.data]
 
 
-def _warped(moving: TimePoint, fixed: TimePoint, found: Registration) -> Frame:
+def _warp(moving: TimePoint, fixed: TimePoint, found: Registration) -> Frame:
     grid = fixed.activity.grid
     agreement: tuple[StructureAgreement, ...] = ()
     if fixed.structures is not None and moving.structures is not None:

@@ -1,0 +1,99 @@
+"""`register`: bring one scan onto another with an engine chosen by name."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nufitdose.device import resolve_device
+from nufitdose.grid import Grid
+from nufitdose.registration.engines.engine import Engine, Need, Request
+from nufitdose.registration.engines.linear import Basis
+from nufitdose.registration.engines.registry import find_engine
+from nufitdose.registration.field import DisplacementField
+from nufitdose.registration.network import TrainedNetwork, load_network
+from nufitdose.registration.objective import ObjectiveSettings
+from nufitdose.registration.quality import RegistrationQuality, registration_quality
+from nufitdose.study import TimePoint
+from nufitdose.types import Mask
+from nufitdose.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """A moving scan brought onto a fixed one: `field` (mm, RAS+, pull) and how well that went.
+
+    `basis` names the images that were compared. `field` lies on the fixed CT grid, or on the fixed activity grid
+    where there is no CT; where the activity reaches beyond the CT, voxels are added to the CT grid to cover it.
+    `unregistered` is the quality as the scans stand in their worlds. `seconds` is what the engine took.
+    `weights_sha256` is the digest of the weights file of the network; None where the engine has no network.
+    """
+
+    engine: str
+    basis: Basis
+    field: DisplacementField
+    seconds: float
+    quality: RegistrationQuality
+    unregistered: RegistrationQuality
+    weights_sha256: str | None = None
+
+    def warp(self, volume: Volume, onto: Grid | None = None) -> Volume:
+        """A volume of the moving scan on the fixed scan, interpolated once (see `DisplacementField.warp`)."""
+        return self.field.warp(volume, onto)
+
+    def inside(self, moving_grid: Grid, onto: Grid | None = None) -> Mask:
+        """Which voxels come from within the moving field of view (see `DisplacementField.inside`)."""
+        return self.field.inside(moving_grid, onto)
+
+
+def register(
+    fixed: TimePoint,
+    moving: TimePoint,
+    *,
+    engine: str = "nufit",
+    weights: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    objective: ObjectiveSettings | None = None,
+    device: str = "auto",
+    on_progress: Callable[[float], None] | None = None,
+) -> Registration:
+    """Bring `moving` onto `fixed` with one of `ENGINES`; `on_progress` is told the share done, 0 ... 1.
+
+    Compares CTs where both scans have one, else activities; deformable engines compare both, as `objective` says
+    (LNCC of activities only fits scans of one tracer). `weights` is a weights file for engines with a network (None:
+    the ones that come with the program), `options` change the engine's own settings. Raises `InputError` on an unknown
+    engine, what it needs and is not there, a device that is not there, or a scan without activity.
+    """
+    chosen = find_engine(engine)
+    torch_device = resolve_device(device)
+    report = on_progress or (lambda share: None)
+    chosen.check_installed()
+    chosen.check_scans(fixed, moving)
+    trained = load_network_for(chosen, weights)
+    request = Request(
+        fixed,
+        moving,
+        fixed.activity.grid if fixed.ct is None else fixed.ct.grid.extended_over(fixed.activity.grid),
+        torch_device,
+        objective or ObjectiveSettings(),
+        trained.model if trained else None,
+        chosen.settings_with(options or {}),
+        lambda share: report(0.6 * share),
+    )
+    start = time.perf_counter()
+    field = chosen.run(request)
+    seconds = time.perf_counter() - start
+    unmoved = DisplacementField.identity(fixed.activity.grid)
+    before = registration_quality(fixed, moving, unmoved, device=torch_device)
+    report(0.8)
+    after = before if engine == "none" else registration_quality(fixed, moving, field, device=torch_device)
+    report(1.0)
+    return Registration(
+        engine, request.basis, field, seconds, after, before, weights_sha256=trained.sha256 if trained else None
+    )
+
+
+def load_network_for(engine: Engine, weights: str | Path | None = None) -> TrainedNetwork | None:
+    """The network of the weights file (None: the shipped one) for an engine that has one; None for the others."""
+    return load_network(weights) if Need.WEIGHTS in engine.needs else None
