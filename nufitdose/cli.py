@@ -185,19 +185,18 @@ class _ForSeries(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Make `--for 3 hours=24 calibration=9` one option of one value each."""
         joined: list[str] = []
-        series: str | None = None
-        waiting = False
-        for arg in args:
-            if waiting:
-                series, waiting = arg, False
-            elif arg == "--for":
-                waiting = True
-            elif series is not None and "=" in arg and not arg.startswith("-"):
-                joined += ["--for", f"{series} {arg}"]
-            else:
-                series = None
-                joined.append(arg)
-        return super().parse_args(ctx, [*joined, "--for"] if waiting else joined)
+        rest = list(args)
+        while rest:
+            if rest[0] != "--for" or len(rest) < 2:
+                joined.append(rest.pop(0))
+                continue
+            series, rest = rest[1], rest[2:]
+            statements: list[str] = []
+            while rest and "=" in rest[0] and not rest[0].startswith("-"):
+                statements.append(rest.pop(0))
+            for statement in statements or [""]:
+                joined += ["--for", f"{series} {statement}"]
+        return super().parse_args(ctx, joined)
 
 
 @app.command(name="import", cls=_ForSeries)

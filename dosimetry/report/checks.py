@@ -15,7 +15,7 @@ from dosimetry.kinetics import FitStatus
 from dosimetry.report.balance import Balance
 from dosimetry.report.numbers import percent, three
 from dosimetry.results import PatientResults, StructureResult
-from nufitdose.study import MOST_OF_ADMINISTERED
+from nufitdose.study import LEAST_OF_ADMINISTERED, MOST_OF_ADMINISTERED
 
 F64 = NDArray[np.float64]
 
@@ -24,6 +24,7 @@ FOLDING_PERCENT = 0.0
 WARPED_ACTIVITY_PERCENT = 5.0
 FITTED_PERCENT = 80.0
 OF_ADMINISTERED_PERCENT = 100.0 * MOST_OF_ADMINISTERED
+LEAST_PERCENT = 100.0 * LEAST_OF_ADMINISTERED
 EXTRAPOLATED_PERCENT = 20.0
 MOSTLY_EXTRAPOLATED_PERCENT = 50.0
 HALF_LIVES_COVERED = 3.0
@@ -151,13 +152,15 @@ def short(status: FitStatus) -> str:
 
 
 def _balance(results: PatientResults, balance: Balance) -> Light:
-    guide = f"never more than {OF_ADMINISTERED_PERCENT:g} % of administered × decay"
+    guide = f"{LEAST_PERCENT:g} to {OF_ADMINISTERED_PERCENT:g} % of administered × decay"
     share = 100.0 * balance.whole_mbq / balance.administered_mbq
     most = int(np.argmax(share))
     listed = ", ".join(percent(float(s)) for s in share)
     found = f"field of view holds {listed} of administered × decay"
     if share[most] > OF_ADMINISTERED_PERCENT:
         return Light("Activity balance", State.BAD, f"{found}: check calibration and units", guide)
+    if share.min() < LEAST_PERCENT:
+        return Light("Activity balance", State.BAD, f"{found}: hardly any, check calibration, units and dates", guide)
     if (np.diff(share) > 5.0).any():
         return Light("Activity balance", State.LOOK, f"{found}: the share rises, the views may differ", guide)
     return Light("Activity balance", State.GOOD, found, guide)
