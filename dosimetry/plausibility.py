@@ -7,11 +7,12 @@ import numpy as np
 
 from nufitdose.anatomy.body import body_mask_from_ct
 from nufitdose.nuclides import half_life_h, long_lived_progeny
-from nufitdose.study import LEAST_OF_ADMINISTERED, MOST_OF_ADMINISTERED, Study, TimePoint
+from nufitdose.study import MOST_OF_ADMINISTERED, Study, TimePoint
 
 log = logging.getLogger(__name__)
 
 # Guide values of this program, without published authority.
+_LEAST_OF_ADMINISTERED = 1e-4
 _LEAST_IN_BODY = 0.8  # about 97 % of the activity lies in the body that a well-aligned CT shows
 
 
@@ -45,10 +46,9 @@ def _check_total(study: Study, timepoint: TimePoint) -> None:
             found_mbq,
             left_mbq,
         )
-    elif found_mbq < LEAST_OF_ADMINISTERED * left_mbq:
+    elif found_mbq < _LEAST_OF_ADMINISTERED * left_mbq:
         log.warning(
-            "scan %s holds %.3g MBq of the %.4g MBq that are left of what was administered: check units (Bq/mL), "
-            "calibration and dates",
+            "scan %s holds %.3g MBq of the %.4g MBq that are left of what was administered: check units (Bq/mL)",
             timepoint.id,
             found_mbq,
             left_mbq,

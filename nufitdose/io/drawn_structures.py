@@ -19,11 +19,12 @@ _TUMOUR = re.compile(r"lesion|tumou?r|gtv|metasta|(?<![a-z])mets?(?![a-z])", re.
 
 @dataclass(frozen=True, eq=False)
 class DrawnStructure:
-    """A structure on the part `box` of a grid."""
+    """A structure on the part `box` of a grid; `tumour` where the file codes it as one, whatever its name."""
 
     name: str
     mask: Mask
     box: Box
+    tumour: bool = False
 
 
 def looks_like_tumour(name: str) -> bool:
@@ -40,7 +41,7 @@ def readable_name(text: str, otherwise: str) -> str:
 
 
 def layered(regions: Sequence[DrawnStructure], grid: Grid) -> Structures:
-    """Label maps of the regions, in as few layers as overlaps allow; names made unique, tumours by name."""
+    """Label maps of the regions, in as few layers as overlaps allow; names made unique, tumours by code or name."""
     kind = np.uint8 if len(regions) < 256 else np.uint16
     layers: list[np.ndarray] = []
     for label, region in enumerate(regions, start=1):
@@ -51,10 +52,11 @@ def layered(regions: Sequence[DrawnStructure], grid: Grid) -> Structures:
             layer = np.zeros(grid.shape, dtype=kind)
             layers.append(layer)
         layer[region.box][region.mask] = label
+    coded = {label for label, region in enumerate(regions, start=1) if region.tumour}
     names = dict(enumerate(unique_names([region.name for region in regions]), start=1))
-    tumours = frozenset(name for name in names.values() if looks_like_tumour(name))
+    tumours = frozenset(name for label, name in names.items() if label in coded or looks_like_tumour(name))
     if tumours:
-        _log.info("taken as tumours by their names: %s; study.yaml can change that", ", ".join(sorted(tumours)))
+        _log.info("taken as tumours by code or name: %s; study.yaml can change that", ", ".join(sorted(tumours)))
     return Structures(tuple(Volume(layer, grid, Quantity.LABELS) for layer in layers), names, tumours)
 
 

@@ -1,4 +1,4 @@
-"""Volumes as NIfTI files."""
+"""Volumes as NIfTI files; NRRD and MetaImage are read too."""
 
 import gzip
 import io
@@ -14,6 +14,7 @@ from nibabel.spatialimages import HeaderDataError
 from nufitdose.errors import InputError
 from nufitdose.files import whole_file
 from nufitdose.grid import Grid
+from nufitdose.io.itk_images import ENDINGS, read_itk
 from nufitdose.volume import Quantity, Volume
 
 _LOG = logging.getLogger(__name__)
@@ -23,24 +24,21 @@ _QFORM_TOLERANCE_MM = 0.1  # qform stores a rounded quaternion
 
 
 def load_volume(path: str | Path, quantity: Quantity | str) -> Volume:
-    """Read a 3-D NIfTI file as a `Volume` of `quantity`; float32, or the file's integers for labels.
+    """Read a 3-D NIfTI, NRRD or MetaImage file as a `Volume` of `quantity`; float32, or integers for labels.
 
     World is the sform, or the qform where there is no sform. Raises `InputError` on a missing or broken
     file, no orientation, sform and qform that disagree, other than three dimensions, non-finite values,
     or labels that are not whole numbers.
     """
     path = Path(path)
-    image = _open(path)
-    shape = tuple(n for n in image.shape)
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) != 3:
-        raise InputError(f"an image of shape {image.shape} was found, three dimensions are wanted", where=path)
+    if path.is_file() and path.suffix in ENDINGS:
+        data, affine = read_itk(path)
+    else:
+        data, affine = _read_nifti(path)
     try:
-        grid = Grid(shape, _world_affine(image, path))
+        grid = Grid(data.shape, affine)
     except InputError as error:
         raise error.located(path) from error
-    data = _pixels(image, path).reshape(shape)
     if Quantity(quantity) is Quantity.LABELS:
         return Volume(_as_labels(data, path), grid, Quantity.LABELS)
     data = np.asarray(data, dtype=np.float32)
@@ -51,6 +49,18 @@ def load_volume(path: str | Path, quantity: Quantity | str) -> Volume:
             remedy="Export the image again",
         )
     return Volume(data, grid, Quantity(quantity))
+
+
+def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels `[i, j, k]` and the affine to RAS+ mm."""
+    image = _open(path)
+    shape = tuple(n for n in image.shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3:
+        raise InputError(f"an image of shape {image.shape} was found, three dimensions are wanted", where=path)
+    affine = _world_affine(image, path)
+    return _pixels(image, path).reshape(shape), affine
 
 
 def save_volume(volume: Volume, path: str | Path) -> None:

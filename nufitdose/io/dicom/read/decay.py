@@ -24,7 +24,7 @@ from nufitdose.errors import InputError
 from nufitdose.io.dicom.read.given import NOTHING, Given
 from nufitdose.io.dicom.read.headers import Header
 from nufitdose.io.dicom.read.images import ImageSeries
-from nufitdose.io.dicom.read.times import acquisition_time, date_and_time, seconds_between
+from nufitdose.io.dicom.read.times import acquisition_time, date_and_time, date_time, seconds_between, zone
 from nufitdose.types import PerVoxel
 
 _LOG = logging.getLogger(__name__)
@@ -266,6 +266,8 @@ def _start_reference(series: ImageSeries, when: Timing, rate: float) -> datetime
     """The time START refers to: the series' own, unless later processing changed that."""
     series.same_text("SeriesTime")
     series.same_text("SeriesDate")
+    if (said := date_time(series.header, "DecayCorrectionDateTime", zone(series.header))) is not None:
+        return said  # an enhanced PET object says it itself
     stated = date_and_time(series.header, "SeriesDate", "SeriesTime")
     if stated is not None and stated.tzinfo is None and when.started.tzinfo is not None:
         stated = stated.replace(tzinfo=when.started.tzinfo)  # its zone was settled with that of the acquisition

@@ -61,7 +61,7 @@ class ImageSeries:
 
     @property
     def headers(self) -> tuple[Header, ...]:
-        """The objects in slice order; one entry for a multi-frame object."""
+        """The objects in slice order; one entry for an NM object, one a frame for enhanced objects."""
         return tuple({id(frame.header): frame.header for frame in self.frames}.values())
 
     @property
@@ -72,12 +72,12 @@ class ImageSeries:
     @property
     def files(self) -> tuple[Path, ...]:
         """The files in slice order; one entry for a multi-frame object."""
-        return tuple(header.path for header in self.headers)
+        return tuple(dict.fromkeys(header.path for header in self.headers))
 
     @property
     def sop_instance_uids(self) -> tuple[str, ...]:
         """In order of slice index k; one entry for a multi-frame object."""
-        return tuple(header.text("SOPInstanceUID") for header in self.headers)
+        return tuple(dict.fromkeys(header.text("SOPInstanceUID") for header in self.headers))
 
     @property
     def where(self) -> str:
@@ -95,10 +95,10 @@ class ImageSeries:
     def stored_slices(self) -> Iterator[np.ndarray]:
         """The stored values slice by slice in order of k, `[row, column]`, before any rescaling."""
         wanted = (self.grid.shape[1], self.grid.shape[0])
-        held: tuple[Header, np.ndarray] | None = None
+        held: tuple[Path, np.ndarray] | None = None
         for frame in self.frames:
-            if held is None or held[0] is not frame.header:
-                held = (frame.header, _stored(frame.header))
+            if held is None or held[0] != frame.header.path:
+                held = (frame.header.path, _stored(frame.header))
             slices = held[1] if held[1].ndim == 3 else held[1][None]
             if frame.number >= len(slices) or slices.shape[1:] != wanted:
                 raise InputError(

@@ -3,6 +3,7 @@
 import numpy as np
 
 from nufitdose.errors import InputError
+from nufitdose.io.dicom.read.flat import flat_frames
 from nufitdose.io.dicom.read.geometry import Plane
 from nufitdose.io.dicom.read.given import NOTHING, Given
 from nufitdose.io.dicom.read.headers import Header
@@ -56,36 +57,22 @@ def nm_frames(header: Header, given: Given = NOTHING) -> list[StoredSlice]:
 
 
 def enhanced_frames(header: Header) -> list[StoredSlice]:
-    """The slices of an enhanced (or legacy converted enhanced) CT object, from its functional groups."""
-    shared = header.items("SharedFunctionalGroupsSequence")
-    per_frame = header.items("PerFrameFunctionalGroupsSequence")
-    if len(per_frame) != header.count("NumberOfFrames"):
-        raise InputError(
-            f"NumberOfFrames (0028,0008) is {header.count('NumberOfFrames')}, PerFrameFunctionalGroupsSequence "
-            f"(5200,9230) has {len(per_frame)} items",
-            where=header.path,
-            remedy=_EXPORT_SINGLE,
-        )
+    """The slices of an enhanced (or legacy converted enhanced) CT or PET object, from its functional groups.
 
-    def group(own: Header, keyword: str) -> Header:
-        items = own.items(keyword) or (shared[0].items(keyword) if shared else ())
-        if not items:
-            raise own.missing(keyword, _EXPORT_SINGLE)
-        return items[0]
-
+    Of several acquisitions, gates or time frames in one object the slices repeat, which is refused later.
+    """
     frames = []
-    for number, own in enumerate(per_frame):
-        measures = group(own, "PixelMeasuresSequence")
+    for number, flat in enumerate(flat_frames(header)):
         plane = Plane(
-            position_mm=group(own, "PlanePositionSequence").vector("ImagePositionPatient", 3),
-            orientation=group(own, "PlaneOrientationSequence").vector("ImageOrientationPatient", 6),
-            pixel_spacing_mm=measures.vector("PixelSpacing", 2),
+            position_mm=flat.vector("ImagePositionPatient", 3),
+            orientation=flat.vector("ImageOrientationPatient", 6),
+            pixel_spacing_mm=flat.vector("PixelSpacing", 2),
             matrix=(header.count("Rows"), header.count("Columns")),
-            thickness_mm=measures.number("SliceThickness"),
+            thickness_mm=flat.number("SliceThickness"),
             path=header.path,
             frame=number,
         )
-        frames.append(StoredSlice(header, number, plane, *rescale(group(own, "PixelValueTransformationSequence"))))
+        frames.append(StoredSlice(flat, number, plane, *rescale(flat)))
     return frames
 
 

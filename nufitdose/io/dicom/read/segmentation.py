@@ -6,7 +6,9 @@ LABELMAP, the Pixel Padding Value and segments coded as background are backgroun
 """
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,9 @@ from nufitdose.io.lps import RAS_LPS
 _log = logging.getLogger(__name__)
 _KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
 _HALF = 0.5
+#: SNOMED CT and RT codes of CID 7159: neoplasm, primary, secondary.
+_NEOPLASMS = {"108369006", "86049000", "14799000", "M-80003", "M-80006", "M-8FFFF"}
+_NEOPLASM = re.compile(r"neoplasm|tumou?r|metasta|malignan|carcinoma|sarcoma", re.IGNORECASE)
 _BACKGROUND = ("125040", "DCM")
 _EXPORT_AGAIN = "Export the segmentation again, on the grid of the image"
 
@@ -56,7 +61,7 @@ def segmentation_regions(header: Header, grid: Grid, *, shares_frame: bool) -> l
     kind = header.required_text("SegmentationType").upper()
     if kind not in _KINDS:
         raise header.wrong("SegmentationType", f"one of {', '.join(_KINDS)} is wanted", _EXPORT_AGAIN)
-    names = _segments(header)
+    names, neoplasms = _segments(header)
     frames = _frames(header, kind)
     own, same = grid, all(fits(frame, header, grid) for frame in frames)
     if not same:
@@ -76,15 +81,15 @@ def segmentation_regions(header: Header, grid: Grid, *, shares_frame: bool) -> l
         if region is None:
             _log.warning("%s: %s: no voxel lies in the image; it is left out", header.path.name, names[number])
         else:
-            regions.append(region)
+            regions.append(replace(region, tumour=True) if number in neoplasms else region)
     if lost:
         _log.warning("%s: %d segmented voxels lie outside the image and are left out", header.path.name, lost)
     return regions
 
 
-def _segments(header: Header) -> dict[int, str]:
-    """Segment number -> name, background left out."""
-    names = {}
+def _segments(header: Header) -> tuple[dict[int, str], set[int]]:
+    """Segment number -> name, background left out; and which are coded as neoplasms."""
+    names, neoplasms = dict[int, str](), set[int]()
     padding = header.number("PixelPaddingValue") if header.text("SegmentationType").upper() == "LABELMAP" else None
     for segment in header.items("SegmentSequence"):
         number = int(segment.required_number("SegmentNumber"))
@@ -95,10 +100,12 @@ def _segments(header: Header) -> dict[int, str]:
         if number in names:
             raise segment.wrong("SegmentNumber", "a number of its own is wanted for every segment", _EXPORT_AGAIN)
         meaning = types[0].text("CodeMeaning") if types else ""
+        if _NEOPLASMS & {value for value, _ in codes} or _NEOPLASM.search(meaning):
+            neoplasms.add(number)
         names[number] = readable_name(segment.text("SegmentLabel") or meaning, f"segment {number}")
     if not names:
         raise InputError("the segmentation describes no segment", where=header.path, remedy=_EXPORT_AGAIN)
-    return names
+    return names, neoplasms
 
 
 def _frames(header: Header, kind: str) -> list[SegmentFrame]:

@@ -475,3 +475,23 @@ def test_fractions_of_at_most_one_half(real_data, head_ct, warned):
     found = read_structure_objects([path], head_ct)
     assert found.mask("first segment")[0].sum() == (stored == 128).sum() > 0
     assert warned("voxels with a probability of at least one half are taken")
+
+
+@pytest.mark.parametrize(
+    ("value", "scheme", "meaning", "role"),
+    [
+        ("86049000", "SCT", "Neoplasm, Primary", "tumour"),
+        ("M-80006", "SRT", "Neoplasm, Secondary", "tumour"),
+        ("1", "99LOCAL", "Liver metastasis", "tumour"),
+        ("10200004", "SCT", "Liver", "organ"),
+    ],
+)
+def test_a_segment_coded_as_neoplasm_is_a_tumour_whatever_its_name(tmp_path, value, scheme, meaning, role):
+    images = ct_slices(tmp_path)
+    path = write_seg(tmp_path / "seg.dcm", images, masks(segments=1), labels=("ROI 7",))
+    dataset = pydicom.dcmread(path)
+    code = dataset.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0]
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
+    dataset.save_as(path)
+    structures = read_structure_objects([path], series_of(*images))
+    assert structures.role("ROI 7") == role
