@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 from nufitdose.errors import InputError
 from nufitdose.io.dicom.read.activity import ActivityScan, activity_scan
@@ -12,6 +11,7 @@ from nufitdose.io.dicom.read.decay import Undone
 from nufitdose.io.dicom.read.given import Given
 from nufitdose.io.dicom.read.images import ImageSeries
 from nufitdose.io.dicom.read.series import Gathered, Kind
+from nufitdose.io.importer.match import Drawn
 from nufitdose.io.importer.options import ImportOptions
 
 
@@ -64,7 +64,7 @@ class Place:
     id: str
     candidate: Candidate
     ct: ImageSeries | None = None
-    structures: list[tuple[Path, ImageSeries]] = field(default_factory=list)
+    structures: list[Drawn] = field(default_factory=list)
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def check_one_factor(scans: Sequence[Candidate]) -> None:
     shared = [
         c
         for c in scans
-        if c.activity().calibration.per_count and "calibration" in c.given.for_all and c.units in {"counts", "CNTS"}
+        if c.activity().calibration.per_count and "calibration" in c.given.for_all and c.units not in {"CPS", "PROPCPS"}
     ]
     lasted = {id(c): (c.activity().timing.ended - c.activity().timing.started).total_seconds() for c in shared}
     known = [c for c in shared if lasted[id(c)] > 0.0]

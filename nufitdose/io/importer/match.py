@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nufitdose.errors import InputError
+from nufitdose.grid import Grid
 from nufitdose.io.dicom.read.activity import ActivityScan
 from nufitdose.io.dicom.read.headers import Header
 from nufitdose.io.dicom.read.images import ImageSeries
@@ -17,6 +18,8 @@ from nufitdose.io.dicom.read.times import acquisition_time, seconds_between
 from nufitdose.io.drawn_structures import unique_names
 from nufitdose.io.structures import read_structure_objects
 from nufitdose.study import Structures
+from nufitdose.types import Affine
+from nufitdose.volume import Volume
 
 _LOG = logging.getLogger(__name__)
 _SESSION_S = 4 * 3600.0  # a CT of the same session was made within this
@@ -127,15 +130,28 @@ def drawn_on(references: StructureReferences, used: Mapping[str, Sequence[ImageS
     return found[0]
 
 
-def read_structures(parts: Sequence[tuple[Path, ImageSeries]]) -> Structures:
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A structure object and the image it was drawn on; where that is not of the study, onto which image it goes.
+
+    `moved` maps the world of the image it was drawn on into that of `onto` (RAS+ mm, rigid).
+    """
+
+    path: Path
+    series: ImageSeries
+    onto: ImageSeries | None = None
+    moved: Affine | None = None
+
+
+def read_structures(parts: Sequence[Drawn]) -> Structures:
     """The structures of one time point, from objects that may be drawn on different images.
 
     A name that stands on two images is made unique, with a warning.
     """
-    by_series: dict[int, tuple[ImageSeries, list[Path]]] = {}
-    for path, series in parts:
-        by_series.setdefault(id(series), (series, []))[1].append(path)
-    found = [s for series, paths in by_series.values() if (s := read_structure_objects(paths, series)) is not None]
+    by_series: dict[int, list[Drawn]] = {}
+    for part in parts:
+        by_series.setdefault(id(part.series), []).append(part)
+    found = [s for drawn in by_series.values() if (s := read_drawn(drawn)) is not None]
     if len(found) == 1:
         return found[0]
     every = unique_names([name for structures in found for _, name in sorted(structures.names.items())])
@@ -150,6 +166,19 @@ def read_structures(parts: Sequence[tuple[Path, ImageSeries]]) -> Structures:
             moved = layer.data.astype(np.int32)
             layers.append(layer.with_data(np.where(moved > 0, moved + shift, 0)))
     return Structures(tuple(layers), names, frozenset(tumours))
+
+
+def read_drawn(drawn: Sequence[Drawn]) -> Structures | None:
+    """The structures drawn on one image, brought onto another where they are to go there; None where there are none."""
+    first = drawn[0]
+    structures = read_structure_objects([one.path for one in drawn], first.series)
+    if structures is None or first.onto is None or first.moved is None:
+        return structures
+    layers = []
+    for layer in structures.layers:
+        there = Volume(layer.data, Grid(layer.grid.shape, first.moved @ layer.grid.affine), layer.quantity)
+        layers.append(there.resampled_to(first.onto.grid))
+    return Structures(tuple(layers), structures.names, structures.tumours)
 
 
 def when_made(header: Header) -> datetime | None:

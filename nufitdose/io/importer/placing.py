@@ -6,10 +6,11 @@ from pathlib import Path
 
 from nufitdose.errors import InputError
 from nufitdose.io.dicom.read.images import ImageSeries
+from nufitdose.io.dicom.read.registrations import Registration
 from nufitdose.io.dicom.read.series import Kind
 from nufitdose.io.importer.candidates import Candidate, Place
-from nufitdose.io.importer.match import CTOffer, drawn_on, matching_ct
-from nufitdose.io.structures import read_structure_objects, references
+from nufitdose.io.importer.match import CTOffer, Drawn, drawn_on, matching_ct, read_drawn
+from nufitdose.io.structures import references
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,8 +66,13 @@ def _without_ct(refusal: InputError, places: Sequence[Place]) -> InputError:
     return InputError(refusal.problem, where=refusal.where, remedy=remedy)
 
 
-def place_structures(places: Sequence[Place], candidates: Sequence[Candidate], problems: list[InputError]) -> None:
-    """Give each time point the structure objects drawn on its images, and read what is in them."""
+def place_structures(
+    places: Sequence[Place], candidates: Sequence[Candidate], registrations: Sequence[Registration]
+) -> None:
+    """Give each time point the structure objects drawn on its images, and read what is in them.
+
+    Objects drawn on another image of the folder go where a rigid registration of its frame of reference leads.
+    """
     refused = {c.gathered.uid for c in candidates if c.refusal is not None}
     used = {p.id: [p.candidate.activity().series, *([p.ct] if p.ct else [])] for p in places}
     for candidate in candidates:
@@ -83,14 +89,22 @@ def place_structures(places: Sequence[Place], candidates: Sequence[Candidate], p
         elif not places:
             candidate.use = "skipped: no activity image to go with"
         else:
-            _place_one(candidate, path, places, used)
+            others = [c.gathered.series for c in candidates if c.gathered.series is not None]
+            _place_one(candidate, places, used, others, registrations)
 
 
-def _place_one(candidate: Candidate, path: Path, places: Sequence[Place], used: dict[str, list[ImageSeries]]) -> None:
+def _place_one(
+    candidate: Candidate,
+    places: Sequence[Place],
+    used: dict[str, list[ImageSeries]],
+    others: Sequence[ImageSeries],
+    registrations: Sequence[Registration],
+) -> None:
     """Put one object to its time point; one whose structures cannot be read is left out with a warning."""
+    path = candidate.gathered.headers[0].path
     try:
-        place_id, series = drawn_on(references(path), used)
-        structures = read_structure_objects([path], series)
+        place_id, drawn = _where(path, used, others, registrations)
+        structures = read_drawn([drawn])
     except InputError as reason:
         _leave_out(candidate, reason)
         return
@@ -100,8 +114,49 @@ def _place_one(candidate: Candidate, path: Path, places: Sequence[Place], used: 
     candidate.structures = tuple(
         (name, structures.role(name), structures.volume_ml(name)) for name in structures.present()
     )
-    next(p for p in places if p.id == place_id).structures.append((path, series))
+    next(p for p in places if p.id == place_id).structures.append(drawn)
     candidate.use = f"structures of {place_id}"
+
+
+def _where(
+    path: Path,
+    used: dict[str, list[ImageSeries]],
+    others: Sequence[ImageSeries],
+    registrations: Sequence[Registration],
+) -> tuple[str, Drawn]:
+    """The time point of a structure object: of the image it was drawn on, else of one that is registered with it."""
+    found = references(path)
+    in_use = {id(series) for several in used.values() for series in several}
+    source = next((s for s in others if id(s) not in in_use and s.series_uid in found.series_uids), None)
+    if (
+        source is not None
+        and registrations
+        and not any(found.drawn_on(s) for several in used.values() for s in several)
+    ):
+        moved = _registered(source, used, registrations)
+        if len({place_id for place_id, _ in moved}) == 1:
+            place_id, drawn = moved[-1]  # onto the CT, where there is one
+            _LOG.warning(
+                "%s was drawn on %r, which is not used; it is brought onto %r by a registration object",
+                path.name, source.description, drawn.onto.description if drawn.onto else "",
+            )  # fmt: skip
+            return place_id, Drawn(path, source, drawn.onto, drawn.moved)
+    place_id, series = drawn_on(found, used)
+    return place_id, Drawn(path, series)
+
+
+def _registered(
+    source: ImageSeries, used: dict[str, list[ImageSeries]], registrations: Sequence[Registration]
+) -> list[tuple[str, Drawn]]:
+    """The images in use that a registration brings the frame of reference of `source` to."""
+    return [
+        (place_id, Drawn(Path(), source, series, moved))
+        for place_id, several in used.items()
+        for series in several
+        if source.frame_of_reference_uid != series.frame_of_reference_uid
+        for registration in registrations
+        if (moved := registration.between(source.frame_of_reference_uid, series.frame_of_reference_uid)) is not None
+    ]
 
 
 def _leave_out(candidate: Candidate, reason: InputError) -> None:

@@ -16,6 +16,7 @@ from nufitdose.io.dicom.read.decay import Undone, undo_decay
 from nufitdose.io.dicom.read.headers import Found, find_dicom
 from nufitdose.io.dicom.read.images import ImageSeries, read_ct
 from nufitdose.io.dicom.read.isotope import decay_half_life_s
+from nufitdose.io.dicom.read.registrations import read_registrations
 from nufitdose.io.dicom.read.series import Kind, gather
 from nufitdose.io.importer.administration import (
     Treatment,
@@ -84,7 +85,7 @@ def plan_import(
         problems.append(_nothing(folder, candidates))
     treatment, places = _timepoints(scans, options, problems, lambda share: tell(0.4 + 0.5 * share))
     place_ct(places, candidates, problems)
-    place_structures(places, candidates, problems)
+    place_structures(places, candidates, read_registrations(found.headers))
     for place in places:
         place.candidate.use = f"activity of {place.id}"
     study = None
@@ -95,6 +96,7 @@ def plan_import(
             study = _study(patient, treatment, places, options, statements)
     tell(1.0)
     _mention_what_was_passed_over(found)
+    _mention_fewer_scans(candidates, places)
     rows = tuple(_row(candidate) for candidate in candidates)
     record = _record(places, treatment, candidates, found, statements_of(places, treatment, options, found.headers))
     return ImportPlan(rows, problems[0] if problems else None, study, tuple(_files(places)), record, options)
@@ -190,6 +192,17 @@ def _mention_what_was_passed_over(found: Found) -> None:
             _LOG.warning("%d %s were not followed: %s", len(paths), what, shown)
 
 
+def _mention_fewer_scans(candidates: Sequence[Candidate], places: Sequence[Place]) -> None:
+    left = [
+        c for c in candidates if c.gathered.kind is Kind.ACTIVITY and c.use == "skipped: not among the series asked for"
+    ]
+    if left and places:
+        _LOG.warning(
+            "the study has %d time point%s; the folder holds more activity series: %s",
+            len(places), "" if len(places) == 1 else "s", ", ".join(c.name for c in left),
+        )  # fmt: skip
+
+
 def _study(
     patient: str, treatment: Treatment, places: Sequence[Place], options: ImportOptions, statements: Sequence[str]
 ) -> Study:
@@ -267,7 +280,7 @@ def _files(places: Sequence[Place]) -> Iterator[Path]:
     for place in places:
         yield from place.candidate.activity().series.files
         yield from place.ct.files if place.ct else ()
-        yield from (path for path, _ in place.structures)
+        yield from (drawn.path for drawn in place.structures)
 
 
 def _record(
@@ -284,7 +297,7 @@ def _record(
             "hours_after_administration": place.candidate.hours,
             "total_mbq": place.candidate.total_mbq,
             "ct": place.ct.series_uid if place.ct else None,
-            "structures": [path.name for path, _ in place.structures],
+            "structures": [drawn.path.name for drawn in place.structures],
         }
         for place in places
     }

@@ -399,3 +399,68 @@ def test_a_gated_reconstruction_is_refused_with_the_way_out(tmp_path):
 def test_a_projection_of_a_volume_is_no_volume(tmp_path):
     plan = accepted(plan_of(tmp_path, pet(), every(pet("mip"), ImageType=["DERIVED", "SECONDARY", "MIP"])))
     assert uses(plan)["mip"] == "skipped: projection, not a volume"
+
+
+# --- structures on another image, brought over by a registration object
+
+
+def registration(source, target, matrix, kind="RIGID"):
+    """A REG object in the frame of `target`, into which `matrix` (LPS mm) brings that of `source`."""
+    made = rtstruct(target)
+    for keyword in ("ReferencedFrameOfReferenceSequence", "StructureSetROISequence", "ROIContourSequence"):
+        delattr(made, keyword)
+    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.66.1"
+    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = uid("registration")
+    made.SeriesInstanceUID, made.Modality, made.SeriesDescription = uid("registration series"), "REG", "registration"
+    made.FrameOfReferenceUID = target[0].FrameOfReferenceUID
+    items = []
+    for frame, values in ((target[0].FrameOfReferenceUID, np.eye(4)), (source[0].FrameOfReferenceUID, matrix)):
+        part, step, item = Dataset(), Dataset(), Dataset()
+        part.FrameOfReferenceTransformationMatrixType = kind
+        part.FrameOfReferenceTransformationMatrix = np.asarray(values, dtype=float).ravel().tolist()
+        step.MatrixSequence = [part]
+        item.FrameOfReferenceUID, item.MatrixRegistrationSequence = frame, [step]
+        items.append(item)
+    made.RegistrationSequence = items
+    return [made]
+
+
+def shift_of(structures):
+    mask, layer = structures.mask("kidney_left")
+    return layer.grid.world(np.argwhere(mask).astype(float)).mean(axis=0)
+
+
+def test_structures_come_over_a_rigid_registration(tmp_path, caplog):
+    """Drawn on a CT of another day; two voxels along each axis between the frames."""
+    scan = pet()
+    old = ct("planning", frame=uid("planning frame"), acquired=ACQUIRED - timedelta(days=9))
+    shift = np.eye(4)
+    shift[:3, 3] = [2.0, 3.0, 4.0]
+    drawn = [rtstruct(old)]
+    alone = accepted(plan_of(tmp_path / "alone", scan, old, drawn))
+    assert alone.study.structures is None
+    with caplog.at_level(logging.WARNING):
+        plan = accepted(plan_of(tmp_path / "in", scan, old, drawn, registration(old, scan, shift)))
+    assert "by a registration object" in caplog.text
+    (tmp_path / "out").mkdir()
+    moved = load_study(write_study(plan, tmp_path / "out")).structures
+    direct = accepted(plan_of(tmp_path / "direct", scan, [rtstruct(scan)])).study.structures
+    assert shift_of(moved) - shift_of(direct) == pytest.approx([-2.0, -3.0, 4.0])  # RAS+
+    assert moved.volume_ml("kidney_left") == pytest.approx(direct.volume_ml("kidney_left"))
+
+
+@pytest.mark.parametrize(("kind", "scale"), [("AFFINE", 1.0), ("RIGID", 1.2)])
+def test_a_registration_that_is_not_rigid_is_left_out(tmp_path, kind, scale, caplog):
+    scan = pet()
+    old = ct("planning", frame=uid("planning frame"), acquired=ACQUIRED - timedelta(days=9))
+    other = registration(old, scan, np.diag([scale, 1.0, 1.0, 1.0]), kind)
+    with caplog.at_level(logging.WARNING):
+        plan = accepted(plan_of(tmp_path, scan, old, [rtstruct(old)], other))
+    assert plan.study.structures is None
+    assert "the registration is left out" in caplog.text
+
+
+def test_a_study_of_fewer_scans_than_the_folder_holds_says_so(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        accepted(plan_of(tmp_path, pet("a"), pet("b", acquired=LATER), series=("1",)))
+    assert "1 time point; the folder holds more activity series: series 2 ('b')" in caplog.text

@@ -5,6 +5,7 @@ a row and of a column (Image Orientation), and Pixel Spacing as (between rows, b
 are [i = column, j = row, k = slice, ascending along row x column direction].
 """
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.io.lps import RAS_LPS
 
+_LOG = logging.getLogger(__name__)
 #: No slice may lie further than this from its place on the uniform grid.
 SLICE_TOLERANCE_MM = 0.05
 _ROUNDED_MM = 0.1  # some systems write positions to this; each end of the stack and the slice may be off by half
@@ -44,17 +46,23 @@ class Plane:
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """The grid of a set of slices, their order, and how far the worst slice lies from its place."""
+    """The grid of a set of slices, their order, and how far the worst slice lies from its place.
+
+    Where slices lie in blocks of different steps, `heights_mm` says how far each lies above the first; the grid then
+    has the finest of the steps.
+    """
 
     grid: Grid
     order: tuple[int, ...]
     deviation_mm: float
+    heights_mm: tuple[float, ...] | None = None
 
 
-def stack_planes(planes: Sequence[Plane]) -> Stack:
+def stack_planes(planes: Sequence[Plane], *, in_blocks: bool = False) -> Stack:
     """Sort slices by position along their normal and make the grid they fill.
 
-    The slice step is the mean one. Raises `InputError` on mixed orientations, matrices or pixel spacings,
+    The slice step is the mean one, or with `in_blocks` the finest where whole blocks of slices have steps of their own.
+    Raises `InputError` on mixed orientations, matrices or pixel spacings,
     positions that repeat, missing slices, a slice further than 0.05 mm from the uniform grid, and slices
     sheared against their normal (gantry tilt).
     """
@@ -66,20 +74,68 @@ def stack_planes(planes: Sequence[Plane]) -> Stack:
     along = positions @ normal
     order = np.argsort(along, kind="stable")
     positions, along, planes = positions[order], along[order], [planes[n] for n in order]
+    blocks = _block_steps(along) if in_blocks else None
+    if blocks is not None:
+        return _stack_of_blocks(planes, order, positions, along - along[0], min(blocks))
     step = _step_mm(planes, positions, along, normal)
     places = positions[0] + np.arange(len(planes))[:, None] * step
     deviation = float(np.linalg.norm(positions - places, axis=1).max())
+    return Stack(_grid(first, positions[0], step, len(planes)), tuple(int(n) for n in order), deviation)
+
+
+def _grid(first: Plane, position: np.ndarray, step: np.ndarray, count: int) -> Grid:
+    row, column = _directions(first)
     affine = np.eye(4)
     affine[:3, 0] = row * first.pixel_spacing_mm[1]
     affine[:3, 1] = column * first.pixel_spacing_mm[0]
     affine[:3, 2] = step
-    affine[:3, 3] = positions[0]
+    affine[:3, 3] = position
     rows, columns = first.matrix
     try:
-        grid = Grid((columns, rows, len(planes)), RAS_LPS @ affine + 0.0)  # + 0.0: no negative zeros
+        return Grid((columns, rows, count), RAS_LPS @ affine + 0.0)  # + 0.0: no negative zeros
     except InputError as error:
         raise InputError(error.problem, where=first.path, remedy=error.remedy) from error
-    return Stack(grid, tuple(int(n) for n in order), deviation)
+
+
+def _block_steps(along: np.ndarray) -> list[float] | None:
+    """The steps of blocks of slices, where there are several, each block of at least three slices; else None.
+
+    A single odd gap is a slice that is missing or out of place, not a block.
+    """
+    gaps = np.diff(along)
+    if gaps.size < 4 or gaps.min() <= 1e-3:
+        return None
+    steps, count = [float(gaps[0])], 1
+    for gap in gaps[1:]:
+        if abs(gap - steps[-1]) <= SLICE_TOLERANCE_MM:
+            count += 1
+            continue
+        if count < 2:
+            return None
+        steps.append(float(gap))
+        count = 1
+    return steps if len(steps) > 1 and count >= 2 else None
+
+
+def _stack_of_blocks(
+    planes: Sequence[Plane], order: np.ndarray, positions: np.ndarray, heights: np.ndarray, step_mm: float
+) -> Stack:
+    whole = positions[-1] - positions[0]
+    normal = whole / np.linalg.norm(whole)
+    off = float(np.linalg.norm(positions - positions[0] - np.outer(heights, normal), axis=1).max())
+    if off > 2.0 * SLICE_TOLERANCE_MM:
+        raise InputError(
+            f"a slice lies {off:.2f} mm off the line through the others, at most {SLICE_TOLERANCE_MM} mm is accepted",
+            where=planes[0].path,
+            remedy=_COMPLETE,
+        )
+    count = int(heights[-1] / step_mm + 1e-3) + 1
+    _LOG.warning(
+        "%s: the slices lie %.3g to %.3g mm apart, block by block; they are resampled to %.3g mm",
+        planes[0].path.parent, float(np.diff(heights).min()), float(np.diff(heights).max()), step_mm,
+    )  # fmt: skip
+    grid = _grid(planes[0], positions[0], normal * step_mm, count)
+    return Stack(grid, tuple(int(n) for n in order), off, tuple(float(height) for height in heights))
 
 
 def _directions(plane: Plane) -> tuple[np.ndarray, np.ndarray]:

@@ -46,7 +46,7 @@ class ImageSeries:
     """One volume made of DICOM images; everything but the pixels.
 
     `frames` are in order of slice index k. `deviation_mm` is how far the worst slice lies from its
-    place on the uniform grid.
+    place on the uniform grid; where slices lie in blocks of different steps, `heights_mm` says where (see `on_grid`).
     """
 
     modality: str
@@ -58,6 +58,7 @@ class ImageSeries:
     grid: Grid
     frames: tuple[StoredSlice, ...] = field(repr=False)
     deviation_mm: float
+    heights_mm: tuple[float, ...] | None = None
 
     @property
     def headers(self) -> tuple[Header, ...]:
@@ -109,14 +110,27 @@ class ImageSeries:
             yield slices[frame.number]
 
     def read_values(self) -> Image32:
-        """The rescaled values `[i, j, k]`: slope * stored + intercept, with each slice's own slope."""
-        columns, rows, slices = self.grid.shape
-        values = np.empty((slices, rows, columns), dtype=np.float32)
+        """The rescaled values `[i, j, slice]`: slope * stored + intercept, with each slice's own slope."""
+        columns, rows, _ = self.grid.shape
+        values = np.empty((len(self.frames), rows, columns), dtype=np.float32)
         for k, (frame, stored) in enumerate(zip(self.frames, self.stored_slices(), strict=True)):
             values[k] = stored * np.float64(frame.slope) + frame.intercept
         if not np.isfinite(values).all():
             raise InputError("the rescaled values are not finite", where=self.where, remedy="Export the series again")
         return values.transpose(2, 1, 0)
+
+    def on_grid(self, values: np.ndarray) -> Image32:
+        """Values of the slices on the grid, linear between slices where they lie in blocks of different steps."""
+        if self.heights_mm is None:
+            return values
+        heights, (columns, rows, count) = np.array(self.heights_mm), self.grid.shape
+        placed = np.empty((count, rows, columns), dtype=np.float32)
+        for k in range(count):
+            height = min(k * self.grid.spacing_mm[2], heights[-1])
+            above = int(np.clip(np.searchsorted(heights, height), 1, len(heights) - 1))
+            weight = np.float32((height - heights[above - 1]) / (heights[above] - heights[above - 1]))
+            placed[k] = ((1 - weight) * values[:, :, above - 1] + weight * values[:, :, above]).T
+        return placed.transpose(2, 1, 0)
 
 
 def read_ct(series: ImageSeries) -> Volume:
@@ -133,7 +147,7 @@ def read_ct(series: ImageSeries) -> Volume:
         if pad is not None and not -900.0 <= (hu := frame.slope * pad + frame.intercept) <= 3000.0:
             values[:, :, k][values[:, :, k] == np.float32(hu)] = LOWEST_HU
     np.maximum(values, np.float32(LOWEST_HU), out=values)
-    return Volume(values, series.grid, Quantity.HU)
+    return Volume(series.on_grid(values), series.grid, Quantity.HU)
 
 
 def slices_of(headers: Sequence[Header], given: Given = NOTHING) -> list[StoredSlice]:
@@ -141,9 +155,9 @@ def slices_of(headers: Sequence[Header], given: Given = NOTHING) -> list[StoredS
     return [_slice(header, given) for header in headers]
 
 
-def make_series(frames: Sequence[StoredSlice]) -> ImageSeries:
+def make_series(frames: Sequence[StoredSlice], *, in_blocks: bool = False) -> ImageSeries:
     """Put the slices of one volume together; `InputError` where they do not make one (see `stack_planes`)."""
-    stack: Stack = stack_planes([frame.plane for frame in frames])
+    stack: Stack = stack_planes([frame.plane for frame in frames], in_blocks=in_blocks)
     ordered = tuple(frames[n] for n in stack.order)
     header = ordered[0].header
     series = ImageSeries(
@@ -156,6 +170,7 @@ def make_series(frames: Sequence[StoredSlice]) -> ImageSeries:
         grid=stack.grid,
         frames=ordered,
         deviation_mm=stack.deviation_mm,
+        heights_mm=stack.heights_mm,
     )
     for keyword in ("Modality", "StudyInstanceUID", "FrameOfReferenceUID"):
         series.same_text(keyword)

@@ -181,10 +181,14 @@ def _nm_volumes(headers: list[Header], number: str, given_of: GivenOf) -> list[P
 
 
 def _ct_volumes(headers: list[Header]) -> list[Part]:
-    """One volume, else one for each acquisition: objects of one AcquisitionNumber, or of one time."""
+    """One volume, of one slice step or of blocks of steps; else one for each acquisition (its number, or its time)."""
     whole = _part(headers, lambda: slices_of(headers))
     if isinstance(whole[1], ImageSeries):
         return [whole]
+    try:
+        return [(headers, make_series(slices_of(headers), in_blocks=True))]
+    except InputError:
+        pass  # not that either
     for acquisition in (_acquisition_number, _acquisition_time):
         groups: dict[str, list[Header]] = {}
         for header in headers:

@@ -573,3 +573,36 @@ def test_the_small_ct_series(real_data, place, shape, spacing, z):
     assert series.grid.shape == shape
     assert series.grid.spacing_mm == pytest.approx(spacing)
     assert series.grid.affine[2, 3] == pytest.approx(z)
+
+
+# --- blocks of different slice steps
+
+
+def in_blocks(heights):
+    return [[-30.0, -20.0, 100.0 + height] for height in heights]
+
+
+def test_a_ct_of_blocks_is_resampled_to_the_finest_step_with_a_warning(tmp_path, caplog):
+    """Values that grow linearly along z stay on that line, whatever the steps."""
+    heights = [0.0, 2.0, 4.0, 6.0, 11.0, 16.0, 21.0]
+    values = np.array([np.full((5, 4), 1000 + 40 * height) for height in heights]).astype(np.uint16)
+    write(tmp_path, ct(values=values, positions=in_blocks(heights)))
+    with caplog.at_level("WARNING"):
+        volume = read_ct(series_in(tmp_path))
+    assert "2 to 5 mm apart" in caplog.text
+    assert volume.grid.spacing_mm == pytest.approx((2.0, 3.0, 2.0))
+    assert volume.grid.shape == (4, 5, 11)
+    np.testing.assert_allclose(volume.data[0, 0], 1000 - 1024 + 40 * 2.0 * np.arange(11), atol=1e-3)
+
+
+@pytest.mark.parametrize("heights", [[0, 2, 4, 6, 11, 13, 15, 17], [0, 2, 4, 9, 14, 15, 16, 18], [0, 2, 4.3, 6, 8]])
+def test_single_odd_steps_are_no_blocks(tmp_path, heights):
+    values = stored_values(2, (len(heights), 5, 4)) % 2048
+    write(tmp_path, ct(values=values, positions=in_blocks(heights)))
+    assert refusal_in(tmp_path)
+
+
+def test_blocks_of_an_activity_are_refused(tmp_path):
+    heights = [0.0, 2.0, 4.0, 6.0, 11.0, 16.0, 21.0]
+    write(tmp_path, pet(values=stored_values(2, (7, 5, 4)), positions=in_blocks(heights)))
+    assert "not evenly spaced" in refusal_in(tmp_path).problem
