@@ -21,19 +21,32 @@ import numpy as np
 
 from dosimetry.kinetics.compiled import compiled, part_of_kernel
 from dosimetry.kinetics.models import LN2, POINTS_HALF_LIVES, START_HALF_LIVES, UPTAKE_HALF_LIVES
+from dosimetry.kinetics.status import FitStatus
 from dosimetry.kinetics.two_rate_algebra import (
     HESSIAN,
     NORMAL,
+    UPTAKE_CLEARANCE,
     curvature,
     distance,
     moments,
     project,
     variance_of_tia,
 )
-from dosimetry.kinetics.voxel_kernels import AMPLITUDE, BEFORE, EXTRAPOLATED, RMSE, TEFF, TIA, U_TIA
+from dosimetry.kinetics.voxel_kernels import (
+    AMPLITUDE,
+    AT_FASTEST,
+    BEFORE,
+    EXTRAPOLATED,
+    MONO,
+    RISING,
+    RMSE,
+    SLOW,
+    TEFF,
+    TIA,
+    U_TIA,
+)
 
-MONO, AT_FASTEST, RISING, SLOW = 1, 3, 5, 12  # the values of FitStatus
-BI, UPTAKE_CLEARANCE, CLEARANCE_RETENTION = 7, 8, 9
+BI, CLEARANCE_RETENTION = int(FitStatus.BI), int(FitStatus.CLEARANCE_RETENTION)
 MAX_STEPS = 60
 LAST_STEP = 1e-7  # of ln λ: Newton's error is its square
 APART = 1e-3  # of λ: uptake is at least this much faster than clearance

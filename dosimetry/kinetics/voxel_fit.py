@@ -10,13 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from dosimetry.kinetics.models import MODELS, fastest_rate, physical_rate
 from dosimetry.kinetics.scan_times import Group, ScanTimes, Voxels
-from dosimetry.kinetics.second_phase import NO_PRIOR, Task, with_least_aicc, with_two_rates
+from dosimetry.kinetics.second_phase import NO_PRIOR, Batch, with_least_aicc, with_two_rates
 from dosimetry.kinetics.voxel_kernels import fit_mono
-from dosimetry.kinetics.voxel_results import VoxelFit, room
+from dosimetry.kinetics.voxel_results import VoxelFit, VoxelFitBuilder, room
 from nufitdose.errors import InputError
-from nufitdose.types import Curves
-
-F64 = NDArray[np.float64]
+from nufitdose.types import F64, Curves
 
 VOXEL_MODELS = ("mono", "bi", "f3", "f3a", "aicc")
 BATCH = 1 << 15  # voxels copied to double precision at once by each thread
@@ -66,9 +64,9 @@ def fit_groups(
     prior: F64 = NO_PRIOR,
 ) -> VoxelFit:
     """`fit_voxels` of checked arguments; `prior` [2, 2] m_j and 1/s_j² of ln λ_bio,j for models of two rates."""
-    fit = VoxelFit.empty(activity.shape[0])
-    in_threads(_tasks(activity, times, rate_p, sigma, model, prior, fit))
-    return fit
+    fit = VoxelFitBuilder(activity.shape[0])
+    in_threads(_batches(activity, times, rate_p, sigma, model, prior, fit))
+    return fit.result()
 
 
 def with_common_error(tia: ArrayLike, u_tia: ArrayLike, relative: float) -> F64:
@@ -92,33 +90,33 @@ def checked_sigma(sigma: NDArray[np.floating], activity: Curves) -> NDArray[np.f
     return sigma
 
 
-def in_threads(tasks: Iterable[Callable[[], None]]) -> None:
+def in_threads(batches: Iterable[Callable[[], None]]) -> None:
     """Carry out compiled work, which does not hold the interpreter lock."""
     with ThreadPoolExecutor(numba_config.NUMBA_NUM_THREADS) as pool:
-        for done in [pool.submit(task) for task in tasks]:
+        for done in [pool.submit(batch) for batch in batches]:
             done.result()
 
 
-def _tasks(
+def _batches(
     activity: Curves,
     times: ScanTimes,
     rate_p: float,
     sigma: NDArray[np.floating] | None,
     model: str,
     prior: F64,
-    fit: VoxelFit,
+    fit: VoxelFitBuilder,
 ) -> Iterator[Callable[[], None]]:
     """For each batch of voxels that share their scan times: fit them, and put the results in their place."""
 
     def run(group: Group, grid: F64, part: Voxels) -> None:
         y, weight = values_and_weights(activity, sigma, part, group.columns)
-        task = Task(y, weight, group.times_h, rate_p, sigma is not None)
+        batch = Batch(y, weight, group.times_h, rate_p, sigma is not None)
         out, status = room(y.shape[1])
-        fit_mono(y, weight, group.times_h, rate_p, grid, task.noise_known, out, status)
+        fit_mono(y, weight, group.times_h, rate_p, grid, batch.noise_known, out, status)
         if model == "aicc":
-            with_least_aicc(task, out, status)
+            with_least_aicc(batch, out, status)
         elif model != "mono":
-            with_two_rates(task, out, status, MODELS[model], prior)
+            with_two_rates(batch, out, status, MODELS[model], prior)
         fit.put(part, VoxelFit.of(out, status))
 
     for group in times.groups(rate_p):

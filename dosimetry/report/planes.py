@@ -12,10 +12,8 @@ from scipy import ndimage
 
 from dosimetry.results import PatientResults
 from nufitdose.grid import Grid
-from nufitdose.types import Points
+from nufitdose.types import F64, Points
 from nufitdose.volume import OUTSIDE, Quantity, Volume
-
-F64 = NDArray[np.float64]
 
 #: The negative and the positive end of each world axis (RAS+).
 WORLD_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))

@@ -1,6 +1,7 @@
 """Which voxels belong to the patient.
 
-Several steps of a run ask for the same body: what was found of a volume is kept as long as the volume is.
+Registration asks for the body of one scan several times in each pair (linear pose, channels, quality), and of the
+reference in every pair: `once_for_each_volume` keeps what was found as long as the volume itself is kept.
 """
 
 import functools
@@ -26,16 +27,17 @@ _ACTIVITY_CLOSING_MM = 24.0
 _MARGIN_MM = 12.0  # of what surrounds the body, compared too: it holds the outline
 
 
-def _kept(find: Callable[[Volume], Volume]) -> Callable[[Volume], Volume]:
+def once_for_each_volume(find: Callable[[Volume], Volume]) -> Callable[[Volume], Volume]:
+    """Remember what `find` gives for a volume until that volume is gone; volumes and results are never written to."""
     found: WeakKeyDictionary[Volume, Volume] = WeakKeyDictionary()
 
     @functools.wraps(find)
-    def asked(volume: Volume) -> Volume:
+    def find_once(volume: Volume) -> Volume:
         if volume not in found:
             found[volume] = find(volume)
         return found[volume]
 
-    return asked
+    return find_once
 
 
 def body_mask(timepoint: TimePoint) -> Volume:
@@ -48,11 +50,11 @@ def body_mask(timepoint: TimePoint) -> Volume:
     return body_mask_from_activity(timepoint.activity)
 
 
-@_kept
+@once_for_each_volume
 def body_mask_from_ct(ct: Volume) -> Volume:
     """The largest body above -300 HU without what is thinner than 12 mm (couch, sheets), lungs and gas filled in.
 
-    1 inside, 0 outside, on a grid of about 4 mm. Ours.
+    1 inside, 0 outside, on a grid of about 4 mm. The rule was chosen here, it is not from the literature.
     """
     coarse = pool(ct, _CT_SPACING_MM)
     solid = coarse.data > _CT_THRESHOLD_HU
@@ -62,12 +64,12 @@ def body_mask_from_ct(ct: Volume) -> Volume:
     return _as_volume(_filled(body, coarse), coarse)
 
 
-@_kept
+@once_for_each_volume
 def body_mask_from_activity(activity: Volume) -> Volume:
     """The largest region above 0.5 % of the 99.9th percentile of the smoothed activity, closed and filled.
 
-    1 inside, 0 outside, on a grid of about 6 mm. Cold regions at the skin may be missed. Ours. Raises
-    `InputError` where there is no activity.
+    1 inside, 0 outside, on a grid of about 6 mm. Cold regions at the skin may be missed. The rule was chosen here, it
+    is not from the literature. Raises `InputError` where there is no activity.
     """
     coarse = pool(activity, _ACTIVITY_SPACING_MM)
     sigma = _ACTIVITY_SIGMA_MM / np.array(coarse.grid.spacing_mm)
@@ -78,7 +80,7 @@ def body_mask_from_activity(activity: Volume) -> Volume:
     return _as_volume(_filled(_largest(closed | hot), coarse), coarse)
 
 
-@_kept
+@once_for_each_volume
 def near_body(body: Volume) -> Volume:
     """A body with all that lies within 12 mm of it: where two scans are compared."""
     return _as_volume(_near(body.data > 0.5, body.grid.spacing_mm, _MARGIN_MM), body)
