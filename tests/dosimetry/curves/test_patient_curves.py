@@ -375,7 +375,7 @@ def test_intervals_are_written_where_they_are_asked_for(tmp_path):
         )
         assert interval["teff_h"][0] < kidney["teff_h"] < interval["teff_h"][1]
         assert "Their 95 % intervals" in page[kind]
-        assert "TIA, 95 %" in page[kind]
+        assert "TIA, 95\N{NO-BREAK SPACE}%" in page[kind]
     assert set(kidney["intervals"]["parameters"]) == {"A1", "lambda1"}
     for name in ("metrics.csv", "tac.csv"):
         assert (tmp_path / "none" / name).read_text() == (tmp_path / "profile" / name).read_text()
