@@ -45,13 +45,13 @@ class CurveMethod:
         return self.model is not None and not self.chooses
 
 
-def _fitted(model: str, fewest_scans: int, words: str, *statuses: FitStatus) -> CurveMethod:
+def _fit_method(model: str, fewest_scans: int, words: str, *statuses: FitStatus) -> CurveMethod:
     sentence = f"{{where}} {words} was {{how}} and integrated to infinity."
     forms = fits.organ_by(model), fits.voxels_by(model)
     return CurveMethod(model, fewest_scans, *forms, frozenset(statuses), sentence, model)
 
 
-def _from_one_scan(name: str, status: FitStatus, sentence: str, reference: tuple[str, str] | None) -> CurveMethod:
+def _one_scan_method(name: str, status: FitStatus, sentence: str, reference: tuple[str, str] | None) -> CurveMethod:
     return CurveMethod(
         name,
         fewest_scans=1,
@@ -82,7 +82,7 @@ METHODS: Mapping[str, CurveMethod] = {
     method.name: method
     for method in (
         CurveMethod("auto", 1, fits.organ_by_aicc, None),
-        _fitted(
+        _fit_method(
             "mono",
             2,
             "a mono-exponential with non-negative amplitude and an effective half-life not above the physical one",
@@ -99,21 +99,21 @@ METHODS: Mapping[str, CurveMethod] = {
             "{where} activity was integrated linearly from zero at administration and between the points (trapezoids), "
             "with physical decay after the last.",
         ),
-        _fitted(
+        _fit_method(
             "f3",
             3,
             "a curve of uptake and clearance from zero at administration (f3)",
             FitStatus.UPTAKE_CLEARANCE,
             FitStatus.GUIDED_TWO_RATES,
         ),
-        _fitted(
+        _fit_method(
             "f3a",
             3,
             "a clearing exponential and a retained part with physical decay (f3a)",
             FitStatus.CLEARANCE_RETENTION,
             FitStatus.GUIDED_TWO_RATES,
         ),
-        _fitted("bi", 4, "a sum of two clearing exponentials", FitStatus.BI, FitStatus.GUIDED_TWO_RATES),
+        _fit_method("bi", 4, "a sum of two clearing exponentials", FitStatus.BI, FitStatus.GUIDED_TWO_RATES),
         CurveMethod(
             "aicc_voxel",
             6,
@@ -123,19 +123,19 @@ METHODS: Mapping[str, CurveMethod] = {
             "itself was {how} and integrated to infinity.",
             model="aicc",
         ),
-        _from_one_scan(
+        _one_scan_method(
             "physical",
             FitStatus.ONE_POINT,
             "{where} physical decay through the one measurement was integrated to infinity.",
             None,
         ),
-        _from_one_scan(
+        _one_scan_method(
             "haenscheid",
             FitStatus.HAENSCHEID,
             "{where} the time-integrated activity was taken as 2 t A(t)/ln 2 from the one scan (Hänscheid 2018).",
             _HAENSCHEID_2018,
         ),
-        _from_one_scan(
+        _one_scan_method(
             "population",
             FitStatus.POPULATION,
             "{where} the one measurement was integrated with the effective half-life of a population (Madsen 2018): "

@@ -21,16 +21,16 @@ def check_methods(settings: KineticsSettings, structures: Collection[str], scans
             f"a structure is called {REST!r}, which stands for the voxels of no structure",
             remedy="Give the structure another name in study.yaml",
         )
-    _known("kinetics.models", settings.models, names)
+    _check_names("kinetics.models", settings.models, names)
     for name in names:
-        _enough_scans(name, settings.method(name), scans)
-    _half_lives(settings, names, half_life_h)
+        _check_scans(name, settings.method(name), scans)
+    _check_half_lives(settings, names, half_life_h)
     if settings.averaged and not any(method_named(settings.method(name)).chooses for name in names):
         raise InputError(
             "kinetics.averaged is set, but no structure's model is 'auto', so there is nothing to average",
             remedy="Set kinetics.model=auto, or leave kinetics.averaged out",
         )
-    _shared_rates(settings, structures)
+    _check_shared_rates(settings, structures)
     if settings.intervals == "bootstrap" and settings.u_activity_percent is None:
         raise InputError(
             "kinetics.intervals is 'bootstrap', which redraws the points within their uncertainty, and none is given",
@@ -40,7 +40,7 @@ def check_methods(settings: KineticsSettings, structures: Collection[str], scans
         log.warning("kinetics.guided needs %d scans to tell the noise: voxels are fitted on their own", _GUIDED_FROM)
 
 
-def _known(key: str, given: Iterable[str], names: Collection[str]) -> None:
+def _check_names(key: str, given: Iterable[str], names: Collection[str]) -> None:
     for name in given:
         if name not in names:
             near = difflib.get_close_matches(name, names, 1)
@@ -51,7 +51,7 @@ def _known(key: str, given: Iterable[str], names: Collection[str]) -> None:
             )
 
 
-def _enough_scans(name: str, asked: str, scans: int) -> None:
+def _check_scans(name: str, asked: str, scans: int) -> None:
     whose = "the voxels of no structure" if name == REST else f"structure {name!r}"
     method = method_named(asked)
     if method.one_scan_only and scans > 1:
@@ -69,10 +69,10 @@ def _enough_scans(name: str, asked: str, scans: int) -> None:
         )
 
 
-def _shared_rates(settings: KineticsSettings, structures: Collection[str]) -> None:
+def _check_shared_rates(settings: KineticsSettings, structures: Collection[str]) -> None:
     """Groups of two structures or more, each in one group, all of one group with one model that is fitted."""
     together = [name for group in settings.shared_rates for name in group]
-    _known("kinetics.shared_rates", together, structures)
+    _check_names("kinetics.shared_rates", together, structures)
     twice = sorted({name for name in together if together.count(name) > 1})
     if twice:
         raise InputError(
@@ -93,9 +93,9 @@ def _shared_rates(settings: KineticsSettings, structures: Collection[str]) -> No
             )
 
 
-def _half_lives(settings: KineticsSettings, names: Collection[str], half_life_h: float) -> None:
+def _check_half_lives(settings: KineticsSettings, names: Collection[str], half_life_h: float) -> None:
     takers = [name for name in names if method_named(settings.method(name)).needs_half_life]
-    _known("kinetics.half_lives_h", settings.half_lives_h, names)
+    _check_names("kinetics.half_lives_h", settings.half_lives_h, names)
     unused = sorted(set(settings.half_lives_h) - set(takers))
     if unused:
         raise InputError(

@@ -67,8 +67,8 @@ class StructureCurve:
     def u_tia_mbq_h(self) -> float:
         """Its standard uncertainty by the fit, that of the choice included where averaged; NaN where not determined."""
         if not (self.averaged and self.choice):
-            return self.fit.u_tia_mbq_h if _determined(self.fit) else float("nan")
-        told = [(self.choice.weights[name], fit) for name, fit in self.choice.fits.items() if _determined(fit)]
+            return self.fit.u_tia_mbq_h if _is_determined(self.fit) else float("nan")
+        told = [(self.choice.weights[name], fit) for name, fit in self.choice.fits.items() if _is_determined(fit)]
         whole = sum(weight for weight, _ in told)
         if whole <= 0.0:
             return float("nan")
@@ -88,7 +88,7 @@ class BodyCurves:
         return self.whole_body if name == REST else self.structures[name]
 
 
-def _determined(fit: OrganFit) -> bool:
+def _is_determined(fit: OrganFit) -> bool:
     """Whether u(Ã) is known and means something: a parameter left open (an uptake that no scan saw) makes it huge."""
     return bool(fit.u_tia_mbq_h <= _MOST_U * fit.tia_mbq_h)
 
@@ -98,7 +98,7 @@ def u_of_curve_mbq(fit: OrganFit, times_h: F64) -> F64 | None:
 
     The fit lists its terms by rate, V the parameters as the model does: the order that gives u(Ã) is the model's.
     """
-    known = _determined(fit) and np.isfinite(fit.covariance).all()
+    known = _is_determined(fit) and np.isfinite(fit.covariance).all()
     if fit.model not in MODELS or not fit.rates_per_h.size or fit.rising_share or not known:
         return None
     model = MODELS[fit.model]

@@ -20,7 +20,7 @@ VRAK_UPTAKE_PER_H = 1.3
 def physical_decay(activity: ArrayLike | float, time_h: ArrayLike | float, half_life_h: float) -> F64:
     """Ã = A(t) e^(λ_p t)/λ_p: what was measured at t decays physically, before and after."""
     rate = physical_rate(half_life_h)
-    t = _checked(time_h, rate)
+    t = _check_scan_times(time_h, rate)
     return np.asarray(np.asarray(activity, dtype=np.float64) * np.exp(rate * t) / rate)
 
 
@@ -53,7 +53,7 @@ def population_half_life(
 
     `InputError` where T_eff exceeds the physical half-life.
     """
-    t = _checked(time_h, physical_rate(half_life_h))
+    t = _check_scan_times(time_h, physical_rate(half_life_h))
     if not 0 < teff_h <= half_life_h * (1 + 1e-9):
         raise InputError(
             f"a population half-life of {teff_h} h was given, wanted one up to the physical {half_life_h:.6g} h",
@@ -63,7 +63,7 @@ def population_half_life(
     return np.asarray(np.asarray(activity, dtype=np.float64) * np.exp(k * t) / k)
 
 
-def _checked(time_h: ArrayLike | float, rate_p: float) -> F64:
+def _check_scan_times(time_h: ArrayLike | float, rate_p: float) -> F64:
     """The time of one scan, or when it saw each voxel, as an array; the earliest and the latest must make sense."""
     t = np.asarray(time_h, dtype=np.float64)
     for end_h in (t.min(), t.max()):

@@ -16,7 +16,7 @@ from dosimetry.kinetics.guided_two_rates import estimate_two_priors, fit_two_rat
 from dosimetry.kinetics.models import Role, fastest_rate, model_named, physical_rate
 from dosimetry.kinetics.rate_prior import TOLD, RatePrior
 from dosimetry.kinetics.scan_times import Group, ScanTimes, Voxels
-from dosimetry.kinetics.voxel_fit import checked_sigma, fit_voxels, in_threads, values_and_weights
+from dosimetry.kinetics.voxel_fit import check_sigma, fit_voxels, in_threads, values_and_weights
 from dosimetry.kinetics.voxel_results import VoxelFit, VoxelFitBuilder, room
 from nufitdose.errors import InputError
 from nufitdose.types import F64, Curves
@@ -41,7 +41,7 @@ def estimate_prior(
     two points.
     """
     rate_p = physical_rate(half_life_h)
-    noise = checked_sigma(np.asarray(sigma, dtype=np.float64), activity)
+    noise = check_sigma(np.asarray(sigma, dtype=np.float64), activity)
     times = ScanTimes.of(times_h, *activity.shape)
     chosen = np.arange(activity.shape[0])
     if chosen.size > SAMPLE:
@@ -109,7 +109,7 @@ def fit_voxels_guided(
     estimated), and the fit is the best one given them; a voxel whose amplitudes are not positive keeps its mono fit,
     and one with too few points is guided by the slow rate alone ("bi", "f3").
     """
-    noise = checked_sigma(np.asarray(sigma, dtype=np.result_type(sigma, np.float32)), activity)
+    noise = check_sigma(np.asarray(sigma, dtype=np.result_type(sigma, np.float32)), activity)
     times = ScanTimes.of(times_h, *activity.shape)
     given = [prior] if isinstance(prior, RatePrior) else prior
     if model != "mono":

@@ -15,7 +15,7 @@ from dosimetry.kinetics.models import Model, Role, physical_rate
 from dosimetry.kinetics.rate_prior import TOLD, RatePrior
 from dosimetry.kinetics.scan_times import Group, ScanTimes
 from dosimetry.kinetics.status import FitStatus
-from dosimetry.kinetics.voxel_fit import checked_sigma, fit_groups, values_and_weights
+from dosimetry.kinetics.voxel_fit import check_sigma, fit_groups, values_and_weights
 from dosimetry.kinetics.voxel_results import VoxelFit
 from nufitdose.errors import InputError
 from nufitdose.types import F64, Curves
@@ -44,7 +44,7 @@ def estimate_two_priors(
     parameters.
     """
     rate_p = physical_rate(half_life_h)
-    noise = checked_sigma(np.asarray(sigma, dtype=np.float64), activity)
+    noise = check_sigma(np.asarray(sigma, dtype=np.float64), activity)
     enough = np.isfinite(activity).sum(axis=1) >= model.n_parameters
     chosen = np.flatnonzero(enough)
     if chosen.size > SAMPLE:

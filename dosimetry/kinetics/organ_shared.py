@@ -37,7 +37,7 @@ def fit_shared(
     own_u = {name: None if u_activity_mbq is None else u_activity_mbq[name] for name in activity_mbq}
     bounds, points = [], {}
     for name, values in activity_mbq.items():
-        t, y, sigma = _sorted_points(own_times[name], values, own_u[name])
+        t, y, sigma = _sort_points(own_times[name], values, own_u[name])
         check_times(t, rate_p)
         bounds.append(shape.bounds(t, rate_p))
         known = np.isfinite(y)
@@ -58,7 +58,7 @@ def fit_shared(
     return found
 
 
-def _sorted_points(times_h: ArrayLike, values: ArrayLike, u: ArrayLike | float | None) -> tuple[F64, F64, F64]:
+def _sort_points(times_h: ArrayLike, values: ArrayLike, u: ArrayLike | float | None) -> tuple[F64, F64, F64]:
     """Times, activity and weights' σ of one structure in the order of time; σ its largest value where not known."""
     t, y = np.asarray(times_h, dtype=np.float64), np.asarray(values, dtype=np.float64)
     order, largest = np.argsort(t), np.abs(y[np.isfinite(y)]).max(initial=0.0)

@@ -96,16 +96,16 @@ def learn_structure(
     noise, shape = None, None
     if given is None:
         fitted = model if two else "mono"
-        noise = _told(lambda: estimate_noise(curves, times, half_life_h, model=fitted))
+        noise = _estimate_if_told(lambda: estimate_noise(curves, times, half_life_h, model=fitted))
         shape = _mean_curve(curves) if two else None
     found = StructureKnowledge(noise, shape=shape)
     sigma = estimate_sigma(found, body_noise, curves, times, half_life_h, given)
     if sigma is None:
         return found
     if two:
-        priors = _told(lambda: estimate_two_priors(curves, times, half_life_h, sigma, MODELS[model]))
+        priors = _estimate_if_told(lambda: estimate_two_priors(curves, times, half_life_h, sigma, MODELS[model]))
         return StructureKnowledge(noise, None, priors, shape)
-    prior = _told(lambda: estimate_prior(curves, times, half_life_h, sigma)) if model == "mono" else None
+    prior = _estimate_if_told(lambda: estimate_prior(curves, times, half_life_h, sigma)) if model == "mono" else None
     return StructureKnowledge(noise, prior)
 
 
@@ -131,7 +131,7 @@ def _mean_curve(curves: Curves) -> F64:
     return np.asarray(total / np.maximum(seen.sum(axis=0), 1))
 
 
-def _told(estimate: Callable[[], T]) -> T | None:
+def _estimate_if_told(estimate: Callable[[], T]) -> T | None:
     """What the voxels tell, or None where they tell nothing."""
     try:
         return estimate()

@@ -49,9 +49,7 @@ def fit_voxels(
     if model not in VOXEL_MODELS:
         raise InputError(f"the voxel model {model!r} was asked for, wanted one of {', '.join(VOXEL_MODELS)}")
     rate_p = physical_rate(half_life_h)
-    noise = (
-        None if sigma is None else checked_sigma(np.asarray(sigma, dtype=np.result_type(sigma, np.float32)), activity)
-    )
+    noise = None if sigma is None else check_sigma(np.asarray(sigma, dtype=np.result_type(sigma, np.float32)), activity)
     return fit_groups(activity, ScanTimes.of(times_h, *activity.shape), rate_p, noise, model)
 
 
@@ -78,7 +76,7 @@ def with_common_error(tia: ArrayLike, u_tia: ArrayLike, relative: float) -> F64:
     return np.asarray(np.hypot(u_tia, relative * np.asarray(tia, dtype=np.float64)))
 
 
-def checked_sigma(sigma: NDArray[np.floating], activity: Curves) -> NDArray[np.floating]:
+def check_sigma(sigma: NDArray[np.floating], activity: Curves) -> NDArray[np.floating]:
     """The noise as given; ValueError unless its shape fits and it is positive wherever there is a value."""
     if sigma.shape not in {(), activity.shape[1:], activity.shape}:
         raise ValueError(f"sigma has shape {sigma.shape}, wanted a number, {activity.shape[1:]} or {activity.shape}")

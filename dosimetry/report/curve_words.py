@@ -53,7 +53,7 @@ def _where(names: Sequence[str], everywhere: bool) -> str:
         return "In each voxel"
     drawn = [name for name in names if name != REST]
     others = ["of no structure"] if REST in names else []
-    return f"In the voxels {listed([*(['of ' + listed(drawn)] if drawn else []), *others])}"
+    return f"In the voxels {join_words([*(['of ' + join_words(drawn)] if drawn else []), *others])}"
 
 
 def _voxels(method: str, names: Sequence[str], everywhere: bool, results: PatientResults) -> str:
@@ -62,7 +62,7 @@ def _voxels(method: str, names: Sequence[str], everywhere: bool, results: Patien
     return METHODS[method].sentence.format(
         where=_where(names, everywhere),
         how="solved exactly" if len(results.frames) == 2 else "fitted by least squares",
-        half_lives=listed(hours) if hours else "",
+        half_lives=join_words(hours) if hours else "",
     )
 
 
@@ -74,7 +74,7 @@ def _choice(results: PatientResults) -> list[str]:
     if not compared:
         return ["The scans are too few to compare models by the corrected Akaike criterion: one exponential was used."]
     said = [
-        f"Of {listed(list(CANDIDATES))}, as far as the scans allow, the model of each structure was the one of the "
+        f"Of {join_words(list(CANDIDATES))}, as far as the scans allow, the model of each structure was the one of the "
         "largest Akaike weight (AICc)"
     ]
     whole_body = METHODS[results.settings.kinetics.method(REST)]
@@ -104,7 +104,7 @@ def _structures(results: PatientResults) -> list[str]:
     if settings.u_activity_percent is not None:
         weights = f"points weighed by a standard uncertainty of {three(settings.u_activity_percent)} % each, as given"
     said = [f"The curve of each structure went through its total activity at each scan, {weights}."]
-    said += [f"The curves of {listed(group)} had their rates in common." for group in settings.shared_rates]
+    said += [f"The curves of {join_words(group)} had their rates in common." for group in settings.shared_rates]
     return [*said, *([_INTERVALS[settings.intervals]] if settings.intervals in _INTERVALS else [])]
 
 
@@ -112,9 +112,9 @@ def _beds(results: PatientResults) -> list[str]:
     scans = [frame.id for frame in results.frames if frame.offset_h is not None]
     if not scans:
         return []
-    return [f"In {listed(scans)} slices were acquired one bed after the other: each voxel has the time of its own."]
+    return [f"In {join_words(scans)} slices were acquired one bed after the other: each voxel has the time of its own."]
 
 
-def listed(words: Sequence[str]) -> str:
+def join_words(words: Sequence[str]) -> str:
     """Words as a list in a sentence."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

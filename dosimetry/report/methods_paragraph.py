@@ -6,7 +6,7 @@ import numpy as np
 
 from dosimetry.curves.methods import METHODS
 from dosimetry.dose import engine_named
-from dosimetry.report.curve_words import curve_sentences, listed
+from dosimetry.report.curve_words import curve_sentences, join_words
 from dosimetry.report.numbers import percent, three
 from dosimetry.results import PatientResults
 from nufitdose.nuclides import (
@@ -124,7 +124,7 @@ def left_out(results: PatientResults) -> list[str]:
 
 def _imaging(results: PatientResults, program: str) -> list[str]:
     study, count = results.study, len(results.frames)
-    times = listed([three(float(t)) for t in results.times_h])
+    times = join_words([three(float(t)) for t in results.times_h])
     images, were = ("image", "was") if count == 1 else ("images", "were")
     said = [
         f"Absorbed doses were calculated with {program}.",
@@ -135,7 +135,7 @@ def _imaging(results: PatientResults, program: str) -> list[str]:
     registrations = [frame.registration for frame in results.frames if frame.registration is not None]
     if registrations and results.settings.registration.engine != "none":
         bases = sorted({registration.basis for registration in registrations})
-        how, compared = _REGISTRATION[registrations[0].engine], listed([f"{basis} to {basis}" for basis in bases])
+        how, compared = _REGISTRATION[registrations[0].engine], join_words([f"{basis} to {basis}" for basis in bases])
         said.append(
             f"They were brought onto the scan {study.reference_id} by {how.format(bases=compared)}; "
             "activity was transported as concentration."

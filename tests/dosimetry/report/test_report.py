@@ -26,7 +26,7 @@ from dosimetry.report.balance import balance_of
 from dosimetry.report.checks import State, lights
 from dosimetry.report.figures import house_style
 from dosimetry.report.methods_paragraph import left_out, methods_paragraph
-from dosimetry.report.numbers import percent, signed, three, with_error
+from dosimetry.report.numbers import percent, three, with_error, with_sign
 from dosimetry.report.palette import look
 from dosimetry.report.planes import AXIAL, CORONAL, ORIENTATIONS, SAGITTAL, Box, box_of, cut
 from dosimetry.results import DoseMaps, PatientResults
@@ -279,8 +279,8 @@ def test_errors_percentages_and_signs():
     assert percent(99.97) == "99.9 %"
     assert percent(100.0) == "100 %"
     assert percent(-3.21) == "−3.2 %"
-    assert signed(4.0) == "+4.00"
-    assert signed(-4.0) == "−4.00"
+    assert with_sign(4.0) == "+4.00"
+    assert with_sign(-4.0) == "−4.00"
 
 
 def test_twenty_five_structures_look_different():
