@@ -1,41 +1,56 @@
 """Settings of the patient run; defaults here, YAML and `--set` only override."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from nufitdose.config import Settings, build, read_yaml, with_overrides
+from nufitdose.errors import InputError
 from nufitdose.registration.settings import RegistrationSettings
 
-#: How a time-activity curve is made: chosen by AICc, fitted, drawn through the points, or taken from one scan.
-Method = Literal["auto", "mono", "bi", "f3", "f3a", "trapezoid", "physical", "haenscheid", "population"]
 REST = "rest"  # in `models` and `half_lives_h`: the voxels of no structure
 
 
 class KineticsSettings(Settings):
-    """Which curve goes through the activity of each structure and its voxels; names as in docs/explanation/kinetics.md.
+    """Which curve goes through the activity of each structure and its voxels; names as in docs/how-to/curves.md.
 
-    `model` holds for every structure that `models` does not name; "rest" there stands for the voxels of no
-    structure. "auto" takes for each structure the model with the largest Akaike weight. `half_lives_h` are effective
-    half-lives of a population, for "population" alone. `u_activity_percent` is the relative standard uncertainty of a
-    structure's activity at each scan, independent between scans; without it errors come from the residuals.
-    `averaged`: a structure's own integral is the mean over the models, weighted by Akaike. `preserve_total`: the
-    voxels of a structure are scaled to its own integral. `guided`: voxels of a structure borrow its rate as far as
-    their noise asks for (three scans or more).
+    `model` is the curve method of every structure that `models` does not name; "rest" there stands for the voxels of
+    no structure. "auto" takes for each structure the model with the largest Akaike weight, "aicc_voxel" the best one
+    for each voxel. `half_lives_h` are effective half-lives of a population, for "population" alone.
+    `u_activity_percent` is the relative standard uncertainty of a structure's activity at each scan, independent
+    between scans; without it errors come from the residuals. `averaged`: a structure's own integral is the mean over
+    the models, weighted by Akaike. `preserve_total`: the voxels of a structure are scaled to its own integral.
+    `guided`: voxels of a structure borrow its rate as far as their noise asks for (three scans or more). `intervals`:
+    95 % confidence intervals of the fitted curves. `shared_rates`: groups of structures whose curves have their rates
+    in common, such as both kidneys.
     """
 
-    model: Method = "auto"
-    models: dict[str, Method] = Field(default_factory=dict)
+    model: str = Field(default="auto", validate_default=False)
+    models: dict[str, str] = Field(default_factory=dict)
     half_lives_h: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
     u_activity_percent: float | None = Field(default=None, gt=0, le=100)
     averaged: bool = False
     preserve_total: bool = False
     guided: bool = False
+    intervals: Literal["none", "profile", "bootstrap"] = "none"
+    shared_rates: tuple[tuple[str, ...], ...] = ()
 
-    def method(self, structure: str) -> Method:
-        """What is asked for this structure, or for "rest"."""
+    @field_validator("model")
+    @classmethod
+    def _known_method(cls, name: str) -> str:
+        from dosimetry.curves.methods import method_named  # only here: it loads what compiles the fits
+
+        return _known_name(name, method_named)
+
+    @field_validator("models")
+    @classmethod
+    def _known_methods(cls, models: dict[str, str]) -> dict[str, str]:
+        return {structure: cls._known_method(name) for structure, name in models.items()}
+
+    def method(self, structure: str) -> str:
+        """The curve method asked for this structure, or for "rest"."""
         return self.models.get(structure, self.model)
 
 
@@ -46,9 +61,25 @@ class DoseSettings(Settings):
     `density_floor_g_ml` bounds the division by density in lung and gas.
     """
 
-    engine: Literal["local"] = "local"
+    engine: str = Field(default="local", validate_default=False)
     density_without_ct_g_ml: float = Field(default=1.0, gt=0, le=25)
     density_floor_g_ml: float = Field(default=0.2, gt=0, le=2)
+
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, name: str) -> str:
+        from dosimetry.dose.registry import engine_named  # only here: engines are built on these settings
+
+        return _known_name(name, engine_named)
+
+
+def _known_name(name: str, find: Callable[[str], object]) -> str:
+    """The name, if a registry finds it; pydantic wants its complaints as ValueError."""
+    try:
+        find(name)
+    except InputError as error:
+        raise ValueError(f"{error.problem}. {error.remedy}") from error
+    return name
 
 
 class MetricsSettings(Settings):

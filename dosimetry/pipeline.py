@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from dosimetry.config import REST, DosimetrySettings
-from dosimetry.curves.methods import check_methods
-from dosimetry.curves.structures import StructureCurve, structure_curves, warn_of_cuts
+from dosimetry.config import DosimetrySettings
+from dosimetry.curves.requirements import check_methods
+from dosimetry.curves.structures import BodyCurves, structure_curves, warn_of_cuts
 from dosimetry.curves.voxels import fit_frames
-from dosimetry.dose import Tissue, absorbed_dose, tissue_from_ct
+from dosimetry.dose import absorbed_dose
 from dosimetry.metrics import Region
 from dosimetry.output.images import write_maps, write_rtdose_if_wanted
 from dosimetry.output.tables import write_tables
@@ -18,6 +16,7 @@ from dosimetry.plausibility import check_study
 from dosimetry.report import write_report
 from dosimetry.results import DoseMaps, PatientResults
 from dosimetry.structures import regions_of, structure_results
+from nufitdose.anatomy.prepared import PreparedAnatomy, prepare_anatomy
 from nufitdose.io.study_run import study_run
 from nufitdose.nuclides import half_life_h
 from nufitdose.progress import Steps, Stream
@@ -69,40 +68,36 @@ def run_patient(
 def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: str = "auto") -> PatientResults:
     """The chain itself, in memory: study -> registered frames -> voxel curves -> dose -> structures."""
     with steps.step("reading and checking the scans", _COST["read"]):
-        check_study(study)
         grid, ct = study.reference.activity.grid, study.reference.ct
-        tissue = None
-        if ct is not None:
-            tissue = tissue_from_ct(ct, grid, beyond_ct_g_ml=settings.dose.density_without_ct_g_ml)
+        beyond_g_ml = settings.dose.density_without_ct_g_ml
+        anatomy = None if ct is None else prepare_anatomy(ct, grid, beyond_ct_g_ml=beyond_g_ml)
+        check_study(study, anatomy)
         regions = regions_of(study)
         check_methods(settings.kinetics, regions, len(study.timepoints), half_life_h(study.nuclide))
     frames = register_series(study, settings.registration, steps, device=device)
     with steps.step("fitting voxel curves, computing dose", _COST["maps"]):
         curves = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide))
         warn_of_cuts(curves, frames)
-        maps = dose_maps(frames, study, settings, regions, curves, tissue)
+        maps = dose_maps(frames, study, settings, regions, curves, anatomy)
     plain: tuple[Frame, ...] = ()
     unregistered = None
     if len(frames) > 1 and settings.registration.engine != "none":
         with steps.step("the same without registration", _COST["unregistered"]):
             plain = overlay_series(study)
             plain_curves = structure_curves(plain, regions, settings.kinetics, half_life_h(study.nuclide))
-            unregistered = dose_maps(plain, study, settings, regions, plain_curves, tissue)
+            unregistered = dose_maps(plain, study, settings, regions, plain_curves, anatomy)
     with steps.step("measuring structures", _COST["structures"]):
-        structures = structure_results(
-            study, settings, regions, curves, maps, unregistered, tissue.density if tissue else None
-        )
+        structures = structure_results(study, settings, regions, curves, maps, unregistered, anatomy)
     return PatientResults(
         study=study,
         settings=settings,
         frames=frames,
         maps=maps,
-        dose_uncertainty=_dose_uncertainty(maps),
         unregistered_frames=plain,
         unregistered=unregistered,
-        tissue=tissue,
+        anatomy=anatomy,
         structures=structures,
-        rest=curves[REST],
+        whole_body=curves.whole_body,
     )
 
 
@@ -111,25 +106,14 @@ def dose_maps(
     study: Study,
     settings: DosimetrySettings,
     regions: Mapping[str, Region],
-    curves: Mapping[str, StructureCurve],
-    tissue: Tissue | None,
+    curves: BodyCurves,
+    anatomy: PreparedAnatomy | None,
 ) -> DoseMaps:
-    """Voxel curves of the models of `curves`, their exact integral, and the dose of it."""
+    """Voxel curves of the models of `curves`, their exact integral, and the dose of it with its error."""
     grid = study.reference.activity.grid
     fit = fit_frames(frames, half_life_h(study.nuclide), settings.kinetics, regions, curves)
-    tia = Volume(fit.tia.reshape(grid.shape), grid, Quantity.TIA)
-    dose = absorbed_dose(
-        tia,
-        tissue,
-        study.nuclide,
-        settings.dose.engine,
-        density_without_ct_g_ml=settings.dose.density_without_ct_g_ml,
-        density_floor_g_ml=settings.dose.density_floor_g_ml,
+    tia, u_tia = (Volume(values.reshape(grid.shape), grid, Quantity.TIA) for values in (fit.tia, fit.u_tia))
+    absorbed = absorbed_dose(
+        tia, u_tia=u_tia, nuclide=study.nuclide, ct=anatomy, engine=settings.dose.engine, settings=settings.dose
     )
-    return DoseMaps(fit, tia, dose)
-
-
-def _dose_uncertainty(maps: DoseMaps) -> Volume:
-    tia = maps.tia.data
-    relative = np.divide(maps.fit.u_tia.reshape(tia.shape), tia, out=np.zeros_like(tia), where=tia > 0)
-    return maps.dose.with_data(maps.dose.data * relative)
+    return DoseMaps(fit, tia, absorbed)

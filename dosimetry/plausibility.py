@@ -5,9 +5,10 @@ import math
 
 import numpy as np
 
-from nufitdose.anatomy.body import body_mask_from_ct
+from nufitdose.anatomy.prepared import PreparedAnatomy, share_in_body
 from nufitdose.nuclides import half_life_h, long_lived_progeny
 from nufitdose.study import MOST_OF_ADMINISTERED, Study, TimePoint
+from nufitdose.types import Image32
 
 log = logging.getLogger(__name__)
 
@@ -16,8 +17,8 @@ _LEAST_OF_ADMINISTERED = 1e-4
 _LEAST_IN_BODY = 0.8  # about 97 % of the activity lies in the body that a well-aligned CT shows
 
 
-def check_study(study: Study) -> None:
-    """Warn of what the study lacks and of numbers that cannot be as they are."""
+def check_study(study: Study, anatomy: PreparedAnatomy | None) -> None:
+    """Warn of what the study lacks and of numbers that cannot be as they are; `anatomy` is that of the reference."""
     if study.reference.ct is None:
         log.warning("the reference time point %r has no CT: one density is used for every voxel", study.reference_id)
     if study.structures is None:
@@ -31,7 +32,10 @@ def check_study(study: Study) -> None:
         log.warning("radioactive progeny that outlive %s are not in the dose: %s", study.nuclide, ", ".join(left_out))
     for timepoint in study.timepoints:
         _check_total(study, timepoint)
-        _check_alignment(timepoint)
+        if timepoint.ct is not None:
+            reference = anatomy if timepoint.id == study.reference_id else None
+            body = reference.body_share if reference else share_in_body(timepoint.ct, timepoint.activity.grid)
+            _check_alignment(timepoint, body)
 
 
 def _check_total(study: Study, timepoint: TimePoint) -> None:
@@ -55,12 +59,8 @@ def _check_total(study: Study, timepoint: TimePoint) -> None:
         )
 
 
-def _check_alignment(timepoint: TimePoint) -> None:
+def _check_alignment(timepoint: TimePoint, body: Image32) -> None:
     """The share of the activity within the body that the CT shows."""
-    if timepoint.ct is None:
-        return
-    grid = timepoint.activity.grid
-    body = body_mask_from_ct(timepoint.ct).averaged_onto(grid).data * timepoint.ct.grid.covers(grid)
     activity = np.maximum(timepoint.activity.data, 0.0)
     total = float(activity.sum(dtype=np.float64))
     share = float((activity * body).sum(dtype=np.float64)) / total if total > 0 else math.nan

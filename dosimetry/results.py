@@ -4,18 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dosimetry.config import REST, DosimetrySettings
 from dosimetry.curves.structures import StructureCurve
-from dosimetry.dose import Tissue
+from dosimetry.dose import AbsorbedDose
 from dosimetry.kinetics import OrganFit, VoxelFit
 from dosimetry.metrics import DoseVolume, Region
+from nufitdose.anatomy.prepared import PreparedAnatomy
 from nufitdose.registration.series import Frame
 from nufitdose.study import Study
+from nufitdose.types import F64
 from nufitdose.volume import Volume
-
-F64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +23,17 @@ class DoseMaps:
 
     fit: VoxelFit
     tia: Volume
-    dose: Volume
+    absorbed: AbsorbedDose
+
+    @property
+    def dose(self) -> Volume:
+        """Absorbed dose, Gy."""
+        return self.absorbed.dose
+
+    @property
+    def u_dose(self) -> Volume | None:
+        """Its standard error by the dose engine, Gy; None where that gives none."""
+        return self.absorbed.u_dose
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,30 +78,29 @@ class StructureResult:
 class PatientResults:
     """Frames, maps and the numbers of every structure; `unregistered` is None where nothing was registered.
 
-    `rest` is the curve of the whole body, whose model the voxels of no structure take.
+    `whole_body` is the curve whose model the voxels of no structure take.
     """
 
     study: Study
     settings: DosimetrySettings
     frames: tuple[Frame, ...]
     maps: DoseMaps
-    dose_uncertainty: Volume
     unregistered_frames: tuple[Frame, ...]
     unregistered: DoseMaps | None
-    tissue: Tissue | None
+    anatomy: PreparedAnatomy | None
     structures: tuple[StructureResult, ...]
-    rest: StructureCurve
+    whole_body: StructureCurve
     warnings: tuple[str, ...] = ()
 
     @property
     def density(self) -> Volume | None:
         """Mass density on the dose grid, g/mL; None without CT."""
-        return self.tissue.density if self.tissue else None
+        return self.anatomy.density if self.anatomy else None
 
     @property
     def curves(self) -> Mapping[str, StructureCurve]:
-        """The curves of the structures, and under "rest" that of the other voxels."""
-        return {**{found.name: found.curve for found in self.structures}, REST: self.rest}
+        """The curves of the structures, and under "rest" that whose model the other voxels take."""
+        return {**{found.name: found.curve for found in self.structures}, REST: self.whole_body}
 
     @property
     def times_h(self) -> F64:

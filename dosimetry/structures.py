@@ -6,12 +6,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from dosimetry.config import DosimetrySettings
-from dosimetry.curves.structures import StructureCurve
+from dosimetry.curves.structures import BodyCurves, StructureCurve
 from dosimetry.kinetics import FitStatus
 from dosimetry.metrics import DoseVolume, Region, dose_volume_metrics, region_on
-from dosimetry.results import F64, DoseMaps, StructureResult
+from dosimetry.results import DoseMaps, StructureResult
+from nufitdose.anatomy.prepared import PreparedAnatomy
 from nufitdose.grid import Grid
 from nufitdose.study import Structures, Study
+from nufitdose.types import F64
 from nufitdose.volume import Volume
 
 log = logging.getLogger(__name__)
@@ -38,15 +40,15 @@ def structure_results(
     study: Study,
     settings: DosimetrySettings,
     regions: Mapping[str, Region],
-    curves: Mapping[str, StructureCurve],
+    curves: BodyCurves,
     maps: DoseMaps,
     unregistered: DoseMaps | None,
-    density: Volume | None,
+    anatomy: PreparedAnatomy | None,
 ) -> tuple[StructureResult, ...]:
     """One result for each region."""
-    structures = study.structures
+    structures, density = study.structures, anatomy.density if anatomy else None
     return tuple(
-        _result(name, structures.role(name), region, study, settings, curves[name], maps, unregistered, density)
+        _result(name, structures.role(name), region, study, settings, curves.of(name), maps, unregistered, density)
         for name, region in regions.items()
         if structures is not None
     )

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Integer, Num
 from numpy.typing import NDArray
 
-F64 = NDArray[np.float64]
+F64 = NDArray[np.float64]  # double precision, whatever the shape
 Numbers = float | np.floating | Sequence[Any] | np.ndarray  # a number or what numpy makes an array of
 Triple = Sequence[float] | Float[np.ndarray, " 3"]
 Affine = Float64[np.ndarray, "4 4"]

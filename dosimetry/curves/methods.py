@@ -1,89 +1,167 @@
-"""Whether the study has what the curves asked for need: scans, structures, half-lives."""
+"""The curve methods by name: what each needs, its organ form, its voxel form, and what it says of itself.
+
+A curve method is what the user chooses in `kinetics.model`; a model is a function of time with parameters.
+"""
 
 import difflib
-import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from dosimetry.config import REST, KineticsSettings
-from dosimetry.curves.rules import ONE_SCAN
+from dosimetry.curves import fits, rules
+from dosimetry.curves.points import OrganPoints, VoxelPoints
+from dosimetry.kinetics import FitStatus, ModelChoice, OrganFit, VoxelFit
 from nufitdose.errors import InputError
 
-log = logging.getLogger(__name__)
 
-#: Scans that a method needs at least: as many as it has parameters.
-FEWEST_SCANS = {"mono": 2, "trapezoid": 2, "f3": 3, "f3a": 3, "bi": 4}
-_GUIDED_FROM = 3
+@dataclass(frozen=True, eq=False)
+class CurveMethod:
+    """One way to a time-activity curve.
 
+    `voxels` None: voxels take the model that was chosen for their structure. `model` is the model that voxels can be
+    guided with, None for a rule. `statuses` are the codes of voxels that got what the method promises. `sentence`
+    stands in the report, with {where}, {how} (fitted or solved) and {half_lives} filled in; `reference` (text, DOI) is
+    listed there.
+    """
 
-def check_methods(settings: KineticsSettings, structures: Collection[str], scans: int, half_life_h: float) -> None:
-    """Refuse curves that cannot be had from `scans` scans of these structures (`InputError`)."""
-    names = [*structures, REST]
-    if REST in structures:
-        raise InputError(
-            f"a structure is called {REST!r}, which stands for the voxels of no structure",
-            remedy="Give the structure another name in study.yaml",
-        )
-    _known("kinetics.models", settings.models, names)
-    for name in names:
-        _enough_scans(name, settings.method(name), scans)
-    _half_lives(settings, names, half_life_h)
-    if settings.averaged and not any(settings.method(name) == "auto" for name in names):
-        raise InputError(
-            "kinetics.averaged is set, but no structure's model is 'auto', so there is nothing to average",
-            remedy="Set kinetics.model=auto, or leave kinetics.averaged out",
-        )
-    if settings.guided and scans < _GUIDED_FROM:
-        log.warning("kinetics.guided needs %d scans to tell the noise: voxels are fitted on their own", _GUIDED_FROM)
+    name: str
+    fewest_scans: int
+    organ: Callable[[OrganPoints], OrganFit | ModelChoice]
+    voxels: Callable[[VoxelPoints], VoxelFit] | None
+    statuses: frozenset[FitStatus] = frozenset()
+    sentence: str = ""
+    model: str | None = None
+    one_scan_only: bool = False
+    needs_half_life: bool = False
+    reference: tuple[str, str] | None = None
 
+    @property
+    def chooses(self) -> bool:
+        """Whether the model of a structure is chosen by the corrected Akaike criterion."""
+        return self.organ is fits.organ_by_aicc
 
-def _known(key: str, given: Iterable[str], names: Collection[str]) -> None:
-    for name in given:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            hint = f"Did you mean {near[0]!r}? " if near else ""
-            raise InputError(
-                f"{key} names {name!r}, which is no structure of this study",
-                remedy=f"{hint}Known here: {', '.join(names)}",
-            )
+    @property
+    def fixed_model(self) -> bool:
+        """Whether one model, named beforehand, is fitted to structures and voxels."""
+        return self.model is not None and not self.chooses
 
 
-def _enough_scans(name: str, method: str, scans: int) -> None:
-    whose = "the voxels of no structure" if name == REST else f"structure {name!r}"
-    if method in ONE_SCAN and scans > 1:
-        raise InputError(
-            f"the model {method!r} was asked for {whose}: it takes one scan, and the study has {scans}",
-            remedy="Use auto, mono, bi, f3, f3a or trapezoid, or a study.yaml that lists the one scan to use",
-        )
-    fewest = FEWEST_SCANS.get(method, 1)
-    if scans < fewest:
-        possible = ["auto", *ONE_SCAN] if scans == 1 else ["auto", *(m for m, n in FEWEST_SCANS.items() if n <= scans)]
-        count = "one scan" if scans == 1 else f"{scans} scans"
-        raise InputError(
-            f"the model {method!r} was asked for {whose}: it needs {fewest} scans, and the study has {count}",
-            remedy=f"With {count} there are: {', '.join(possible)} (docs/explanation/kinetics.md)",
-        )
+def _fit_method(model: str, fewest_scans: int, words: str, *statuses: FitStatus) -> CurveMethod:
+    sentence = f"{{where}} {words} was {{how}} and integrated to infinity."
+    forms = fits.organ_by(model), fits.voxels_by(model)
+    return CurveMethod(model, fewest_scans, *forms, frozenset(statuses), sentence, model)
 
 
-def _half_lives(settings: KineticsSettings, names: Collection[str], half_life_h: float) -> None:
-    takers = [name for name in names if settings.method(name) == "population"]
-    _known("kinetics.half_lives_h", settings.half_lives_h, names)
-    unused = sorted(set(settings.half_lives_h) - set(takers))
-    if unused:
-        raise InputError(
-            f"kinetics.half_lives_h gives {', '.join(unused)} a half-life, but the model there is not 'population'",
-            remedy="Set kinetics.model=population (or kinetics.models for these), or leave the half-life out",
-        )
-    missing = [name for name in takers if name not in settings.half_lives_h]
-    if missing:
-        raise InputError(
-            f"the model 'population' needs an effective half-life for {', '.join(missing)}; none is assumed",
-            remedy=f"Give kinetics.half_lives_h: {{{missing[0]}: HOURS}}, or another model in kinetics.models "
-            f"({REST} stands for the voxels of no structure)",
-        )
-    for name in takers:
-        hours = settings.half_lives_h[name]
-        if hours > half_life_h * (1 + 1e-9):
-            raise InputError(
-                f"kinetics.half_lives_h gives {name} {hours:g} h, longer than the physical {half_life_h:.5g} h",
-                remedy="Give the effective, not the biological, half-life in hours",
-            )
+def _one_scan_method(name: str, status: FitStatus, sentence: str, reference: tuple[str, str] | None) -> CurveMethod:
+    return CurveMethod(
+        name,
+        fewest_scans=1,
+        organ=lambda points: rules.organ_from_one_scan(name, points),
+        voxels=lambda points: rules.voxels_from_one_scan(name, points),
+        statuses=frozenset({status}),
+        sentence=sentence,
+        one_scan_only=True,
+        needs_half_life=name == "population",
+        reference=reference,
+    )
+
+
+_HAENSCHEID_2018 = (
+    "Hänscheid H, Lapa C, Buck AK, Lassmann M, Werner RA. Dose mapping after endoradiotherapy with "
+    "177Lu-DOTATATE/DOTATOC by a single measurement after 4 days. J Nucl Med 2018;59:75–81.",
+    "10.2967/jnumed.117.193706",
+)
+_MADSEN_2018 = (
+    "Madsen MT, Menda Y, O'Dorisio TM, O'Dorisio MS. Single time point dose estimate for exponential clearance. "
+    "Med Phys 2018;45:2318–2324.",
+    "10.1002/mp.12886",
+)
+
+#: The methods by name, in the order in which messages list them. `fewest_scans` is the number of parameters, but for
+#: "aicc_voxel": voxels have no known σ, so AICc compares models from six points on.
+METHODS: Mapping[str, CurveMethod] = {
+    method.name: method
+    for method in (
+        CurveMethod("auto", 1, fits.organ_by_aicc, None),
+        _fit_method(
+            "mono",
+            2,
+            "a mono-exponential with non-negative amplitude and an effective half-life not above the physical one",
+            FitStatus.MONO,
+            FitStatus.MONO_AT_PHYSICAL,
+            FitStatus.GUIDED,
+        ),
+        CurveMethod(
+            "trapezoid",
+            2,
+            rules.organ_by_trapezoid,
+            rules.voxels_by_trapezoid,
+            frozenset({FitStatus.TRAPEZOID}),
+            "{where} activity was integrated linearly from zero at administration and between the points (trapezoids), "
+            "with physical decay after the last.",
+        ),
+        _fit_method(
+            "f3",
+            3,
+            "a curve of uptake and clearance from zero at administration (f3)",
+            FitStatus.UPTAKE_CLEARANCE,
+            FitStatus.GUIDED_TWO_RATES,
+        ),
+        _fit_method(
+            "f3a",
+            3,
+            "a clearing exponential and a retained part with physical decay (f3a)",
+            FitStatus.CLEARANCE_RETENTION,
+            FitStatus.GUIDED_TWO_RATES,
+        ),
+        _fit_method("bi", 4, "a sum of two clearing exponentials", FitStatus.BI, FitStatus.GUIDED_TWO_RATES),
+        CurveMethod(
+            "aicc_voxel",
+            6,
+            fits.organ_by_aicc,
+            fits.voxels_by("aicc"),
+            sentence="{where} the one of mono, f3, f3a and bi with the least corrected Akaike criterion in the voxel "
+            "itself was {how} and integrated to infinity.",
+            model="aicc",
+        ),
+        _one_scan_method(
+            "physical",
+            FitStatus.ONE_POINT,
+            "{where} physical decay through the one measurement was integrated to infinity.",
+            None,
+        ),
+        _one_scan_method(
+            "haenscheid",
+            FitStatus.HAENSCHEID,
+            "{where} the time-integrated activity was taken as 2 t A(t)/ln 2 from the one scan (Hänscheid 2018).",
+            _HAENSCHEID_2018,
+        ),
+        _one_scan_method(
+            "population",
+            FitStatus.POPULATION,
+            "{where} the one measurement was integrated with the effective half-life of a population (Madsen 2018): "
+            "{half_lives}.",
+            _MADSEN_2018,
+        ),
+    )
+}
+
+#: Codes of voxels through which a decaying curve was fitted; the others got a rule. Organs alone have `TRI`.
+FITTED_STATUSES = frozenset[FitStatus]({FitStatus.TRI}).union(
+    *(method.statuses for method in METHODS.values() if method.model)
+)
+
+
+def method_named(name: str) -> CurveMethod:
+    """One of `METHODS`; raises `InputError` on an unknown name."""
+    if name not in METHODS:
+        near = difflib.get_close_matches(name, METHODS, 1)
+        hint = f"Did you mean {near[0]!r}? Known: " if near else "Known: "
+        raise InputError(f"curve method {name!r} is unknown", remedy=hint + ", ".join(METHODS))
+    return METHODS[name]
+
+
+def methods_for(scans: int) -> list[str]:
+    """The names of the methods that so many scans can be given to."""
+    if scans == 1:
+        return ["auto", *(name for name, method in METHODS.items() if method.one_scan_only)]
+    return [name for name, method in METHODS.items() if not method.one_scan_only and method.fewest_scans <= scans]

@@ -2,24 +2,24 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dosimetry.config import REST, KineticsSettings
-from dosimetry.curves.rules import ONE_SCAN, organ_by_trapezoid, organ_from_one_scan
-from dosimetry.kinetics import FitStatus, ModelChoice, OrganFit, choose_model, fit_organ
+from dosimetry.curves.methods import method_named
+from dosimetry.curves.points import OrganPoints
+from dosimetry.kinetics import FitStatus, ModelChoice, OrganFit, fit_shared
 from dosimetry.kinetics.models import MODELS
 from dosimetry.metrics import Region
 from nufitdose.registration.series import Frame
+from nufitdose.types import F64
 
 log = logging.getLogger(__name__)
 
-F64 = NDArray[np.float64]
 
-CANDIDATES = ("mono", "f3", "f3a", "bi")  # what "auto" chooses from: the models that voxels can have too
 _COVERED = 0.99  # share of a structure a field of view must hold for its activity to count
 _MOST_U = 10.0  # times the integral: beyond, errors propagated linearly mean nothing
 _LEAST_U = 0.01  # of the largest activity: the uncertainty of a value that is nearly nothing refers to this
@@ -30,8 +30,8 @@ class StructureCurve:
     """Activity of one structure, MBq at `times_h`, and the curve through it.
 
     `times_h` are when the structure itself was seen, `activity_mbq` NaN where a field of view cuts it,
-    `u_activity_mbq` NaN where not known. `choice` holds the models compared, where the method is "auto"; `averaged`
-    says that the integral is the mean over them.
+    `u_activity_mbq` NaN where not known. `choice` holds the models compared, where the method chooses; `averaged`
+    says that the integral is the mean over them. `shared_with` names the structures whose rates it shares.
     """
 
     times_h: F64
@@ -40,6 +40,7 @@ class StructureCurve:
     fit: OrganFit
     choice: ModelChoice | None = None
     averaged: bool = False
+    shared_with: tuple[str, ...] = ()
 
     @property
     def model(self) -> str:
@@ -66,8 +67,8 @@ class StructureCurve:
     def u_tia_mbq_h(self) -> float:
         """Its standard uncertainty by the fit, that of the choice included where averaged; NaN where not determined."""
         if not (self.averaged and self.choice):
-            return self.fit.u_tia_mbq_h if _determined(self.fit) else float("nan")
-        told = [(self.choice.weights[name], fit) for name, fit in self.choice.fits.items() if _determined(fit)]
+            return self.fit.u_tia_mbq_h if _is_determined(self.fit) else float("nan")
+        told = [(self.choice.weights[name], fit) for name, fit in self.choice.fits.items() if _is_determined(fit)]
         whole = sum(weight for weight, _ in told)
         if whole <= 0.0:
             return float("nan")
@@ -75,7 +76,19 @@ class StructureCurve:
         return float(spread / whole)
 
 
-def _determined(fit: OrganFit) -> bool:
+@dataclass(frozen=True, eq=False)
+class BodyCurves:
+    """The curves of the structures by name, and that of the whole body, whose model the voxels of no structure take."""
+
+    structures: Mapping[str, StructureCurve]
+    whole_body: StructureCurve
+
+    def of(self, name: str) -> StructureCurve:
+        """The curve of a structure; for "rest" that of the whole body."""
+        return self.whole_body if name == REST else self.structures[name]
+
+
+def _is_determined(fit: OrganFit) -> bool:
     """Whether u(Ã) is known and means something: a parameter left open (an uptake that no scan saw) makes it huge."""
     return bool(fit.u_tia_mbq_h <= _MOST_U * fit.tia_mbq_h)
 
@@ -85,10 +98,12 @@ def u_of_curve_mbq(fit: OrganFit, times_h: F64) -> F64 | None:
 
     The fit lists its terms by rate, V the parameters as the model does: the order that gives u(Ã) is the model's.
     """
-    known = _determined(fit) and np.isfinite(fit.covariance).all()
+    known = _is_determined(fit) and np.isfinite(fit.covariance).all()
     if fit.model not in MODELS or not fit.rates_per_h.size or fit.rising_share or not known:
         return None
     model = MODELS[fit.model]
+    if len(fit.covariance) != model.n_parameters:  # rates that are shared are not in it
+        return None
     for order in permutations(range(fit.rates_per_h.size)):
         rates, terms = fit.rates_per_h[list(order)], fit.amplitudes_mbq[list(order)]
         amplitudes = np.asarray(np.linalg.lstsq(model.matrix.T, terms)[0], dtype=np.float64)
@@ -102,20 +117,37 @@ def u_of_curve_mbq(fit: OrganFit, times_h: F64) -> F64 | None:
 
 def structure_curves(
     frames: Sequence[Frame], regions: Mapping[str, Region], settings: KineticsSettings, half_life_h: float
-) -> dict[str, StructureCurve]:
-    """A curve for every region, and under "rest" that of the whole body, whose model the other voxels take."""
+) -> BodyCurves:
+    """A curve for every region and for the whole body, whose model the voxels of no structure take."""
     found = {}
+    together = {name for group in settings.shared_rates for name in group}
     for name, region in regions.items():
-        seen = [_seen(region, frame, half_life_h) for frame in frames]
-        found[name] = _curve(name, np.array(seen), settings, half_life_h)
-    whole = np.array([_whole_body(frames, number, half_life_h) for number in range(len(frames))])
-    found[REST] = _curve(REST, whole, settings, half_life_h)
-    return found
+        points = np.array([_observe(region, frame, half_life_h) for frame in frames])
+        found[name] = _curve(name, points, settings, half_life_h, alone=name not in together)
+    for group in settings.shared_rates:
+        found |= share_rates({name: found[name] for name in group}, settings.method(group[0]), half_life_h)
+    whole = np.array([_observe_whole_body(frames, number, half_life_h) for number in range(len(frames))])
+    return BodyCurves(found, _curve(REST, whole, settings, half_life_h))
 
 
-def warn_of_cuts(curves: Mapping[str, StructureCurve], frames: Sequence[Frame]) -> None:
+def share_rates(curves: Mapping[str, StructureCurve], model: str, half_life_h: float) -> dict[str, StructureCurve]:
+    """The curves of a group of structures with one set of rates; one without activity keeps its own."""
+    lit = {name: curve for name, curve in curves.items() if curve.fit.rates_per_h.size}
+    known = all((curve.u_activity_mbq > 0).any() for curve in lit.values())
+    fits = fit_shared(
+        {name: curve.times_h for name, curve in lit.items()},
+        {name: curve.activity_mbq for name, curve in lit.items()},
+        half_life_h,
+        u_activity_mbq={name: curve.u_activity_mbq for name, curve in lit.items()} if known else None,
+        model=model,
+    )
+    others = {name: tuple(other for other in lit if other != name) for name in lit}
+    return {name: replace(curve, fit=fits[name], shared_with=others[name]) for name, curve in lit.items()}
+
+
+def warn_of_cuts(curves: BodyCurves, frames: Sequence[Frame]) -> None:
     """Say which structures are not wholly seen by which scans."""
-    for name, curve in curves.items():
+    for name, curve in curves.structures.items():
         for frame, activity in zip(frames, curve.activity_mbq, strict=True):
             if np.isnan(activity):
                 log.warning(
@@ -123,31 +155,30 @@ def warn_of_cuts(curves: Mapping[str, StructureCurve], frames: Sequence[Frame]) 
                 )
 
 
-def _curve(name: str, seen: F64, settings: KineticsSettings, half_life_h: float) -> StructureCurve:
-    """The curve through `seen` [scans, (h, MBq)]."""
+def _curve(
+    name: str, seen: F64, settings: KineticsSettings, half_life_h: float, *, alone: bool = True
+) -> StructureCurve:
+    """The curve through `seen` [scans, (h, MBq)]; without intervals where it is not to stay `alone`."""
     times_h, activity = seen[:, 0], seen[:, 1]
     u = np.full_like(activity, np.nan)
     if settings.u_activity_percent is not None and np.isfinite(activity).any():
         largest = float(np.nanmax(np.abs(activity)))
         u = settings.u_activity_percent / 100.0 * np.maximum(np.abs(activity), _LEAST_U * largest)
-    known = u if (u > 0).any() else None
-    method = settings.method(name)
-    if method == "auto":
-        choice = choose_model(times_h, activity, half_life_h, u_activity_mbq=known, models=CANDIDATES)
-        return StructureCurve(times_h, activity, u, choice.fit, choice, settings.averaged)
-    if method in ONE_SCAN:
-        population_h = settings.half_lives_h.get(name)
-        fit = organ_from_one_scan(
-            method, times_h, activity, half_life_h, population_h=population_h, u_activity_mbq=known
-        )
-    elif method == "trapezoid":
-        fit = organ_by_trapezoid(times_h, activity, half_life_h, u_activity_mbq=known)
-    else:
-        fit = fit_organ(times_h, activity, half_life_h, u_activity_mbq=known, model=method)
-    return StructureCurve(times_h, activity, u, fit)
+    points = OrganPoints(
+        times_h,
+        activity,
+        half_life_h,
+        u_activity_mbq=u if (u > 0).any() else None,
+        population_h=settings.half_lives_h.get(name),
+        intervals=settings.intervals if alone else "none",
+    )
+    found = method_named(settings.method(name)).organ(points)
+    if isinstance(found, ModelChoice):
+        return StructureCurve(times_h, activity, u, found.fit, found, settings.averaged)
+    return StructureCurve(times_h, activity, u, found)
 
 
-def _seen(region: Region, frame: Frame, half_life_h: float) -> tuple[float, float]:
+def _observe(region: Region, frame: Frame, half_life_h: float) -> tuple[float, float]:
     """When a scan saw the structure, h, and its activity then, MBq; NaN where the field of view cuts it."""
     if frame.inside is not None:
         held = float(frame.inside.reshape(-1)[region.index] @ region.part_ml) / region.volume_ml
@@ -156,7 +187,7 @@ def _seen(region: Region, frame: Frame, half_life_h: float) -> tuple[float, floa
     return _mean_time_and_sum(region.values(frame.activity) * region.part_ml, frame, region.index, half_life_h)
 
 
-def _whole_body(frames: Sequence[Frame], number: int, half_life_h: float) -> tuple[float, float]:
+def _observe_whole_body(frames: Sequence[Frame], number: int, half_life_h: float) -> tuple[float, float]:
     """The same for all voxels that every scan sees."""
     frame = frames[number]
     volume_ml = frame.activity.grid.voxel_volume_ml

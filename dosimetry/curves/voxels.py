@@ -1,15 +1,16 @@
 """The voxel curves of a run: every voxel with the model of its structure, by itself or with what that knows."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dosimetry.config import REST, KineticsSettings
-from dosimetry.curves.rules import ONE_SCAN, voxels_by_trapezoid, voxels_from_one_scan
-from dosimetry.curves.structures import StructureCurve
-from dosimetry.kinetics import ScanTimes, VoxelFit, fit_by_structure, fit_voxels, preserve_total
+from dosimetry.curves.methods import CurveMethod, method_named
+from dosimetry.curves.points import VoxelPoints
+from dosimetry.curves.structures import BodyCurves, StructureCurve
+from dosimetry.kinetics import ScanTimes, VoxelFit, VoxelFitBuilder, fit_by_structure, preserve_total
 from dosimetry.metrics import Region
 from nufitdose.errors import InputError
 from nufitdose.registration.series import Frame
@@ -17,15 +18,13 @@ from nufitdose.types import Curves, PerVoxel
 
 log = logging.getLogger(__name__)
 
-_RULES = (*ONE_SCAN, "trapezoid")
-
 
 def fit_frames(
     frames: Sequence[Frame],
     half_life_h: float,
     settings: KineticsSettings,
     regions: Mapping[str, Region],
-    structures: Mapping[str, StructureCurve],
+    curves: BodyCurves,
 ) -> VoxelFit:
     """Fit every voxel of the frames with the model of its structure, others with that of "rest".
 
@@ -38,23 +37,31 @@ def fit_frames(
     for number, region in enumerate(regions.values(), start=1):
         owner[region.index] = number
     labels = dict(enumerate([REST, *regions]))
-    methods = {label: _method(settings, name, structures[name]) for label, name in labels.items()}
+    methods = {label: _voxel_method(settings, name, curves.of(name)) for label, name in labels.items()}
     everywhere = methods[0]
-    if settings.guided and set(methods.values()) - set(_RULES):
-        models = {label: method for label, method in methods.items() if method not in _RULES}
-        fit = fit_by_structure(activity, _times(frames), half_life_h, owner, models=models).fit
-        apart = [label for label, method in methods.items() if method in _RULES]
+
+    def fit_part(label: int, voxels: NDArray[np.intp] | None) -> VoxelFit:
+        """These voxels (None: all) by the method of a label."""
+        some, population_h = activity if voxels is None else activity[voxels], settings.half_lives_h.get(labels[label])
+        times_h = [_time(frame, voxels) for frame in frames]
+        return _form(methods[label])(VoxelPoints(some, times_h, half_life_h, population_h))
+
+    models = {label: method.model for label, method in methods.items() if method.model}
+    if settings.guided and models:
+        times = ScanTimes.from_scans([_time(frame, None) for frame in frames])
+        fit = VoxelFitBuilder.from_fit(fit_by_structure(activity, times, half_life_h, owner, models=models).fit)
+        apart = [label for label in methods if label not in models]
     else:
-        fit = _fitted(everywhere, REST, frames, activity, None, half_life_h, settings)
+        fit = VoxelFitBuilder.from_fit(fit_part(0, None))
         apart = [
-            label for label, method in methods.items() if label and (method != everywhere or method == "population")
+            label for label, method in methods.items() if label and (method != everywhere or method.needs_half_life)
         ]
     for label in apart:
         voxels = np.flatnonzero(owner == label)
-        fit.put(voxels, _fitted(methods[label], labels[label], frames, activity, voxels, half_life_h, settings))
+        fit.put(voxels, fit_part(label, voxels))
     if settings.preserve_total:
-        _preserve(fit, regions, structures, owner)
-    return fit
+        _preserve(fit, regions, curves, owner)
+    return fit.result()
 
 
 def voxel_curves(frames: Sequence[Frame], half_life_h: float) -> Curves:
@@ -69,15 +76,15 @@ def voxel_curves(frames: Sequence[Frame], half_life_h: float) -> Curves:
     return curves.T
 
 
-def _method(settings: KineticsSettings, name: str, curve: StructureCurve) -> str:
+def _voxel_method(settings: KineticsSettings, name: str, curve: StructureCurve) -> CurveMethod:
     """How the voxels of a structure are fitted: as asked for, or with the model that was chosen."""
-    method = settings.method(name)
-    return curve.model if method == "auto" else method
+    asked = method_named(settings.method(name))
+    return asked if asked.voxels else method_named(curve.model)
 
 
-def _times(frames: Sequence[Frame], voxels: NDArray[np.intp] | None = None) -> ScanTimes:
-    """When these voxels were seen, also where slices were acquired one after the other."""
-    return ScanTimes.from_scans([_time(frame, voxels) for frame in frames])
+def _form(method: CurveMethod) -> Callable[[VoxelPoints], VoxelFit]:
+    assert method.voxels is not None  # what a structure's choice ends in has a voxel form
+    return method.voxels
 
 
 def _time(frame: Frame, voxels: NDArray[np.intp] | None) -> float | PerVoxel:
@@ -88,38 +95,20 @@ def _time(frame: Frame, voxels: NDArray[np.intp] | None) -> float | PerVoxel:
     return frame.time_h + (offset_h if voxels is None else offset_h[voxels]).astype(np.float64)
 
 
-def _fitted(
-    method: str,
-    name: str,
-    frames: Sequence[Frame],
-    activity: Curves,
-    voxels: NDArray[np.intp] | None,
-    half_life_h: float,
-    settings: KineticsSettings,
-) -> VoxelFit:
-    """These voxels (None: all) by one method."""
-    some = activity if voxels is None else activity[voxels]
-    if method == "trapezoid":
-        return voxels_by_trapezoid(some, [_time(frame, voxels) for frame in frames], half_life_h)
-    if method in ONE_SCAN:
-        population_h = settings.half_lives_h.get(name)
-        return voxels_from_one_scan(method, some, _time(frames[0], voxels), half_life_h, population_h=population_h)
-    return fit_voxels(some, _times(frames, voxels), half_life_h, model=method)
-
-
 def _preserve(
-    fit: VoxelFit,
+    fit: VoxelFitBuilder,
     regions: Mapping[str, Region],
-    structures: Mapping[str, StructureCurve],
+    curves: BodyCurves,
     owner: NDArray[np.int32],
 ) -> None:
     """Scale the voxels that a structure owns so that all its voxels add to its own integral; the last owner first."""
     for label, (name, region) in reversed(list(enumerate(regions.items(), start=1))):
         own = owner[region.index] == label
-        shared_bq_h = float(fit.tia[region.index[~own]].astype(np.float64) @ region.part_ml[~own])
+        others = fit.part(region.index[~own]).tia.astype(np.float64)
+        shared_bq_h = float(others @ region.part_ml[~own])
         voxels, part_ml = region.index[own], region.part_ml[own]
-        some = VoxelFit(*(array[voxels] for array in fit.arrays()))
+        total_bq_h = curves.structures[name].tia_mbq_h * 1e6 - shared_bq_h
         try:
-            fit.put(voxels, preserve_total(some, structures[name].tia_mbq_h * 1e6 - shared_bq_h, part_ml))
+            fit.put(voxels, preserve_total(fit.part(voxels), total_bq_h, part_ml))
         except InputError as problem:
             log.warning("structure %r: its voxels keep their own integrals, %s", name, problem.problem)

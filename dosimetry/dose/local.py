@@ -1,51 +1,55 @@
 """Absorbed dose by local deposition: what electrons, alphas and recoils carry stays in its voxel."""
 
 import logging
-from typing import Literal
 
 import numpy as np
 
-from nufitdose.anatomy.tissue import Tissue, tissue_from_ct
+from dosimetry.dose.values import AbsorbedDose, DoseRequest
 from nufitdose.nuclides import chain_emissions
+from nufitdose.types import Image32
 from nufitdose.volume import Quantity, Volume
 
 log = logging.getLogger(__name__)
 
+METHOD = "local deposition of {local_mev} MeV per decay (MIRD schema, emissions of ICRP Publication 107)"
+LEFT_OUT = (
+    "Photons: {photon_mev} MeV per decay, {photon_percent} of the emitted energy, are not deposited; {local_mev} MeV "
+    "of electrons, alphas and recoils stay in their voxel.",
+)
 
-def absorbed_dose(
-    tia: Volume,
-    ct: Volume | Tissue | None = None,
-    nuclide: str = "Lu-177",
-    engine: Literal["local"] = "local",
-    *,
-    density_without_ct_g_ml: float = 1.0,
-    density_floor_g_ml: float = 0.2,
-) -> Volume:
-    """Dose in Gy on the grid of `tia` (Bq·h/mL).
 
-    D = c̃ · Δ / ρ with Δ in Gy·g/(MBq·h) of the nuclide and its included progeny, photons excluded
-    (MIRD local deposition). ρ comes from `ct`, bounded below by `density_floor_g_ml`; air outside the
-    body receives no dose. Without CT, and beyond its field of view, ρ is `density_without_ct_g_ml`. `Tissue` in the
-    place of the CT is what one says of the grid of `tia`, for several doses on it.
+def deposit_locally(request: DoseRequest) -> AbsorbedDose:
+    """D = c̃ · Δ / ρ with Δ in Gy·g/(MBq·h) of the nuclide and its included progeny, photons excluded (MIRD).
+
+    ρ is bounded below by `density_floor_g_ml`; air outside the body receives no dose. A voxel's dose comes from its
+    own activity alone, so its relative error is that of the activity: u(D) = D u(c̃)/c̃.
     """
-    if tia.quantity is not Quantity.TIA:
-        raise ValueError(f"absorbed dose needs a volume of {Quantity.TIA}, got {tia.quantity}")
-    if engine != "local":
-        raise ValueError(f"unknown dose engine {engine!r}, known: 'local'")
-    dose = tia.data * np.float32(1e-6 * chain_emissions(nuclide).local_gy_g_per_mbq_h)
-    if ct is None:
-        return tia.with_data(dose / np.float32(density_without_ct_g_ml), Quantity.DOSE)
-    if isinstance(ct, Volume):
-        ct = tissue_from_ct(ct, tia.grid, beyond_ct_g_ml=density_without_ct_g_ml)
-    density, inside = ct.density.data, ct.takes_dose
-    floored = int((inside & (density < density_floor_g_ml)).sum())
-    if floored:
+    tia = request.tia
+    energy = np.float32(1e-6 * chain_emissions(request.nuclide).local_gy_g_per_mbq_h)
+    dose = tia.with_data(_over_density(tia.data * energy, request), Quantity.DOSE)
+    return AbsorbedDose(dose, None if request.u_tia is None else _with_error_of(tia, request.u_tia, dose))
+
+
+def _over_density(energy: Image32, request: DoseRequest) -> Image32:
+    """Energy per volume, Gy·g/mL, over density; written into `energy` where there is a CT."""
+    settings = request.settings
+    if request.anatomy is None:
+        return np.asarray(energy / np.float32(settings.density_without_ct_g_ml))
+    density, inside = request.anatomy.density.data, request.anatomy.takes_dose
+    floor_g_ml = settings.density_floor_g_ml
+    thin = int((inside & (density < floor_g_ml)).sum())
+    if thin:
         log.warning(
             "%.1f mL inside the body are thinner than %.2g g/mL (gas, lung); their dose is computed with %.2g g/mL",
-            floored * tia.grid.voxel_volume_ml,
-            density_floor_g_ml,
-            density_floor_g_ml,
+            thin * request.tia.grid.voxel_volume_ml,
+            floor_g_ml,
+            floor_g_ml,
         )
-    dose /= np.maximum(density, np.float32(density_floor_g_ml))
-    dose[~inside] = 0.0
-    return tia.with_data(dose, Quantity.DOSE)
+    energy /= np.maximum(density, np.float32(floor_g_ml))
+    energy[~inside] = 0.0
+    return energy
+
+
+def _with_error_of(tia: Volume, u_tia: Volume, dose: Volume) -> Volume:
+    relative = np.divide(u_tia.data, tia.data, out=np.zeros_like(tia.data), where=tia.data > 0)
+    return dose.with_data(dose.data * relative)

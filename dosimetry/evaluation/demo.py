@@ -6,10 +6,11 @@ from pathlib import Path
 
 from dosimetry.config import DosimetrySettings
 from dosimetry.curves.structures import structure_curves
-from dosimetry.dose import absorbed_dose, tissue_from_ct
+from dosimetry.dose import absorbed_dose
 from dosimetry.metrics import dose_volume_metrics
 from dosimetry.pipeline import dose_maps, run_patient
 from dosimetry.results import PatientResults
+from nufitdose.anatomy.prepared import prepare_anatomy
 from nufitdose.nuclides import half_life_h
 from nufitdose.phantom import DigitalPatient, simulate_patient, write_patient
 from nufitdose.progress import Steps, Stream
@@ -60,13 +61,13 @@ def demo_patient(seed: int) -> DigitalPatient:
 def comparison(patient: DigitalPatient, results: PatientResults) -> str:
     """Mean dose, D2% and D98% of every structure against the truth, as text."""
     truth, perfect = patient.truth, true_motion_dose(patient, results)
-    true_tissue = tissue_from_ct(truth.ct, truth.tia.grid)
-    true_dose, true_density = absorbed_dose(truth.tia, true_tissue, patient.study.nuclide), true_tissue.density
+    anatomy = prepare_anatomy(truth.ct, truth.tia.grid)
+    true_dose = absorbed_dose(truth.tia, nuclide=patient.study.nuclide, ct=anatomy).dose
     rows = []
     for found in results.structures:
         region = found.region
         density = region.values(results.density) if results.density else 1.0
-        true = dose_volume_metrics(region.values(true_dose), region.part_ml, region.values(true_density))
+        true = dose_volume_metrics(region.values(true_dose), region.part_ml, region.values(anatomy.density))
         best = dose_volume_metrics(region.values(perfect), region.part_ml, density)
         for label, key in _METRICS.items():
             rows.append(
@@ -94,7 +95,7 @@ def true_motion_dose(patient: DigitalPatient, results: PatientResults) -> Volume
     regions = {found.name: found.region for found in results.structures}
     kinetics, physical_h = results.settings.kinetics, half_life_h(patient.study.nuclide)
     curves = structure_curves(frames, regions, kinetics, physical_h)
-    return dose_maps(tuple(frames), patient.study, results.settings, regions, curves, results.tissue).dose
+    return dose_maps(tuple(frames), patient.study, results.settings, regions, curves, results.anatomy).dose
 
 
 def _warp(frame: Frame, field: DisplacementField, moving: Volume) -> Frame:

@@ -9,6 +9,7 @@ from dosimetry.kinetics.few_points import (
     population_half_life,
     three_point_curve,
     trapezoid,
+    trapezoid_phases,
 )
 from dosimetry.kinetics.guided import estimate_prior, fit_voxels_guided
 from dosimetry.kinetics.noise import NoiseModel, estimate_noise
@@ -20,7 +21,7 @@ from dosimetry.kinetics.scan_times import ScanTimes
 from dosimetry.kinetics.selection import ModelChoice, choose_model
 from dosimetry.kinetics.status import FitStatus
 from dosimetry.kinetics.voxel_fit import fit_voxels, with_common_error
-from dosimetry.kinetics.voxel_results import VoxelFit
+from dosimetry.kinetics.voxel_results import VoxelFit, VoxelFitBuilder
 
 __all__ = [
     "Bootstrap",
@@ -34,6 +35,7 @@ __all__ = [
     "ScanTimes",
     "StructuredFit",
     "VoxelFit",
+    "VoxelFitBuilder",
     "aicc",
     "bootstrap",
     "choose_model",
@@ -51,5 +53,6 @@ __all__ = [
     "preserve_total",
     "three_point_curve",
     "trapezoid",
+    "trapezoid_phases",
     "with_common_error",
 ]

@@ -12,11 +12,12 @@ from nufitdose.errors import InputError
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Scatter of Ã and T_eff over fits to redrawn points, and the interval that holds 95 % of the Ã."""
+    """Scatter of Ã and T_eff over fits to redrawn points, and the intervals that hold 95 % of them."""
 
     u_tia_mbq_h: float
     u_teff_h: float
     tia_mbq_h: tuple[float, float]
+    teff_h: tuple[float, float]
 
 
 def bootstrap(
@@ -33,5 +34,6 @@ def bootstrap(
     u = np.broadcast_to(np.asarray(u_activity_mbq, dtype=np.float64), known.shape)[known]
     drawn = fit.fitted_mbq[known] + u * np.random.default_rng(seed).normal(size=(draws, u.size))
     again = fit_voxels(drawn, fit.times_h[known], half_life_h, model=fit.model, sigma=u)
-    low, high = np.quantile(again.tia, [0.025, 0.975])
-    return Bootstrap(float(again.tia.std()), float(np.nanstd(again.teff_h)), (float(low), float(high)))
+    known_teff_h = again.teff_h[np.isfinite(again.teff_h)]
+    tia, teff_h = (np.quantile(values, [0.025, 0.975]).tolist() for values in (again.tia, known_teff_h))
+    return Bootstrap(float(again.tia.std()), float(known_teff_h.std()), (tia[0], tia[1]), (teff_h[0], teff_h[1]))

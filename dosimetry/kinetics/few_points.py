@@ -3,32 +3,36 @@
 All functions work elementwise on arrays, so the same lines serve an organ and a map.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from dosimetry.kinetics.models import LN2, check_times, physical_rate
 from nufitdose.errors import InputError
+from nufitdose.types import F64, Curves, PerVoxel
 
-F64 = NDArray[np.float64]
 HAENSCHEID_RANGE = (0.75, 2.5)  # t/T_eff within which the integral is right to -12 ... +6.1 %
 VRAK_UPTAKE_PER_H = 1.3
 
 
-def physical_decay(activity: ArrayLike | float, time_h: float, half_life_h: float) -> F64:
+def physical_decay(activity: ArrayLike | float, time_h: ArrayLike | float, half_life_h: float) -> F64:
     """Ã = A(t) e^(λ_p t)/λ_p: what was measured at t decays physically, before and after."""
     rate = physical_rate(half_life_h)
-    check_times(np.array([time_h]), rate)
-    return np.asarray(np.asarray(activity, dtype=np.float64) * np.exp(rate * time_h) / rate)
+    t = _check_scan_times(time_h, rate)
+    return np.asarray(np.asarray(activity, dtype=np.float64) * np.exp(rate * t) / rate)
 
 
-def haenscheid(activity: ArrayLike | float, time_h: float) -> F64:
+def haenscheid(activity: ArrayLike | float, time_h: ArrayLike | float) -> F64:
     """Ã = 2 t A(t)/ln 2 from one late measurement (Hänscheid 2018, doi:10.2967/jnumed.117.193706).
 
     Its error is 2x/2^x - 1 with x = t/T_eff: between -12 % and +6.1 % for 0.75 < x < 2.5.
     """
-    if not (np.isfinite(time_h) and time_h > 0):
-        raise InputError(f"a scan {time_h} h after administration was given, one later than 0 h is wanted")
-    return np.asarray(2.0 * time_h / LN2 * np.asarray(activity, dtype=np.float64))
+    t = np.asarray(time_h, dtype=np.float64)
+    if not (np.isfinite(t) & (t > 0)).all():
+        raise InputError(f"a scan {t.min()} h after administration was given, one later than 0 h is wanted")
+    return np.asarray(2.0 * t / LN2 * np.asarray(activity, dtype=np.float64))
 
 
 def haenscheid_error(time_h: ArrayLike | float, teff_h: ArrayLike | float) -> F64:
@@ -42,20 +46,29 @@ def haenscheid_lu177_dose_gy(activity_mbq_ml: ArrayLike | float, time_h: float, 
     return np.asarray(0.125 * np.asarray(activity_mbq_ml, dtype=np.float64) * 2.0 ** (time_h / teff_h) * teff_h)
 
 
-def population_half_life(activity: ArrayLike | float, time_h: float, teff_h: float, half_life_h: float) -> F64:
+def population_half_life(
+    activity: ArrayLike | float, time_h: ArrayLike | float, teff_h: float, half_life_h: float
+) -> F64:
     """Ã = A(t) e^(kt)/k with k = ln2/T_eff of a population or an earlier cycle (Madsen 2018, doi:10.1002/mp.12886).
 
     `InputError` where T_eff exceeds the physical half-life.
     """
-    rate = physical_rate(half_life_h)
-    check_times(np.array([time_h]), rate)
+    t = _check_scan_times(time_h, physical_rate(half_life_h))
     if not 0 < teff_h <= half_life_h * (1 + 1e-9):
         raise InputError(
             f"a population half-life of {teff_h} h was given, wanted one up to the physical {half_life_h:.6g} h",
             remedy="Give the effective, not the biological, half-life in hours",
         )
     k = LN2 / teff_h
-    return np.asarray(np.asarray(activity, dtype=np.float64) * np.exp(k * time_h) / k)
+    return np.asarray(np.asarray(activity, dtype=np.float64) * np.exp(k * t) / k)
+
+
+def _check_scan_times(time_h: ArrayLike | float, rate_p: float) -> F64:
+    """The time of one scan, or when it saw each voxel, as an array; the earliest and the latest must make sense."""
+    t = np.asarray(time_h, dtype=np.float64)
+    for end_h in (t.min(), t.max()):
+        check_times(np.array([end_h]), rate_p)
+    return t
 
 
 def trapezoid(
@@ -88,6 +101,37 @@ def trapezoid(
             f"phases {start!r} and {tail!r} were asked for, wanted zero, constant or back; physical or fitted"
         )
     return np.asarray(before[start] + np.trapezoid(y, t, axis=-1) + after[tail])
+
+
+@dataclass(frozen=True, eq=False)
+class TrapezoidPhases:
+    """Ã of straight lines, [voxels], its parts before the first and after the last value, and the tail's amplitude.
+
+    `amplitude` is that of the physical decay after the last value, extrapolated to administration.
+    """
+
+    tia: F64
+    before: F64
+    after: F64
+    amplitude: F64
+
+
+def trapezoid_phases(activity: Curves, times_h: Sequence[float | PerVoxel], half_life_h: float) -> TrapezoidPhases:
+    """`trapezoid` from zero and with physical decay for [voxels, times] with gaps: NaN drops out for its voxel alone.
+
+    `times_h` of each scan, in order: one, or [voxels] where slices were seen at times of their own.
+    """
+    count, rate = activity.shape[0], physical_rate(half_life_h)
+    tia, before, value, last_h = (np.zeros(count) for _ in range(4))
+    seen = np.zeros(count, dtype=bool)
+    for column, time_h in zip(activity.T, times_h, strict=True):
+        known = np.isfinite(column)
+        area = np.where(known, 0.5 * (column + value) * (time_h - last_h), 0.0)
+        tia += area
+        before = np.where(known & ~seen, area, before)
+        value, last_h, seen = np.where(known, column, value), np.where(known, time_h, last_h), seen | known
+    after = value / rate
+    return TrapezoidPhases(tia + after, before, after, value * np.exp(rate * last_h))
 
 
 def _rate(early: ArrayLike, late: ArrayLike, gap_h: float) -> F64:

@@ -16,13 +16,12 @@ from dosimetry.kinetics.guided_two_rates import estimate_two_priors, fit_two_rat
 from dosimetry.kinetics.models import Role, fastest_rate, model_named, physical_rate
 from dosimetry.kinetics.rate_prior import TOLD, RatePrior
 from dosimetry.kinetics.scan_times import Group, ScanTimes, Voxels
-from dosimetry.kinetics.voxel_fit import checked_sigma, fit_voxels, values_and_weights
-from dosimetry.kinetics.voxel_results import VoxelFit, room
+from dosimetry.kinetics.voxel_fit import check_sigma, fit_voxels, values_and_weights
+from dosimetry.kinetics.voxel_results import VoxelFit, VoxelFitBuilder, room
 from nufitdose.compiled import in_threads
 from nufitdose.errors import InputError
-from nufitdose.types import Curves
+from nufitdose.types import F64, Curves
 
-F64 = NDArray[np.float64]
 BATCH = 1 << 14
 NODES = 65  # rates of the posterior, evenly in ln λ_bio over m ± 4 s
 REACH = 4.0
@@ -43,7 +42,7 @@ def estimate_prior(
     two points.
     """
     rate_p = physical_rate(half_life_h)
-    noise = checked_sigma(np.asarray(sigma, dtype=np.float64), activity)
+    noise = check_sigma(np.asarray(sigma, dtype=np.float64), activity)
     times = ScanTimes.of(times_h, *activity.shape)
     chosen = np.arange(activity.shape[0])
     if chosen.size > SAMPLE:
@@ -111,7 +110,7 @@ def fit_voxels_guided(
     estimated), and the fit is the best one given them; a voxel whose amplitudes are not positive keeps its mono fit,
     and one with too few points is guided by the slow rate alone ("bi", "f3").
     """
-    noise = checked_sigma(np.asarray(sigma, dtype=np.result_type(sigma, np.float32)), activity)
+    noise = check_sigma(np.asarray(sigma, dtype=np.result_type(sigma, np.float32)), activity)
     times = ScanTimes.of(times_h, *activity.shape)
     given = [prior] if isinstance(prior, RatePrior) else prior
     if model != "mono":
@@ -122,7 +121,9 @@ def fit_voxels_guided(
         if short.size and Role.PHYSICAL not in shape.roles:  # too few points for two rates: the slow one guides
             own_noise = noise[short] if noise.ndim == 2 else noise
             alone = _fit_mono_guided(activity[short], times.part(short), half_life_h, own_noise, priors[0])
-            fit.put(short, alone)
+            joined = VoxelFitBuilder.from_fit(fit)
+            joined.put(short, alone)
+            return joined.result()
         return fit
     return _fit_mono_guided(activity, times, half_life_h, noise, given[0] if given else None)
 
@@ -132,23 +133,23 @@ def _fit_mono_guided(
 ) -> VoxelFit:
     rate_p = physical_rate(half_life_h)
     prior = prior or estimate_prior(activity, times, half_life_h, noise)
-    fit = VoxelFit.empty(activity.shape[0])
+    fit = VoxelFitBuilder(activity.shape[0])
     spread = np.full(activity.shape[0], np.inf, np.float32)
-    in_threads(_tasks(activity, times, rate_p, noise, prior, fit, spread))
+    in_threads(_batches(activity, times, rate_p, noise, prior, fit, spread))
     bright = np.flatnonzero(spread < prior.sd_ln_rate * Z_STEP)
     if bright.size:
         own_noise = noise[bright] if noise.ndim == 2 else noise
         fit.put(bright, fit_voxels(activity[bright], times.part(bright), half_life_h, sigma=own_noise))
-    return fit
+    return fit.result()
 
 
-def _tasks(
+def _batches(
     activity: Curves,
     times: ScanTimes,
     rate_p: float,
     noise: NDArray[np.floating],
     prior: RatePrior,
-    fit: VoxelFit,
+    fit: VoxelFitBuilder,
     spread: NDArray[np.float32],
 ) -> Iterator[Callable[[], None]]:
     """For each batch of voxels that share their scan times: their posterior, put in its place."""

@@ -15,10 +15,11 @@ import numpy as np
 from dosimetry.kinetics import voxel_kernels
 from dosimetry.kinetics.exponential import decay
 from dosimetry.kinetics.models import LN2
-from dosimetry.kinetics.voxel_kernels import BLOCK, COUNT, FIRST, LAST, load
+from dosimetry.kinetics.status import FitStatus
+from dosimetry.kinetics.voxel_kernels import BLOCK, COUNT, FIRST, LAST, NOT_POSITIVE, NOTHING, load
 from nufitdose.compiled import compiled, part_of_kernel
 
-NOTHING, NOT_POSITIVE, GUIDED = 0, 6, 11  # the values of FitStatus
+GUIDED = int(FitStatus.GUIDED)
 MOST, TOTAL, TIA, SQUARE, LOG_RATE, LOG_SQUARE, HEAD, TAIL, RATE = range(0, 9 * BLOCK, BLOCK)  # rows of the sums
 
 
@@ -115,7 +116,7 @@ def _conclude(b, value, w, voxel, t, sums, row):
             zero = zero and value[i * BLOCK + b] == 0.0
             squares += (value[i * BLOCK + b] - mean * rate * decay(rate * t[i])) ** 2
     if zero or mean <= 0.0:
-        for k in range(7):
+        for k in range(voxel_kernels.N_RESULTS):
             row[k] = nan
         row[voxel_kernels.TIA], row[voxel_kernels.AMPLITUDE] = 0.0, 0.0
         return NOTHING if zero else NOT_POSITIVE, nan

@@ -6,6 +6,7 @@ uncertainty is that of (JᵀWJ + prior precision)⁻¹.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,12 +15,11 @@ from dosimetry.kinetics.models import Model, Role, physical_rate
 from dosimetry.kinetics.rate_prior import TOLD, RatePrior
 from dosimetry.kinetics.scan_times import Group, ScanTimes
 from dosimetry.kinetics.status import FitStatus
-from dosimetry.kinetics.voxel_fit import checked_sigma, fit_groups, values_and_weights
+from dosimetry.kinetics.voxel_fit import check_sigma, fit_groups, values_and_weights
 from dosimetry.kinetics.voxel_results import VoxelFit
 from nufitdose.errors import InputError
-from nufitdose.types import Curves
+from nufitdose.types import F64, Curves
 
-F64 = NDArray[np.float64]
 TWO_RATES = ("bi", "f3", "f3a")
 SAMPLE = 1000  # voxels from which the priors are estimated
 NODES = 28  # of each ln λ_bio
@@ -44,7 +44,7 @@ def estimate_two_priors(
     parameters.
     """
     rate_p = physical_rate(half_life_h)
-    noise = checked_sigma(np.asarray(sigma, dtype=np.float64), activity)
+    noise = check_sigma(np.asarray(sigma, dtype=np.float64), activity)
     enough = np.isfinite(activity).sum(axis=1) >= model.n_parameters
     chosen = np.flatnonzero(enough)
     if chosen.size > SAMPLE:
@@ -78,8 +78,8 @@ def fit_two_rates_guided(
     for j, prior in zip(model.free_rates, priors, strict=True):
         drawn[j] = prior.mean_ln_rate, prior.sd_ln_rate**-2.0
     fit = fit_groups(activity, times, physical_rate(half_life_h), noise, model.name, drawn)
-    fit.status[fit.status == model.status] = FitStatus.GUIDED_TWO_RATES
-    return fit
+    guided = np.where(fit.status == model.status, np.uint8(FitStatus.GUIDED_TWO_RATES), fit.status)
+    return replace(fit, status=guided)
 
 
 def _fastest(model: Model, group: Group, j: int, rate_p: float) -> float:

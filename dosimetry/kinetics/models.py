@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from dosimetry.kinetics.status import FitStatus
 from nufitdose.errors import InputError
+from nufitdose.types import F64
 
-F64 = NDArray[np.float64]
 LN2 = float(np.log(2.0))
 POINTS_HALF_LIVES = 10.0  # biological half-lives between the two closest points, at most
 START_HALF_LIVES = 5.0  # clearance half-lives between administration and the first point, at most

@@ -12,9 +12,8 @@ from dosimetry.kinetics.status import FitStatus
 from dosimetry.kinetics.voxel_fit import fit_voxels
 from dosimetry.kinetics.voxel_results import VoxelFit
 from nufitdose.errors import InputError
-from nufitdose.types import Curves
+from nufitdose.types import F64, Curves
 
-F64 = NDArray[np.float64]
 SAMPLE = 20_000
 ROUNDS = 8
 FEWEST = 50  # voxels below which a scatter is not worth fitting

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from dosimetry.kinetics.models import LN2, Model, Role, akaike_penalty, check_times, model_named, physical_rate
 from dosimetry.kinetics.organ_intervals import Fitted, Intervals, intervals_of
@@ -13,8 +13,7 @@ from dosimetry.kinetics.organ_solver import least_squares
 from dosimetry.kinetics.status import FitStatus
 from dosimetry.kinetics.voxel_kernels import rising, rising_share
 from nufitdose import kinetics
-
-F64 = NDArray[np.float64]
+from nufitdose.types import F64
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,22 +11,22 @@ from enum import StrEnum
 
 import lmfit
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from dosimetry.kinetics.models import LN2, Model
+from nufitdose.types import F64
 
-F64 = NDArray[np.float64]
 LEVEL = 0.95
 UNBOUNDED = (float("nan"), float("nan"))
 Pair = tuple[float, float]
 
 
 class IntervalMethod(StrEnum):
-    """How intervals were found: by profile, by covariance where no profile exists, or not at all."""
+    """How intervals were found: by profile, by covariance where no profile exists, by redrawn points, or not at all."""
 
     PROFILE = "profile"
     COVARIANCE = "covariance"
+    BOOTSTRAP = "bootstrap"
     NONE = "none"
 
 

@@ -3,16 +3,15 @@
 from math import comb
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from dosimetry.kinetics.models import LN2, Model
+from nufitdose.types import F64
 
-F64 = NDArray[np.float64]
 TAIL_WARNING = 0.2  # extrapolated share of TIA from which a flag is raised
 TIMES_WARNING = 3.0  # effective half-lives that the last scan should follow administration by
 CV_LIMIT, CORRELATION_LIMIT = 0.5, 0.8  # doi:10.1186/s40658-021-00427-x
-R_SQUARED_LIMIT = 0.9  # ours
+R_SQUARED_LIMIT = 0.9  # chosen here, not from the literature
 CHANCE_LIMIT = 0.05  # probability below which scatter or order of residuals is not taken for chance
 
 

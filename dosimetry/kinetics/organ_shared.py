@@ -4,20 +4,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import least_squares
 
 from dosimetry.kinetics.models import LN2, Model, check_times, model_named, physical_rate
 from dosimetry.kinetics.organ_fit import OrganFit, fit_organ
 from dosimetry.kinetics.organ_solver import amplitudes_at, starts
 from nufitdose.errors import InputError
+from nufitdose.types import F64
 
-F64 = NDArray[np.float64]
 STEP = 1e-4  # of ln λ, for derivatives
 
 
 def fit_shared(
-    times_h: ArrayLike,
+    times_h: ArrayLike | Mapping[str, ArrayLike],
     activity_mbq: Mapping[str, ArrayLike],
     half_life_h: float,
     *,
@@ -26,45 +26,51 @@ def fit_shared(
 ) -> dict[str, OrganFit]:
     """Fit structures together with rates in common: for each its `OrganFit` at those rates, by name.
 
-    Without `u_activity_mbq` points weigh as the inverse square of the largest value of their structure. u(Ã) is that of
-    the amplitudes and of the shared rates: u² = u²(A) + gᵀ V_λ g, g = dÃ/d ln λ with the amplitudes following. A
-    structure with one point takes the shared rate of "mono". Points and errors as in `fit_organ`; `InputError` unless
-    all structures together have more points than parameters.
+    `times_h` are those of all structures, or [times] for each by name. Without `u_activity_mbq` points weigh as the
+    inverse square of the largest value of their structure. u(Ã) is that of the amplitudes and of the shared rates:
+    u² = u²(A) + gᵀ V_λ g, g = dÃ/d ln λ with the amplitudes following. A structure with one point takes the shared rate
+    of "mono". Points and errors as in `fit_organ`; `InputError` unless all structures together have more points than
+    parameters.
     """
     shape, rate_p = model_named(model), physical_rate(half_life_h)
-    order = np.argsort(np.asarray(times_h, dtype=np.float64))
-    t = np.asarray(times_h, dtype=np.float64)[order]
-    check_times(t, rate_p)
-    points = {}
+    own_times = {name: times_h[name] if isinstance(times_h, Mapping) else times_h for name in activity_mbq}
+    own_u = {name: None if u_activity_mbq is None else u_activity_mbq[name] for name in activity_mbq}
+    bounds, points = [], {}
     for name, values in activity_mbq.items():
-        y = np.asarray(values, dtype=np.float64)[order]
+        t, y, sigma = _sort_points(own_times[name], values, own_u[name])
+        check_times(t, rate_p)
+        bounds.append(shape.bounds(t, rate_p))
         known = np.isfinite(y)
-        u = (
-            None
-            if u_activity_mbq is None
-            else np.broadcast_to(np.asarray(u_activity_mbq[name], dtype=np.float64), y.shape)
-        )
-        sigma = np.full(y.shape, np.abs(y[known]).max(initial=0.0)) if u is None else u[order]
         if known.sum() >= len(shape.mixing) and (y[known] > 0).any():
             points[name] = t[known], y[known], sigma[known]
     dof = sum(len(y) - len(shape.mixing) for _, y, _ in points.values()) - len(shape.free_rates)
     if dof < 1:
         raise InputError(f"{len(points)} structures have too few points in common for the shared rates of {model}")
-    rates, spread = _shared_rates(shape, t, points, rate_p, dof if u_activity_mbq is None else None)
+    limits = np.min(bounds, axis=0)  # the fastest rate that the times of every structure resolve
+    rates, spread = _shared_rates(shape, limits, points, dof if u_activity_mbq is None else None)
     held = {f"lambda{j + 1}": float(rates[j]) for j in shape.free_rates}
     found = {}
     for name, values in activity_mbq.items():
-        own_u = None if u_activity_mbq is None else u_activity_mbq[name]
-        fit = fit_organ(times_h, values, half_life_h, u_activity_mbq=own_u, model=model, held_rates_per_h=held)
+        fit = fit_organ(
+            own_times[name], values, half_life_h, u_activity_mbq=own_u[name], model=model, held_rates_per_h=held
+        )
         found[name] = _with_spread(fit, shape, points[name], rates, spread) if name in points else fit
     return found
 
 
+def _sort_points(times_h: ArrayLike, values: ArrayLike, u: ArrayLike | float | None) -> tuple[F64, F64, F64]:
+    """Times, activity and weights' σ of one structure in the order of time; σ its largest value where not known."""
+    t, y = np.asarray(times_h, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    order, largest = np.argsort(t), np.abs(y[np.isfinite(y)]).max(initial=0.0)
+    sigma = np.broadcast_to(np.asarray(largest if u is None else u, dtype=np.float64), y.shape)
+    return t[order], y[order], sigma[order]
+
+
 def _shared_rates(
-    shape: Model, t: F64, points: Mapping[str, tuple[F64, F64, F64]], rate_p: float, dof: int | None
+    shape: Model, bounds: F64, points: Mapping[str, tuple[F64, F64, F64]], dof: int | None
 ) -> tuple[F64, F64]:
     """Rates of the least sum of squares over all structures, and the covariance of the logarithms of the free ones."""
-    bounds, free = shape.bounds(t, rate_p), list(shape.free_rates)
+    free = list(shape.free_rates)
 
     def rates_at(x: F64) -> F64:
         rates = bounds[:, 0].copy()

@@ -4,12 +4,11 @@ from itertools import combinations_with_replacement
 
 import lmfit
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from dosimetry.kinetics.models import Model
+from nufitdose.types import F64
 
-F64 = NDArray[np.float64]
 START_RATES = {1: 48, 2: 32, 3: 14}  # values tried of each rate before the descent, by number of free rates
 STARTS = 3
 

@@ -8,8 +8,8 @@ from jaxtyping import Float64, Integer
 from numpy.typing import ArrayLike, NDArray
 
 from dosimetry.kinetics.models import check_times
+from nufitdose.types import F64
 
-F64 = NDArray[np.float64]
 Voxels = slice | NDArray[np.intp]
 
 

@@ -5,9 +5,10 @@
 from math import exp, inf, log, sqrt
 from typing import no_type_check
 
+from dosimetry.kinetics.status import FitStatus
 from nufitdose.compiled import part_of_kernel
 
-UPTAKE_CLEARANCE = 8  # the value of FitStatus
+UPTAKE_CLEARANCE = int(FitStatus.UPTAKE_CLEARANCE)
 # Scratch is one-dimensional; these are its places, the matrices by their upper halves.
 D00, D01, D11, P00, P01, P11, Q00, Q01, Q11, G0, G1, H0, H1 = range(13)
 HESSIAN, NORMAL = 13, 16

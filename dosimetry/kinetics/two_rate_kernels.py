@@ -20,20 +20,33 @@ from typing import no_type_check
 import numpy as np
 
 from dosimetry.kinetics.models import LN2, POINTS_HALF_LIVES, START_HALF_LIVES, UPTAKE_HALF_LIVES
+from dosimetry.kinetics.status import FitStatus
 from dosimetry.kinetics.two_rate_algebra import (
     HESSIAN,
     NORMAL,
+    UPTAKE_CLEARANCE,
     curvature,
     distance,
     moments,
     project,
     variance_of_tia,
 )
-from dosimetry.kinetics.voxel_kernels import AMPLITUDE, BEFORE, EXTRAPOLATED, RMSE, TEFF, TIA, U_TIA
+from dosimetry.kinetics.voxel_kernels import (
+    AMPLITUDE,
+    AT_FASTEST,
+    BEFORE,
+    EXTRAPOLATED,
+    MONO,
+    RISING,
+    RMSE,
+    SLOW,
+    TEFF,
+    TIA,
+    U_TIA,
+)
 from nufitdose.compiled import compiled, part_of_kernel
 
-MONO, AT_FASTEST, RISING, SLOW = 1, 3, 5, 12  # the values of FitStatus
-BI, UPTAKE_CLEARANCE, CLEARANCE_RETENTION = 7, 8, 9
+BI, CLEARANCE_RETENTION = int(FitStatus.BI), int(FitStatus.CLEARANCE_RETENTION)
 MAX_STEPS = 60
 LAST_STEP = 1e-7  # of ln λ: Newton's error is its square
 APART = 1e-3  # of λ: uptake is at least this much faster than clearance
@@ -53,7 +66,6 @@ def fit_two_rates(y, weight, t, rate_p, grid, code, noise_known, prior, worth, o
     `out` and `status` hold the mono fit; `chi2` receives Σ w r² of the fit that stands, NaN with too few points.
     """
     n_times = t.size
-    shared = weight.shape[1] == 1
     table = np.empty((grid.size + 1, n_times))  # the last row is for the rate of the voxel's mono fit
     for k in range(grid.size):
         for i in range(n_times):
@@ -73,30 +85,12 @@ def fit_two_rates(y, weight, t, rate_p, grid, code, noise_known, prior, worth, o
     sums, matrix = np.empty(19), np.empty((5, 4))
     needed = 4 if code == BI else 3
     for v in range(y.shape[1]):
-        points, first, last, gap = 0, inf, -inf, inf
-        for i in range(n_times):
-            present = abs(y[i, v]) < inf
-            value[i] = y[i, v] if present else 0.0
-            w[i] = (weight[i, 0] if shared else weight[i, v]) if present else 0.0
-            if present:
-                points += 1
-                first = min(first, t[i])
-                gap = min(gap, t[i] - last)
-                last = t[i]
+        points, first, last, gap = _load(y, weight, v, t, value, w)
         mono = status[v]
         chi2[v] = nan
         if points < needed or not (MONO <= mono <= AT_FASTEST or mono in (RISING, SLOW)):
             continue
-        clearance = rate_p + LN2 * min(START_HALF_LIVES / first, POINTS_HALF_LIVES / gap)
-        for j in range(2):
-            limit[j, 0], limit[j, 1] = rate_p, clearance
-            if prior[j, 1] > 0.0:
-                lowest = max(exp(prior[j, 0] - FARTHEST / sqrt(prior[j, 1])), 1e-6 * rate_p)
-                limit[j, 0] = min(rate_p + lowest, 0.5 * (rate_p + clearance))
-        if code == UPTAKE_CLEARANCE:
-            limit[1, 1] = max(rate_p + LN2 * UPTAKE_HALF_LIVES / first if first > 0.0 else 0.0, clearance)
-        elif code == CLEARANCE_RETENTION:
-            limit[1, 1] = rate_p
+        clearance = _bound(code, prior, rate_p, first, gap, limit)
         rates[grid.size] = min(max(LN2 / out[TEFF, v], rate_p), clearance)
         for i in range(n_times):
             table[grid.size, i] = exp(-rates[grid.size] * t[i])
@@ -113,26 +107,68 @@ def fit_two_rates(y, weight, t, rate_p, grid, code, noise_known, prior, worth, o
             continue
         if code == UPTAKE_CLEARANCE and rate[1] >= limit[1, 1]:
             continue
-        total = c[0] / rate[0] + c[1] / rate[1]
         free, variance = variance_of_tia(rate, limit, code, prior, rate_p, c, sums, matrix)
         left = points - (1 if code == UPTAKE_CLEARANCE else 2) - free
-        if not (variance > 0.0 and total > 0.0):
+        if not (variance > 0.0 and c[0] / rate[0] + c[1] / rate[1] > 0.0):
             continue
         if not noise_known:
             variance *= 2.0 * squares / left if left > 0 else nan
-        plain = 0.0
-        for i in range(n_times):
-            r = value[i] - c[0] * e[0, i] - c[1] * e[1, i]
-            plain += r * r if w[i] > 0.0 else 0.0
-        slow = 0 if rate[0] <= rate[1] else 1
-        out[TIA, v], out[U_TIA, v], out[TEFF, v] = total, sqrt(variance), LN2 / rate[slow]
-        out[AMPLITUDE, v] = c[slow]
-        out[RMSE, v] = sqrt(plain / points) if left > 0 else nan
-        late = c[0] * exp(-rate[0] * last) / rate[0] + c[1] * exp(-rate[1] * last) / rate[1]
-        early = c[0] * exp(-rate[0] * first) / rate[0] + c[1] * exp(-rate[1] * first) / rate[1]
-        out[BEFORE, v], out[EXTRAPOLATED, v] = 1.0 - early / total, late / total
+        _conclude(value, w, e, c, rate, variance, points, left, first, last, out, v)
         status[v] = code
         chi2[v] = 2.0 * squares
+
+
+@part_of_kernel
+@no_type_check
+def _load(y, weight, v, t, value, w):
+    """Copy a voxel, a missing value with weight 0; its number of points, first and last time, and shortest gap."""
+    shared = weight.shape[1] == 1
+    points, first, last, gap = 0, inf, -inf, inf
+    for i in range(t.size):
+        present = abs(y[i, v]) < inf
+        value[i] = y[i, v] if present else 0.0
+        w[i] = (weight[i, 0] if shared else weight[i, v]) if present else 0.0
+        if present:
+            points += 1
+            first = min(first, t[i])
+            gap = min(gap, t[i] - last)
+            last = t[i]
+    return points, first, last, gap
+
+
+@part_of_kernel
+@no_type_check
+def _bound(code, prior, rate_p, first, gap, limit):
+    """Bounds of both rates for the points of a voxel, into `limit`; the fastest clearance."""
+    clearance = rate_p + LN2 * min(START_HALF_LIVES / first, POINTS_HALF_LIVES / gap)
+    for j in range(2):
+        limit[j, 0], limit[j, 1] = rate_p, clearance
+        if prior[j, 1] > 0.0:
+            lowest = max(exp(prior[j, 0] - FARTHEST / sqrt(prior[j, 1])), 1e-6 * rate_p)
+            limit[j, 0] = min(rate_p + lowest, 0.5 * (rate_p + clearance))
+    if code == UPTAKE_CLEARANCE:
+        limit[1, 1] = max(rate_p + LN2 * UPTAKE_HALF_LIVES / first if first > 0.0 else 0.0, clearance)
+    elif code == CLEARANCE_RETENTION:
+        limit[1, 1] = rate_p
+    return clearance
+
+
+@part_of_kernel
+@no_type_check
+def _conclude(value, w, e, c, rate, variance, points, left, first, last, out, v):
+    """Results of a voxel, into its column; `left` degrees of freedom."""
+    total = c[0] / rate[0] + c[1] / rate[1]
+    plain = 0.0
+    for i in range(value.size):
+        r = value[i] - c[0] * e[0, i] - c[1] * e[1, i]
+        plain += r * r if w[i] > 0.0 else 0.0
+    slow = 0 if rate[0] <= rate[1] else 1
+    out[TIA, v], out[U_TIA, v], out[TEFF, v] = total, sqrt(variance), LN2 / rate[slow]
+    out[AMPLITUDE, v] = c[slow]
+    out[RMSE, v] = sqrt(plain / points) if left > 0 else nan
+    late = c[0] * exp(-rate[0] * last) / rate[0] + c[1] * exp(-rate[1] * last) / rate[1]
+    early = c[0] * exp(-rate[0] * first) / rate[0] + c[1] * exp(-rate[1] * first) / rate[1]
+    out[BEFORE, v], out[EXTRAPOLATED, v] = 1.0 - early / total, late / total
 
 
 @part_of_kernel

@@ -8,14 +8,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from dosimetry.kinetics.models import MODELS, fastest_rate, physical_rate
 from dosimetry.kinetics.scan_times import Group, ScanTimes, Voxels
-from dosimetry.kinetics.second_phase import NO_PRIOR, Task, with_least_aicc, with_two_rates
+from dosimetry.kinetics.second_phase import NO_PRIOR, Batch, with_least_aicc, with_two_rates
 from dosimetry.kinetics.voxel_kernels import fit_mono
-from dosimetry.kinetics.voxel_results import VoxelFit, room
+from dosimetry.kinetics.voxel_results import VoxelFit, VoxelFitBuilder, room
 from nufitdose.compiled import in_threads
 from nufitdose.errors import InputError
-from nufitdose.types import Curves
-
-F64 = NDArray[np.float64]
+from nufitdose.types import F64, Curves
 
 VOXEL_MODELS = ("mono", "bi", "f3", "f3a", "aicc")
 BATCH = 1 << 15  # voxels copied to double precision at once by each thread
@@ -51,9 +49,7 @@ def fit_voxels(
     if model not in VOXEL_MODELS:
         raise InputError(f"the voxel model {model!r} was asked for, wanted one of {', '.join(VOXEL_MODELS)}")
     rate_p = physical_rate(half_life_h)
-    noise = (
-        None if sigma is None else checked_sigma(np.asarray(sigma, dtype=np.result_type(sigma, np.float32)), activity)
-    )
+    noise = None if sigma is None else check_sigma(np.asarray(sigma, dtype=np.result_type(sigma, np.float32)), activity)
     return fit_groups(activity, ScanTimes.of(times_h, *activity.shape), rate_p, noise, model)
 
 
@@ -66,9 +62,9 @@ def fit_groups(
     prior: F64 = NO_PRIOR,
 ) -> VoxelFit:
     """`fit_voxels` of checked arguments; `prior` [2, 2] m_j and 1/s_j² of ln λ_bio,j for models of two rates."""
-    fit = VoxelFit.empty(activity.shape[0])
-    in_threads(_tasks(activity, times, rate_p, sigma, model, prior, fit))
-    return fit
+    fit = VoxelFitBuilder(activity.shape[0])
+    in_threads(_batches(activity, times, rate_p, sigma, model, prior, fit))
+    return fit.result()
 
 
 def with_common_error(tia: ArrayLike, u_tia: ArrayLike, relative: float) -> F64:
@@ -80,7 +76,7 @@ def with_common_error(tia: ArrayLike, u_tia: ArrayLike, relative: float) -> F64:
     return np.asarray(np.hypot(u_tia, relative * np.asarray(tia, dtype=np.float64)))
 
 
-def checked_sigma(sigma: NDArray[np.floating], activity: Curves) -> NDArray[np.floating]:
+def check_sigma(sigma: NDArray[np.floating], activity: Curves) -> NDArray[np.floating]:
     """The noise as given; ValueError unless its shape fits and it is positive wherever there is a value."""
     if sigma.shape not in {(), activity.shape[1:], activity.shape}:
         raise ValueError(f"sigma has shape {sigma.shape}, wanted a number, {activity.shape[1:]} or {activity.shape}")
@@ -92,26 +88,26 @@ def checked_sigma(sigma: NDArray[np.floating], activity: Curves) -> NDArray[np.f
     return sigma
 
 
-def _tasks(
+def _batches(
     activity: Curves,
     times: ScanTimes,
     rate_p: float,
     sigma: NDArray[np.floating] | None,
     model: str,
     prior: F64,
-    fit: VoxelFit,
+    fit: VoxelFitBuilder,
 ) -> Iterator[Callable[[], None]]:
     """For each batch of voxels that share their scan times: fit them, and put the results in their place."""
 
     def run(group: Group, grid: F64, part: Voxels) -> None:
         y, weight = values_and_weights(activity, sigma, part, group.columns)
-        task = Task(y, weight, group.times_h, rate_p, sigma is not None)
+        batch = Batch(y, weight, group.times_h, rate_p, sigma is not None)
         out, status = room(y.shape[1])
-        fit_mono(y, weight, group.times_h, rate_p, grid, task.noise_known, out, status)
+        fit_mono(y, weight, group.times_h, rate_p, grid, batch.noise_known, out, status)
         if model == "aicc":
-            with_least_aicc(task, out, status)
+            with_least_aicc(batch, out, status)
         elif model != "mono":
-            with_two_rates(task, out, status, MODELS[model], prior)
+            with_two_rates(batch, out, status, MODELS[model], prior)
         fit.put(part, VoxelFit.of(out, status))
 
     for group in times.groups(rate_p):

@@ -15,15 +15,20 @@ import numpy as np
 
 from dosimetry.kinetics.exponential import decay
 from dosimetry.kinetics.models import LN2, POINTS_HALF_LIVES, START_HALF_LIVES
+from dosimetry.kinetics.status import FitStatus
+from dosimetry.kinetics.voxel_results import ROWS
 from nufitdose.compiled import compiled, part_of_kernel
 
 BLOCK = 128  # voxels handled together; their scratch stays in the first-level cache
 MAX_STEPS = 60
 TOLERANCE = 1e-4  # relative step in λ that is the last one: its error is the square, and the sums follow it by Taylor
 
-NOTHING, MONO, AT_PHYSICAL, AT_FASTEST, ONE_POINT, RISING, NOT_POSITIVE = range(7)  # the values of FitStatus
-SLOW = 12
-TIA, U_TIA, TEFF, AMPLITUDE, RMSE, BEFORE, EXTRAPOLATED = range(7)  # rows of the results
+# Compiled code reads plain numbers: the codes of the enum, and the rows of the results.
+NOTHING, NOT_POSITIVE, MONO = int(FitStatus.NOTHING), int(FitStatus.NOT_POSITIVE), int(FitStatus.MONO)
+AT_PHYSICAL, AT_FASTEST = int(FitStatus.MONO_AT_PHYSICAL), int(FitStatus.MONO_AT_FASTEST)
+ONE_POINT, RISING, SLOW = int(FitStatus.ONE_POINT), int(FitStatus.RISING), int(FitStatus.SLOW)
+TIA, U_TIA, TEFF, AMPLITUDE, RMSE, BEFORE, EXTRAPOLATED = range(len(ROWS))
+N_RESULTS = len(ROWS)
 # Scratch is one-dimensional, a row of BLOCK voxels behind the other; these are where the rows begin.
 N0, N1, N2, D0, D1, D2, D3 = range(0, 7 * BLOCK, BLOCK)  # sums N_k = Σ w y τ^k e and D_k = Σ w τ^k e²
 COUNT, FIRST, LAST, GAP, FASTEST, RATE, BEST, BEST_D = range(0, 8 * BLOCK, BLOCK)  # points, times, bound, λ, N² and D
@@ -51,7 +56,7 @@ def fit_mono(y, weight, t, rate_p, grid, noise_known, out, status):
     rows = t.size * BLOCK
     value, w, wy, e = np.empty(rows), np.empty(rows), np.empty(rows), np.empty(rows)
     sums, voxel, search = np.empty(7 * BLOCK), np.empty(8 * BLOCK), np.empty(4 * BLOCK)
-    result = np.empty(7 * BLOCK)
+    result = np.empty(N_RESULTS * BLOCK)
     own_y, own_w, own_e = np.empty(t.size), np.empty(t.size), np.empty(t.size)
     for start in range(0, n_voxels, BLOCK):
         size = min(BLOCK, n_voxels - start)
@@ -65,7 +70,7 @@ def fit_mono(y, weight, t, rate_p, grid, noise_known, out, status):
                 status[start + b] = _elsewhere(
                     value, w, e, sums, voxel, b, t, rate_p, noise_known, own_y, own_w, own_e, result
                 )
-        for k in range(7):
+        for k in range(N_RESULTS):
             for b in range(size):
                 out[k, start + b] = result[k * BLOCK + b]
 
@@ -250,7 +255,7 @@ def _elsewhere(value, w, e, sums, voxel, b, t, rate_p, noise_known, y, weight, f
             last = i
             zero = zero and value[i * BLOCK + b] == 0.0
     if zero or voxel[BEST + b] <= 0.0:
-        for k in range(7):
+        for k in range(N_RESULTS):
             result[k * BLOCK + b] = nan
         result[TIA * BLOCK + b], result[AMPLITUDE * BLOCK + b] = 0.0, 0.0
         return NOTHING if zero else NOT_POSITIVE

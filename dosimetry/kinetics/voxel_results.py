@@ -1,15 +1,19 @@
-"""What a fit says of every voxel."""
+"""What a fit says of every voxel, and where such results are gathered batch by batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from numpy.typing import NDArray
 
 from dosimetry.kinetics.scan_times import Voxels
 from dosimetry.kinetics.status import FitStatus
 
 PerVoxel32 = Float32[np.ndarray, " voxels"]
+Rows = Float32[np.ndarray, "rows voxels"]
+Status = UInt8[np.ndarray, " voxels"]
+
+#: The rows in which compiled fits write the numbers of a `VoxelFit`.
+ROWS = ("tia", "u_tia", "teff_h", "amplitude", "rmse", "before", "extrapolated")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,20 +33,19 @@ class VoxelFit:
     rmse: PerVoxel32
     before: PerVoxel32
     extrapolated: PerVoxel32
-    status: UInt8[np.ndarray, " voxels"]
+    status: Status
 
     def counts(self) -> dict[FitStatus, int]:
         """Number of voxels of each status that occurs."""
         numbers = np.bincount(self.status, minlength=len(FitStatus))
         return {status: int(numbers[status]) for status in FitStatus if numbers[status]}
 
-    @classmethod
-    def empty(cls, n_voxels: int) -> "VoxelFit":
-        """Room for the results of `n_voxels`."""
-        return cls.of(*room(n_voxels))
+    def part(self, voxels: Voxels) -> "VoxelFit":
+        """The results of these voxels."""
+        return VoxelFit(*(getattr(self, field.name)[voxels] for field in fields(self)))
 
     @classmethod
-    def of(cls, out: Float32[np.ndarray, "7 voxels"], status: UInt8[np.ndarray, " voxels"]) -> "VoxelFit":
+    def of(cls, out: Rows, status: Status) -> "VoxelFit":
         """The rows of what a kernel wrote, as they are."""
         tia, u_tia, teff_h, amplitude, rmse, before, extrapolated = out
         return cls(tia, u_tia, teff_h, amplitude, rmse, before, extrapolated, status)
@@ -50,32 +53,42 @@ class VoxelFit:
     @classmethod
     def nothing(cls, n_voxels: int) -> "VoxelFit":
         """Voxels that no scan saw."""
-        fit = cls.empty(n_voxels)
-        for values in fit.arrays():
-            values[:] = 0
-        for values in (fit.u_tia, fit.teff_h, fit.rmse, fit.before, fit.extrapolated):
-            values[:] = np.nan
-        return fit
-
-    def arrays(self) -> tuple[NDArray[np.generic], ...]:
-        """The arrays in the order of the fields."""
-        return (
-            self.tia,
-            self.u_tia,
-            self.teff_h,
-            self.amplitude,
-            self.rmse,
-            self.before,
-            self.extrapolated,
-            self.status,
-        )
-
-    def put(self, voxels: Voxels, other: "VoxelFit") -> None:
-        """Write the results of `other`, [len(voxels)], at these voxels."""
-        for mine, theirs in zip(self.arrays(), other.arrays(), strict=True):
-            mine[voxels] = theirs
+        out, status = room(n_voxels)
+        out[:], status[:] = np.nan, FitStatus.NOTHING
+        out[ROWS.index("tia")], out[ROWS.index("amplitude")] = 0.0, 0.0
+        return cls.of(out, status)
 
 
-def room(n_voxels: int) -> tuple[Float32[np.ndarray, "7 voxels"], UInt8[np.ndarray, " voxels"]]:
+class VoxelFitBuilder:
+    """Gathers the results of voxels part by part, also from several threads; `result` ends that."""
+
+    def __init__(self, n_voxels: int) -> None:
+        self._out, self._status = room(n_voxels)
+
+    @classmethod
+    def from_fit(cls, fit: VoxelFit) -> "VoxelFitBuilder":
+        """Begin with a copy of a fit, parts of which are to be replaced."""
+        builder = cls(fit.status.size)
+        builder.put(slice(None), fit)
+        return builder
+
+    def put(self, voxels: Voxels, fit: VoxelFit) -> None:
+        """Write the results of `fit`, [len(voxels)], at these voxels; ValueError after `result`."""
+        for row, name in zip(self._out, ROWS, strict=True):
+            row[voxels] = getattr(fit, name)
+        self._status[voxels] = fit.status
+
+    def part(self, voxels: Voxels) -> VoxelFit:
+        """What stands at these voxels now."""
+        return VoxelFit.of(self._out, self._status).part(voxels)
+
+    def result(self) -> VoxelFit:
+        """The fit of all voxels; from here on its arrays cannot be written."""
+        self._out.setflags(write=False)
+        self._status.setflags(write=False)
+        return VoxelFit.of(self._out, self._status)
+
+
+def room(n_voxels: int) -> tuple[Rows, Status]:
     """Empty arrays for the results of `n_voxels`: the numbers of a `VoxelFit` row by row, and the status."""
-    return np.empty((7, n_voxels), np.float32), np.empty(n_voxels, np.uint8)
+    return np.empty((len(ROWS), n_voxels), np.float32), np.empty(n_voxels, np.uint8)

@@ -4,11 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nufitdose.types import Numbers
-
-F64 = NDArray[np.float64]
+from nufitdose.types import F64, Numbers
 
 SMALL_ML = 2.0  # below this ICRU 91 wants the dose to 35 mm³ in place of D2%
 NEAR_MAXIMUM_ML = 0.035

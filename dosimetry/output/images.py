@@ -17,7 +17,8 @@ def write_maps(results: PatientResults, folder: Path) -> None:
     maps, grid = results.maps, results.maps.dose.grid
     save_volume(maps.tia, place / "tia.nii.gz")
     save_volume(maps.dose, place / "dose.nii.gz")
-    save_volume(results.dose_uncertainty, place / "dose_uncertainty.nii.gz")
+    if maps.u_dose is not None:
+        save_volume(maps.u_dose, place / "dose_uncertainty.nii.gz")
     teff_h = np.nan_to_num(maps.fit.teff_h.reshape(grid.shape), nan=0.0)
     save_volume(Volume(teff_h, grid, Quantity.TIME), place / "effective_half_life.nii.gz")
     rmse = maps.fit.rmse.reshape(grid.shape)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from dosimetry.kinetics import Intervals
 from dosimetry.results import PatientResults, StructureResult
 from nufitdose.io.csv_table import Row, write_csv
 from nufitdose.registration.output import write_registration_tables
@@ -90,6 +91,9 @@ def _curve_record(structure: StructureResult) -> dict[str, Any]:
     """A structure's curve for other programs: f(t) = Σ a_j e^(-λ_j t); null where unknown."""
     curve, fit = structure.curve, structure.fit
     compared = curve.choice.weights if curve.choice else {}
+    asked_for: dict[str, Any] = {"intervals": _interval_record(fit.intervals)} if fit.intervals else {}
+    if curve.shared_with:
+        asked_for["shared_rates_with"] = list(curve.shared_with)
     return {
         "model": curve.model,
         "status": fit.status.name,
@@ -109,6 +113,19 @@ def _curve_record(structure: StructureResult) -> dict[str, Any]:
         "aicc": _known(fit.aicc),
         "degrees_of_freedom": fit.dof,
         "flags": list(fit.flags),
+        **asked_for,
+    }
+
+
+def _interval_record(found: Intervals) -> dict[str, Any]:
+    """Confidence intervals [low, high]; a side that the data do not bound is null."""
+    parameters = {name: [_known(side) for side in pair] for name, pair in found.parameters.items()}
+    return {
+        "level": found.level,
+        "method": found.method.value,
+        "tia_mbq_h": [_known(side) for side in found.tia_mbq_h],
+        "teff_h": [_known(side) for side in found.teff_h],
+        "parameters": parameters,
     }
 
 

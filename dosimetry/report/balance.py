@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dosimetry.results import PatientResults
 from nufitdose import kinetics
 from nufitdose.nuclides import decay_constant_per_h
-
-F64 = NDArray[np.float64]
+from nufitdose.types import F64
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dosimetry.curves.methods import FITTED_STATUSES
 from dosimetry.kinetics import FitStatus
 from dosimetry.report.balance import Balance
 from dosimetry.report.numbers import percent, three
 from dosimetry.results import PatientResults, StructureResult
 from nufitdose.study import LEAST_OF_ADMINISTERED, MOST_OF_ADMINISTERED
-
-F64 = NDArray[np.float64]
 
 CENTROID_MM = 6.0
 FOLDING_PERCENT = 0.0
@@ -29,21 +27,6 @@ EXTRAPOLATED_PERCENT = 20.0
 MOSTLY_EXTRAPOLATED_PERCENT = 50.0
 HALF_LIVES_COVERED = 3.0
 OUTSIDE_PERCENT = 1.0
-
-#: Rules that stand where no decaying curve was fitted.
-_FALLBACKS = frozenset(
-    {
-        FitStatus.NOTHING,
-        FitStatus.NOT_POSITIVE,
-        FitStatus.ONE_POINT,
-        FitStatus.RISING,
-        FitStatus.SLOW,
-        FitStatus.MONO_AT_FASTEST,
-        FitStatus.TRAPEZOID,
-        FitStatus.POPULATION,
-        FitStatus.HAENSCHEID,
-    }
-)
 
 
 class State(StrEnum):
@@ -139,8 +122,8 @@ def _fit(results: PatientResults) -> Light:
         total = sum(counts.values())
         shares = {status: 100.0 * n / total for status, n in counts.items()}
         where = "of the active voxels"
-    fitted = sum((share for status, share in shares.items() if status not in _FALLBACKS), 0.0)
-    others = {s: share for s, share in shares.items() if s in _FALLBACKS and share >= 0.05}
+    fitted = sum((share for status, share in shares.items() if status in FITTED_STATUSES), 0.0)
+    others = {s: share for s, share in shares.items() if s not in FITTED_STATUSES and share >= 0.05}
     rest = "; ".join(f"{percent(share)} {short(s)}" for s, share in sorted(others.items(), key=lambda o: -o[1]))
     found = f"{percent(fitted)} {where} by fitted exponentials" + (f"; {rest}" if rest else "")
     return Light("Voxel curves", State.GOOD if fitted >= FITTED_PERCENT else State.LOOK, found, guide)

@@ -1,40 +1,51 @@
 """How the time-activity curves of a run were made, in words to paste."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+
+import numpy as np
 
 from dosimetry.config import REST
-from dosimetry.curves.rules import ONE_SCAN
-from dosimetry.curves.structures import CANDIDATES
+from dosimetry.curves.fits import CANDIDATES
+from dosimetry.curves.methods import METHODS
 from dosimetry.kinetics import FitStatus
 from dosimetry.report.numbers import three
 from dosimetry.results import PatientResults
 
-_FITTED = {
-    "mono": "a mono-exponential with non-negative amplitude and an effective half-life not above the physical one",
-    "f3": "a curve of uptake and clearance from zero at administration (f3)",
-    "f3a": "a clearing exponential and a retained part with physical decay (f3a)",
-    "bi": "a sum of two clearing exponentials",
-}
 _RISING = (
     "Where activity rose, it was integrated linearly from zero at administration and between the points, with "
     "physical decay after the last."
 )
 
 
+_INTERVALS = {
+    "profile": "Their 95 % intervals come from the profile of the sum of squares, or from the covariance where there "
+    "is no profile.",
+    "bootstrap": "Their 95 % intervals hold the middle of fits to points redrawn within that uncertainty (parametric "
+    "bootstrap).",
+}
+
+
 def curve_sentences(results: PatientResults) -> list[str]:
     """What was fitted or assumed, in which voxels, and how the model was found."""
-    settings = results.settings.kinetics
-    by_model: dict[str, list[str]] = {}
-    for name, curve in results.curves.items():
-        method = settings.method(name)
-        by_model.setdefault(curve.model if method == "auto" else method, []).append(name)
+    by_method: dict[str, list[str]] = {}
+    for name, method in _voxel_methods(results).items():
+        by_method.setdefault(method, []).append(name)
+    said = [_voxels(method, names, len(by_method) == 1, results) for method, names in by_method.items()]
     if len(results.frames) == 1:
-        methods = {"physical" if model not in ONE_SCAN else model: names for model, names in by_model.items()}
-        said = [_from_one_scan(method, names, len(methods) == 1, results) for method, names in methods.items()]
         return [*said, *_beds(results)]
-    said = [_voxels(model, names, len(by_model) == 1, len(results.frames)) for model, names in by_model.items()]
-    said += [_RISING] if set(by_model) & set(_FITTED) else []
+    said += [_RISING] if any(METHODS[method].model for method in by_method) else []
     return [*said, *_choice(results), *_borrowing(results), *_structures(results), *_beds(results)]
+
+
+def _voxel_methods(results: PatientResults) -> dict[str, str]:
+    """The curve method of the voxels of every structure, and of the rest; a fit of one scan is physical decay."""
+    found = {}
+    for name, curve in results.curves.items():
+        asked = results.settings.kinetics.method(name)
+        method = asked if METHODS[asked].voxels else curve.model
+        one_scan = len(results.frames) == 1 and not METHODS[method].one_scan_only
+        found[name] = "physical" if one_scan else method
+    return found
 
 
 def _where(names: Sequence[str], everywhere: bool) -> str:
@@ -42,44 +53,32 @@ def _where(names: Sequence[str], everywhere: bool) -> str:
         return "In each voxel"
     drawn = [name for name in names if name != REST]
     others = ["of no structure"] if REST in names else []
-    return f"In the voxels {listed([*(['of ' + listed(drawn)] if drawn else []), *others])}"
+    return f"In the voxels {join_words([*(['of ' + join_words(drawn)] if drawn else []), *others])}"
 
 
-def _voxels(model: str, names: Sequence[str], everywhere: bool, scans: int) -> str:
-    if model == "trapezoid":
-        return (
-            f"{_where(names, everywhere)} activity was integrated linearly from zero at administration and between "
-            "the points (trapezoids), with physical decay after the last."
-        )
-    how = "solved exactly" if scans == 2 else "fitted by least squares"
-    return f"{_where(names, everywhere)} {_FITTED[model]} was {how} and integrated to infinity."
-
-
-def _from_one_scan(method: str, names: Sequence[str], everywhere: bool, results: PatientResults) -> str:
-    where = _where(names, everywhere)
-    if method == "haenscheid":
-        return f"{where} the time-integrated activity was taken as 2 t A(t)/ln 2 from the one scan (Hänscheid 2018)."
-    if method == "population":
-        hours = results.settings.kinetics.half_lives_h
-        listing = listed([f"{'elsewhere' if name == REST else name} {three(hours[name])} h" for name in names])
-        return (
-            f"{where} the one measurement was integrated with the effective half-life of a population "
-            f"(Madsen 2018): {listing}."
-        )
-    return f"{where} physical decay through the one measurement was integrated to infinity."
+def _voxels(method: str, names: Sequence[str], everywhere: bool, results: PatientResults) -> str:
+    given = results.settings.kinetics.half_lives_h
+    hours = [f"{'elsewhere' if name == REST else name} {three(given[name])} h" for name in names if name in given]
+    return METHODS[method].sentence.format(
+        where=_where(names, everywhere),
+        how="solved exactly" if len(results.frames) == 2 else "fitted by least squares",
+        half_lives=join_words(hours) if hours else "",
+    )
 
 
 def _choice(results: PatientResults) -> list[str]:
-    chosen: Mapping[str, object] = {n: c for n, c in results.curves.items() if c.choice is not None}
+    chosen = {name: curve for name, curve in results.curves.items() if curve.choice is not None}
     if not chosen:
         return []
-    compared = any(c.choice is not None and len(c.choice.fits) > 1 for c in results.curves.values())
+    compared = any(np.isfinite(curve.akaike_weight) for curve in chosen.values())
     if not compared:
         return ["The scans are too few to compare models by the corrected Akaike criterion: one exponential was used."]
     said = [
-        f"Of {listed(list(CANDIDATES))}, as far as the scans allow, the model of each structure was the one of the "
-        "largest Akaike weight (AICc); voxels of no structure took that of the whole body."
+        f"Of {join_words(list(CANDIDATES))}, as far as the scans allow, the model of each structure was the one of the "
+        "largest Akaike weight (AICc)"
     ]
+    whole_body = METHODS[results.settings.kinetics.method(REST)]
+    said[0] += "; voxels of no structure took that of the whole body." if whole_body.voxels is None else "."
     if results.settings.kinetics.averaged:
         said.append("The structures' own integrals are means over the models, weighted by Akaike.")
     return said
@@ -100,20 +99,22 @@ def _borrowing(results: PatientResults) -> list[str]:
 def _structures(results: PatientResults) -> list[str]:
     if not results.structures:
         return []
-    percent = results.settings.kinetics.u_activity_percent
+    settings = results.settings.kinetics
     weights = "all points weighing the same"
-    if percent is not None:
-        weights = f"points weighed by a standard uncertainty of {three(percent)} % each, as given"
-    return [f"The curve of each structure went through its total activity at each scan, {weights}."]
+    if settings.u_activity_percent is not None:
+        weights = f"points weighed by a standard uncertainty of {three(settings.u_activity_percent)} % each, as given"
+    said = [f"The curve of each structure went through its total activity at each scan, {weights}."]
+    said += [f"The curves of {join_words(group)} had their rates in common." for group in settings.shared_rates]
+    return [*said, *([_INTERVALS[settings.intervals]] if settings.intervals in _INTERVALS else [])]
 
 
 def _beds(results: PatientResults) -> list[str]:
     scans = [frame.id for frame in results.frames if frame.offset_h is not None]
     if not scans:
         return []
-    return [f"In {listed(scans)} slices were acquired one bed after the other: each voxel has the time of its own."]
+    return [f"In {join_words(scans)} slices were acquired one bed after the other: each voxel has the time of its own."]
 
 
-def listed(words: Sequence[str]) -> str:
+def join_words(words: Sequence[str]) -> str:
     """Words as a list in a sentence."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -59,7 +59,7 @@ def percent(value: float) -> str:
     return f"{sign}{size:.1f} %" if size < 9.95 else f"{sign}{size:.0f} %"
 
 
-def signed(value: float) -> str:
+def with_sign(value: float) -> str:
     """A difference, its sign always shown."""
     text = three(value)
     return f"+{text}" if math.isfinite(value) and value > 0 else text

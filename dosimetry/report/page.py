@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dosimetry.report import curves, pictures
+from dosimetry.kinetics import OrganFit
+from dosimetry.report import pictures, plots
 from dosimetry.report.balance import balance_of
 from dosimetry.report.checks import lights
 from dosimetry.report.figures import Picture, house_style
-from dosimetry.report.methods import left_out, methods_paragraph, references
+from dosimetry.report.methods_paragraph import left_out, methods_paragraph, references
 from dosimetry.report.numbers import percent, three, with_error
 from dosimetry.report.palette import Look, by_colour, look
 from dosimetry.report.planes import ORIENTATIONS, WORLD_LETTERS, Box, box_of
@@ -98,7 +99,7 @@ def _content(results: PatientResults, record: RunRecord) -> dict[str, Any]:
         "physical": _half_life(results.study.nuclide),
         "has_errors": results.settings.kinetics.u_activity_percent is not None,
         "curves": _curve_panels(results, looks),
-        "balance_picture": curves.balance(results.times_h, balance, list(looks.values())),
+        "balance_picture": plots.balance(results.times_h, balance, list(looks.values())),
         "balance": balance_table(results, balance),
         "balance_is_cut": bool(np.isnan(balance.parts_mbq).any()),
         "overlay": overlay,
@@ -107,7 +108,7 @@ def _content(results: PatientResults, record: RunRecord) -> dict[str, Any]:
         "doses": dose_table(results, looks),
         "small": [s.name for s in results.structures if np.isfinite(s.dose["dose_d35mm3_gy"])],
         "voxel_mm3": three(results.maps.dose.grid.voxel_volume_ml * 1000.0),
-        "histogram": curves.dose_volume(results, looks) if results.structures else None,
+        "histogram": plots.dose_volume(results, looks) if results.structures else None,
         "comparison": comparison_table(results, looks),
         "methods": methods_paragraph(results, f"nufitdose {known.get('nufitdose', '')}".strip()),
         "left_out": left_out(results),
@@ -187,12 +188,12 @@ def _planes(at_mm: np.ndarray) -> str:
 
 
 def _curve_panels(results: PatientResults, looks: dict[str, Look]) -> list[CurvePanel]:
-    physical_h, end_h = half_life_h(results.study.nuclide), curves.last_shown_h(results)
+    physical_h, end_h = half_life_h(results.study.nuclide), plots.last_shown_h(results)
     return [
         CurvePanel(
             s.name,
             looks[s.name],
-            curves.time_activity(s, physical_h, end_h, looks[s.name]),
+            plots.time_activity(s, physical_h, end_h, looks[s.name]),
             _parameters(s),
             _remarks(results, s),
         )
@@ -212,11 +213,22 @@ def _parameters(s: StructureResult) -> tuple[tuple[str, str], ...]:
         (amplitude, f"{with_error(fit.amplitude_mbq, u_amplitude)} MBq"),
         ("T_eff", f"{with_error(curve.teff_h, fit.u_teff_h)} h"),
         ("TIA, mean of models" if curve.averaged else "TIA", f"{with_error(curve.tia_mbq_h, curve.u_tia_mbq_h)} MBq·h"),
+        *_interval_rows(fit),
         ("before first scan", percent(100.0 * fit.before_first_fraction)),
         ("after last scan", percent(100.0 * fit.extrapolated_fraction)),
         ("voxel sum / curve", three(ratio)),
         ("fit", re.split(r"[:,(]", fit.status.meaning)[0].strip()),
     )
+
+
+def _interval_rows(fit: OrganFit) -> tuple[tuple[str, str], ...]:
+    """95 % intervals, where they were asked for."""
+    found = fit.intervals
+    if found is None:
+        return ()
+    share = f"{100.0 * found.level:.0f} %"
+    pairs = (("TIA", found.tia_mbq_h, "MBq·h"), ("T_eff", found.teff_h, "h"))
+    return tuple((f"{what}, {share}", f"{three(low)} to {three(high)} {unit}") for what, (low, high), unit in pairs)
 
 
 def _remarks(results: PatientResults, s: StructureResult) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def fused_activity(reference: TimePoint, moving: TimePoint, found: Registration,
 
     def painter(field: DisplacementField | None) -> Paint:
         def paint(axes: Axes, points: Points) -> None:
-            share = cut(moving.activity, _moved(points, field)) / moving_top
+            share = cut(moving.activity, _move(points, field)) / moving_top
             if reference.ct is not None:
                 rgb = _over(_grey(cut(reference.ct, points)), share)
             else:
@@ -57,7 +57,7 @@ def fused_activity(reference: TimePoint, moving: TimePoint, found: Registration,
             if reference.structures is not None:
                 _draw_structures(axes, points, reference.structures, looks)
             if moving.structures is not None:
-                _draw_structures(axes, _moved(points, field), moving.structures, looks, dashed=True)
+                _draw_structures(axes, _move(points, field), moving.structures, looks, dashed=True)
 
         return paint
 
@@ -73,7 +73,7 @@ def fused_ct(reference: TimePoint, moving: TimePoint, found: Registration, box: 
 
     def painter(field: DisplacementField | None) -> Paint:
         def paint(axes: Axes, points: Points) -> None:
-            first, second = _window(cut(fixed_ct, points)), _window(cut(moving_ct, _moved(points, field)))
+            first, second = _window(cut(fixed_ct, points)), _window(cut(moving_ct, _move(points, field)))
             _show(axes, _two_colours(first, second, gamma=1.0), points)
 
         return paint
@@ -118,7 +118,7 @@ def _before_and_after(found: Registration, painter: Callable[[DisplacementField 
     return [("before", painter(None)), ("after", painter(found.field))]
 
 
-def _moved(points: Points, field: DisplacementField | None) -> Points:
+def _move(points: Points, field: DisplacementField | None) -> Points:
     return points if field is None else points + field.at(points)
 
 

@@ -12,10 +12,8 @@ from scipy import ndimage
 
 from dosimetry.results import PatientResults
 from nufitdose.grid import Grid
-from nufitdose.types import Points
+from nufitdose.types import F64, Points
 from nufitdose.volume import OUTSIDE, Quantity, Volume
-
-F64 = NDArray[np.float64]
 
 #: The negative and the positive end of each world axis (RAS+).
 WORLD_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
@@ -95,7 +93,7 @@ def box_of(results: PatientResults) -> Box:
     low, high = _visible(study.reference.ct, study.reference.activity)
     if not results.structures:
         return Box(low, high, _most_active(study.reference.activity))
-    places = [_thinned(result.region.index, grid) for result in results.structures]
+    places = [_thin(result.region.index, grid) for result in results.structures]
     at = np.array([_fullest(places, axis, min(grid.spacing_mm)) for axis in range(3)])
     lowest, highest = (np.array([end(p, axis=0) for p in places]) for end in (np.min, np.max))
     inner, outer = lowest.min(axis=0), highest.max(axis=0)
@@ -134,7 +132,7 @@ def _most_active(activity: Volume) -> F64:
     return activity.grid.world(np.array(np.unravel_index(int(np.argmax(smooth)), smooth.shape), dtype=np.float64))
 
 
-def _thinned(index: NDArray[np.int64], grid: Grid, most: int = 100_000) -> F64:
+def _thin(index: NDArray[np.int64], grid: Grid, most: int = 100_000) -> F64:
     """World positions of a structure's voxels, at most about `most` of them, evenly taken."""
     chosen = index[:: max(1, index.size // most)]
     return grid.world(np.stack(np.unravel_index(chosen, grid.shape), axis=-1))

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from dosimetry.report.balance import Balance
-from dosimetry.report.numbers import percent, signed, three, with_error
+from dosimetry.report.numbers import percent, three, with_error, with_sign
 from dosimetry.report.palette import Look
 from dosimetry.results import PatientResults, StructureResult
 
@@ -106,7 +106,11 @@ def comparison_table(results: PatientResults, looks: Looks) -> Table | None:
         for key in ("dose_mean_gy", "dose_d2_gy", "dose_d98_gy"):
             plain, registered = s.unregistered[key], s.dose[key]
             change = 100.0 * (registered / plain - 1.0) if plain > 0 else float("nan")
-            cells += [three(plain), three(registered), f"{signed(change)} %" if np.isfinite(change) else three(change)]
+            cells += [
+                three(plain),
+                three(registered),
+                f"{with_sign(change)} %" if np.isfinite(change) else three(change),
+            ]
         rows.append(Row(s.name, cells, looks[s.name]))
     return Table(heads, rows)
 

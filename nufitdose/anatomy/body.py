@@ -1,6 +1,7 @@
 """Which voxels belong to the patient.
 
-Several steps of a run ask for the same body: what was found of a volume is kept as long as the volume is.
+Registration asks for the body of one scan several times in each pair (linear pose, channels, quality), and of the
+reference in every pair: `once_for_each_volume` keeps what was found as long as the volume itself is kept.
 """
 
 import functools
@@ -26,16 +27,17 @@ _ACTIVITY_CLOSING_MM = 24.0
 _MARGIN_MM = 12.0  # of what surrounds the body, compared too: it holds the outline
 
 
-def _kept(find: Callable[[Volume], Volume]) -> Callable[[Volume], Volume]:
+def once_for_each_volume(find: Callable[[Volume], Volume]) -> Callable[[Volume], Volume]:
+    """Remember what `find` gives for a volume until that volume is gone; volumes and results are never written to."""
     found: WeakKeyDictionary[Volume, Volume] = WeakKeyDictionary()
 
     @functools.wraps(find)
-    def asked(volume: Volume) -> Volume:
+    def find_once(volume: Volume) -> Volume:
         if volume not in found:
             found[volume] = find(volume)
         return found[volume]
 
-    return asked
+    return find_once
 
 
 def body_mask(timepoint: TimePoint) -> Volume:
@@ -48,47 +50,47 @@ def body_mask(timepoint: TimePoint) -> Volume:
     return body_mask_from_activity(timepoint.activity)
 
 
-@_kept
+@once_for_each_volume
 def body_mask_from_ct(ct: Volume) -> Volume:
     """The largest body above -300 HU without what is thinner than 12 mm (couch, sheets), lungs and gas filled in.
 
-    1 inside, 0 outside, on a grid of about 4 mm. Ours.
+    1 inside, 0 outside, on a grid of about 4 mm. The rule was chosen here, it is not from the literature.
     """
     coarse = pool(ct, _CT_SPACING_MM)
     solid = coarse.data > _CT_THRESHOLD_HU
-    core = _largest(_opened(solid, coarse.grid.spacing_mm, _COUCH_MM / 2))
+    core = _keep_largest(_open_mask(solid, coarse.grid.spacing_mm, _COUCH_MM / 2))
     # skin, fingers and nose that the opening took away come back where they touch the core
-    body = solid & _near(core, coarse.grid.spacing_mm, _COUCH_MM / 2)
-    return _as_volume(_filled(body, coarse), coarse)
+    body = solid & _dilate(core, coarse.grid.spacing_mm, _COUCH_MM / 2)
+    return _as_volume(_fill_slices(body, coarse), coarse)
 
 
-@_kept
+@once_for_each_volume
 def body_mask_from_activity(activity: Volume) -> Volume:
     """The largest region above 0.5 % of the 99.9th percentile of the smoothed activity, closed and filled.
 
-    1 inside, 0 outside, on a grid of about 6 mm. Cold regions at the skin may be missed. Ours. Raises
-    `InputError` where there is no activity.
+    1 inside, 0 outside, on a grid of about 6 mm. Cold regions at the skin may be missed. The rule was chosen here, it
+    is not from the literature. Raises `InputError` where there is no activity.
     """
     coarse = pool(activity, _ACTIVITY_SPACING_MM)
     sigma = _ACTIVITY_SIGMA_MM / np.array(coarse.grid.spacing_mm)
     smooth = ndimage.gaussian_filter(coarse.data, sigma, mode="nearest", truncate=3.0)
     hot = smooth > _ACTIVITY_FRACTION * activity_scale(coarse)
     spacing_mm = coarse.grid.spacing_mm
-    closed = ~_near(~_near(hot, spacing_mm, _ACTIVITY_CLOSING_MM), spacing_mm, _ACTIVITY_CLOSING_MM)
-    return _as_volume(_filled(_largest(closed | hot), coarse), coarse)
+    closed = ~_dilate(~_dilate(hot, spacing_mm, _ACTIVITY_CLOSING_MM), spacing_mm, _ACTIVITY_CLOSING_MM)
+    return _as_volume(_fill_slices(_keep_largest(closed | hot), coarse), coarse)
 
 
-@_kept
+@once_for_each_volume
 def near_body(body: Volume) -> Volume:
     """A body with all that lies within 12 mm of it: where two scans are compared."""
-    return _as_volume(_near(body.data > 0.5, body.grid.spacing_mm, _MARGIN_MM), body)
+    return _as_volume(_dilate(body.data > 0.5, body.grid.spacing_mm, _MARGIN_MM), body)
 
 
 def _as_volume(mask: Mask, like: Volume) -> Volume:
     return Volume(mask.astype(np.float32), like.grid, Quantity.SCALAR)
 
 
-def _near(mask: Mask, spacing_mm: tuple[float, float, float], distance_mm: float) -> Mask:
+def _dilate(mask: Mask, spacing_mm: tuple[float, float, float], distance_mm: float) -> Mask:
     """Voxels within `distance_mm` of the mask.
 
     The exact squared distance, axis by axis and no farther: a tenth of the time of a whole distance map.
@@ -103,19 +105,19 @@ def _near(mask: Mask, spacing_mm: tuple[float, float, float], distance_mm: float
     return np.asarray(squared <= distance_mm**2)
 
 
-def _opened(mask: Mask, spacing_mm: tuple[float, float, float], radius_mm: float) -> Mask:
+def _open_mask(mask: Mask, spacing_mm: tuple[float, float, float], radius_mm: float) -> Mask:
     """Without what no ball of `radius_mm` fits into; beyond the field of view counts as inside."""
-    return _near(~_near(~mask, spacing_mm, radius_mm), spacing_mm, radius_mm)
+    return _dilate(~_dilate(~mask, spacing_mm, radius_mm), spacing_mm, radius_mm)
 
 
-def _largest(mask: Mask) -> Mask:
+def _keep_largest(mask: Mask) -> Mask:
     labels, count = ndimage.label(mask)
     if count < 2:
         return mask
     return np.asarray(labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:])))
 
 
-def _filled(mask: Mask, like: Volume) -> Mask:
+def _fill_slices(mask: Mask, like: Volume) -> Mask:
     """Holes filled on every axial slice, so that lungs and bowel open to the ends of the scan are filled too."""
     axis = int(np.argmax(np.abs(like.grid.directions[2])))
     plane = np.ones((3, 3, 3), bool)

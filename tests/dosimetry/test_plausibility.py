@@ -5,6 +5,7 @@ import pytest
 from support.small_study import GRID, small_study
 
 from dosimetry.plausibility import check_study
+from nufitdose.anatomy.prepared import prepare_anatomy
 from nufitdose.grid import Grid
 from nufitdose.study import Study, TimePoint
 from nufitdose.volume import Quantity, Volume
@@ -12,7 +13,8 @@ from nufitdose.volume import Quantity, Volume
 
 def said(caplog, study) -> str:
     with caplog.at_level(logging.WARNING):
-        check_study(study)
+        ct, grid = study.reference.ct, study.reference.activity.grid
+        check_study(study, prepare_anatomy(ct, grid) if ct else None)
     return " | ".join(caplog.messages)
 
 

@@ -10,12 +10,15 @@ import pytest
 from support.small_study import GRID, small_study, sphere
 
 from dosimetry import run_patient
-from dosimetry.config import REST, load_settings
-from dosimetry.curves.methods import check_methods
+from dosimetry.config import REST, KineticsSettings, load_settings
+from dosimetry.curves.methods import FITTED_STATUSES, METHODS
+from dosimetry.curves.points import OrganPoints, VoxelPoints
+from dosimetry.curves.requirements import check_methods
 from dosimetry.curves.rules import organ_by_trapezoid, voxels_by_trapezoid, voxels_from_one_scan
 from dosimetry.curves.structures import structure_curves, u_of_curve_mbq
 from dosimetry.curves.voxels import fit_frames, voxel_curves
 from dosimetry.kinetics import FitStatus, fit_organ, haenscheid, population_half_life, trapezoid
+from dosimetry.kinetics.models import MODELS
 from dosimetry.structures import regions_of
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
@@ -117,7 +120,7 @@ def test_one_exponential_through_two_phases_is_wrong_where_auto_is_right():
 
 def test_a_structure_has_the_model_asked_for_it():
     curves, fit = fitted(study_of(), "kinetics.models={liver: f3a, rest: trapezoid}", "kinetics.model=mono")
-    assert (curves["liver"].model, curves["kidney_left"].model, curves[REST].model) == ("f3a", "mono", "trapezoid")
+    assert tuple(curves.of(name).model for name in ("liver", "kidney_left", REST)) == ("f3a", "mono", "trapezoid")
     labels = halves().reshape(-1)
     assert set(np.unique(fit.status[labels == 1])) == {FitStatus.CLEARANCE_RETENTION}
     assert set(np.unique(fit.status[labels == 2])) == {FitStatus.MONO}
@@ -126,7 +129,9 @@ def test_a_structure_has_the_model_asked_for_it():
 
 def test_the_integral_averaged_over_models_lies_between_theirs():
     known = "kinetics.u_activity_percent=20"
-    best, mean = (fitted(study_of(noise=0.1), known, *more)[0]["liver"] for more in ((), ("kinetics.averaged=true",)))
+    best, mean = (
+        fitted(study_of(noise=0.1), known, *more)[0].structures["liver"] for more in ((), ("kinetics.averaged=true",))
+    )
     tias = [fit.tia_mbq_h for fit in best.choice.fits.values()]
     assert min(tias) < mean.tia_mbq_h < max(tias)
     assert mean.tia_mbq_h != best.tia_mbq_h
@@ -156,7 +161,7 @@ def test_given_uncertainties_weigh_the_points_and_reach_the_tables(tmp_path):
 def test_an_uptake_that_no_scan_saw_leaves_no_uncertainty_to_be_stated():
     """An f3 through a curve that only falls: the linear error of its uptake is 1e10 times the integral and more."""
     asked = "kinetics.models={liver: f3}", "kinetics.u_activity_percent=10"
-    liver = fitted(study_of(noise=0.1), *asked)[0]["liver"]
+    liver = fitted(study_of(noise=0.1), *asked)[0].structures["liver"]
     assert liver.fit.u_tia_mbq_h > 1e10 * liver.fit.tia_mbq_h
     assert np.isnan(liver.u_tia_mbq_h)
     assert u_of_curve_mbq(liver.fit, np.array([1.0])) is None
@@ -207,9 +212,10 @@ def test_one_scan_with_half_lives_of_a_population():
         expected = float(population_half_life(float(activity), 24.0, hours, LU_H))
         assert fit.tia[labels == label] == pytest.approx(np.full((labels == label).sum(), expected), rel=1e-5)
         assert set(np.unique(fit.status[labels == label])) == {FitStatus.POPULATION}
-        assert curves[name].teff_h == pytest.approx(hours)
-        assert curves[name].fit.before_first_fraction + curves[name].fit.extrapolated_fraction == pytest.approx(1.0)
-    kidney = curves["kidney_left"]
+        assert curves.structures[name].teff_h == pytest.approx(hours)
+        of_organ = curves.structures[name].fit
+        assert of_organ.before_first_fraction + of_organ.extrapolated_fraction == pytest.approx(1.0)
+    kidney = curves.structures["kidney_left"]
     assert kidney.fit.curve([24.0])[0] == pytest.approx(kidney.activity_mbq[0])
 
 
@@ -230,6 +236,21 @@ REFUSED = {
     ),
     "unused half-life": ((4.0, 24.0), ["kinetics.half_lives_h={liver: 67}"], "is not 'population'"),
     "misspelt": ((4.0, 24.0), ["kinetics.models={livr: mono}"], "Did you mean 'liver'"),
+    "too few to compare in voxels": (HOURS[:5], ["kinetics.model=aicc_voxel"], "needs 6 scans.*5 scans"),
+    "points without an uncertainty": ((4.0, 24.0), ["kinetics.intervals=bootstrap"], "redraws the points"),
+    "a stranger shares": ((4.0, 24.0), ["kinetics.shared_rates=[[livr, kidney_left]]"], "Did you mean 'liver'"),
+    "alone in a group": ((4.0, 24.0), ["kinetics.model=mono", "kinetics.shared_rates=[[liver]]"], "a group of 1"),
+    "in two groups": (
+        (4.0, 24.0),
+        ["kinetics.model=mono", "kinetics.shared_rates=[[liver, kidney_left], [liver, kidney_left]]"],
+        "kidney_left, liver twice",
+    ),
+    "shared but not named": ((4.0, 24.0), ["kinetics.shared_rates=[[liver, kidney_left]]"], "with the model auto"),
+    "shared but not alike": (
+        HOURS,
+        ["kinetics.models={liver: bi, kidney_left: mono}", "kinetics.shared_rates=[[liver, kidney_left]]"],
+        "with the model bi and mono",
+    ),
     "nothing to average": ((4.0, 24.0), ["kinetics.model=mono", "kinetics.averaged=true"], "nothing to average"),
 }
 
@@ -249,6 +270,28 @@ def test_with_one_scan_the_refusal_names_what_there_is():
         check_methods(settings, ["liver"], 1, LU_H)
 
 
+def test_a_method_that_does_not_exist_is_refused_with_the_nearest():
+    with pytest.raises(InputError, match=r"'kinetics\.model'.*Did you mean 'haenscheid'"):
+        settings_of("kinetics.model=haenschied")
+    with pytest.raises(InputError, match=r"'kinetics\.models'.*Did you mean 'trapezoid'"):
+        settings_of("kinetics.models={liver: trapezoids}")
+    assert KineticsSettings().model in METHODS
+
+
+def test_every_method_says_what_it_needs_and_what_it_gives():
+    """The registry against the fits: fewest scans are the parameters, every method but the choice has both forms."""
+    for name, method in METHODS.items():
+        assert method.name == name
+        assert (method.voxels is None) == (name == "auto")
+        assert bool(method.sentence) == (name != "auto")
+        if method.fixed_model:
+            assert method.fewest_scans == MODELS[name].n_parameters
+            assert MODELS[name].status in method.statuses
+    rules = {FitStatus.NOTHING, FitStatus.NOT_POSITIVE, FitStatus.ONE_POINT, FitStatus.RISING, FitStatus.SLOW}
+    rules |= {FitStatus.MONO_AT_FASTEST, FitStatus.TRAPEZOID, FitStatus.POPULATION, FitStatus.HAENSCHEID}
+    assert set(FitStatus) - FITTED_STATUSES == rules
+
+
 @pytest.mark.parametrize("override", ["kinetics.model=tri", "kinetics.half_lives_h={liver: -3}", "kinetics.modle=mono"])
 def test_settings_are_strict(override):
     with pytest.raises(InputError, match="kinetics"):
@@ -264,14 +307,12 @@ def test_trapezoids_are_those_of_the_library_and_drop_missing_values():
     random = np.random.default_rng(2)
     times_h = np.array([4.0, 24.0, 96.0])
     activity = random.uniform(10.0, 100.0, (40, 3)).astype(np.float32)
-    fit = voxels_by_trapezoid(activity, list(times_h), LU_H)
+    fit = voxels_by_trapezoid(VoxelPoints(activity, list(times_h), LU_H))
     np.testing.assert_allclose(fit.tia, trapezoid(activity, times_h, LU_H), rtol=1e-5)
     activity[:, 1] = np.nan
-    fit = voxels_by_trapezoid(activity, list(times_h), LU_H)
+    fit = voxels_by_trapezoid(VoxelPoints(activity, list(times_h), LU_H))
     np.testing.assert_allclose(fit.tia, trapezoid(activity[:, [0, 2]], times_h[[0, 2]], LU_H), rtol=1e-5)
-    organ = organ_by_trapezoid(
-        times_h, activity[0].astype(float), LU_H, u_activity_mbq=0.05 * activity[0].astype(float)
-    )
+    organ = organ_by_trapezoid(OrganPoints(times_h, activity[0].astype(float), LU_H, 0.05 * activity[0].astype(float)))
     assert organ.tia_mbq_h == pytest.approx(float(fit.tia[0]), rel=1e-5)
     fine_h = np.linspace(0.0, 4000.0, 400_001)
     assert np.trapezoid(organ.curve(fine_h), fine_h) == pytest.approx(organ.tia_mbq_h, rel=1e-4)
@@ -280,7 +321,7 @@ def test_trapezoids_are_those_of_the_library_and_drop_missing_values():
 
 def test_a_voxel_that_is_not_positive_gets_nothing_from_trapezoids():
     activity = np.array([[-5.0, -1.0], [0.0, 0.0], [np.nan, np.nan]], dtype=np.float32)
-    fit = voxels_by_trapezoid(activity, [4.0, 24.0], LU_H)
+    fit = voxels_by_trapezoid(VoxelPoints(activity, [4.0, 24.0], LU_H))
     assert fit.tia.tolist() == [0.0, 0.0, 0.0]
     assert fit.status.tolist() == [FitStatus.NOT_POSITIVE, FitStatus.NOTHING, FitStatus.NOTHING]
 
@@ -291,7 +332,7 @@ def test_the_voxels_add_to_the_integral_of_their_structure_on_request():
     curves, free = fitted(study)
     _, scaled = fitted(study, "kinetics.preserve_total=true")
     for name, region in regions.items():
-        wanted = curves[name].tia_mbq_h * 1e6
+        wanted = curves.structures[name].tia_mbq_h * 1e6
         assert float(scaled.tia[region.index].astype(float) @ region.part_ml) == pytest.approx(wanted, rel=1e-5)
         assert float(free.tia[region.index].astype(float) @ region.part_ml) != pytest.approx(wanted, rel=1e-3)
     outside = halves().reshape(-1) == 0
@@ -308,7 +349,91 @@ def test_structures_that_share_voxels_keep_both_totals():
     curves, fit = fitted(study, "kinetics.preserve_total=true")
     for name, region in regions_of(study).items():
         total = float(fit.tia[region.index].astype(float) @ region.part_ml)
-        assert total == pytest.approx(curves[name].tia_mbq_h * 1e6, rel=1e-5)
+        assert total == pytest.approx(curves.structures[name].tia_mbq_h * 1e6, rel=1e-5)
+
+
+# Intervals, shared rates, a model for each voxel
+
+
+def test_intervals_are_written_where_they_are_asked_for(tmp_path):
+    """95 % of mono with known σ: nearly Ã ± 1.96 u(Ã), by the profile and by the bootstrap alike."""
+    found = {}
+    for kind in ("none", "profile", "bootstrap"):
+        asked = "kinetics.model=mono", "kinetics.u_activity_percent=2", f"kinetics.intervals={kind}"
+        run_patient(study_of((4.0, 24.0, 48.0, 96.0, 168.0), noise=0.02), tmp_path / kind, settings_of(*asked))
+        found[kind] = json.loads((tmp_path / kind / "curves.json").read_text())["kidney_left"]
+    page = {kind: (tmp_path / kind / "report.html").read_text() for kind in found}
+    assert "intervals" not in found["none"]
+    assert "95 % intervals" not in page["none"]
+    kidney = found["profile"]
+    for kind in ("profile", "bootstrap"):
+        interval = found[kind]["intervals"]
+        assert (interval["method"], interval["level"]) == (kind, 0.95)
+        half = 1.96 * kidney["u_tia_mbq_h"]
+        np.testing.assert_allclose(
+            interval["tia_mbq_h"], [kidney["tia_mbq_h"] - half, kidney["tia_mbq_h"] + half], atol=0.15 * half
+        )
+        assert interval["teff_h"][0] < kidney["teff_h"] < interval["teff_h"][1]
+        assert "Their 95 % intervals" in page[kind]
+        assert "TIA, 95\N{NO-BREAK SPACE}%" in page[kind]
+    assert set(kidney["intervals"]["parameters"]) == {"A1", "lambda1"}
+    for name in ("metrics.csv", "tac.csv"):
+        assert (tmp_path / "none" / name).read_text() == (tmp_path / "profile" / name).read_text()
+
+
+def test_a_curve_that_is_no_fit_has_no_interval():
+    liver = fitted(study_of(), "kinetics.model=trapezoid", "kinetics.intervals=profile")[0].structures["liver"]
+    assert liver.fit.intervals is None
+
+
+def test_structures_that_share_their_rates_have_one_half_life(tmp_path):
+    """Two structures of one true half-life and 20 % noise: together they agree; their voxels stay free."""
+    mono_everywhere = study_of((4.0, 24.0, 96.0))
+    points = []
+    for tp, factor in zip(mono_everywhere.timepoints, (1.2, 0.9, 1.1), strict=True):
+        data = np.where(halves() == 1, mono(tp.time_h) * factor, np.where(halves() == 2, mono(tp.time_h), 0.0))
+        volume = tp.activity.with_data(data.astype(np.float32))
+        points.append(TimePoint.of(tp.id, tp.time_h, volume, tp.ct, tp.structures))
+    study = Study("P", "Lu-177", mono_everywhere.administration, "tp1", tuple(points))
+    asked = "kinetics.model=mono", "kinetics.u_activity_percent=10"
+    shared = *asked, "kinetics.shared_rates=[[liver, kidney_left]]", "kinetics.intervals=profile"
+    alone, voxels_alone = fitted(study, *asked)
+    together, voxels = fitted(study, *shared)
+    liver, kidney = (together.structures[name] for name in ("liver", "kidney_left"))
+    assert liver.teff_h == pytest.approx(kidney.teff_h, rel=1e-9)
+    low, high = sorted(curve.teff_h for curve in alone.structures.values())
+    assert low < liver.teff_h < high
+    assert liver.shared_with == ("kidney_left",)
+    assert liver.fit.intervals is None
+    assert u_of_curve_mbq(liver.fit, np.array([1.0])) is None
+    assert kidney.fit.u_teff_h < alone.structures["kidney_left"].fit.u_teff_h
+    np.testing.assert_array_equal(voxels.tia, voxels_alone.tia)
+    run_patient(study, tmp_path / "out", settings_of(*shared))
+    assert json.loads((tmp_path / "out/curves.json").read_text())["liver"]["shared_rates_with"] == ["kidney_left"]
+    assert "curves of liver and kidney_left had their rates in common" in (tmp_path / "out/report.html").read_text()
+
+
+def test_every_voxel_can_have_a_model_of_its_own(tmp_path):
+    """One structure of two kinds of voxels: AICc finds both, where the structure's one model fits neither."""
+    results = run_patient(mixed_study(), tmp_path / "out", settings_of("kinetics.model=aicc_voxel"))
+    left = np.arange(GRID.shape[0])[:, None, None] < GRID.shape[0] // 2
+    status = results.maps.fit.status.reshape(GRID.shape)
+    assert set(np.unique(status[sphere() & left])) == {FitStatus.BI}
+    assert (status[sphere() & ~left] == FitStatus.MONO).mean() > 0.6
+    np.testing.assert_allclose(results.maps.tia.data[sphere() & left], BI_TIA, rtol=0.02)
+    page = (tmp_path / "out/report.html").read_text()
+    assert "least corrected Akaike criterion in the voxel itself was fitted by least squares" in page
+
+
+def mixed_study() -> Study:
+    base, random = study_of((*HOURS, 240.0)), np.random.default_rng(3)
+    labels = Structures((Volume(sphere().astype(np.uint8), GRID, Quantity.LABELS),), {1: "liver"})
+    points = []
+    for tp in base.timepoints:
+        noise = 1.0 + 0.001 * random.normal(size=GRID.shape)
+        volume = tp.activity.with_data((tp.activity.data * noise).astype(np.float32))
+        points.append(TimePoint.of(tp.id, tp.time_h, volume, tp.ct, labels))
+    return Study("P", "Lu-177", base.administration, "tp1", tuple(points))
 
 
 # Bed positions
@@ -343,7 +468,7 @@ def test_a_rule_from_one_scan_uses_the_time_of_the_slice(tmp_path):
     kidney = halves() == 2
     times_h = np.broadcast_to(24.0 + BEDS_H, GRID.shape)[kidney]
     np.testing.assert_allclose(fit.tia.reshape(GRID.shape)[kidney], 2 * times_h * mono(times_h) / np.log(2), rtol=1e-4)
-    shared = voxels_from_one_scan("haenscheid", np.full((2, 1), 5.0), 24.0, LU_H)
+    shared = voxels_from_one_scan("haenscheid", VoxelPoints(np.full((2, 1), 5.0), [24.0], LU_H))
     np.testing.assert_allclose(shared.tia, haenscheid([5.0, 5.0], 24.0), rtol=1e-5)
 
 
@@ -381,7 +506,7 @@ def test_a_scan_short_of_a_bed_drops_that_time_there_alone():
     frames[1] = Frame("tp2", 24.0, frames[1].activity, frames[1].total_mbq, inside, offset_h=frames[1].offset_h)
     regions, settings = regions_of(study), settings_of("kinetics.model=mono").kinetics
     curves = structure_curves(frames, regions, settings, LU_H)
-    assert np.isnan(curves["kidney_left"].activity_mbq[1])
+    assert np.isnan(curves.structures["kidney_left"].activity_mbq[1])
     fit = fit_frames(frames, LU_H, settings, regions, curves)
     kidney = halves().reshape(-1) == 2
     assert fit.tia[kidney] == pytest.approx(np.full(kidney.sum(), MONO_TIA), rel=1e-4)

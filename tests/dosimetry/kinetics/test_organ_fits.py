@@ -122,6 +122,16 @@ def test_shared_rates_are_recovered(model):
         assert found["once"].tia_mbq_h == pytest.approx(5 * np.exp(0.0145 * 24) / 0.0145, rel=1e-4)
 
 
+def test_structures_that_share_rates_may_be_seen_at_times_of_their_own():
+    """As with bed positions: the same rates from points at other times; a common row is the special case."""
+    times_h = {"left": np.array([2.0, 24.0, 72.0, 150.0]), "right": np.array([2.4, 24.4, 72.4, 150.4])}
+    curves = {name: size * np.exp(-0.0145 * times_h[name]) for name, size in (("left", 100.0), ("right", 40.0))}
+    found = fit_shared(times_h, curves, LU177_H)
+    for name, size in (("left", 100.0), ("right", 40.0)):
+        assert found[name].rate_per_h == pytest.approx(0.0145, rel=1e-6)
+        assert found[name].tia_mbq_h == pytest.approx(size / 0.0145, rel=1e-6)
+
+
 def test_uncertainty_of_shared_rates_is_the_scatter_of_repeated_fits():
     t, u = np.array([4.0, 24.0, 96.0]), {"left": 2.0, "right": 1.0}
     e = np.exp(-0.0145 * t)

@@ -45,7 +45,7 @@ def test_voxel_with_its_own_times_is_fitted_as_if_alone(model):
     together = fit(activity, times_h)
     for voxel in range(60):
         alone = fit(activity[[voxel]], times_h[voxel])
-        for mine, theirs in zip(together.arrays(), alone.arrays(), strict=True):
+        for mine, theirs in zip(vars(together).values(), vars(alone).values(), strict=True):
             np.testing.assert_array_equal(mine[voxel], theirs[0])
 
 

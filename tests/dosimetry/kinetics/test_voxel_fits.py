@@ -15,6 +15,8 @@ from hypothesis.extra import numpy as hnp
 
 from dosimetry.kinetics import (
     FitStatus,
+    VoxelFit,
+    VoxelFitBuilder,
     fit_voxels,
     guided_kernels,
     two_rate_kernels,
@@ -335,3 +337,17 @@ def test_read_only_installation_caches_for_the_user(tmp_path):
     assert [first_call(HOME=str(home), **place) for _ in range(2)] == [0, 1]
     assert list(home.rglob("*.nbi"))
     assert first_call(HOME=os.devnull, **place) == 0
+
+
+def test_a_result_cannot_be_written_and_a_builder_ends_with_it():
+    fit = fit_voxels(np.array([[100.0, 50.0], [80.0, 10.0]]), [4.0, 24.0], LU177_H)
+    with pytest.raises(ValueError, match="read-only"):
+        fit.tia[0] = 1.0
+    builder = VoxelFitBuilder.from_fit(fit)
+    builder.put(np.array([1]), VoxelFit.nothing(1))
+    found = builder.result()
+    assert found.tia.tolist() == [fit.tia[0], 0.0]
+    assert (found.status[1], np.isnan(found.teff_h[1])) == (FitStatus.NOTHING, True)
+    assert fit.tia[1] > 0.0  # the fit it began with stays as it was
+    with pytest.raises(ValueError, match="read-only"):
+        builder.put(np.array([0]), VoxelFit.nothing(1))

@@ -17,18 +17,19 @@ from scipy.spatial.transform import Rotation
 
 from dosimetry.config import DosimetrySettings
 from dosimetry.curves.structures import structure_curves
-from dosimetry.dose import absorbed_dose, tissue_from_ct
+from dosimetry.dose import absorbed_dose
 from dosimetry.kinetics import fit_voxels
 from dosimetry.report import pictures, write_report
 from dosimetry.report.balance import balance_of
 from dosimetry.report.checks import State, lights
 from dosimetry.report.figures import house_style
-from dosimetry.report.methods import left_out, methods_paragraph
-from dosimetry.report.numbers import percent, signed, three, with_error
+from dosimetry.report.methods_paragraph import left_out, methods_paragraph
+from dosimetry.report.numbers import percent, three, with_error, with_sign
 from dosimetry.report.palette import look
 from dosimetry.report.planes import AXIAL, CORONAL, ORIENTATIONS, SAGITTAL, Box, box_of, cut
 from dosimetry.results import DoseMaps, PatientResults
 from dosimetry.structures import regions_of, structure_results
+from nufitdose.anatomy.prepared import prepare_anatomy
 from nufitdose.grid import Grid
 from nufitdose.nuclides import half_life_h
 from nufitdose.registration import DisplacementField, Registration, RegistrationQuality
@@ -106,16 +107,15 @@ def patient(
         frames.append(Frame(tp.id, tp.time_h, field.warp(tp.activity), total, inside, found, agreement))
         plain.append(Frame(tp.id, tp.time_h, tp.activity, total))
     maps, unregistered = (dose_maps(some, study) for some in (frames, plain))
-    tissue = tissue_from_ct(study.reference.ct, grid) if ct else None
+    anatomy = prepare_anatomy(study.reference.ct, grid) if ct else None
     regions = regions_of(study)
     found = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide))
-    density = tissue.density if tissue else None
     results = structure_results(
-        study, settings, regions, found, maps, unregistered if len(times_h) > 1 else None, density
+        study, settings, regions, found, maps, unregistered if len(times_h) > 1 else None, anatomy
     )
     return PatientResults(
-        study, settings, tuple(frames), maps, maps.dose, tuple(plain),
-        unregistered if len(times_h) > 1 else None, tissue, results, found["rest"],
+        study, settings, tuple(frames), maps, tuple(plain),
+        unregistered if len(times_h) > 1 else None, anatomy, results, found.whole_body,
     )  # fmt: skip
 
 
@@ -123,7 +123,7 @@ def dose_maps(frames, study) -> DoseMaps:
     curves = np.stack([f.activity.data.reshape(-1) for f in frames], axis=1)
     fit = fit_voxels(curves, [f.time_h for f in frames], half_life_h(study.nuclide))
     tia = Volume(fit.tia.reshape(SHAPE), frames[0].activity.grid, Quantity.TIA)
-    return DoseMaps(fit, tia, absorbed_dose(tia, study.reference.ct, study.nuclide))
+    return DoseMaps(fit, tia, absorbed_dose(tia, nuclide=study.nuclide, ct=study.reference.ct))
 
 
 def record(**changes) -> RunRecord:
@@ -278,8 +278,8 @@ def test_errors_percentages_and_signs():
     assert percent(99.97) == "99.9 %"
     assert percent(100.0) == "100 %"
     assert percent(-3.21) == "−3.2 %"
-    assert signed(4.0) == "+4.00"
-    assert signed(-4.0) == "−4.00"
+    assert with_sign(4.0) == "+4.00"
+    assert with_sign(-4.0) == "−4.00"
 
 
 def test_twenty_five_structures_look_different():

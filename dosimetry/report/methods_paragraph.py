@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dosimetry.report.curve_words import curve_sentences, listed
+from dosimetry.curves.methods import METHODS
+from dosimetry.dose import engine_named
+from dosimetry.report.curve_words import curve_sentences, join_words
 from dosimetry.report.numbers import percent, three
 from dosimetry.results import PatientResults
 from nufitdose.nuclides import (
@@ -51,18 +53,6 @@ REFERENCES = (
     ),
 )
 
-_OF_ONE_SCAN = {
-    "haenscheid": Reference(
-        "Hänscheid H, Lapa C, Buck AK, Lassmann M, Werner RA. Dose mapping after endoradiotherapy with "
-        "177Lu-DOTATATE/DOTATOC by a single measurement after 4 days. J Nucl Med 2018;59:75–81.",
-        "10.2967/jnumed.117.193706",
-    ),
-    "population": Reference(
-        "Madsen MT, Menda Y, O'Dorisio TM, O'Dorisio MS. Single time point dose estimate for exponential clearance. "
-        "Med Phys 2018;45:2318–2324.",
-        "10.1002/mp.12886",
-    ),
-}
 _AKAIKE = Reference(
     "Burnham KP, Anderson DR. Model selection and multimodel inference. 2nd ed. New York: Springer; 2002."
 )
@@ -71,7 +61,8 @@ _AKAIKE = Reference(
 def references(results: PatientResults) -> list[Reference]:
     """What the methods of this run rest on."""
     used = {results.settings.kinetics.method(name) for name in results.curves}
-    found = [*REFERENCES, *(reference for method, reference in _OF_ONE_SCAN.items() if method in used)]
+    cited = [method.reference for name, method in METHODS.items() if name in used and method.reference]
+    found = [*REFERENCES, *(Reference(text, doi) for text, doi in cited)]
     compared = any(np.isfinite(curve.akaike_weight) for curve in results.curves.values())
     return [*found, _AKAIKE] if compared else found
 
@@ -87,14 +78,20 @@ def photon_percent(energy: Emissions) -> float:
     return 100.0 * energy.photon_mev / emitted if emitted > 0 else 0.0
 
 
+def _energies(energy: Emissions) -> dict[str, str]:
+    """What the words of a dose engine may name."""
+    return {
+        "local_mev": three(energy.local_mev),
+        "photon_mev": three(energy.photon_mev),
+        "photon_percent": percent(photon_percent(energy)),
+    }
+
+
 def left_out(results: PatientResults) -> list[str]:
     """What the doses do not contain, one sentence each."""
     nuclide, settings = results.study.nuclide, results.settings.dose
     energy = chain_emissions(nuclide)
-    said = [
-        f"Photons: {three(energy.photon_mev)} MeV per decay, {percent(photon_percent(energy))} of the emitted energy, "
-        f"are not deposited; {three(energy.local_mev)} MeV of electrons, alphas and recoils stay in their voxel."
-    ]
+    said = [sentence.format(**_energies(energy)) for sentence in engine_named(settings.engine).left_out]
     included, outliving = progeny_decays(nuclide), long_lived_progeny(nuclide)
     if included:
         named = ", ".join(f"{name} ({three(share)} per decay)" for name, share in included.items())
@@ -119,7 +116,7 @@ def left_out(results: PatientResults) -> list[str]:
 
 def _imaging(results: PatientResults, program: str) -> list[str]:
     study, count = results.study, len(results.frames)
-    times = listed([three(float(t)) for t in results.times_h])
+    times = join_words([three(float(t)) for t in results.times_h])
     images, were = ("image", "was") if count == 1 else ("images", "were")
     said = [
         f"Absorbed doses were calculated with {program}.",
@@ -130,7 +127,10 @@ def _imaging(results: PatientResults, program: str) -> list[str]:
     registrations = [frame.registration for frame in results.frames if frame.registration is not None]
     if registrations and results.settings.registration.engine != "none":
         bases = sorted({registration.basis for registration in registrations})
-        how, compared = find_engine(registrations[0].engine).says, listed([f"{basis} to {basis}" for basis in bases])
+        how, compared = (
+            find_engine(registrations[0].engine).says,
+            join_words([f"{basis} to {basis}" for basis in bases]),
+        )
         said.append(
             f"They were brought onto the scan {study.reference_id} by {how.format(bases=compared)}; "
             "activity was transported as concentration."
@@ -141,15 +141,13 @@ def _imaging(results: PatientResults, program: str) -> list[str]:
 
 
 def _dose(results: PatientResults) -> list[str]:
-    energy = chain_emissions(results.study.nuclide)
+    energies = _energies(chain_emissions(results.study.nuclide))
+    method = engine_named(results.settings.dose.engine).method.format(**energies)
     if results.density is None:
         density = f"a density of {three(results.settings.dose.density_without_ct_g_ml)} g/mL throughout"
     else:
         density = "mass density from CT (Schneider 2000)"
-    return [
-        f"The time-integrated activity was converted to dose by local deposition of {three(energy.local_mev)} MeV per "
-        f"decay (MIRD schema, emissions of ICRP Publication 107) with {density}."
-    ]
+    return [f"The time-integrated activity was converted to dose by {method} with {density}."]
 
 
 def _numbers(results: PatientResults) -> list[str]:

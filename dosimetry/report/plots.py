@@ -1,11 +1,10 @@
-"""Curves of the report: activity over time, activity balance, dose-volume histograms."""
+"""Plots of the report: activity over time, activity balance, dose-volume histograms."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
-from numpy.typing import NDArray
 
 from dosimetry.curves.structures import u_of_curve_mbq
 from dosimetry.report.balance import Balance
@@ -14,8 +13,7 @@ from dosimetry.report.numbers import tick
 from dosimetry.report.palette import FAINT, INK, Look
 from dosimetry.results import PatientResults, StructureResult
 from nufitdose.kinetics import value
-
-F64 = NDArray[np.float64]
+from nufitdose.types import F64
 
 _CURVE_POINTS = 240
 _HISTOGRAM_POINTS = 300

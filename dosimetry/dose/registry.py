@@ -1,0 +1,73 @@
+"""From time-integrated activity to absorbed dose, by an engine chosen by name."""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from dosimetry.config import DoseSettings
+from dosimetry.dose import local
+from dosimetry.dose.values import AbsorbedDose, DoseRequest
+from nufitdose.anatomy.prepared import PreparedAnatomy, prepare_anatomy
+from nufitdose.errors import InputError
+from nufitdose.volume import Quantity, Volume
+
+
+@dataclass(frozen=True)
+class DoseEngine:
+    """One way from activity to dose.
+
+    `compute` returns the dose and its own statistical error. `needs_ct` says that there is no dose without a CT.
+    `method` stands in the report after "converted to dose by", `left_out` are sentences on what the dose lacks; both
+    may name {local_mev}, {photon_mev} and {photon_percent} of the nuclide.
+    """
+
+    compute: Callable[[DoseRequest], AbsorbedDose]
+    method: str
+    left_out: tuple[str, ...]
+    needs_ct: bool = False
+
+
+#: The engines by name. Their settings are keys of `DoseSettings`.
+ENGINES: Mapping[str, DoseEngine] = {
+    "local": DoseEngine(local.deposit_locally, local.METHOD, local.LEFT_OUT),
+}
+
+
+def engine_named(name: str) -> DoseEngine:
+    """One of `ENGINES`; raises `InputError` on an unknown name."""
+    if name not in ENGINES:
+        near = difflib.get_close_matches(name, ENGINES, 1)
+        hint = f"Did you mean {near[0]!r}? Known: " if near else "Known: "
+        raise InputError(f"dose engine {name!r} is unknown", remedy=hint + ", ".join(ENGINES))
+    return ENGINES[name]
+
+
+def absorbed_dose(
+    tia: Volume,
+    *,
+    nuclide: str,
+    ct: Volume | PreparedAnatomy | None = None,
+    engine: str = "local",
+    u_tia: Volume | None = None,
+    settings: DoseSettings | None = None,
+) -> AbsorbedDose:
+    """Dose in Gy on the grid of `tia` (Bq·h/mL) and its standard error, which needs `u_tia` (Bq·h/mL).
+
+    `ct` in HU, or what was prepared of it on the grid of `tia`, for several doses on it. Without CT, and beyond its
+    field of view, density is `settings.density_without_ct_g_ml`. `settings.engine` is not looked at. `InputError` for
+    an unknown engine or nuclide, or where the engine needs a CT and there is none.
+    """
+    for volume in (tia, *([] if u_tia is None else [u_tia])):
+        if volume.quantity is not Quantity.TIA:
+            raise ValueError(f"absorbed dose needs a volume of {Quantity.TIA}, got {volume.quantity}")
+    if u_tia is not None and not u_tia.grid.matches(tia.grid):
+        raise ValueError("the uncertainty of the time-integrated activity lies on another grid than that")
+    chosen, settings = engine_named(engine), settings or DoseSettings()
+    if chosen.needs_ct and ct is None:
+        raise InputError(
+            f"the dose engine {engine!r} needs a CT, and the reference time point has none",
+            remedy="Give the reference time point a CT, or choose dose.engine=local",
+        )
+    if isinstance(ct, Volume):
+        ct = prepare_anatomy(ct, tia.grid, beyond_ct_g_ml=settings.density_without_ct_g_ml)
+    return chosen.compute(DoseRequest(tia, u_tia, nuclide, ct, settings))
