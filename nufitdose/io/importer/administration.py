@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from nufitdose.errors import InputError
+from nufitdose.io.dicom.read.claims import administration_time
 from nufitdose.io.dicom.read.headers import Header
 from nufitdose.io.dicom.read.isotope import nuclide_of
-from nufitdose.io.dicom.read.times import administration_time
 from nufitdose.io.importer.candidates import Candidate
 from nufitdose.io.importer.options import ImportOptions
 from nufitdose.study import Administration

@@ -13,8 +13,9 @@ import numpy as np
 
 from nufitdose.errors import InputError
 from nufitdose.io.dicom.read.activity import ActivityScan
-from nufitdose.io.dicom.read.decay import Timing, Undone
+from nufitdose.io.dicom.read.decay import Undone
 from nufitdose.io.dicom.read.geometry import stack_planes
+from nufitdose.io.dicom.read.timing import Timing
 from nufitdose.io.importer.candidates import Candidate
 from nufitdose.io.importer.match import look_like_beds
 

@@ -1,10 +1,9 @@
 """The import from top to bottom: find the series, hear the user, choose, resolve the facts, check, put together."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -43,6 +42,7 @@ from nufitdose.io.importer.options import ImportOptions
 from nufitdose.io.importer.placing import place_ct, place_structures
 from nufitdose.io.importer.plan import ImportPlan, SeriesRow
 from nufitdose.io.importer.statements import statements_of
+from nufitdose.io.importer.summary import files_of, record_of, row_of
 from nufitdose.io.importer.writing import write_study
 from nufitdose.study import Study, TimePoint
 from nufitdose.types import PerVoxel
@@ -97,9 +97,9 @@ def plan_import(
     tell(1.0)
     _mention_what_was_passed_over(found)
     _mention_fewer_scans(candidates, places)
-    rows = tuple(_row(candidate) for candidate in candidates)
-    record = _record(places, treatment, candidates, found, statements_of(places, treatment, options, found.headers))
-    return ImportPlan(rows, problems[0] if problems else None, study, tuple(_files(places)), record, options)
+    rows = tuple(row_of(candidate) for candidate in candidates)
+    record = record_of(places, treatment, candidates, found, statements_of(places, treatment, options, found.headers))
+    return ImportPlan(rows, problems[0] if problems else None, study, tuple(files_of(places)), record, options)
 
 
 def _scans(candidates: Sequence[Candidate], options: ImportOptions, problems: list[InputError]) -> list[Candidate]:
@@ -249,74 +249,3 @@ def _slice_offsets_h(scan: ActivityScan) -> PerVoxel | None:
     """When after the start of the scan the frame of each slice began, [k]; None where all began together."""
     offsets_s = scan.timing.offsets_s
     return offsets_s / 3600.0 if np.ptp(offsets_s) > 0.0 else None
-
-
-def _row(candidate: Candidate) -> SeriesRow:
-    header = candidate.gathered.headers[0]
-    series = candidate.activity().series if candidate.beds else candidate.gathered.series
-    sources = dict(candidate.scan.sources()) if candidate.scan else {}
-    if candidate.undone is not None:
-        sources["decay"] = f"{candidate.undone.correction}: {candidate.undone.reference}"
-    return SeriesRow(
-        series_uid=candidate.gathered.uid,
-        modality=header.modality,
-        description=header.text("SeriesDescription"),
-        files=len({h.path for h in candidate.gathered.headers}),
-        hours=candidate.hours,
-        matrix=series.grid.shape if series else None,
-        spacing_mm=series.grid.spacing_mm if series else None,
-        orientation=series.grid.axis_codes if series else None,
-        units=candidate.units,
-        total_mbq=candidate.total_mbq,
-        use=candidate.use or "undecided",
-        number=candidate.gathered.number,
-        sources=sources,
-        structures=candidate.structures,
-        remedy=candidate.refusal.remedy if candidate.refusal else None,
-    )
-
-
-def _files(places: Sequence[Place]) -> Iterator[Path]:
-    for place in places:
-        yield from place.candidate.activity().series.files
-        yield from place.ct.files if place.ct else ()
-        yield from (drawn.path for drawn in place.structures)
-
-
-def _record(
-    places: Sequence[Place],
-    treatment: Treatment | None,
-    candidates: Sequence[Candidate],
-    found: Found,
-    statements: Sequence[str],
-) -> dict[str, Any]:
-    timepoints = {
-        place.id: {
-            **place.candidate.activity().record(),
-            **(place.candidate.undone.record() if place.candidate.undone else {}),
-            "hours_after_administration": place.candidate.hours,
-            "total_mbq": place.candidate.total_mbq,
-            "ct": place.ct.series_uid if place.ct else None,
-            "structures": [drawn.path.name for drawn in place.structures],
-        }
-        for place in places
-    }
-    given = treatment.administration if treatment else None
-    return {
-        "nuclide": treatment.nuclide if treatment else "",
-        "administered_mbq": given.activity_mbq if given else None,
-        "administered_at": given.time.isoformat() if given and given.time else None,
-        "sources": treatment.sources if treatment else {},
-        "statements": list(statements),
-        "timepoints": timepoints,
-        "not_used": [
-            {"series": c.gathered.uid, "number": c.gathered.number, "modality": c.gathered.headers[0].modality,
-             "why": c.use}
-            for c in candidates
-            if c.use.startswith(("skipped", "refused"))
-        ],
-        "other_files": found.other_files,
-        "copies_left_out": len(found.copies),
-        "links_not_followed": [str(path) for path in found.links],
-        "unreadable": [str(path) for path in found.unreadable],
-    }  # fmt: skip

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from nufitdose.errors import InputError
-from nufitdose.io.dicom.read.decay import Timing, Undone, timing
+from nufitdose.io.dicom.read.claims import StartClaim, start_claim
+from nufitdose.io.dicom.read.decay import Undone
 from nufitdose.io.dicom.read.given import NOTHING, Given
 from nufitdose.io.dicom.read.images import ImageSeries
 from nufitdose.io.dicom.read.isotope import Isotope, isotope
-from nufitdose.io.dicom.read.times import StartClaim, start_claim
+from nufitdose.io.dicom.read.timing import Timing, timing
 from nufitdose.io.dicom.read.units import Calibrated, in_bq_ml
 from nufitdose.volume import Quantity, Volume
 

@@ -14,50 +14,28 @@ the series time was changed by later processing: QIBA profile FDG-PET/CT, SUV co
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 
 from nufitdose.errors import InputError
-from nufitdose.io.dicom.read.given import NOTHING, Given
-from nufitdose.io.dicom.read.headers import Header
 from nufitdose.io.dicom.read.images import ImageSeries
-from nufitdose.io.dicom.read.times import acquisition_time, date_and_time, date_time, seconds_between, zone
+from nufitdose.io.dicom.read.times import date_and_time, date_time, seconds_between, zone
+from nufitdose.io.dicom.read.timing import LONGEST_S, Timing, per_slice
 from nufitdose.types import PerVoxel
 
 _LOG = logging.getLogger(__name__)
 CORRECTIONS = ("NONE", "START", "ADMIN")
 STATEMENTS = (*CORRECTIONS, "SERIES")  # what a user may say
 _AGREE = 0.002  # two ways to a decay factor may differ by this
-_LONGEST_S = 7 * 86400.0  # of a frame or the time between frames of one scan
 _UNCONFIRMED = 0.01  # a reference nothing confirms may change the values by this
-_LONGEST_SCAN_S = 3600.0  # no acquisition is taken to last longer, where its duration is unknown
+LONGEST_SCAN_S = 3600.0  # no acquisition is taken to last longer, where its duration is unknown
 _SAY = (
     "Say what the values refer to with --decay-correction none, start (of the acquisition), series (the series time) "
     "or admin(istration)"
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Timing:
-    """When the slices of a series were acquired, by slice index k.
-
-    `started` is the start of the whole acquisition; `offsets_s` when each slice's frame started after that;
-    `durations_s` how long it lasted, None where the file does not say. `source` is the attribute used.
-    """
-
-    started: datetime
-    offsets_s: PerVoxel
-    durations_s: PerVoxel | None
-    source: str
-
-    @property
-    def ended(self) -> datetime:
-        """The end of the last frame, as far as the file tells."""
-        lasted = self.durations_s if self.durations_s is not None else np.zeros_like(self.offsets_s)
-        return self.started + timedelta(seconds=float((self.offsets_s + lasted).max()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,74 +56,6 @@ class Undone:
             "half_life_s": self.half_life_s,
             "factor_to_acquisition_start": low if low == high else [low, high],
         }
-
-
-def timing(series: ImageSeries, given: Given = NOTHING, administered: datetime | None = None) -> Timing:
-    """When each slice was acquired; the start is what the user says, where he says it.
-
-    Hours the user gives count from `administered`. Without a word of his the file tells (see below).
-    """
-    started = given.acquired_at
-    if given.hours is not None and administered is not None:
-        started = administered + timedelta(hours=given.hours)
-    if given.duration_s is not None:
-        durations = np.full(len(series.frames), given.duration_s)
-        return replace(timing(series, replace(given, duration_s=None), administered), durations_s=durations)
-    if started is None:
-        return _timing_of_file(series)
-    source = given.source("acquired_at" if given.acquired_at is not None else "hours")
-    try:
-        return replace(_timing_of_file(series), started=started, source=source)
-    except InputError:
-        return Timing(started, np.zeros(len(series.frames)), _per_slice(series, "ActualFrameDuration", 1e-3), source)
-
-
-def _timing_of_file(series: ImageSeries) -> Timing:
-    """When each slice was acquired, as the file tells.
-
-    Frames start at their own AcquisitionTime; where that is one time for all slices and FrameReferenceTime
-    (0054,1300) differs, as some systems write several bed positions, the frames start as far apart as their
-    reference times.
-    """
-    if series.header.is_nm:
-        moment, source = acquisition_time(series.header)
-        duration_s = rotation_duration_s(series.header)
-        lasted = None if duration_s is None else np.full(len(series.frames), duration_s)
-        return Timing(moment, np.zeros(len(series.frames)), lasted, source)
-    found = [acquisition_time(frame.header) for frame in series.frames]
-    sources = {source for _, source in found}
-    if len(sources) > 1:
-        raise InputError(
-            f"the slices say when they were acquired in different ways: {', '.join(sorted(sources))}",
-            where=series.where,
-            remedy="Export the series again",
-        )
-    moments = [moment for moment, _ in found]
-    for frame, moment in zip(series.frames, moments, strict=True):
-        if (moment.tzinfo is None) != (moments[0].tzinfo is None):
-            raise frame.header.wrong("TimezoneOffsetFromUTC", "all slices or none must state it")
-    started = min(moments)
-    offsets = np.array([(moment - started).total_seconds() for moment in moments])
-    durations = _per_slice(series, "ActualFrameDuration", 1e-3)
-    if durations is not None and durations.min() <= 0.0:
-        durations = None
-    references = _per_slice(series, "FrameReferenceTime", 1e-3)
-    if np.ptp(offsets) == 0.0 and references is not None:
-        offsets = references - references.min()
-    return Timing(started, offsets, durations, sources.pop())
-
-
-def rotation_duration_s(header: Header) -> float | None:
-    """How long a tomographic NM acquisition lasted: views in the rotation times the time of each (PS3.3 C.8.4.12)."""
-    total = 0.0
-    for rotation in header.items("RotationInformationSequence"):
-        duration_ms, views = rotation.number("ActualFrameDuration"), rotation.number("NumberOfFramesInRotation")
-        if not duration_ms or not views:
-            return None
-        if not 0.0 < duration_ms * 1e-3 * views <= _LONGEST_S:
-            raise rotation.wrong("ActualFrameDuration", f"{views:g} views are to last less than a week together")
-        total += duration_ms * 1e-3 * views
-    return total or None
 
 
 def undo_decay(
@@ -184,7 +94,7 @@ def undo_decay(
         factors = ones * math.exp(-rate * seconds_between(when.started, reference, series.header))
         return Undone(correction, f"series start at {reference.isoformat()}", factors, half_life_s)
     if when.durations_s is None:
-        lost = rate * _LONGEST_SCAN_S / 2.0
+        lost = rate * LONGEST_SCAN_S / 2.0
         if lost <= _UNCONFIRMED:
             _LOG.warning(
                 "%s: ActualFrameDuration (0018,1242) is absent; the values are taken as activity at the start of the "
@@ -303,14 +213,14 @@ def _start_reference(series: ImageSeries, when: Timing, rate: float) -> datetime
 def _after_processing(series: ImageSeries, when: Timing, rate: float, implied: Sequence[float]) -> datetime:
     """The reference where SeriesTime is that of a later processing: from DecayFactor and FrameReferenceTime."""
     candidates = [-math.log(factor) / rate for factor in implied[:1]]
-    references, durations = _per_slice(series, "FrameReferenceTime", 1e-3), when.durations_s
+    references, durations = per_slice(series, "FrameReferenceTime", 1e-3), when.durations_s
     first = int(np.argmin(when.offsets_s))
     if references is not None and durations is not None and references[first] > 0.0:
         during = rate * durations[first]
         mean_s = math.log(during / -math.expm1(-during)) / rate
         candidates.append(float(references[first]) - mean_s)
     agreed = candidates and abs(math.expm1(-rate * (candidates[0] - candidates[-1]))) <= _AGREE
-    if not agreed or candidates[0] * rate < -_AGREE or candidates[0] > _LONGEST_S:
+    if not agreed or candidates[0] * rate < -_AGREE or candidates[0] > LONGEST_S:
         raise InputError(
             "DecayCorrection is START, but the series is dated after its acquisition (a later processing), and "
             "DecayFactor (0054,1321) and FrameReferenceTime (0054,1300) do not tell the time the values refer to",
@@ -326,7 +236,7 @@ def _implied_by_decay_factor(series: ImageSeries, when: Timing, rate: float) -> 
     DecayFactor = exp(λt) · λd / (1 − exp(−λd)), t from the reference to the start of the frame; some systems
     leave out the second factor, so both readings are given. None where it is absent or 1 throughout.
     """
-    decay_factors = _per_slice(series, "DecayFactor", 1.0)
+    decay_factors = per_slice(series, "DecayFactor", 1.0)
     if decay_factors is None or (decay_factors == 1.0).all():
         return ()
     earliest = int(np.argmin(decay_factors))
@@ -337,17 +247,3 @@ def _implied_by_decay_factor(series: ImageSeries, when: Timing, rate: float) -> 
         return (1.0 / factor,)
     during = rate * when.durations_s[earliest]
     return (during / -math.expm1(-during) / factor, 1.0 / factor)
-
-
-def _per_slice(series: ImageSeries, keyword: str, scale: float) -> PerVoxel | None:
-    """A number of every slice, or None where it is absent from all; `InputError` where absent from some."""
-    found = [frame.header.number(keyword) for frame in series.frames]
-    for frame, value in zip(series.frames, found, strict=True):
-        if value is not None and abs(value * scale) > _LONGEST_S:
-            raise frame.header.wrong(keyword, "less than a week is wanted")
-    if all(value is None for value in found):
-        return None
-    for frame, value in zip(series.frames, found, strict=True):
-        if value is None:
-            raise frame.header.missing(keyword)
-    return np.array(found, dtype=np.float64) * scale

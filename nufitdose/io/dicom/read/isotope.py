@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from nufitdose.errors import InputError
+from nufitdose.io.dicom.read.claims import radiopharmaceutical
 from nufitdose.io.dicom.read.headers import Header
-from nufitdose.io.dicom.read.times import radiopharmaceutical
 from nufitdose.nuclides import canonical_name, half_life_h
 
 T = TypeVar("T")

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nufitdose.errors import InputError
-from nufitdose.io.dicom.read.decay import rotation_duration_s
+from nufitdose.io.dicom.read.claims import radiopharmaceutical
 from nufitdose.io.dicom.read.given import Given
 from nufitdose.io.dicom.read.headers import Header
 from nufitdose.io.dicom.read.images import ImageSeries
-from nufitdose.io.dicom.read.times import date_and_time, date_time, radiopharmaceutical, seconds_between, zone
+from nufitdose.io.dicom.read.times import date_and_time, date_time, seconds_between, zone
+from nufitdose.io.dicom.read.timing import rotation_duration_s
 
 _LOG = logging.getLogger(__name__)
 _GIVE_FACTOR = (
