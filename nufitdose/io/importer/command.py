@@ -35,8 +35,8 @@ def run_import(
     """
     record = RunRecord("import", options.to_dict())
     with Steps(10.0, stream) as steps, collected_warnings(record):
-        with steps.step(f"reading DICOM headers in {dicom}", 3.0) as tell:
-            plan = plan_import(dicom, options, on_progress=tell)
+        with steps.step(f"reading DICOM headers in {dicom}", 3.0) as on_progress:
+            plan = plan_import(dicom, options, on_progress=on_progress)
         table = describe(plan)
         if facts is not None:
             write_facts(plan, facts, dicom)

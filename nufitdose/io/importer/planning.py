@@ -71,9 +71,9 @@ def plan_import(
     `refusal`; so does what makes the study impossible. Raises `InputError` only where the folder holds no
     readable DICOM.
     """
-    options, tell = options or ImportOptions(), on_progress or (lambda share: None)
+    options, on_progress = options or ImportOptions(), on_progress or (lambda share: None)
     found = without_copies(find_dicom(Path(folder)))
-    tell(0.4)
+    on_progress(0.4)
     problems: list[InputError] = []
     candidates = [candidate_of(g, options.given_for(g.uids)) for g in gather(found.headers, options.given_for)]
     with noting(problems):
@@ -83,7 +83,7 @@ def plan_import(
     scans = _scans(candidates, options, problems)
     if not scans and not problems:
         problems.append(_nothing(folder, candidates))
-    treatment, places = _timepoints(scans, options, problems, lambda share: tell(0.4 + 0.5 * share))
+    treatment, places = _timepoints(scans, options, problems, lambda share: on_progress(0.4 + 0.5 * share))
     place_ct(places, candidates, problems)
     place_structures(places, candidates, read_registrations(found.headers))
     for place in places:
@@ -94,7 +94,7 @@ def plan_import(
         statements = statements_of(places, treatment, options, found.headers)
         if not problems and treatment is not None:
             study = _study(patient, treatment, places, options, statements)
-    tell(1.0)
+    on_progress(1.0)
     _mention_what_was_passed_over(found)
     _mention_fewer_scans(candidates, places)
     rows = tuple(row_of(candidate) for candidate in candidates)
@@ -123,7 +123,7 @@ def _scans(candidates: Sequence[Candidate], options: ImportOptions, problems: li
 
 
 def _timepoints(
-    scans: Sequence[Candidate], options: ImportOptions, problems: list[InputError], tell: Callable[[float], None]
+    scans: Sequence[Candidate], options: ImportOptions, problems: list[InputError], on_progress: Callable[[float], None]
 ) -> tuple[Treatment | None, list[Place]]:
     """What was given, and the time points: each scan quantified and checked."""
     if not scans:
@@ -148,7 +148,7 @@ def _timepoints(
         except InputError as refusal:
             candidate.refuse(refusal)
             problems.append(refusal)
-        tell(number / len(scans))
+        on_progress(number / len(scans))
     return treatment, places
 
 
