@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from nufitdose.anatomy.body import body_mask
-from nufitdose.phantom.patient import DigitalPatient, simulate_patient
+from nufitdose.phantom import DigitalPatient, PatientSettings, simulate_patient
 from nufitdose.registration.engines.registry import Task, engine_named
 from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.quality import target_registration_error_mm
@@ -146,10 +146,12 @@ def main() -> None:
     table: dict[str, list[dict[str, float]]] = {name: [] for name in given.engines.split(",")}
     for seed in (int(s) for s in given.seeds.split(",")):
         patient = simulate_patient(
-            times_h=[float(t) for t in given.times.split(",")],
-            shape=(given.voxels,) * 3,
-            spacing_mm=given.spacing,
-            seed=seed,
+            PatientSettings(
+                times_h=[float(t) for t in given.times.split(",")],
+                shape=(given.voxels,) * 3,
+                spacing_mm=given.spacing,
+                seed=seed,
+            )
         )
         for name, rows in table.items():
             run = elastix(name == "elastix tuned", given.iterations) if "elastix" in name else engine(name)

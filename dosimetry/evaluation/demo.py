@@ -12,7 +12,7 @@ from dosimetry.metrics import dose_volume_metrics
 from dosimetry.pipeline import dose_maps, run_patient
 from dosimetry.results import PatientResults
 from nufitdose.nuclides import half_life_h
-from nufitdose.phantom import DigitalPatient, simulate_patient, write_patient
+from nufitdose.phantom import DigitalPatient, PatientSettings, simulate_patient, write_patient
 from nufitdose.progress import Steps, Stream
 from nufitdose.registration import DisplacementField
 from nufitdose.run import RunRecord, collected_warnings, output_folder, write_record
@@ -47,13 +47,15 @@ def run_demo(
 def demo_patient(seed: int) -> DigitalPatient:
     """A small patient: Lu-177-DOTATATE, four SPECT/CT scans over a week."""
     return simulate_patient(
-        tracer="Lu-177-DOTATATE",
-        times_h=(4.0, 24.0, 72.0, 168.0),
-        shape=(72, 72, 72),
-        spacing_mm=4.8,
-        tumours=4,
-        tumour_mm=(18.0, 45.0),
-        seed=seed,
+        PatientSettings(
+            tracer="Lu-177-DOTATATE",
+            times_h=(4.0, 24.0, 72.0, 168.0),
+            shape=(72, 72, 72),
+            spacing_mm=4.8,
+            tumours=4,
+            tumour_mm=(18.0, 45.0),
+            seed=seed,
+        )
     )
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from nufitdose.anatomy.body import body_mask
+from nufitdose.cohort import SPLITS, Member, SplitRule
 from nufitdose.device import resolve_device
 from nufitdose.errors import InputError
-from nufitdose.io.landmarks import Landmarks, read_landmarks
+from nufitdose.io.cohort_folder import load_cohort
+from nufitdose.io.truth import Landmarks, read_landmarks
 from nufitdose.progress import Steps, Stream
 from nufitdose.registration.engines.registry import Engine, Task, deformable, engine_named
 from nufitdose.registration.network import load_weights
 from nufitdose.registration.quality import target_registration_error_mm
 from nufitdose.run import RunRecord, collected_warnings, output_folder, write_record
-from nufitdose.training.cohort import SPLITS, Member, load_cohort
-from nufitdose.training.settings import DataSettings
 from nufitdose.types import Mask
 
 BONES = ("arm_bones", "pelvic_bone", "ribs", "shoulder_girdle", "vertebrae")
@@ -93,18 +93,18 @@ def run_evaluation(
     record = RunRecord("evaluate", {"methods": list(methods), "split": split, "patients": patients}, seed=seed)
     with Steps(1.0, stream) as steps, output_folder(out) as folder, collected_warnings(record):
         with steps.step("reading the studies", 0.02):
-            found = load_cohort(DataSettings(cohort=str(cohort)), seed=seed, least_scans=2)
+            found = load_cohort(Path(cohort), SplitRule(seed=seed), least_scans=2)
             known = [(m, read_landmarks(m.folder)) for m in getattr(found, split)][:patients]
             known = [(member, marks) for member, marks in known if marks is not None]
             if not known:
                 raise InputError(f"the split {split!r} holds no digital patient (no truth/)", where=Path(cohort))
         rows: list[PairScore] = []
-        with steps.step("registering", 0.98) as tell:
+        with steps.step("registering", 0.98) as on_progress:
             for number, (member, marks) in enumerate(known):
                 assert marks is not None
                 record.inputs[member.folder.name] = member.digest
                 rows += _patient(member, marks, methods, device)
-                tell((number + 1) / len(known))
+                on_progress((number + 1) / len(known))
         scores = summarised(rows)
         record.device = str(resolve_device(device))
         record.timings_s = dict(steps.seconds)
