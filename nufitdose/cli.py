@@ -39,8 +39,11 @@ StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="Study folder
 
 def main() -> None:
     """Run the command line: exit code 0 done, 1 failed, 2 bad arguments or bad input."""
+    from nufitdose.progress import one_clock
+
     try:
-        app(prog_name="nufitdose")
+        with one_clock():
+            app(prog_name="nufitdose")
     except InputError as error:
         print(f"nufitdose: {error}", file=sys.stderr)
         sys.exit(2)

@@ -13,7 +13,7 @@ from dosimetry.pipeline import dose_maps, run_patient
 from dosimetry.results import PatientResults
 from nufitdose.nuclides import half_life_h
 from nufitdose.phantom import DigitalPatient, PatientSettings, simulate_patient, write_patient
-from nufitdose.progress import Steps, Stream
+from nufitdose.progress import Steps, Stream, one_clock
 from nufitdose.registration import DisplacementField
 from nufitdose.run import RunRecord, collected_warnings, output_folder, write_record
 from nufitdose.text import significant, text_table
@@ -31,7 +31,7 @@ def run_demo(
 ) -> str:
     """Simulate the patient into out/study, run it into out/results, and return the comparison as text."""
     record = RunRecord("demo", settings.model_dump(mode="json"), seed=seed, device=device)
-    with output_folder(out) as place:
+    with one_clock(), output_folder(out) as place:
         with Steps(1.0, stream) as steps, steps.step("simulating the digital patient"):
             patient = demo_patient(seed)
             write_patient(patient, place / "study")

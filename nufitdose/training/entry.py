@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nufitdose.errors import InputError, RunStopped
+from nufitdose.progress import one_clock
 from nufitdose.training.request import RunRequest
 
 
@@ -20,7 +21,8 @@ def run_from_command_line(name: str, run: Callable[[RunRequest], Path]) -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = vars(parser.parse_args())
     try:
-        run(RunRequest(**given | {"overrides": tuple(given["overrides"])}, stream=sys.stderr))
+        with one_clock():
+            run(RunRequest(**given | {"overrides": tuple(given["overrides"])}, stream=sys.stderr))
     except InputError as error:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(2)

@@ -18,7 +18,7 @@ from nufitdose.training.checkpoint import best_checkpoint, checkpoints, latest_c
 from nufitdose.training.pairs import generator_of
 from nufitdose.training.records import read_table
 from nufitdose.training.settings import DropoutSettings
-from nufitdose.training.task import pair_loss_of
+from nufitdose.training.task import drop_modalities, pair_loss_of
 
 TESTS = Path(__file__).parents[2]
 STAND_IN = TESTS / "support" / "training_stand_in.py"
@@ -188,7 +188,7 @@ def test_accumulated_gradients_are_those_of_the_mean(tmp_path):
 
 
 def test_stitches_have_a_rate_of_their_own_and_frozen_parameters_stay():
-    from nufitdose.training.loop import _parameter_groups
+    from nufitdose.training.optimiser import _parameter_groups
 
     model = StandIn()
     model.encoder.requires_grad_(False)
