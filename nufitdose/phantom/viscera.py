@@ -47,7 +47,10 @@ def chest(body: Build, palette: Palette, cavity: int) -> list[Solid]:
             thickness_mm=9.0,
         )
     )
-    solids = [solid.within(cavity) for solid in at_wall]
+    return [*(solid.within(cavity) for solid in at_wall), *_vessels(body, palette), *_airways(body, palette)]
+
+
+def _vessels(body: Build, palette: Palette) -> list[Solid]:
     blood = palette.compartment("blood", structure="")
     aorta = [
         body.at(*p)
@@ -62,7 +65,7 @@ def chest(body: Build, palette: Palette, cavity: int) -> list[Solid]:
             (-4, 6, -112),
         ]
     ]
-    solids += [s.paint(palette.compartment("aorta", "blood")) for s in _chain(aorta, [14, 14, 13, 12, 12, 10, 9, 8])]
+    solids = [s.paint(palette.compartment("aorta", "blood")) for s in _chain(aorta, [14, 14, 13, 12, 12, 10, 9, 8])]
     cava = [body.at(*p) for p in [(20, 4, -112), (20, 2, -20), (24, -8, 60), (22, 4, 110), (24, 8, 190), (20, 12, 246)]]
     solids += [s.paint(blood) for s in _chain(cava, [10, 11, 12, 12, 9, 8])]
     for side in (-1.0, 1.0):
@@ -77,9 +80,13 @@ def chest(body: Build, palette: Palette, cavity: int) -> list[Solid]:
             (hilum, [12.0, 9.0, 5.0]),
         ):
             solids += [s.paint(blood) for s in _chain(path, list(radii))]
+    return solids
+
+
+def _airways(body: Build, palette: Palette) -> list[Solid]:
     gas, soft = palette.compartment("gas", structure=""), palette.compartment("soft", structure="")
     oesophagus = [body.at(-4, -14, 330), body.at(-8, -28, 230), body.at(-14, -24, 95)]
-    solids += [s.paint(soft) for s in _chain(oesophagus, [8, 8, 9])]
+    solids = [s.paint(soft) for s in _chain(oesophagus, [8, 8, 9])]
     airway = [body.at(0, 6, 400), body.at(0, 14, 320), body.at(0, 0, 262), body.at(0, -14, 212)]
     solids += [s.paint(soft, inner=gas, thickness_mm=2.0) for s in _chain(airway, [11, 11, 10.5, 10])]
     for side in (-1.0, 1.0):

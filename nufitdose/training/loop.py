@@ -4,9 +4,8 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,19 +14,11 @@ from torch.nn.utils import clip_grad_norm_
 
 from nufitdose.errors import InputError, RunStopped
 from nufitdose.registration.pair import PairTensors
-from nufitdose.run import versions
-from nufitdose.training.checkpoint import (
-    AVERAGE,
-    check_files,
-    latest_checkpoint,
-    load_optimiser,
-    load_weights,
-    save_checkpoint,
-)
 from nufitdose.training.distributed import Processes, keep_threads
 from nufitdose.training.optimiser import make_optimiser, make_schedule
 from nufitdose.training.pairs import generator_of
 from nufitdose.training.records import RunTables
+from nufitdose.training.run_state import Progress, Run, resume_state, save_state
 from nufitdose.training.settings import LoopSettings
 
 MOST_BAD_STEPS = 3  # in a row
@@ -44,46 +35,6 @@ class Pairs(Protocol):
 
     def along(self, places: Iterator[int]) -> Iterator[PairTensors]:
         """The pairs at `places`, one after the other."""
-
-
-@dataclass
-class Progress:
-    """Where a run stands; kept in every checkpoint."""
-
-    step: int = 0
-    skipped: int = 0
-    skipped_in_a_row: int = 0
-    best_score: float | None = None
-    validations_without_gain: int = 0
-
-    def count(self, finite: bool) -> bool:
-        """Take whether the loss and gradient of a step were finite; returns it."""
-        self.skipped += not finite
-        self.skipped_in_a_row = 0 if finite else self.skipped_in_a_row + 1
-        return finite
-
-    def judge(self, score: float) -> None:
-        """Take a validation loss."""
-        if self.best_score is None or score < self.best_score:
-            self.best_score, self.validations_without_gain = score, 0
-        else:
-            self.validations_without_gain += 1
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """What a run is: its folder, its seed, what it depends on (for the checkpoints), the processes it has.
-
-    The process that writes calls `on_validated` with the step and the model that was judged.
-    """
-
-    folder: Path
-    seed: int
-    config: Mapping[str, Any]
-    data: Mapping[str, str]
-    processes: Processes
-    on_progress: Callable[[int, float], None] = field(default=lambda step, loss: None)
-    on_validated: Callable[[int, nn.Module], None] = field(default=lambda step, model: None)
 
 
 def train(
@@ -110,14 +61,14 @@ def train(
     optimiser = make_optimiser(model, settings)
     schedule = make_schedule(optimiser, settings)
     average = None if settings.ema_decay is None else ModelEmaV3(model, settings.ema_decay, use_warmup=True)
-    progress = _resume(model, average, optimiser, run) if resume else Progress()
+    progress = resume_state(model, average, optimiser, run) if resume else Progress()
     if settings.compile:
         model.compile(options={"fallback_random": True})  # chance is drawn as without
     forward = model if run.processes.count == 1 else _share_gradients(model, device)
-    writes = run.processes.writes
-    tables = RunTables.open(run.folder, progress.step, writes=writes, tensorboard=settings.tensorboard)
-    first, size = progress.step * settings.pairs_per_step, settings.pairs_per_step
-    stream = pairs.along(p for p in range(first, settings.steps * size) if p % size in own)
+    writes, tensorboard = run.processes.writes, settings.tensorboard
+    tables = RunTables.open(run.folder, progress.step, writes=writes, tensorboard=tensorboard)
+    size = settings.pairs_per_step
+    stream = pairs.along(p for p in range(progress.step * size, settings.steps * size) if p % size in own)
 
     while progress.step < settings.steps and not _is_stale(progress, settings):
         begun = time.monotonic()
@@ -128,13 +79,11 @@ def train(
         places = range((progress.step - 1) * size + own.start, (progress.step - 1) * size + own.stop)
         means = _add_gradients(forward, pair_loss, places, stream, run)
         norm = float(clip_grad_norm_([p for p in model.parameters() if p.requires_grad], settings.clip_norm))
-        took = progress.count(math.isfinite(means["loss"]) and math.isfinite(norm))
-        if took:
+        if progress.count(math.isfinite(means["loss"]) and math.isfinite(norm)):
             optimiser.step()
             if average is not None:
                 average.update(model, step=progress.step)
-        rate = optimiser.param_groups[0]["lr"]
-        state = {"gradient_norm": norm, "learning_rate": rate, "skipped": progress.skipped}
+        state = {"gradient_norm": norm, "learning_rate": optimiser.param_groups[0]["lr"], "skipped": progress.skipped}
         tables.add_step(progress.step, means, state, time.monotonic() - begun)
         run.on_progress(progress.step, means["loss"])
         if progress.skipped_in_a_row == MOST_BAD_STEPS:
@@ -145,7 +94,7 @@ def train(
         if validate is not None and (last or progress.step % settings.validate_every == 0):
             score = _judge(validate, model if average is None else average.module, progress, tables, run)
         if score is not None or last or progress.step % settings.save_every == 0:
-            _save(model, average, optimiser, progress, score, means, settings, run)
+            save_state(model, average, optimiser, progress, score, means, settings, run)
     return progress
 
 
@@ -171,38 +120,6 @@ def _own_places(pairs_per_step: int, processes: Processes) -> range:
         )
     each = pairs_per_step // processes.count
     return range(processes.rank * each, (processes.rank + 1) * each)
-
-
-def _resume(model: nn.Module, average: Any, optimiser: torch.optim.Optimizer, run: Run) -> Progress:
-    """Take model, average and optimiser from the last checkpoint; from the beginning where there is none."""
-    folder = latest_checkpoint(run.folder)
-    if folder is None:
-        return Progress()
-    card = check_files(folder)
-    for name, was, now in (("settings", card.config, run.config), ("data", card.data, run.data)):
-        changed = _differences(was, now)
-        if changed:
-            raise InputError(
-                f"the {name} are not those the run began with: {'; '.join(changed[:5])}",
-                where=folder,
-                remedy="Give the same configuration, seed and data, or start a new run in another folder",
-            )
-    model.load_state_dict(load_weights(folder))
-    if average is not None:
-        average.module.load_state_dict(load_weights(folder, AVERAGE))
-    optimiser.load_state_dict(load_optimiser(folder))
-    return Progress(**card.progress)
-
-
-def _differences(was: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> list[str]:
-    found = []
-    for key in sorted({*was, *now}):
-        before, after = was.get(key), now.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            found += _differences(before, after, f"{path}{key}.")
-        elif before != after:
-            found.append(f"{path}{key} was {before}, is {after}")
-    return found
 
 
 def _share_gradients(model: nn.Module, device: torch.device) -> DistributedDataParallel:
@@ -248,36 +165,6 @@ def _judge(validate: Validate, model: nn.Module, progress: Progress, tables: Run
 
 def _is_stale(progress: Progress, settings: LoopSettings) -> bool:
     return settings.patience is not None and progress.validations_without_gain >= settings.patience
-
-
-def _save(
-    model: nn.Module,
-    average: Any,
-    optimiser: torch.optim.Optimizer,
-    progress: Progress,
-    score: float | None,
-    means: Mapping[str, float],
-    settings: LoopSettings,
-    run: Run,
-) -> None:
-    if run.processes.writes:
-        save_checkpoint(
-            run.folder,
-            step=progress.step,
-            model=model.state_dict(),
-            average=None if average is None else average.module.state_dict(),
-            optimiser=optimiser.state_dict(),
-            card={
-                "score": score,
-                "progress": asdict(progress),
-                "metrics": dict(means),
-                "config": run.config,
-                "data": run.data,
-                "versions": versions(),
-            },
-            keep_last=settings.keep_last,
-        )
-    run.processes.wait()
 
 
 def _not_finite(progress: Progress, folder: Path) -> str:

@@ -18,7 +18,7 @@ from nufitdose.registration.network import NetworkSettings, NufitReg, save_weigh
 from nufitdose.run import RunRecord, collected_warnings, sha256, write_record
 from nufitdose.training.checkpoint import AVERAGE, MODEL, best_checkpoint, load_weights, read_card
 from nufitdose.training.distributed import Processes, keep_threads, processes
-from nufitdose.training.loop import Progress, Run, Validate, train
+from nufitdose.training.loop import Validate, train
 from nufitdose.training.low_rank import merge_low_rank
 from nufitdose.training.pairs import Order, PairKey, TrainingPairs
 from nufitdose.training.pictures import FOLDER as PICTURES
@@ -26,6 +26,7 @@ from nufitdose.training.pictures import draw_pair
 from nufitdose.training.preparation import align_affinely, align_rigidly, keys_of, prepare_all, read_cohort
 from nufitdose.training.records import tensorboard_writer
 from nufitdose.training.request import RunRequest
+from nufitdose.training.run_state import Progress, Run
 from nufitdose.training.scans import BYTES_PER_GB, ScanKey, ScanStore
 from nufitdose.training.settings import StageSettings
 from nufitdose.training.task import pair_loss_of, validation_of
