@@ -34,7 +34,7 @@ KIND, OUTER, INNER, THICKNESS, WOBBLE, WAVENUMBER, PHASE = 0, 1, 2, 3, 4, 5, 6  
 CENTRE, ROTATION, SIZE = 9, 12, 21  # 3, 9 and 7 columns
 WITHIN = 28  # the loft that the solid ends at
 ROW_LENGTH = 29
-NO_REGION = NO_LOFT = -1
+NO_COMPARTMENT = NO_LOFT = -1
 _NEAR_MM = 15.0  # farther from the surface its unevenness does not matter
 
 
@@ -46,12 +46,17 @@ class Solid:
     low_mm: F64
     high_mm: F64
 
-    def painted(
-        self, region: int, *, inner: int = NO_REGION, thickness_mm: Number = 0.0, wobble: "Wobble | None" = None
+    def paint(
+        self,
+        compartment: int,
+        *,
+        inner: int = NO_COMPARTMENT,
+        thickness_mm: Number = 0.0,
+        wobble: "Wobble | None" = None,
     ) -> "Solid":
-        """This solid filled with `region`; deeper than `thickness_mm` below its surface with `inner`."""
+        """This solid filled with `compartment`; deeper than `thickness_mm` below its surface with `inner`."""
         row = self.row.copy()
-        row[OUTER], row[INNER], row[THICKNESS] = region, inner, thickness_mm
+        row[OUTER], row[INNER], row[THICKNESS] = compartment, inner, thickness_mm
         margin = 0.0
         if wobble is not None:
             row[WOBBLE], row[WAVENUMBER] = wobble.amplitude_mm, 2.0 * math.pi / wobble.wavelength_mm
@@ -94,7 +99,7 @@ def ellipsoid(
     row = _row(Kind.ELLIPSOID, centre_mm, turn)
     row[SIZE : SIZE + 3], row[SIZE + 3] = radii, exponent
     reach = np.sqrt((turn**2) @ radii**2) if exponent == 2.0 else np.abs(turn) @ radii
-    return _boxed(row, np.asarray(centre_mm) - reach, np.asarray(centre_mm) + reach)
+    return _box(row, np.asarray(centre_mm) - reach, np.asarray(centre_mm) + reach)
 
 
 def around(solid: Solid, by_mm: Number) -> Solid:
@@ -102,7 +107,7 @@ def around(solid: Solid, by_mm: Number) -> Solid:
     assert solid.row[KIND] == Kind.ELLIPSOID
     row = solid.row.copy()
     row[SIZE : SIZE + 3] += by_mm
-    return _boxed(row, solid.low_mm - by_mm, solid.high_mm + by_mm)
+    return _box(row, solid.low_mm - by_mm, solid.high_mm + by_mm)
 
 
 def superellipsoid_volume_ml(radii_mm: Sequence[Number] | F64, exponent: Number = 2.0) -> float:
@@ -124,7 +129,7 @@ def tube(
     row[SIZE : SIZE + 3] = end - start
     row[SIZE + 3], row[SIZE + 4] = radius_mm, last
     low = np.minimum(start - radius_mm, end - last)
-    return _boxed(row, low, np.maximum(start + radius_mm, end + last))
+    return _box(row, low, np.maximum(start + radius_mm, end + last))
 
 
 def ring(
@@ -143,7 +148,7 @@ def ring(
     row[SIZE : SIZE + 2], row[SIZE + 2 : SIZE + 4], row[SIZE + 4] = radii_mm, thickness_mm, half_angle_rad
     outer = np.array([radii_mm[0] + thickness_mm[0], radii_mm[1] + thickness_mm[0], thickness_mm[1]])
     reach = np.sqrt((turn**2) @ outer**2) + max(thickness_mm)
-    return _boxed(row, np.asarray(centre_mm) - reach, np.asarray(centre_mm) + reach)
+    return _box(row, np.asarray(centre_mm) - reach, np.asarray(centre_mm) + reach)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +157,7 @@ class Profile:
 
     knots: F64
 
-    def sampled(self, samples: int) -> tuple[float, float, F64]:
+    def sample(self, samples: int) -> tuple[float, float, F64]:
         """First z, step and a `[samples, 3]` table between the knots (monotone cubic)."""
         from scipy.interpolate import PchipInterpolator
 
@@ -160,7 +165,7 @@ class Profile:
         table = PchipInterpolator(self.knots[:, 0], self.knots[:, 1:])(z)
         return float(z[0]), float(z[1] - z[0]), np.asarray(table, dtype=np.float64)
 
-    def grown(self, by_mm: Number) -> "Profile":
+    def grow(self, by_mm: Number) -> "Profile":
         """The profile with every half-width and half-depth larger by `by_mm`."""
         knots = self.knots.copy()
         knots[:, 1:3] = np.maximum(knots[:, 1:3] + by_mm, 5.0)
@@ -178,7 +183,7 @@ def loft(profile: Profile, index: int) -> Solid:
     row[SIZE] = index
     low = np.array([-knots[:, 1].max(), (knots[:, 3] - knots[:, 2]).min(), knots[0, 0]])
     high = np.array([knots[:, 1].max(), (knots[:, 3] + knots[:, 2]).max(), knots[-1, 0]])
-    return _boxed(row, low, high)
+    return _box(row, low, high)
 
 
 def rib(
@@ -202,18 +207,18 @@ def rib(
     normal = turn[:, 2]
     rise = np.abs(normal[:2]) @ np.maximum(high - centre, centre - low)[:2] + max(thickness_mm)
     low[2], high[2] = centre[2] - rise / normal[2], centre[2] + rise / normal[2]
-    return _boxed(row, low, high)
+    return _box(row, low, high)
 
 
 def _row(kind: Kind, centre_mm: Sequence[Number] | F64, turn: F64) -> F64:
     row = np.zeros(ROW_LENGTH)
-    row[KIND], row[INNER], row[WITHIN] = kind, NO_REGION, NO_LOFT
+    row[KIND], row[INNER], row[WITHIN] = kind, NO_COMPARTMENT, NO_LOFT
     row[CENTRE : CENTRE + 3] = centre_mm
     row[ROTATION : ROTATION + 9] = turn.T.ravel()  # world -> solid
     return row
 
 
-def _boxed(row: F64, low: F64, high: F64) -> Solid:
+def _box(row: F64, low: F64, high: F64) -> Solid:
     return Solid(row, np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64))
 
 
