@@ -11,15 +11,14 @@ from enum import IntEnum
 from typing import no_type_check
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nufitdose.compiled import compiled, inlined
+from nufitdose.types import F64
 
-F64 = NDArray[np.float64]
 Number = float | int
 
 
-class Kind(IntEnum):
+class SolidKind(IntEnum):
     """The family of a solid."""
 
     ELLIPSOID = 0
@@ -96,7 +95,7 @@ def ellipsoid(
     assert exponent in (2.0, 2.5, 4.0), exponent
     turn = np.eye(3) if turn is None else turn
     radii = np.asarray(radii_mm, dtype=np.float64)
-    row = _row(Kind.ELLIPSOID, centre_mm, turn)
+    row = _row(SolidKind.ELLIPSOID, centre_mm, turn)
     row[SIZE : SIZE + 3], row[SIZE + 3] = radii, exponent
     reach = np.sqrt((turn**2) @ radii**2) if exponent == 2.0 else np.abs(turn) @ radii
     return _box(row, np.asarray(centre_mm) - reach, np.asarray(centre_mm) + reach)
@@ -104,7 +103,7 @@ def ellipsoid(
 
 def around(solid: Solid, by_mm: Number) -> Solid:
     """An ellipsoid with every radius larger by `by_mm`."""
-    assert solid.row[KIND] == Kind.ELLIPSOID
+    assert solid.row[KIND] == SolidKind.ELLIPSOID
     row = solid.row.copy()
     row[SIZE : SIZE + 3] += by_mm
     return _box(row, solid.low_mm - by_mm, solid.high_mm + by_mm)
@@ -125,7 +124,7 @@ def tube(
     """A round-ended tube between two points, its radius changing linearly."""
     start, end = np.asarray(start_mm, dtype=np.float64), np.asarray(end_mm, dtype=np.float64)
     last = radius_mm if end_radius_mm is None else end_radius_mm
-    row = _row(Kind.TUBE, start, np.eye(3))
+    row = _row(SolidKind.TUBE, start, np.eye(3))
     row[SIZE : SIZE + 3] = end - start
     row[SIZE + 3], row[SIZE + 4] = radius_mm, last
     low = np.minimum(start - radius_mm, end - last)
@@ -144,7 +143,7 @@ def ring(
     `thickness_mm` are the half-widths of its cross-section in the plane and across it.
     """
     turn = np.eye(3) if turn is None else turn
-    row = _row(Kind.RING, centre_mm, turn)
+    row = _row(SolidKind.RING, centre_mm, turn)
     row[SIZE : SIZE + 2], row[SIZE + 2 : SIZE + 4], row[SIZE + 4] = radii_mm, thickness_mm, half_angle_rad
     outer = np.array([radii_mm[0] + thickness_mm[0], radii_mm[1] + thickness_mm[0], thickness_mm[1]])
     reach = np.sqrt((turn**2) @ outer**2) + max(thickness_mm)
@@ -179,7 +178,7 @@ class Profile:
 def loft(profile: Profile, index: int) -> Solid:
     """A stack of superelliptic cross-sections of exponent 2.5; `index` is the profile's place among the painter's."""
     knots = profile.knots
-    row = _row(Kind.LOFT, (0.0, 0.0, 0.0), np.eye(3))
+    row = _row(SolidKind.LOFT, (0.0, 0.0, 0.0), np.eye(3))
     row[SIZE] = index
     low = np.array([-knots[:, 1].max(), (knots[:, 3] - knots[:, 2]).min(), knots[0, 0]])
     high = np.array([knots[:, 1].max(), (knots[:, 3] + knots[:, 2]).max(), knots[-1, 0]])
@@ -199,7 +198,7 @@ def rib(
 
     Half-widths of its cross-section across the wall and along it, and the angle it is kept within, are as in `ring`.
     """
-    row = _row(Kind.RIB, centre_mm, turn)
+    row = _row(SolidKind.RIB, centre_mm, turn)
     row[SIZE], row[SIZE + 1] = index, offset_mm
     row[SIZE + 2 : SIZE + 4], row[SIZE + 4] = thickness_mm, half_angle_rad
     whole, beyond = loft(profile, index), offset_mm + max(thickness_mm)
@@ -210,7 +209,7 @@ def rib(
     return _box(row, low, high)
 
 
-def _row(kind: Kind, centre_mm: Sequence[Number] | F64, turn: F64) -> F64:
+def _row(kind: SolidKind, centre_mm: Sequence[Number] | F64, turn: F64) -> F64:
     row = np.zeros(ROW_LENGTH)
     row[KIND], row[INNER], row[WITHIN] = kind, NO_COMPARTMENT, NO_LOFT
     row[CENTRE : CENTRE + 3] = centre_mm
@@ -308,18 +307,18 @@ def distance(row, x, y, z, starts, steps, tables):
     """Signed distance (mm, negative inside) of the world point (x, y, z) from one solid's surface."""
     px, py, pz = x - row[CENTRE], y - row[CENTRE + 1], z - row[CENTRE + 2]
     kind = int(row[KIND])
-    if kind == Kind.TUBE:
+    if kind == SolidKind.TUBE:
         d = tube_distance(row, px, py, pz)
-    elif kind == Kind.LOFT:
+    elif kind == SolidKind.LOFT:
         d = _loft_distance(int(row[SIZE]), x, y, z, starts, steps, tables)
     else:
         r = row[ROTATION : ROTATION + 9]
         qx = r[0] * px + r[1] * py + r[2] * pz
         qy = r[3] * px + r[4] * py + r[5] * pz
         qz = r[6] * px + r[7] * py + r[8] * pz
-        if kind == Kind.ELLIPSOID:
+        if kind == SolidKind.ELLIPSOID:
             d = _norm(qx, qy, qz, row[SIZE], row[SIZE + 1], row[SIZE + 2], row[SIZE + 3])
-        elif kind == Kind.RING:
+        elif kind == SolidKind.RING:
             d = _ring_distance(row, qx, qy, qz)
         else:
             wall = _loft_distance(int(row[SIZE]), x, y, z, starts, steps, tables) - row[SIZE + 1]
