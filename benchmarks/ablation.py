@@ -13,6 +13,7 @@ import yaml
 
 from dosimetry.evaluation.motion import methods_of, run_evaluation, table
 from finetune.stage import run_finetune
+from nufitdose.training.request import RunRequest
 from pretrain.stage import run_pretrain
 
 SMALL = {"size": "tiny", "working_spacing_mm": 6.0}
@@ -63,7 +64,8 @@ def trained(stage: Any, name: str, content: dict[str, Any], out: Path) -> Path:
         path = out / f"{folder.name}.yaml"
         path.write_text(yaml.safe_dump(content, sort_keys=False))
         print(f"--- {name}", flush=True)
-        stage(path, folder, resume=(folder / "run.json").is_file(), device="cpu", stream=sys.stderr)
+        resume = (folder / "run.json").is_file()
+        stage(RunRequest(path, folder, resume=resume, device="cpu", stream=sys.stderr))
     return folder / "weights.safetensors"
 
 

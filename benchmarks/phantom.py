@@ -19,7 +19,7 @@ from scipy import ndimage
 from nufitdose.grid import Grid
 from nufitdose.io.importer.planning import plan_import
 from nufitdose.nuclides import half_life_h
-from nufitdose.phantom import simulate_patient
+from nufitdose.phantom import PatientSettings, simulate_patient
 from nufitdose.phantom.fields import jacobian_determinant
 from nufitdose.phantom.scanner import SCANNERS, scan
 
@@ -115,7 +115,9 @@ def liver_numbers():
     """CT number and noise, coefficient of variation and SUV inside the liver, 12 mm from its surface."""
     options = {"shape": (96, 96, 72), "spacing_mm": 4.0, "centre_z_mm": 50.0, "tumours": 2, "motion": 0.0}
     for tracer in ("Lu-177", "I-131", "F-18", "Ga-68-PSMA"):
-        made = simulate_patient(tracer=tracer, seed=1, contrast=False, tumour_sites=("bone",), **options)
+        made = simulate_patient(
+            PatientSettings(tracer=tracer, seed=1, contrast=False, tumour_sites=("bone",), **options)
+        )
         label = next(n for n, name in made.truth.names.items() if name == "liver")
         inside = ndimage.binary_erosion(made.truth.labels.data == label, iterations=3)
         ct = made.study.reference.ct.resampled_to(made.truth.ct.grid).data[inside]
@@ -134,9 +136,9 @@ def liver_numbers():
 
 def speed():
     """128³ voxels of 4 mm, four scans."""
-    simulate_patient(shape=(24, 24, 24), spacing_mm=12.0, times_h=(4.0, 24.0))
+    simulate_patient(PatientSettings(shape=(24, 24, 24), spacing_mm=12.0, times_h=(4.0, 24.0)))
     start, cpu = time.monotonic(), time.process_time()
-    simulate_patient(shape=(128, 128, 128), spacing_mm=4.0, seed=1)
+    simulate_patient(PatientSettings(shape=(128, 128, 128), spacing_mm=4.0, seed=1))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     seconds, processor = time.monotonic() - start, time.process_time() - cpu
     print(f"128^3, 4 scans: {seconds:.1f} s, {processor:.1f} s of processor, {peak:.2f} GB")
@@ -146,12 +148,12 @@ def beside_real(folder):
     """The level of the liver in the real FDG PET/CT beside a phantom's; numbers of both on the same terms."""
     real = plan_import(Path(os.environ["NUFITDOSE_DATA"]) / "fdg_petct").study
     shape, spacing = real.reference.activity.grid.shape, real.reference.activity.grid.spacing_mm
-    phantom = simulate_patient(
+    phantom = simulate_patient(PatientSettings(
         tracer="F-18", shape=(96, 96, round(shape[2] * spacing[2] / spacing[0])), spacing_mm=spacing[0],
         ct_spacing_mm=2.0, seed=11, sex="male", arms="up", centre_z_mm=110.0, times_h=(real.reference.time_h,),
         administered_mbq=real.administration.activity_mbq,
         contrast=False,
-    ).study  # fmt: skip
+    )).study  # fmt: skip
     fig, axes = plt.subplots(2, 4, figsize=(15, 7.5), facecolor="black")
     for row, study, kg in zip(axes, (real, phantom), (91.0, 75.0), strict=True):
         ct, activity = (upright(volume) for volume in (study.reference.ct, study.reference.activity))
@@ -220,7 +222,9 @@ def main():
     folder = asked.folder
     speed()
     picture_recovery(folder / "phantom_recovery.png")
-    patient = simulate_patient(shape=(96, 80, 112), spacing_mm=4.0, seed=3, sex="male", arms="up", contrast=True)
+    patient = simulate_patient(
+        PatientSettings(shape=(96, 80, 112), spacing_mm=4.0, seed=3, sex="male", arms="up", contrast=True)
+    )
     picture_patient(patient, folder / "phantom_patient.png")
     picture_motion(patient, folder / "phantom_motion.png")
     liver_numbers()

@@ -15,8 +15,8 @@ from dosimetry.evaluation.activity import activity_excess_percent
 from dosimetry.evaluation.motion import Method, judge_field
 from nufitdose.anatomy.body import body_mask
 from nufitdose.device import resolve_device
-from nufitdose.io.landmarks import Landmarks
-from nufitdose.phantom.patient import DigitalPatient, simulate_patient
+from nufitdose.io.truth import Landmarks
+from nufitdose.phantom import DigitalPatient, PatientSettings, simulate_patient
 from nufitdose.registration.field import DisplacementField
 
 
@@ -61,8 +61,14 @@ def main() -> None:
     given = arguments.parse_args()
     table: dict[str, list[dict[str, float]]] = {name: [] for name in given.engines.split(",")}
     for seed in (int(s) for s in given.seeds.split(",")):
-        times_h = [float(t) for t in given.times.split(",")]
-        patient = simulate_patient(times_h=times_h, shape=(given.voxels,) * 3, spacing_mm=given.spacing, seed=seed)
+        patient = simulate_patient(
+            PatientSettings(
+                times_h=[float(t) for t in given.times.split(",")],
+                shape=(given.voxels,) * 3,
+                spacing_mm=given.spacing,
+                seed=seed,
+            )
+        )
         for name, rows in table.items():
             rows.append(judge_patient(patient, name))
             print(seed, name, {k: round(v, 3) for k, v in rows[-1].items()}, flush=True)

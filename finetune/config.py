@@ -1,13 +1,10 @@
 """Settings of the fine-tuning; defaults here, YAML and `--set` only override."""
 
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from nufitdose.config import build, read_yaml, with_overrides
-from nufitdose.training.stage import StageSettings
+from nufitdose.training.settings import StageSettings
 
 SCRATCH = "scratch"
 
@@ -36,8 +33,3 @@ class FinetuneSettings(StageSettings):
         if self.adapt == "low_rank" and self.freeze == "encoders":
             raise ValueError("'adapt: low_rank' trains the encoders, 'freeze: encoders' keeps them; choose one")
         return self
-
-
-def load_settings(path: Path, overrides: Iterable[str] = ()) -> FinetuneSettings:
-    """The settings of a YAML file with `key=value` overrides on top."""
-    return build(FinetuneSettings, with_overrides(read_yaml(path), overrides), where=path)

@@ -1,42 +1,29 @@
 """All ordered pairs of scans within a patient, few patients, from a network that was trained before."""
 
-from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
-from finetune.config import SCRATCH, FinetuneSettings, load_settings
+from finetune.config import SCRATCH, FinetuneSettings
 from nufitdose.errors import InputError
-from nufitdose.progress import Stream
 from nufitdose.registration.network import NetworkSettings, NufitReg, load_weights
 from nufitdose.run import sha256
 from nufitdose.training.checkpoint import AVERAGE, CARD, MODEL, best_checkpoint, read_card
 from nufitdose.training.checkpoint import load_weights as load_checkpoint
-from nufitdose.training.cohort import Cohort
-from nufitdose.training.low_rank import add_low_rank, merged
+from nufitdose.training.low_rank import add_low_rank, merge_low_rank
 from nufitdose.training.pairs import IntraPatientOrder, Order, PairKey, validation_keys
+from nufitdose.training.request import RunRequest
 from nufitdose.training.stage import WEIGHTS, Stage, Studies, run_stage
 
 ENCODERS = ("encoders", "stitches")
 
 
-def run_finetune(
-    config: str | Path,
-    out: str | Path,
-    *,
-    overrides: Iterable[str] = (),
-    resume: bool = False,
-    device: str = "auto",
-    seed: int = 0,
-    stream: Stream | None = None,
-) -> Path:
-    """Fine-tune in the folder `out` as `config` says; returns the weights of the best checkpoint.
+def run_finetune(request: RunRequest) -> Path:
+    """Fine-tune in the folder `request.out` as its settings say; returns the weights of the best checkpoint.
 
     Raises `InputError` on bad settings, data or starting weights, `RunStopped` when the loss stays not finite.
     """
-    settings = load_settings(Path(config), overrides)
-    return run_stage(stage_of(settings), out, resume=resume, device=device, seed=seed, stream=stream)
+    return run_stage(stage_of(request.read_settings(FinetuneSettings)), request)
 
 
 def stage_of(settings: FinetuneSettings) -> Stage:
@@ -44,7 +31,7 @@ def stage_of(settings: FinetuneSettings) -> Stage:
     if settings.start == SCRATCH:
         network, weights, depends_on = settings.network, None, {}
     else:
-        model, file = started(Path(settings.start))
+        model, file = load_start(Path(settings.start))
         network, weights = model.settings, model.state_dict()
         depends_on = {"start_sha256": sha256(file)}
     others = {"working_spacing_mm": settings.working_spacing_mm, "passes": settings.passes}
@@ -68,11 +55,11 @@ def stage_of(settings: FinetuneSettings) -> Stage:
         validation=_validation,
         between_patients=False,
         depends_on=depends_on,
-        choose=lambda cohort: cohort if settings.patient is None else alone(cohort, settings.patient),
+        choose=lambda cohort: cohort if settings.patient is None else cohort.select_patient(settings.patient),
     )
 
 
-def started(place: Path) -> tuple[NufitReg, Path]:
+def load_start(place: Path) -> tuple[NufitReg, Path]:
     """The network to start from and the file it came from: a weights file, a checkpoint, or a run's best."""
     if place.is_file():
         return load_weights(place), place
@@ -88,7 +75,7 @@ def started(place: Path) -> tuple[NufitReg, Path]:
     card = read_card(folder)
     name = AVERAGE if AVERAGE in card.files else MODEL
     model = NufitReg(NetworkSettings.model_validate(card.config["network"]))
-    model.load_state_dict(merged(load_checkpoint(folder, name)))
+    model.load_state_dict(merge_low_rank(load_checkpoint(folder, name)))
     return model, folder / name
 
 
@@ -98,15 +85,6 @@ def freeze(model: nn.Module, what: str) -> None:
         part = name.split(".")[0]
         fixed = {"none": False, "encoders": part in ENCODERS, "all_but_heads": "head" not in part}[what]
         parameter.requires_grad_(not fixed)
-
-
-def alone(cohort: Cohort, patient: str) -> Cohort:
-    """One patient's studies to train on, wherever the splits put them, and nobody else."""
-    found = tuple(member for member in cohort.members if member.patient == patient)
-    if not found:
-        known = ", ".join(sorted({member.patient for member in cohort.members})[:10])
-        raise InputError(f"the patient {patient!r} is not in the cohort, known: {known}")
-    return replace(cohort, train=found, validation=(), test=())
 
 
 def _order(studies: Studies, seed: int) -> Order:

@@ -45,8 +45,11 @@ StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="Study folder
 
 def main() -> None:
     """Run the command line: exit code 0 done, 1 failed, 2 bad arguments or bad input."""
+    from nufitdose.progress import one_clock
+
     try:
-        app(prog_name="nufitdose")
+        with one_clock():
+            app(prog_name="nufitdose")
     except InputError as error:
         print(f"nufitdose: {error}", file=sys.stderr)
         sys.exit(2)
@@ -95,7 +98,7 @@ Spacing = Annotated[float, typer.Option(help="Their size in mm.")]
 
 
 @simulate.command(name="patient")
-def simulate_patient(
+def patient(
     out: Annotated[Path, typer.Option("--out", help="Folder to write; it must be new.")],
     tracer: Tracer = "Lu-177",
     times: Times = None,
@@ -115,31 +118,26 @@ def simulate_patient(
     seed: Seed = 1,
 ) -> None:
     """Simulate one patient: a study folder, and truth/ beside it."""
-    from nufitdose.phantom.command import simulate_one
+    from nufitdose.phantom.command import read_body, simulate_one
+    from nufitdose.phantom.settings import PatientSettings
 
-    folder = simulate_one(
-        out,
+    settings = PatientSettings(
         tracer=tracer,
         times_h=_numbers(times, "--times") if times else None,
-        shape=[int(n) for n in _numbers(shape, "--shape")],
+        shape=_three(shape, "--shape"),
         spacing_mm=spacing,
         motion=motion,
         sliding=sliding,
         tumours=tumours,
-        dicom=dicom,
-        dicom_as=dicom_as,
-        ct=anatomy,
-        labels=labels,
-        names=names,
-        icrp110=icrp110,
+        images=read_body(labels, names, anatomy, icrp110),
         seed=seed,
-        stream=sys.stderr,
     )
+    folder = simulate_one(out, settings, dicom=dicom, dicom_as=dicom_as, stream=sys.stderr)
     print(f"study: {folder / 'study.yaml'}")
 
 
 @simulate.command(name="cohort")
-def simulate_cohort(
+def cohort(
     out: Annotated[Path, typer.Option("--out", help="Folder of the cohort; what is there already is kept.")],
     patients: Annotated[int, typer.Option(help="How many.", min=1)],
     workers: Annotated[int, typer.Option(help="Processes at work at once.", min=1)] = 1,
@@ -152,23 +150,20 @@ def simulate_cohort(
     seed: Seed = 1,
 ) -> None:
     """Simulate many patients, split into train, validation and test; a stopped run continues where it was."""
-    from nufitdose.phantom import simulate_cohort as simulated
+    from nufitdose.phantom import CohortPlan, simulate_cohort
     from nufitdose.progress import Steps
 
+    plan = CohortPlan(
+        patients=patients,
+        seed=seed,
+        tracers=tuple(tracer.split(",")),
+        times_h=tuple(_numbers(times, "--times")) if times else None,
+        shape=_three(shape, "--shape"),
+        spacing_mm=spacing,
+        motion=motion,
+    )
     with Steps(1.0, sys.stderr) as steps, steps.step(f"simulating {patients} patients") as on_progress:
-        index = simulated(
-            out,
-            patients=patients,
-            workers=workers,
-            only=only,
-            tracers=tracer.split(","),
-            times_h=_numbers(times, "--times") if times else None,
-            shape=[int(n) for n in _numbers(shape, "--shape")],
-            spacing_mm=spacing,
-            motion=motion,
-            seed=seed,
-            on_progress=on_progress,
-        )
+        index = simulate_cohort(out, plan, workers=workers, only=only, on_progress=on_progress)
     print(f"cohort: {index}")
 
 
@@ -177,6 +172,13 @@ def _numbers(text: str, option: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise InputError(f"{option} {text!r} was given, numbers with commas are wanted, as 4,24,72") from error
+
+
+def _three(text: str, option: str) -> tuple[int, int, int]:
+    found = [int(n) for n in _numbers(text, option)]
+    if len(found) != 3:
+        raise InputError(f"{option} {text!r} was given, three whole numbers with commas are wanted, as 96,96,96")
+    return found[0], found[1], found[2]
 
 
 class _ForSeries(TyperCommand):
@@ -286,12 +288,11 @@ def pretrain(
     seed: Seed = 0,
 ) -> None:
     """Train the registration network between patients (stage 1)."""
+    from nufitdose.training.request import RunRequest
     from pretrain.stage import run_pretrain
 
-    weights = run_pretrain(
-        config, out, overrides=overrides or (), resume=resume, device=device, seed=seed, stream=sys.stderr
-    )
-    print(f"weights: {weights}")
+    request = RunRequest(config, out, tuple(overrides or ()), resume, device, seed, sys.stderr)
+    print(f"weights: {run_pretrain(request)}")
 
 
 @app.command()
@@ -305,11 +306,10 @@ def finetune(
 ) -> None:
     """Train it further on few serial scans, within patients (stage 2)."""
     from finetune.stage import run_finetune
+    from nufitdose.training.request import RunRequest
 
-    weights = run_finetune(
-        config, out, overrides=overrides or (), resume=resume, device=device, seed=seed, stream=sys.stderr
-    )
-    print(f"weights: {weights}")
+    request = RunRequest(config, out, tuple(overrides or ()), resume, device, seed, sys.stderr)
+    print(f"weights: {run_finetune(request)}")
 
 
 @app.command()
@@ -322,12 +322,11 @@ def tune(
     seed: Seed = 0,
 ) -> None:
     """Search for the best settings of a training stage (Bayesian optimisation)."""
+    from nufitdose.training.request import RunRequest
     from nufitdose.training.tuning import run_tuning
 
-    best = run_tuning(
-        config, out, overrides=overrides or (), resume=resume, device=device, seed=seed, stream=sys.stderr
-    )
-    print(f"settings: {best}")
+    request = RunRequest(config, out, tuple(overrides or ()), resume, device, seed, sys.stderr)
+    print(f"settings: {run_tuning(request)}")
 
 
 @app.command()

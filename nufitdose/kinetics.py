@@ -1,9 +1,9 @@
 """Sums of exponentials: value, exact integral, derivatives. Pure functions; fits live in `dosimetry.kinetics`."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-F64 = NDArray[np.float64]
+from nufitdose.types import F64
 
 
 def value(amplitudes: ArrayLike, rates_per_h: ArrayLike, times_h: ArrayLike) -> F64:

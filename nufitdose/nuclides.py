@@ -1,7 +1,7 @@
 """Half-lives, decay chains and emissions of radionuclides (ICRP Publication 107).
 
-Half-lives and chains come from `radioactivedecay`, emissions from `icrp107-database`; their notice is
-in docs/explanation/decay_data.md.
+Half-lives and chains come from `radioactivedecay` (see `nufitdose.decay_data`), emissions from `icrp107-database`;
+their notice is in docs/explanation/decay_data.md.
 """
 
 import difflib
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from nufitdose.decay_data import Decay, find_decay, known_nuclides
 from nufitdose.errors import InputError
 
 JOULE_PER_MEV = 1.602176634e-13
@@ -65,9 +66,9 @@ def canonical_name(name: str) -> str:
     if match:
         parts = match.groupdict() or dict(zip(("symbol", "mass", "state"), match.groups(), strict=True))
         candidate = f"{parts['symbol'].capitalize()}-{parts['mass']}{parts['state'] or ''}"
-        if candidate in _known():
+        if find_decay(candidate) is not None:
             return candidate
-    near = difflib.get_close_matches(text.capitalize(), _known(), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(text.capitalize(), known_nuclides(), n=3, cutoff=0.5)
     raise InputError(
         f"the nuclide {name!r} is not in ICRP Publication 107",
         remedy=f"Write it as in {', '.join(near) if near else 'Lu-177, I-131, Tc-99m'}",
@@ -139,24 +140,15 @@ def chain_emissions(name: str) -> Emissions:
     return total
 
 
-@lru_cache
-def _known() -> frozenset[str]:
-    import radioactivedecay as rd
-
-    return frozenset(str(nuclide) for nuclide in rd.DEFAULTDATA.nuclides)
-
-
-@lru_cache
 def _half_life_h(canonical: str) -> float:
-    import radioactivedecay as rd
-
-    return float(rd.Nuclide(canonical).half_life("h"))
+    return _decay(canonical).half_life_h
 
 
-@lru_cache
 def _branches(canonical: str) -> tuple[tuple[str, float], ...]:
-    import radioactivedecay as rd
+    return _decay(canonical).branches
 
-    nuclide = rd.Nuclide(canonical)
-    pairs = zip(nuclide.progeny(), nuclide.branching_fractions(), strict=True)
-    return tuple((daughter, float(share)) for daughter, share in pairs if daughter in _known())
+
+def _decay(canonical: str) -> Decay:
+    found = find_decay(canonical)
+    assert found is not None, canonical
+    return found

@@ -3,12 +3,33 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, Protocol, cast, runtime_checkable
+from contextvars import ContextVar
+from typing import IO, TYPE_CHECKING, Protocol, cast, runtime_checkable
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 OnProgress = Callable[[float], None]  # takes the finished share of a step, 0 to 1
+
+_began_s: ContextVar[float | None] = ContextVar("_began_s", default=None)
+
+
+@contextmanager
+def one_clock() -> Iterator[None]:
+    """Let every `Steps` within show seconds since this began, however many parts a command has.
+
+    Within another clock that one goes on.
+    """
+    token = _began_s.set(_began())
+    try:
+        yield
+    finally:
+        _began_s.reset(token)
+
+
+def _began() -> float:
+    running = _began_s.get()
+    return time.monotonic() if running is None else running
 
 
 @runtime_checkable
@@ -29,20 +50,24 @@ class Steps:
     """Timed steps of known relative cost, shown on `stream` (nothing is shown where it is None).
 
     Use as a context manager; `planned` is the sum of the weights of all steps to come, so that the bar
-    and the remaining time mean the whole run. `seconds` holds what each step took.
+    and the remaining time mean the whole run. `seconds` holds what each step took; the seconds shown count from the
+    start of the command (see `one_clock`), else from here.
     """
 
     def __init__(self, planned: float, stream: Stream | None = None) -> None:
         self.planned = planned
         self.seconds: dict[str, float] = {}
         self._stream = stream
-        self._start = time.monotonic()
+        self._start = _began()
         self._done = 0.0
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
     def __enter__(self) -> "Steps":
         if self._stream is not None and self._stream.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
             columns = (
                 TextColumn("{task.description:<34}"),
                 BarColumn(bar_width=30),
@@ -51,8 +76,10 @@ class Steps:
                 TextColumn("left"),
                 TimeRemainingColumn(),
             )
-            self._bar = Progress(*columns, console=Console(file=cast(IO[str], self._stream)), transient=True)
+            console = Console(file=cast(IO[str], self._stream))
+            self._bar = Progress(*columns, console=console, transient=True, get_time=time.monotonic)
             self._task = self._bar.add_task("starting", total=self.planned)
+            self._bar.tasks[0].start_time = self._start
             self._bar.start()
         return self
 

@@ -1,31 +1,20 @@
 """Random pairs of scans of different patients, aligned by affine maps through one template patient."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from nufitdose.progress import Stream
 from nufitdose.registration.network import NufitReg
 from nufitdose.training.pairs import InterPatientOrder, IntraPatientOrder, Order, PairKey, validation_keys
+from nufitdose.training.request import RunRequest
 from nufitdose.training.stage import Stage, Studies, run_stage
-from pretrain.config import PretrainSettings, load_settings
+from pretrain.config import PretrainSettings
 
 
-def run_pretrain(
-    config: str | Path,
-    out: str | Path,
-    *,
-    overrides: Iterable[str] = (),
-    resume: bool = False,
-    device: str = "auto",
-    seed: int = 0,
-    stream: Stream | None = None,
-) -> Path:
-    """Pre-train in the folder `out` as `config` says; returns the weights of the best checkpoint.
+def run_pretrain(request: RunRequest) -> Path:
+    """Pre-train in the folder `request.out` as its settings say; returns the weights of the best checkpoint.
 
     Raises `InputError` on bad settings or data, `RunStopped` when the loss stays not finite.
     """
-    settings = load_settings(Path(config), overrides)
-    return run_stage(stage_of(settings), out, resume=resume, device=device, seed=seed, stream=stream)
+    return run_stage(stage_of(request.read_settings(PretrainSettings)), request)
 
 
 def stage_of(settings: PretrainSettings) -> Stage:

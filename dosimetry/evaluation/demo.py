@@ -12,8 +12,8 @@ from dosimetry.pipeline import dose_maps, run_patient
 from dosimetry.results import PatientResults
 from nufitdose.anatomy.prepared import prepare_anatomy
 from nufitdose.nuclides import half_life_h
-from nufitdose.phantom import DigitalPatient, simulate_patient, write_patient
-from nufitdose.progress import Steps, Stream
+from nufitdose.phantom import DigitalPatient, PatientSettings, simulate_patient, write_patient
+from nufitdose.progress import Steps, Stream, one_clock
 from nufitdose.registration import DisplacementField
 from nufitdose.registration.series import Frame
 from nufitdose.run import RunRecord, collected_warnings, output_folder, write_record
@@ -32,7 +32,7 @@ def run_demo(
 ) -> str:
     """Simulate the patient into out/study, run it into out/results, and return the comparison as text."""
     record = RunRecord("demo", settings.model_dump(mode="json"), seed=seed, device=device)
-    with output_folder(out, kind=record.command) as place:
+    with one_clock(), output_folder(out, kind=record.command) as place:
         with Steps(1.0, stream) as steps, steps.step("simulating the digital patient"):
             patient = demo_patient(seed)
             write_patient(patient, place / "study")
@@ -48,13 +48,15 @@ def run_demo(
 def demo_patient(seed: int) -> DigitalPatient:
     """A small patient: Lu-177-DOTATATE, four SPECT/CT scans over a week."""
     return simulate_patient(
-        tracer="Lu-177-DOTATATE",
-        times_h=(4.0, 24.0, 72.0, 168.0),
-        shape=(72, 72, 72),
-        spacing_mm=4.8,
-        tumours=4,
-        tumour_mm=(18.0, 45.0),
-        seed=seed,
+        PatientSettings(
+            tracer="Lu-177-DOTATATE",
+            times_h=(4.0, 24.0, 72.0, 168.0),
+            shape=(72, 72, 72),
+            spacing_mm=4.8,
+            tumours=4,
+            tumour_mm=(18.0, 45.0),
+            seed=seed,
+        )
     )
 
 

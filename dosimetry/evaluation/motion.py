@@ -10,10 +10,12 @@ import numpy as np
 import torch
 
 from nufitdose.anatomy.body import body_mask
+from nufitdose.cohort import SPLITS, Member, SplitRule
 from nufitdose.device import resolve_device
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
-from nufitdose.io.landmarks import Landmarks, read_landmarks
+from nufitdose.io.cohort_folder import load_cohort
+from nufitdose.io.truth import Landmarks, read_landmarks
 from nufitdose.progress import Steps, Stream
 from nufitdose.registration.engines.engine import Engine, Request
 from nufitdose.registration.engines.registry import find_engine
@@ -23,8 +25,6 @@ from nufitdose.registration.quality import target_registration_error_mm
 from nufitdose.registration.scan_to_scan import load_network_for
 from nufitdose.run import RunRecord, collected_warnings, output_folder, write_record
 from nufitdose.study import TimePoint
-from nufitdose.training.cohort import SPLITS, Member, load_cohort
-from nufitdose.training.settings import DataSettings
 from nufitdose.types import Mask
 
 BONES = ("arm_bones", "pelvic_bone", "ribs", "shoulder_girdle", "vertebrae")
@@ -122,7 +122,7 @@ def run_evaluation(
     record.notes["weights_sha256"] = {name: m.network.sha256 for name, m in methods.items() if m.network is not None}
     with Steps(1.0, stream) as steps, output_folder(out, kind=record.command) as folder, collected_warnings(record):
         with steps.step("reading the studies", 0.02):
-            found = load_cohort(DataSettings(cohort=str(cohort)), seed=seed, least_scans=2)
+            found = load_cohort(Path(cohort), SplitRule(seed=seed), least_scans=2)
             known = [(m, read_landmarks(m.folder)) for m in getattr(found, split)][:patients]
             known = [(member, marks) for member, marks in known if marks is not None]
             if not known:

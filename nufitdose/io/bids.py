@@ -1,7 +1,8 @@
 """A subject of a BIDS-like tree, read as a study: `sub-*/ses-*/{ct,nm|pet}/*.nii.gz` with a JSON file beside each scan.
 
 One subject is one study of one administration. The keys are those of BIDS for PET (doi:10.1038/s41597-022-01164-1),
-for SPECT too; `HoursAfterAdministration` is ours, where the times of a sidecar do not reach from session to session.
+for SPECT too; `HoursAfterAdministration`, which BIDS does not know, says what the times of a sidecar do not where they
+do not reach from session to session.
 """
 
 import json

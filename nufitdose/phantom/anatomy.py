@@ -1,4 +1,4 @@
-"""A whole procedural patient: every solid in painting order, the regions they are filled with, the tumours."""
+"""A whole procedural patient: every solid in painting order, the compartments they are filled with, the tumours."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +12,7 @@ from nufitdose.phantom.build import Build
 from nufitdose.phantom.composition import Composition, Scene, compose
 from nufitdose.phantom.shapes import Profile, Solid, loft
 from nufitdose.phantom.texture import SmoothNoise
-from nufitdose.phantom.tissues import TISSUES, Palette, Region
+from nufitdose.phantom.tissues import TISSUES, Compartment, Palette
 from nufitdose.phantom.tumours import Tumour, place_tumours
 from nufitdose.types import Field, Image32
 
@@ -22,10 +22,10 @@ CT_TEXTURE_MM = (6.0, 22.0)  # wavelengths of the unevenness of tissues on CT
 
 @runtime_checkable
 class Anatomy(Protocol):
-    """A patient at rest, whatever it was made from; region 0 is the air around it."""
+    """A patient at rest, whatever it was made from; compartment 0 is the air around it."""
 
     @property
-    def regions(self) -> tuple[Region, ...]:
+    def compartments(self) -> tuple[Compartment, ...]:
         """What the numbers of a composition mean."""
 
     @property
@@ -48,7 +48,7 @@ class ProceduralAnatomy:
     """A patient of solids: evaluated at any position, so that no pose is ever resampled from another."""
 
     scene: Scene
-    regions: tuple[Region, ...]
+    compartments: tuple[Compartment, ...]
     placed: tuple[Tumour, ...]
     body: Build
     contrast: bool
@@ -66,7 +66,7 @@ class ProceduralAnatomy:
 
     @cached_property
     def _numbers(self) -> tuple[np.ndarray, np.ndarray]:
-        tissues = [TISSUES[region.tissue] for region in self.regions]
+        tissues = [TISSUES[compartment.tissue] for compartment in self.compartments]
         mean = np.array([t.enhanced_hu if self.contrast else t.hu for t in tissues])
         return mean, np.array([t.texture_hu for t in tissues])
 
@@ -109,7 +109,7 @@ def build_anatomy(
         solids += tumour.solids
     texture = SmoothNoise.draw(random, CT_TEXTURE_MM)
     scene = Scene.of(solids, profiles)
-    return ProceduralAnatomy(scene, palette.regions, tuple(placed), body, contrast, texture)
+    return ProceduralAnatomy(scene, palette.compartments, tuple(placed), body, contrast, texture)
 
 
 def _organs(
@@ -117,14 +117,14 @@ def _organs(
 ) -> list[Solid]:
     """All solids of a patient from back to front: each covers what stands before it."""
     index = {"fat": 0, "muscle": 1, "cavity": 2}
-    mesentery = palette.region("mesentery", structure="")
+    mesentery = palette.compartment("mesentery", structure="")
     return [
         *trunk.outline(body, palette, index),
         *trunk.muscles(body, palette),
         *skeleton.skull(body, palette),
         *skeleton.arm_bones(body, palette),
         *skeleton.girdles(body, palette),
-        loft(cavity, index["cavity"]).painted(mesentery),
+        loft(cavity, index["cavity"]).paint(mesentery),
         *viscera.chest(body, palette, index["cavity"]),
         *trunk.deep_muscles(body, palette),
         *viscera.bowel(body, palette, random),

@@ -9,7 +9,7 @@ import math
 from typing import no_type_check
 
 from nufitdose.compiled import compiled, inlined
-from nufitdose.phantom.shapes import CENTRE, KIND, ROTATION, SIZE, WITHIN, WOBBLE, Kind, scaled_norm, tube_distance
+from nufitdose.phantom.shapes import CENTRE, KIND, ROTATION, SIZE, WITHIN, WOBBLE, SolidKind, scaled_norm, tube_distance
 
 UNKNOWN = 1e9
 
@@ -39,9 +39,9 @@ def _loft_bounds(n, x, y, z, radius, starts, steps, tables):
 def _solid_bounds(row, x, y, z, radius, starts, steps, tables):
     px, py, pz = x - row[CENTRE], y - row[CENTRE + 1], z - row[CENTRE + 2]
     kind = int(row[KIND])
-    if kind == Kind.LOFT:
+    if kind == SolidKind.LOFT:
         return _loft_bounds(int(row[SIZE]), x, y, z, radius, starts, steps, tables)
-    if kind == Kind.TUBE:
+    if kind == SolidKind.TUBE:
         length = math.sqrt(row[SIZE] ** 2 + row[SIZE + 1] ** 2 + row[SIZE + 2] ** 2)
         steepest = 1.0 + (abs(row[SIZE + 4] - row[SIZE + 3]) / length if length > 1e-4 else 0.0)
         d = tube_distance(row, px, py, pz)
@@ -51,11 +51,11 @@ def _solid_bounds(row, x, y, z, radius, starts, steps, tables):
     qy = r[3] * px + r[4] * py + r[5] * pz
     qz = r[6] * px + r[7] * py + r[8] * pz
     a, b = row[SIZE], row[SIZE + 1]
-    if kind == Kind.ELLIPSOID:
+    if kind == SolidKind.ELLIPSOID:
         least = min(a, b, row[SIZE + 2])
         d = (scaled_norm(qx, qy, qz, a, b, row[SIZE + 2], row[SIZE + 3]) - 1.0) * least
         return d - radius, d + radius
-    if kind == Kind.RING:
+    if kind == SolidKind.RING:
         off_hoop = abs(scaled_norm(qx, qy, 0.0, a, b, 1.0, 2.0) - 1.0) * min(a, b) - radius
     else:
         low, high = _loft_bounds(int(a), x, y, z, radius, starts, steps, tables)

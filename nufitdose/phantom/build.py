@@ -2,7 +2,7 @@
 
 Positions are those of a reference adult of 176 cm with z = 0 at the lower end of L1 (proportions after
 ICRP Publication 110), scaled to the patient. Organ masses have the ICRP Publication 89 reference adults
-as means (Table 2.8, g); their spread is log-normal and ours.
+as means (Table 2.8, g); their spread is log-normal and chosen here.
 """
 
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ REFERENCE_MASS_G: dict[str, tuple[float, float]] = {
     "urinary_bladder": (250.0, 240.0),
     "stomach": (400.0, 370.0),
 }
-#: Coefficient of variation between patients of the organ's own size (ours, within autopsy ranges).
+#: Coefficient of variation between patients of the organ's own size (chosen here, within autopsy ranges).
 _SPREAD = {
     "liver": 0.16,
     "spleen": 0.30,

@@ -27,9 +27,9 @@ _CROSSING_MM, _CROSSING_FALL_OFF_MM, _BONE_WEIGHT = 4.0, 8.0, 3.0
 
 
 def find_chest_wall(mover: Mover, grid: Grid, labels: Labels, structures: Sequence[str]) -> ChestWall | None:
-    """The inner wall of the patient whose region numbers on `grid` are `labels`; None, and a warning, without lungs.
+    """The inner wall of a patient, compartment numbers on `grid` being `labels`; None, and a warning, without lungs.
 
-    From the lung apex to 80 mm below liver, spleen and kidneys. `structures` names each region number.
+    From the lung apex to 80 mm below liver, spleen and kidneys. `structures` names each compartment number.
     """
     lungs, abdomen = (np.argwhere(_of(labels, structures, names)) for names in (_LUNGS, _UPPER_ABDOMEN))
     if len(lungs) < 10:
@@ -77,11 +77,11 @@ def _radii(
         np.where(s.any(axis=-1), reach[-1 - s[..., ::-1].argmax(axis=-1)] + _RAY_MM, np.nan) for s in seen[1:]
     )
     usual = float(np.nanmedian(organ))
-    radius = np.fmax([_led_on(b, o, usual) for b, o in zip(bone, organ, strict=True)], solid)
+    radius = np.fmax([_lead_on(b, o, usual) for b, o in zip(bone, organ, strict=True)], solid)
     return ndimage.gaussian_filter(radius, (1.2, 1.5), mode=("wrap", "nearest"))
 
 
-def _led_on(bone: NDArray[np.float64], organ: NDArray[np.float64], usual: float) -> NDArray[np.float64]:
+def _lead_on(bone: NDArray[np.float64], organ: NDArray[np.float64], usual: float) -> NDArray[np.float64]:
     """One angle's radii at all heights: bones where there are any above and below, else organs, else `usual`."""
     heights, hit = np.arange(len(bone)), np.flatnonzero(np.isfinite(bone))
     target = organ.copy()

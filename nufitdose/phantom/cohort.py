@@ -1,7 +1,6 @@
 """Many digital patients: split by patient, each from its own seed, resumable, spread over workers or a cluster."""
 
 import os
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -10,34 +9,44 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from nufitdose.config import read_yaml
+from nufitdose.cohort import SPLITS, split_by_shares
 from nufitdose.errors import InputError
-from nufitdose.files import write_whole
+from nufitdose.io.cohort_folder import INDEX, CohortFile, PatientEntry, read_cohort_file, write_cohort_file
 from nufitdose.phantom.checks import Limits, require
 from nufitdose.phantom.patient import simulate_patient
+from nufitdose.phantom.settings import PatientSettings
 from nufitdose.phantom.tracer import find_tracer
 from nufitdose.phantom.writer import write_patient
 from nufitdose.progress import OnProgress
 
-INDEX = "cohort.yaml"
-SPLITS = ("train", "validation", "test")
-
 
 @dataclass(frozen=True)
 class CohortPlan:
-    """What a cohort is made of: everything its patients depend on. `shares` are those of train, validation, test."""
+    """What a cohort is made of: everything its patients depend on. `shares` are those of train, validation, test.
+
+    Raises `InputError` on values that make no sense.
+    """
 
     patients: int
-    seed: int
-    tracers: tuple[str, ...]
-    times_h: tuple[float, ...] | None
-    shape: tuple[int, int, int]
-    spacing_mm: float
-    ct_spacing_mm: float | None
-    motion: float
-    shares: tuple[float, float, float]
+    seed: int = 1
+    tracers: tuple[str, ...] = ("Lu-177-DOTATATE",)
+    times_h: tuple[float, ...] | None = None
+    shape: tuple[int, int, int] = (96, 96, 96)
+    spacing_mm: float = 4.0
+    ct_spacing_mm: float | None = None
+    motion: float = 1.0
+    shares: tuple[float, float, float] = (0.7, 0.15, 0.15)
+
+    def __post_init__(self) -> None:
+        require("a number of patients", self.patients, Limits(1, 9999))
+        require("a seed", self.seed, Limits(0, 2**63 - 1))
+        if not self.tracers:
+            raise InputError("no tracer was given, at least one is wanted")
+        if len(self.shares) != len(SPLITS) or min(self.shares) < 0 or abs(sum(self.shares) - 1.0) > 1e-6:
+            raise InputError(f"splits of {list(self.shares)} were given, three shares that sum to 1 are wanted")
+        for number in range(1, len(self.tracers) + 1):
+            self.patient(number)
 
     def name(self, number: int) -> str:
         """The folder of patient `number` (from 1)."""
@@ -49,75 +58,60 @@ class CohortPlan:
 
     def tracer(self, number: int) -> str:
         """Tracers are taken in turn."""
-        return self.tracers[(number - 1) % len(self.tracers)]
+        return find_tracer(self.tracers[(number - 1) % len(self.tracers)]).name
 
-    def split(self, number: int) -> str:
-        """`train`, `validation` or `test`: patients in random order, cut at the shares.
+    def patient(self, number: int) -> PatientSettings:
+        """What one patient is made from."""
+        return PatientSettings(
+            tracer=self.tracer(number),
+            times_h=self.times_h,
+            shape=self.shape,
+            spacing_mm=self.spacing_mm,
+            ct_spacing_mm=self.ct_spacing_mm,
+            seed=self.patient_seed(number),
+            patient=self.name(number),
+            motion=self.motion,
+        )
 
-        From three patients on, a split with a share gets at least one.
-        """
-        order = np.random.default_rng([self.seed, 0]).permutation(self.patients)
-        place = int(np.flatnonzero(order == number - 1)[0])
-        least = int(self.patients >= len(SPLITS))
-        validation, test = (max(round(s * self.patients), least if s > 0 else 0) for s in self.shares[1:])
-        train = self.patients - validation - test
-        return SPLITS[int(np.searchsorted([train, train + validation], place, side="right"))]
+    def splits(self) -> dict[str, str]:
+        """`train`, `validation` or `test` of every patient."""
+        names = [self.name(n) for n in range(1, self.patients + 1)]
+        return split_by_shares(names, self.shares[1:], self.seed)
 
-    def index(self) -> dict[str, Any]:
+    def index(self) -> CohortFile:
         """The content of cohort.yaml."""
-        settings = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+        told = asdict(self) | {"tracers": [find_tracer(name).name for name in self.tracers]}
+        settings: dict[str, Any] = {key: list(v) if isinstance(v, tuple) else v for key, v in told.items()}
+        split_of = self.splits()
+        numbers = {self.name(n): n for n in range(1, self.patients + 1)}
         entries = {
-            self.name(n): {"seed": self.patient_seed(n), "tracer": self.tracer(n), "split": self.split(n)}
-            for n in range(1, self.patients + 1)
+            name: PatientEntry.model_validate(
+                {"seed": self.patient_seed(n), "tracer": self.tracer(n), "split": split_of[name]}
+            )
+            for name, n in numbers.items()
         }
-        return {"settings": settings, "patients": entries}
+        return CohortFile(settings=settings, patients=entries)
 
 
 def simulate_cohort(
     out: str | Path,
+    plan: CohortPlan,
     *,
-    patients: int,
     workers: int = 1,
-    seed: int = 1,
     only: int | None = None,
-    tracers: Sequence[str] = ("Lu-177-DOTATATE",),
-    times_h: Sequence[float] | None = None,
-    shape: Sequence[int] = (96, 96, 96),
-    spacing_mm: float = 4.0,
-    ct_spacing_mm: float | None = None,
-    motion: float = 1.0,
-    shares: tuple[float, float, float] = (0.7, 0.15, 0.15),
     on_progress: OnProgress | None = None,
 ) -> Path:
-    """Simulate `patients` patients below `out`; patients that are there already are kept. Returns cohort.yaml.
+    """Simulate the patients of `plan` below `out`; patients that are there already are kept. Returns cohort.yaml.
 
     `workers` processes work at once. `only` simulates that one patient (from 1): on a cluster each job
     runs the same command with its own number. `cohort.yaml` names every patient with its seed, tracer and split;
     a patient is complete when its folder exists. Raises `InputError` when `out` holds a cohort of other settings.
     """
-    require("a number of patients", patients, Limits(1, 9999))
     require("a number of workers", workers, Limits(1, 1024))
-    require("a seed", seed, Limits(0, 2**63 - 1))
-    require("a patient number", only, Limits(1, patients))
-    if not tracers:
-        raise InputError("no tracer was given, at least one is wanted")
-    if len(shares) != len(SPLITS) or min(shares) < 0 or abs(sum(shares) - 1.0) > 1e-6:
-        raise InputError(f"splits of {list(shares)} were given, three shares that sum to 1 are wanted")
-    i, j, k = (int(n) for n in shape)
-    plan = CohortPlan(
-        patients=patients,
-        seed=seed,
-        tracers=tuple(find_tracer(name).name for name in tracers),
-        times_h=None if times_h is None else tuple(float(t) for t in times_h),
-        shape=(i, j, k),
-        spacing_mm=spacing_mm,
-        ct_spacing_mm=ct_spacing_mm,
-        motion=motion,
-        shares=shares,
-    )
+    require("a patient number", only, Limits(1, plan.patients))
     folder = Path(out)
     index = _write_index(plan, folder)
-    wanted = range(1, patients + 1) if only is None else [only]
+    wanted = range(1, plan.patients + 1) if only is None else [only]
     missing = [n for n in wanted if not (folder / plan.name(n)).is_dir()]
     if on_progress is not None and len(missing) < len(wanted):
         on_progress(1.0 - len(missing) / len(wanted))
@@ -161,33 +155,16 @@ def _use_threads(threads: int) -> None:
 
 
 def _simulate_one(plan: CohortPlan, folder: Path, number: int) -> None:
-    patient = simulate_patient(
-        tracer=plan.tracer(number),
-        times_h=plan.times_h,
-        shape=plan.shape,
-        spacing_mm=plan.spacing_mm,
-        ct_spacing_mm=plan.ct_spacing_mm,
-        seed=plan.patient_seed(number),
-        patient=plan.name(number),
-        motion=plan.motion,
-    )
-    write_patient(patient, folder / plan.name(number))
+    write_patient(simulate_patient(plan.patient(number)), folder / plan.name(number))
 
 
 def _write_index(plan: CohortPlan, folder: Path) -> Path:
     """Write cohort.yaml unless the same one is there; several jobs may do so at once, all writing the same."""
     path, content = folder / INDEX, plan.index()
-    if path.is_file():
-        if read_yaml(path) != content:
-            raise InputError(
-                "a cohort of other settings is here", where=path, remedy="Choose a new folder, or give its settings"
-            )
-        return path
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, yaml.safe_dump(content, sort_keys=False))
-    except OSError as error:
+    if not path.is_file():
+        return write_cohort_file(content, folder)
+    if read_cohort_file(path) != content:
         raise InputError(
-            f"the cohort cannot be written ({error.strerror})", where=folder, remedy="Choose a folder you can write to"
-        ) from error
+            "a cohort of other settings is here", where=path, remedy="Choose a new folder, or give its settings"
+        )
     return path

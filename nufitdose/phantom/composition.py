@@ -1,4 +1,4 @@
-"""What each voxel of a grid is made of: the painter that turns solids into regions and their shares.
+"""What each voxel of a grid is made of: the painter that turns solids into compartments and their shares.
 
 Solids are looked at front to back, as in compositing: `w_s = T·a_s`, `T ← T·(1 - a_s)`, with the coverage
 `a = clip(1/2 - d/h, 0, 1)` of a solid at distance d for a sample of width h. Voxels that hold a surface are
@@ -18,7 +18,7 @@ from nufitdose.phantom.bounds import distance_bounds
 from nufitdose.phantom.shapes import INNER, OUTER, THICKNESS, Profile, Solid, distance
 from nufitdose.types import Field, Labels
 
-KEPT = 4  # regions kept in a voxel, the largest shares
+KEPT = 4  # compartments kept in a voxel, the largest shares
 _BRICK = 4
 _STRETCH = 1.25  # how much longer motion may make a voxel
 NO_MOTION = np.zeros((3, 1, 1, 1), dtype=np.float32)  # stands for no motion
@@ -39,7 +39,7 @@ class Scene:
     @classmethod
     def of(cls, solids: list[Solid], profiles: list[Profile]) -> "Scene":
         """A scene of solids; lofts name their profile by its place in `profiles`."""
-        sampled = [profile.sampled(_PROFILE_SAMPLES) for profile in profiles]
+        sampled = [profile.sample(_PROFILE_SAMPLES) for profile in profiles]
         return cls(
             np.array([solid.row for solid in solids]),
             np.array([solid.low_mm for solid in solids]),
@@ -50,42 +50,42 @@ class Scene:
         )
 
     @property
-    def regions(self) -> int:
-        """One more than the largest region number."""
+    def compartments(self) -> int:
+        """One more than the largest compartment number."""
         return int(max(self.rows[:, OUTER].max(), self.rows[:, INNER].max())) + 1
 
 
 @dataclass(frozen=True, eq=False)
 class Composition:
-    """Regions of every voxel, largest share first: `regions` and `shares` are `[KEPT, i, j, k]`, shares sum to 1."""
+    """What every voxel holds, largest share first: `compartments`, `shares` `[KEPT, i, j, k]`, shares sum to 1."""
 
     grid: Grid
-    regions: NDArray[np.uint8]
+    compartments: NDArray[np.uint8]
     shares: NDArray[np.float32]
 
     @property
     def labels(self) -> Labels:
-        """The region with the largest share."""
-        return self.regions[0]
+        """The compartment with the largest share."""
+        return self.compartments[0]
 
-    def volumes_ml(self, regions: int) -> NDArray[np.float64]:
-        """Volume of every region on this grid."""
-        share = np.bincount(self.regions.ravel(), weights=self.shares.ravel(), minlength=regions)
+    def volumes_ml(self, compartments: int) -> NDArray[np.float64]:
+        """Volume of every compartment on this grid."""
+        share = np.bincount(self.compartments.ravel(), weights=self.shares.ravel(), minlength=compartments)
         return np.asarray(share * self.grid.voxel_volume_ml)
 
     def mean(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
         """Σ_r share_r · values[r]."""
         out = np.empty(self.grid.shape, dtype=np.float32)
-        over_slabs(_mean, self.grid.shape[0], self.regions, self.shares, np.asarray(values, dtype=np.float32), out)
+        over_slabs(_mean, self.grid.shape[0], self.compartments, self.shares, np.asarray(values, dtype=np.float32), out)
         return out
 
 
 def compose(scene: Scene, grid: Grid, pull: Field | None = None, *, subsamples: int = 2) -> Composition:
-    """The regions found at `x + pull(x)` for every voxel centre x of `grid`.
+    """The compartments found at `x + pull(x)` for every voxel centre x of `grid`.
 
     `pull` (mm, RAS+, on `grid`) leads from the patient's pose on `grid` back to the pose the scene is drawn in.
     """
-    regions = np.zeros((KEPT, *grid.shape), dtype=np.uint8)
+    compartments = np.zeros((KEPT, *grid.shape), dtype=np.uint8)
     shares = np.zeros((KEPT, *grid.shape), dtype=np.float32)
     solids = (scene.rows, scene.low_mm, scene.high_mm, scene.starts, scene.steps, scene.tables)
     field = NO_MOTION if pull is None else np.ascontiguousarray(pull)
@@ -93,30 +93,32 @@ def compose(scene: Scene, grid: Grid, pull: Field | None = None, *, subsamples: 
     reach = _STRETCH * 0.5 * float(np.linalg.norm(grid.spacing_mm))
     affine = np.ascontiguousarray(grid.affine)
     bricks = math.prod(-(-n // _BRICK) for n in grid.shape)
-    over_slabs(_paint, bricks, solids, affine, field, spacing, reach, subsamples, scene.regions, regions, shares)
-    return Composition(grid, regions, shares)
+    over_slabs(
+        _paint, bricks, solids, affine, field, spacing, reach, subsamples, scene.compartments, compartments, shares
+    )
+    return Composition(grid, compartments, shares)
 
 
 @compiled
 @no_type_check
-def _mean(first, last, regions, shares, values, out):
+def _mean(first, last, compartments, shares, values, out):
     for i in range(first, last):
         for j in range(out.shape[1]):
             for k in range(out.shape[2]):
                 total = np.float32(0.0)
-                for slot in range(regions.shape[0]):
-                    total += shares[slot, i, j, k] * values[regions[slot, i, j, k]]
+                for slot in range(compartments.shape[0]):
+                    total += shares[slot, i, j, k] * values[compartments[slot, i, j, k]]
                 out[i, j, k] = total
 
 
 @inlined
 @no_type_check
-def add_share(weights, touched, region, share):
-    """Add a share to a region; `touched` lists the regions with a share, their number first."""
-    if weights[region] == 0.0:
+def add_share(weights, touched, compartment, share):
+    """Add a share to a compartment; `touched` lists the compartments with a share, their number first."""
+    if weights[compartment] == 0.0:
         touched[0] += 1
-        touched[touched[0]] = region
-    weights[region] += share
+        touched[touched[0]] = compartment
+    weights[compartment] += share
 
 
 @compiled
@@ -159,7 +161,7 @@ def _weigh(solids, candidates, x, y, z, margin, width, factor, weights, touched)
 
 @compiled
 @no_type_check
-def keep_largest(weights, touched, regions, shares, i, j, k):
+def keep_largest(weights, touched, compartments, shares, i, j, k):
     """Store the largest shares of a voxel, rescaled to sum to 1, and empty `weights` and `touched`."""
     total = 0.0
     for slot in range(min(KEPT, touched[0])):
@@ -167,7 +169,7 @@ def keep_largest(weights, touched, regions, shares, i, j, k):
         for n in range(1, touched[0] + 1):
             if weights[touched[n]] > largest:
                 best, largest = touched[n], weights[touched[n]]
-        regions[slot, i, j, k] = best
+        compartments[slot, i, j, k] = best
         shares[slot, i, j, k] = largest
         total += largest
         weights[best] = -1.0
@@ -212,9 +214,9 @@ def voxel_axes(affine, pull, i, j, k, axes):
 @compiled
 @no_type_check
 def _candidates(solids, among, first, last, radius, reach, found):
-    """Those of `among` within `reach` of a ball in the box from `first` to `last`, to `found`; how many, which region.
+    """Those of `among` within `reach` of a ball in the box from `first` to `last`, to `found`; how many, and of what.
 
-    The region is -1 unless it alone fills the ball. Behind a solid that covers the ball nothing is seen.
+    The compartment is -1 unless it alone fills the ball. Behind a solid that covers the ball nothing is seen.
     """
     rows, low, high = solids[:3]
     x, y, z = 0.5 * (first[0] + last[0]), 0.5 * (first[1] + last[1]), 0.5 * (first[2] + last[2])
@@ -256,13 +258,15 @@ def _sample(solids, candidates, point, axes, subsamples, width, weights, touched
 
 @compiled
 @no_type_check
-def _paint(first_brick, last_brick, solids, affine, pull, spacing, reach, subsamples, n_regions, regions, shares):
+def _paint(
+    first_brick, last_brick, solids, affine, pull, spacing, reach, subsamples, n_compartments, compartments, shares
+):
     """Bricks of 4³ voxels: few solids come near one. `reach` is half a voxel's diagonal with room for stretching."""
-    _, ni, nj, nk = regions.shape
+    _, ni, nj, nk = compartments.shape
     bj, bk = (nj + _BRICK - 1) // _BRICK, (nk + _BRICK - 1) // _BRICK
     points, axes = np.empty((_BRICK, _BRICK, _BRICK, 3)), np.empty((3, 3))
     first, last = np.empty(3), np.empty(3)
-    weights, touched = np.zeros(n_regions), np.zeros(n_regions + 1, dtype=np.int64)
+    weights, touched = np.zeros(n_compartments), np.zeros(n_compartments + 1, dtype=np.int64)
     front_to_back = np.arange(len(solids[0]))[::-1].copy()
     found, seen = np.empty_like(front_to_back), np.empty_like(front_to_back)
     for brick in range(first_brick, last_brick):
@@ -276,9 +280,9 @@ def _paint(first_brick, last_brick, solids, affine, pull, spacing, reach, subsam
                     for c in range(3):
                         first[c], last[c] = min(first[c], point[c] - reach), max(last[c], point[c] + reach)
         radius = 0.5 * math.sqrt((last[0] - first[0]) ** 2 + (last[1] - first[1]) ** 2 + (last[2] - first[2]) ** 2)
-        count, region = _candidates(solids, front_to_back, first, last, radius, reach, found)
-        if region >= 0:
-            regions[0, i0 : i0 + _BRICK, j0 : j0 + _BRICK, k0 : k0 + _BRICK] = region
+        count, compartment = _candidates(solids, front_to_back, first, last, radius, reach, found)
+        if compartment >= 0:
+            compartments[0, i0 : i0 + _BRICK, j0 : j0 + _BRICK, k0 : k0 + _BRICK] = compartment
             shares[0, i0 : i0 + _BRICK, j0 : j0 + _BRICK, k0 : k0 + _BRICK] = 1.0
             continue
         candidates = found[:count]
@@ -294,6 +298,6 @@ def _paint(first_brick, last_brick, solids, affine, pull, spacing, reach, subsam
                         for c in range(3):
                             first[c], last[c] = point[c] - reach, point[c] + reach
                         width = spacing / subsamples
-                        count, region = _candidates(solids, candidates, first, last, reach, 0.5 * width, seen)
+                        count, compartment = _candidates(solids, candidates, first, last, reach, 0.5 * width, seen)
                         _sample(solids, seen[:count], point, axes, subsamples, width, weights, touched)
-                    keep_largest(weights, touched, regions, shares, i, j, k)
+                    keep_largest(weights, touched, compartments, shares, i, j, k)

@@ -72,9 +72,9 @@ class BodyMap:
         affine, to_lattice = np.ascontiguousarray(grid.affine), np.ascontiguousarray(self.lattice.inverse_affine)
         over_slabs(_push, grid.shape[0], affine, to_lattice, self.forward, np.ascontiguousarray(self.rigid), out)
         if self.wall is None:
-            return _one_sided(out)
+            return _make_one_sided(out)
         points = _centres(grid)
-        inner = self._smoothly_moved(self.wall.slid(points, self.slide_mm)) - points
+        inner = self._move_smoothly(self.wall.slide(points, self.slide_mm)) - points
         return SidedField(out, _as_field(inner, grid), self.wall.inside(points).reshape(grid.shape))
 
     def inverse_field(self, grid: Grid) -> Field:
@@ -88,26 +88,26 @@ class BodyMap:
         affine, to_lattice = np.ascontiguousarray(grid.affine), np.ascontiguousarray(self.lattice.inverse_affine)
         over_slabs(_pull, grid.shape[0], affine, to_lattice, self.forward, self.backward, back, out)
         if self.wall is None:
-            return _one_sided(out)
+            return _make_one_sided(out)
         points = _centres(grid)
         unslid = points + out.reshape(3, -1).T
-        inner = self.wall.slid_back(unslid, self.slide_mm) - points
+        inner = self.wall.slide_back(unslid, self.slide_mm) - points
         return SidedField(out, _as_field(inner, grid), self.wall.inside(unslid).reshape(grid.shape))
 
-    def moved(self, points_mm: Points) -> Points:
+    def move(self, points_mm: Points) -> Points:
         """Where reference points are in the moved pose."""
         points = np.ascontiguousarray(points_mm, dtype=np.float64)
         if self.wall is not None:
             inside = self.wall.inside(points)
-            points = np.where(inside[:, None], self.wall.slid(points, self.slide_mm), points)
-        return self._smoothly_moved(points)
+            points = np.where(inside[:, None], self.wall.slide(points, self.slide_mm), points)
+        return self._move_smoothly(points)
 
-    def _smoothly_moved(self, points: Points) -> Points:
+    def _move_smoothly(self, points: Points) -> Points:
         shift = _at_points(self.forward, self.lattice.inverse_affine, points)
         return (points + shift) @ self.rigid[:3, :3].T + self.rigid[:3, 3]
 
 
-def _one_sided(field: Field) -> SidedField:
+def _make_one_sided(field: Field) -> SidedField:
     return SidedField(field, field, np.zeros(field.shape[1:], dtype=np.bool_))
 
 
@@ -125,7 +125,7 @@ def exponential(lattice: Grid, velocity: Field) -> Field:
     u = velocity / np.float32(2**_SQUARINGS)
     for _ in range(_SQUARINGS):
         doubled = np.empty_like(u)
-        over_slabs(_composed_with_itself, u.shape[1], u, to_index, doubled)
+        over_slabs(_compose_with_itself, u.shape[1], u, to_index, doubled)
         u = doubled
     return u
 
@@ -195,7 +195,7 @@ def _at(field, x, y, z, out):
 
 @compiled
 @no_type_check
-def _composed_with_itself(first, last, u, to_index, out):
+def _compose_with_itself(first, last, u, to_index, out):
     for i in range(first, last):
         value = np.empty(3)
         for j in range(u.shape[2]):
@@ -235,7 +235,7 @@ def _at_points(field, to_lattice, points):
 
 @inlined
 @no_type_check
-def _transformed(m, p, out):
+def _transform(m, p, out):
     for c in range(3):
         out[c] = m[c, 0] * p[0] + m[c, 1] * p[1] + m[c, 2] * p[2] + m[c, 3]
 
@@ -248,18 +248,18 @@ def _push(first, last, affine, to_lattice, forward, rigid, out):
         for j in range(out.shape[2]):
             for k in range(out.shape[3]):
                 p[0], p[1], p[2] = i, j, k
-                _transformed(affine, p, start)
+                _transform(affine, p, start)
                 _at_world(forward, to_lattice, start, value)
                 for c in range(3):
                     value[c] += start[c]
-                _transformed(rigid, value, end)
+                _transform(rigid, value, end)
                 for c in range(3):
                     out[c, i, j, k] = end[c] - start[c]
 
 
 @compiled
 @no_type_check
-def _pull(first, last, affine, to_lattice, forward, backward, unrigid, out):
+def _pull(first, last, affine, to_lattice, forward, backward, rigid_inverse, out):
     """Damped fixed-point iteration on w: `w ← w - d (w + u(y' + w))`, from exp(-v), until 0.002 mm.
 
     d is 0.85; where 25 steps do not reach that (strong gradients of large motion) it starts anew with d = 0.3.
@@ -269,8 +269,8 @@ def _pull(first, last, affine, to_lattice, forward, backward, unrigid, out):
         for j in range(out.shape[2]):
             for k in range(out.shape[3]):
                 p[0], p[1], p[2] = i, j, k
-                _transformed(affine, p, y)
-                _transformed(unrigid, y, z)
+                _transform(affine, p, y)
+                _transform(rigid_inverse, y, z)
                 _at_world(backward, to_lattice, z, w)
                 for n in range(325):
                     if n == 25:

@@ -24,7 +24,7 @@ from nufitdose.phantom.composition import (
     voxel_axes,
 )
 from nufitdose.phantom.shapes import Profile
-from nufitdose.phantom.tissues import TISSUES, Palette, Region
+from nufitdose.phantom.tissues import TISSUES, Compartment, Palette
 from nufitdose.phantom.tumours import place_tumours
 from nufitdose.types import Field, Image32, Mask
 from nufitdose.volume import Quantity, Volume
@@ -57,11 +57,11 @@ _UNLABELLED = ((-900.0, "gas"), (-400.0, "lung"), (-30.0, "mesentery"), (180.0, 
 
 @dataclass(frozen=True, eq=False)
 class ImageAnatomy:
-    """Region numbers and HU on one grid; both are read between their voxels when the patient moves."""
+    """Compartment numbers and HU on one grid; both are read between their voxels when the patient moves."""
 
     numbers: Volume
     ct: Volume
-    regions: tuple[Region, ...]
+    compartments: tuple[Compartment, ...]
     tumours: frozenset[str]
 
     @property
@@ -73,15 +73,24 @@ class ImageAnatomy:
 
     def compose(self, grid: Grid, pull: Field | None = None, *, subsamples: int = 2) -> Composition:
         """The labels nearest to `subsamples`³ points in every voxel of `grid`."""
-        regions = np.zeros((KEPT, *grid.shape), dtype=np.uint8)
+        compartments = np.zeros((KEPT, *grid.shape), dtype=np.uint8)
         shares = np.zeros((KEPT, *grid.shape), dtype=np.float32)
         field = NO_MOTION if pull is None else np.ascontiguousarray(pull)
         affine, to_index = (np.ascontiguousarray(a) for a in (grid.affine, self.numbers.grid.inverse_affine))
         numbers = np.ascontiguousarray(self.numbers.data)
         over_slabs(
-            _look_up, grid.shape[0], numbers, to_index, affine, field, subsamples, len(self.regions), regions, shares
+            _look_up,
+            grid.shape[0],
+            numbers,
+            to_index,
+            affine,
+            field,
+            subsamples,
+            len(self.compartments),
+            compartments,
+            shares,
         )
-        return Composition(grid, regions, shares)
+        return Composition(grid, compartments, shares)
 
     def hu(self, composition: Composition, pull: Field | None = None) -> Image32:
         """The CT at the resting position of every voxel, linear between its own voxels, air beyond."""
@@ -124,14 +133,16 @@ def anatomy_from_images(
         plain, tissue, structure = _meaning(names[label])
         if tissue is None:
             strange.append(names[label])
-        numbers[drawn == label] = palette.region(plain, tissue or "soft", structure)
+        numbers[drawn == label] = palette.compartment(plain, tissue or "soft", structure)
     if strange:
         logger.warning("labels that fit no tissue of the simulator are taken for soft tissue: %s", "; ".join(strange))
     hu = _tissue_hu(numbers, palette) if ct is None else np.clip(ct.data, -1024.0, 3071.0)
     if tumour_sites:
-        numbers, hu = _planted(numbers, hu, grid, palette, random, tumour_sites, tumour_mm, inside_mm)
-    tumours = frozenset(r.structure for r in palette.regions if TISSUE_OF["tumour"] in r.tissue and r.structure)
-    return ImageAnatomy(Volume(numbers, grid, Quantity.LABELS), Volume(hu, grid, Quantity.HU), palette.regions, tumours)
+        numbers, hu = _plant(numbers, hu, grid, palette, random, tumour_sites, tumour_mm, inside_mm)
+    tumours = frozenset(r.structure for r in palette.compartments if TISSUE_OF["tumour"] in r.tissue and r.structure)
+    return ImageAnatomy(
+        Volume(numbers, grid, Quantity.LABELS), Volume(hu, grid, Quantity.HU), palette.compartments, tumours
+    )
 
 
 def liver_centre_mm(labels: Volume, names: Mapping[int, str]) -> np.ndarray | None:
@@ -152,12 +163,12 @@ def _meaning(name: str) -> tuple[str, str | None, str]:
 
 
 def _by_hu(ct: Volume, palette: Palette) -> NDArray[np.uint8]:
-    """Regions of unlabelled voxels from their HU, air outside the body."""
+    """Compartments of unlabelled voxels from their HU, air outside the body."""
     body = _body(ct.data > -500.0)
     numbers = np.zeros(ct.grid.shape, dtype=np.uint8)
     low = -np.inf
     for high, tissue in _UNLABELLED:
-        numbers[body & (ct.data >= low) & (ct.data < high)] = palette.region(f"unlabelled_{tissue}", tissue, "")
+        numbers[body & (ct.data >= low) & (ct.data < high)] = palette.compartment(f"unlabelled_{tissue}", tissue, "")
         low = high
     return numbers
 
@@ -173,11 +184,11 @@ def _body(dense: Mask) -> Mask:
 
 
 def _tissue_hu(numbers: NDArray[np.uint8], palette: Palette) -> Image32:
-    table = np.array([TISSUES[region.tissue].hu for region in palette.regions], dtype=np.float32)
+    table = np.array([TISSUES[compartment.tissue].hu for compartment in palette.compartments], dtype=np.float32)
     return np.asarray(table[numbers])
 
 
-def _planted(
+def _plant(
     numbers: NDArray[np.uint8],
     hu: NDArray[np.float32],
     grid: Grid,
@@ -196,8 +207,8 @@ def _planted(
         return numbers, hu
     no_loft = Profile(np.array([[0.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 0.0]]))
     tumour = compose(Scene.of([s for t in placed for s in t.solids], [no_loft]), grid)
-    own = np.where(tumour.regions > 0, tumour.shares, 0.0).sum(axis=0)
-    table = np.array([TISSUES[region.tissue].hu for region in palette.regions])
+    own = np.where(tumour.compartments > 0, tumour.shares, 0.0).sum(axis=0)
+    table = np.array([TISSUES[compartment.tissue].hu for compartment in palette.compartments])
     table[0] = 0.0
     blended = hu * (1.0 - own) + tumour.mean(table)
     return np.where(own > 0.5, tumour.labels, numbers).astype(np.uint8), np.asarray(blended, dtype=np.float32)
@@ -205,10 +216,10 @@ def _planted(
 
 @compiled
 @no_type_check
-def _look_up(first, last, numbers, to_index, affine, pull, subsamples, n_regions, regions, shares):
+def _look_up(first, last, numbers, to_index, affine, pull, subsamples, n_compartments, compartments, shares):
     """Shares of the labels nearest to the sample points of each voxel."""
-    _, _, nj, nk = regions.shape
-    weights, touched = np.zeros(n_regions), np.zeros(n_regions + 1, dtype=np.int64)
+    _, _, nj, nk = compartments.shape
+    weights, touched = np.zeros(n_compartments), np.zeros(n_compartments + 1, dtype=np.int64)
     point, axes, index = np.empty(3), np.empty((3, 3)), np.empty(3, dtype=np.int64)
     factor = 1.0 / subsamples**3
     for i in range(first, last):
@@ -227,6 +238,6 @@ def _look_up(first, last, numbers, to_index, affine, pull, subsamples, n_regions
                             at += to_index[c, b] * (point[b] + axes[b, 0] * u + axes[b, 1] * v + axes[b, 2] * w)
                         index[c] = int(np.floor(at + 0.5))
                         inside = inside and 0 <= index[c] < numbers.shape[c]
-                    region = numbers[index[0], index[1], index[2]] if inside else 0
-                    add_share(weights, touched, region, factor)
-                keep_largest(weights, touched, regions, shares, i, j, k)
+                    compartment = numbers[index[0], index[1], index[2]] if inside else 0
+                    add_share(weights, touched, compartment, factor)
+                keep_largest(weights, touched, compartments, shares, i, j, k)

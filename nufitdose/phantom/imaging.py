@@ -14,7 +14,7 @@ from nufitdose.phantom.composition import Composition
 from nufitdose.phantom.fields import BodyMap, SidedField
 from nufitdose.phantom.motion import MotionSize, Mover, motion_lattice
 from nufitdose.phantom.scanner import Scanner, scan, scan_ct
-from nufitdose.phantom.tissues import Region
+from nufitdose.phantom.tissues import Compartment
 from nufitdose.phantom.tracer import Distribution
 from nufitdose.phantom.truth import TimePointTruth
 from nufitdose.study import Structures, TimePoint
@@ -63,14 +63,14 @@ class Protocol:
         """Random numbers of one purpose and time point, whatever else was drawn."""
         return np.random.default_rng([self.seed, stream, timepoint])
 
-    def cropped(self, image: np.ndarray) -> np.ndarray:
+    def crop(self, image: np.ndarray) -> np.ndarray:
         """An array whose last three axes are the padded grid's, without the margin."""
         m = slice(self.margin, -self.margin)
         return np.ascontiguousarray(image[..., m, m, m])
 
-    def cropped_composition(self, padded: Composition) -> Composition:
+    def crop_composition(self, padded: Composition) -> Composition:
         """The padded composition without its margin."""
-        return Composition(self.grid, self.cropped(padded.regions), self.cropped(padded.shares))
+        return Composition(self.grid, self.crop(padded.compartments), self.crop(padded.shares))
 
 
 class Imager:
@@ -79,7 +79,7 @@ class Imager:
     def __init__(self, anatomy: Anatomy, distribution: Distribution, protocol: Protocol) -> None:
         self.anatomy, self.distribution, self.protocol = anatomy, distribution, protocol
         lattice = motion_lattice(protocol.padded)
-        structures = [region.structure for region in anatomy.regions]
+        structures = [compartment.structure for compartment in anatomy.compartments]
         self.mover = Mover(lattice, anatomy.compose(lattice, subsamples=1).labels, structures)
         self.wall = None
         if protocol.sliding:
@@ -88,7 +88,7 @@ class Imager:
         self.rest = anatomy.compose(protocol.padded)
         body = ndimage.distance_transform_edt(self.rest.labels != 0, sampling=protocol.padded.spacing_mm)
         self.depth_mm: Image32 = np.asarray(body, dtype=np.float32)
-        self.outlined = self._outlined()
+        self.outlined = self._name_outlined()
 
     def scan(self, number: int, time_h: float) -> tuple[TimePoint, TimePointTruth]:
         """Time point `number` (0 is the reference, at rest) with its truth.
@@ -97,15 +97,15 @@ class Imager:
         motion neither makes nor destroys activity.
         """
         p, name = self.protocol, f"tp{number + 1}"
-        size = p.motion if number else p.motion.scaled(0.0)
+        size = p.motion if number else p.motion.scale(0.0)
         pose = self.mover.draw(p.random(_MOTION, number), size, wall=self.wall) if number else BodyMap.identity()
         sides = pose.inverse_sides(p.padded) if number else None
         pull = sides.field if sides is not None else None
-        composition = self._composed(p.padded, sides) if sides is not None else self.rest
+        composition = self._compose(p.padded, sides) if sides is not None else self.rest
         if sides is None or pull is None:
             activity = self.distribution.activity(composition, time_h)
         else:
-            activity = self._carried(composition, time_h, pull, sides.jacobian(p.padded))
+            activity = self._carry(composition, time_h, pull, sides.jacobian(p.padded))
         ct_pose = pose
         if p.ct_breathing_mm > 0:
             phase = float(p.random(_CT_PHASE, number).normal(0.0, p.ct_breathing_mm))
@@ -114,20 +114,20 @@ class Imager:
         if ct_pose is not pose:
             seen = self.anatomy.hu(composition, pull)
             used_sides = ct_pose.inverse_sides(p.padded)
-            used = self.anatomy.hu(self._composed(p.padded, used_sides, subsamples=1), used_sides.field)
+            used = self.anatomy.hu(self._compose(p.padded, used_sides, subsamples=1), used_sides.field)
             image *= correction_error(seen, used, p.padded, p.scanner.attenuation_per_cm)
         ct, structures = self._ct(ct_pose, number)
         timepoint = TimePoint.of(
             name,
             time_h,
-            Volume(p.cropped(image) * np.float32(p.calibration), p.grid, Quantity.ACTIVITY),
+            Volume(p.crop(image) * np.float32(p.calibration), p.grid, Quantity.ACTIVITY),
             Volume(ct, p.ct_grid, Quantity.HU),
             structures,
         )
-        inverse = np.zeros((3, *p.grid.shape), dtype=np.float32) if pull is None else p.cropped(pull)
-        return timepoint, TimePointTruth(name, time_h, pose.field(p.grid), inverse, pose, p.cropped(activity), p.grid)
+        inverse = np.zeros((3, *p.grid.shape), dtype=np.float32) if pull is None else p.crop(pull)
+        return timepoint, TimePointTruth(name, time_h, pose.field(p.grid), inverse, pose, p.crop(activity), p.grid)
 
-    def _composed(self, grid: Grid, sides: SidedField, *, subsamples: int = 2) -> Composition:
+    def _compose(self, grid: Grid, sides: SidedField, *, subsamples: int = 2) -> Composition:
         """The tissue of a moved pose: each side of the chest wall from its own smooth displacement."""
         outer = self.anatomy.compose(grid, sides.outer, subsamples=subsamples)
         if not sides.inside.any():
@@ -135,33 +135,33 @@ class Imager:
         inner = self.anatomy.compose(grid, sides.inner, subsamples=subsamples)
         inside = sides.inside
         return Composition(
-            grid, np.where(inside, inner.regions, outer.regions), np.where(inside, inner.shares, outer.shares)
+            grid, np.where(inside, inner.compartments, outer.compartments), np.where(inside, inner.shares, outer.shares)
         )
 
-    def _carried(self, moved: Composition, time_h: float, pull: Field, jacobian: Image32) -> Image32:
-        """Activity of a moved pose, every region keeping its activity at rest exactly.
+    def _carry(self, moved: Composition, time_h: float, pull: Field, jacobian: Image32) -> Image32:
+        """Activity of a moved pose, every compartment keeping its activity at rest exactly.
 
-        `c(y) = c_rest(x(y)) det(∂x/∂y)`; what sampling got wrong of a region's total (`sampling_correction`) is undone.
+        `c(y) = c_rest(x(y)) det(∂x/∂y)`; what sampling got wrong of a total (`sampling_correction`) is undone.
         """
         parts = [part * jacobian for part in self.distribution.by_slot(moved, time_h, pull)]
         factors = self.sampling_correction(moved, parts, time_h).astype(np.float32)
         carried = np.zeros(moved.grid.shape, dtype=np.float32)
-        for regions, part in zip(moved.regions, parts, strict=True):
-            carried += part * factors[regions]
+        for compartments, part in zip(moved.compartments, parts, strict=True):
+            carried += part * factors[compartments]
         return carried
 
     def sampling_correction(self, moved: Composition, parts: list[Image32], time_h: float) -> NDArray[np.float64]:
-        """Per region, its activity at rest over what the voxels of the moved pose add up to.
+        """Per compartment, its activity at rest over what the voxels of the moved pose add up to.
 
-        It is 1 for regions that reach the rim, some of which may have left the grid.
+        It is 1 for compartments that reach the rim, some of which may have left the grid.
         """
-        at_rest = self.distribution.region_totals(self.rest, self.distribution.by_slot(self.rest, time_h))
-        now = self.distribution.region_totals(moved, parts)
+        at_rest = self.distribution.compartment_totals(self.rest, self.distribution.by_slot(self.rest, time_h))
+        now = self.distribution.compartment_totals(moved, parts)
         known = (at_rest > 0) & (now > 0)
         for composition in (self.rest, moved):
             for axis in (1, 2, 3):
                 for end in (0, -1):
-                    known[np.take(composition.regions, end, axis=axis)] = False
+                    known[np.take(composition.compartments, end, axis=axis)] = False
         return np.where(known, at_rest / np.where(known, now, 1.0), 1.0)
 
     def _ct(self, pose: BodyMap, number: int) -> tuple[Image32, Structures]:
@@ -171,7 +171,7 @@ class Imager:
         if sides is None:
             composition = self.anatomy.compose(p.ct_grid, subsamples=1)
         else:
-            composition = self._composed(p.ct_grid, sides, subsamples=1)
+            composition = self._compose(p.ct_grid, sides, subsamples=1)
         ct = scan_ct(
             self.anatomy.hu(composition, pull),
             p.ct_grid,
@@ -180,16 +180,16 @@ class Imager:
             couch_y_mm=self.anatomy.couch_y_mm,
             field_mm=p.ct_field_mm,
         )
-        return ct, _structures(composition, self.anatomy.regions, self.outlined, self.anatomy.tumours)
+        return ct, _structures(composition, self.anatomy.compartments, self.outlined, self.anatomy.tumours)
 
-    def _outlined(self) -> dict[int, str]:
+    def _name_outlined(self) -> dict[int, str]:
         """Label and name of the structures outlined: tumours, and organs that do not reach out of the field."""
-        regions, tumours = self.anatomy.regions, self.anatomy.tumours
-        with_margin = self.rest.volumes_ml(len(regions))
-        seen = self.protocol.cropped_composition(self.rest).volumes_ml(len(regions))
+        compartments, tumours = self.anatomy.compartments, self.anatomy.tumours
+        with_margin = self.rest.volumes_ml(len(compartments))
+        seen = self.protocol.crop_composition(self.rest).volumes_ml(len(compartments))
         names = []
         for name in (*OUTLINED, *sorted(tumours, key=lambda t: (len(t), t))):
-            numbers = [n for n, region in enumerate(regions) if region.structure == name]
+            numbers = [n for n, compartment in enumerate(compartments) if compartment.structure == name]
             total, inside = with_margin[numbers].sum(), seen[numbers].sum()
             if inside > 0 and (name in tumours or inside > _WHOLE * total):
                 names.append(name)
@@ -197,9 +197,9 @@ class Imager:
 
 
 def _structures(
-    composition: Composition, regions: tuple[Region, ...], outlined: dict[int, str], tumours: frozenset[str]
+    composition: Composition, compartments: tuple[Compartment, ...], outlined: dict[int, str], tumours: frozenset[str]
 ) -> Structures:
     number = {name: label for label, name in outlined.items()}
-    table = np.array([number.get(region.structure, 0) for region in regions], dtype=np.uint8)
+    table = np.array([number.get(compartment.structure, 0) for compartment in compartments], dtype=np.uint8)
     volume = Volume(table[composition.labels], composition.grid, Quantity.LABELS)
     return Structures((volume,), outlined, tumours & set(number))

@@ -1,20 +1,20 @@
 """What each tracer does in each tissue: uptake, clearance, and the spread between patients.
 
 Amounts are percent of the administered activity per mL of tissue (extrapolated to the time of
-administration, decay taken out) and biological half-lives in h. They are our choices, so set that reference
+administration, decay taken out) and biological half-lives in h. They are chosen here so that reference
 adults get organ doses and effective half-lives of the order of published ones:
 
 - Lu-177-DOTATATE: T_eff of kidneys 51 h, liver and spleen 67 h, tumours 77 h (Hänscheid et al. 2018,
   doi:10.2967/jnumed.117.193706); kidneys 0.3-0.9 Gy/GBq (Staanum et al. 2021, doi:10.1186/s40658-021-00422-2, and
   doi:10.1186/s13550-018-0459-4)
 - Lu-177-PSMA-617: kidneys 0.4-0.8 Gy/GBq, parotid glands 0.6-1.9 Gy/GBq (Violet et al. 2019,
-  doi:10.2967/jnumed.118.219352; PMC5472088); half-lives ours
+  doi:10.2967/jnumed.118.219352; PMC5472088); half-lives not from the literature
 - I-131 NaI after thyroidectomy: remnant T_eff 68 h after rhTSH, 48 h after withdrawal, spread as large
-  (Hänscheid et al. 2006, PMID 16595499); values per mL and the rest of the body ours
-- Y-90 microspheres: trapped where they arrive, physical decay alone; tumour to liver about 5 (ours)
-- F-18-FDG and Ga-68-PSMA-11: standardised uptake values, given for 70 kg (ours)
+  (Hänscheid et al. 2006, PMID 16595499); values per mL and the rest of the body not from the literature
+- Y-90 microspheres: trapped where they arrive, physical decay alone; tumour to liver about 5 (chosen here)
+- F-18-FDG and Ga-68-PSMA-11: standardised uptake values, given for 70 kg (chosen here)
 
-Other tissues, and all spreads, are ours.
+Other tissues, and all spreads, are not from the literature.
 """
 
 from dataclasses import dataclass

@@ -31,7 +31,7 @@ _LEAST_JACOBIAN = 0.25
 class MotionSize:
     """How much moves between two scans (standard deviations unless said otherwise).
 
-    Our choices, of the order of what is reported: liver cranio-caudal 10-25 mm within a quiet breath (Keall et al.
+    Chosen here, of the order of what is reported: liver cranio-caudal 10-25 mm within a quiet breath (Keall et al.
     2006, AAPM TG-76, Table II, doi:10.1118/1.2349696), kidneys 7.5 mm (Siva et al. 2013,
     doi:10.1186/1748-717X-8-248). What is scanned differs between sessions by the mean position and by breathing.
     """
@@ -47,7 +47,7 @@ class MotionSize:
     couch_mm: float = 6.0
     couch_deg: float = 0.8
 
-    def scaled(self, factor: float) -> "MotionSize":
+    def scale(self, factor: float) -> "MotionSize":
         """Everything larger by `factor`."""
         return MotionSize(*(factor * getattr(self, name) for name in self.__dataclass_fields__))
 
@@ -97,7 +97,7 @@ def motion_lattice(grid: Grid) -> Grid:
 class Mover:
     """Draws maps of one patient; holds the distance maps of its parts, which all time points share.
 
-    `labels` on `lattice` are region numbers, `structures` the structure of each number.
+    `labels` on `lattice` are compartment numbers, `structures` the structure of each number.
     """
 
     def __init__(self, lattice: Grid, labels: Labels, structures: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ class Scanner:
     """An emission scanner with its acquisition and reconstruction.
 
     `events` are noise-equivalent events per MBq in a voxel: sensitivity x time x the share of the counts a voxel's
-    estimate profits from (projections overlap; ours: 0.1 for SPECT, and 0.02 for PET, which gives livers nearly the
+    estimate profits from (projections overlap; chosen: 0.1 for SPECT, and 0.02 for PET, which gives livers nearly the
     noise of a real FDG scan). `background` is the share of events left, after scatter correction, in a
     broad halo (septal penetration).
     """
@@ -47,7 +47,7 @@ class Scanner:
         return 2.5 * self.centre_fwhm_mm / _FWHM_PER_SIGMA
 
 
-#: Our choices, of the order of clinical systems: 25 min at 10 cps/MBq (Lu-177, 208 keV, medium-energy) or 35 cps/MBq
+#: Chosen here, of the order of clinical systems: 25 min at 10 cps/MBq (Lu-177, 208 keV, medium-energy) or 35 cps/MBq
 #: (I-131, high-energy); PET 3 min a bed at 6 cps/kBq, Y-90 20 min with 3.2e-5 positrons a decay. Resolutions are those
 #: of reconstructed images.
 SCANNERS = {
@@ -72,7 +72,7 @@ def scan(
 
     Activity beyond the rim of `grid` is taken as none: give it with a margin of `reach_mm` and crop.
     """
-    blurred = _blurred(activity, depth_mm, grid, scanner)
+    blurred = _blur(activity, depth_mm, grid, scanner)
     if not noise:
         return _gaussian(blurred, scanner.post_filter_fwhm_mm, grid)
     events_per_unit = scanner.events_per_mbq * 1e-6 * grid.voxel_volume_ml
@@ -80,7 +80,7 @@ def scan(
     return _gaussian((counts / events_per_unit).astype(np.float32), scanner.post_filter_fwhm_mm, grid)
 
 
-def _blurred(activity: Image32, depth_mm: Image32, grid: Grid, scanner: Scanner) -> Image32:
+def _blur(activity: Image32, depth_mm: Image32, grid: Grid, scanner: Scanner) -> Image32:
     post = scanner.post_filter_fwhm_mm
     centre, edge = (math.sqrt(max(f**2 - post**2, 0.0)) for f in (scanner.centre_fwhm_mm, scanner.edge_fwhm_mm))
     if centre == edge:

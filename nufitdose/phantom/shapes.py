@@ -11,15 +11,14 @@ from enum import IntEnum
 from typing import no_type_check
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nufitdose.compiled import compiled, inlined
+from nufitdose.types import F64
 
-F64 = NDArray[np.float64]
 Number = float | int
 
 
-class Kind(IntEnum):
+class SolidKind(IntEnum):
     """The family of a solid."""
 
     ELLIPSOID = 0
@@ -34,7 +33,7 @@ KIND, OUTER, INNER, THICKNESS, WOBBLE, WAVENUMBER, PHASE = 0, 1, 2, 3, 4, 5, 6  
 CENTRE, ROTATION, SIZE = 9, 12, 21  # 3, 9 and 7 columns
 WITHIN = 28  # the loft that the solid ends at
 ROW_LENGTH = 29
-NO_REGION = NO_LOFT = -1
+NO_COMPARTMENT = NO_LOFT = -1
 _NEAR_MM = 15.0  # farther from the surface its unevenness does not matter
 
 
@@ -46,12 +45,17 @@ class Solid:
     low_mm: F64
     high_mm: F64
 
-    def painted(
-        self, region: int, *, inner: int = NO_REGION, thickness_mm: Number = 0.0, wobble: "Wobble | None" = None
+    def paint(
+        self,
+        compartment: int,
+        *,
+        inner: int = NO_COMPARTMENT,
+        thickness_mm: Number = 0.0,
+        wobble: "Wobble | None" = None,
     ) -> "Solid":
-        """This solid filled with `region`; deeper than `thickness_mm` below its surface with `inner`."""
+        """This solid filled with `compartment`; deeper than `thickness_mm` below its surface with `inner`."""
         row = self.row.copy()
-        row[OUTER], row[INNER], row[THICKNESS] = region, inner, thickness_mm
+        row[OUTER], row[INNER], row[THICKNESS] = compartment, inner, thickness_mm
         margin = 0.0
         if wobble is not None:
             row[WOBBLE], row[WAVENUMBER] = wobble.amplitude_mm, 2.0 * math.pi / wobble.wavelength_mm
@@ -91,18 +95,18 @@ def ellipsoid(
     assert exponent in (2.0, 2.5, 4.0), exponent
     turn = np.eye(3) if turn is None else turn
     radii = np.asarray(radii_mm, dtype=np.float64)
-    row = _row(Kind.ELLIPSOID, centre_mm, turn)
+    row = _row(SolidKind.ELLIPSOID, centre_mm, turn)
     row[SIZE : SIZE + 3], row[SIZE + 3] = radii, exponent
     reach = np.sqrt((turn**2) @ radii**2) if exponent == 2.0 else np.abs(turn) @ radii
-    return _boxed(row, np.asarray(centre_mm) - reach, np.asarray(centre_mm) + reach)
+    return _box(row, np.asarray(centre_mm) - reach, np.asarray(centre_mm) + reach)
 
 
 def around(solid: Solid, by_mm: Number) -> Solid:
     """An ellipsoid with every radius larger by `by_mm`."""
-    assert solid.row[KIND] == Kind.ELLIPSOID
+    assert solid.row[KIND] == SolidKind.ELLIPSOID
     row = solid.row.copy()
     row[SIZE : SIZE + 3] += by_mm
-    return _boxed(row, solid.low_mm - by_mm, solid.high_mm + by_mm)
+    return _box(row, solid.low_mm - by_mm, solid.high_mm + by_mm)
 
 
 def superellipsoid_volume_ml(radii_mm: Sequence[Number] | F64, exponent: Number = 2.0) -> float:
@@ -120,11 +124,11 @@ def tube(
     """A round-ended tube between two points, its radius changing linearly."""
     start, end = np.asarray(start_mm, dtype=np.float64), np.asarray(end_mm, dtype=np.float64)
     last = radius_mm if end_radius_mm is None else end_radius_mm
-    row = _row(Kind.TUBE, start, np.eye(3))
+    row = _row(SolidKind.TUBE, start, np.eye(3))
     row[SIZE : SIZE + 3] = end - start
     row[SIZE + 3], row[SIZE + 4] = radius_mm, last
     low = np.minimum(start - radius_mm, end - last)
-    return _boxed(row, low, np.maximum(start + radius_mm, end + last))
+    return _box(row, low, np.maximum(start + radius_mm, end + last))
 
 
 def ring(
@@ -139,11 +143,11 @@ def ring(
     `thickness_mm` are the half-widths of its cross-section in the plane and across it.
     """
     turn = np.eye(3) if turn is None else turn
-    row = _row(Kind.RING, centre_mm, turn)
+    row = _row(SolidKind.RING, centre_mm, turn)
     row[SIZE : SIZE + 2], row[SIZE + 2 : SIZE + 4], row[SIZE + 4] = radii_mm, thickness_mm, half_angle_rad
     outer = np.array([radii_mm[0] + thickness_mm[0], radii_mm[1] + thickness_mm[0], thickness_mm[1]])
     reach = np.sqrt((turn**2) @ outer**2) + max(thickness_mm)
-    return _boxed(row, np.asarray(centre_mm) - reach, np.asarray(centre_mm) + reach)
+    return _box(row, np.asarray(centre_mm) - reach, np.asarray(centre_mm) + reach)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +156,7 @@ class Profile:
 
     knots: F64
 
-    def sampled(self, samples: int) -> tuple[float, float, F64]:
+    def sample(self, samples: int) -> tuple[float, float, F64]:
         """First z, step and a `[samples, 3]` table between the knots (monotone cubic)."""
         from scipy.interpolate import PchipInterpolator
 
@@ -160,7 +164,7 @@ class Profile:
         table = PchipInterpolator(self.knots[:, 0], self.knots[:, 1:])(z)
         return float(z[0]), float(z[1] - z[0]), np.asarray(table, dtype=np.float64)
 
-    def grown(self, by_mm: Number) -> "Profile":
+    def grow(self, by_mm: Number) -> "Profile":
         """The profile with every half-width and half-depth larger by `by_mm`."""
         knots = self.knots.copy()
         knots[:, 1:3] = np.maximum(knots[:, 1:3] + by_mm, 5.0)
@@ -174,11 +178,11 @@ class Profile:
 def loft(profile: Profile, index: int) -> Solid:
     """A stack of superelliptic cross-sections of exponent 2.5; `index` is the profile's place among the painter's."""
     knots = profile.knots
-    row = _row(Kind.LOFT, (0.0, 0.0, 0.0), np.eye(3))
+    row = _row(SolidKind.LOFT, (0.0, 0.0, 0.0), np.eye(3))
     row[SIZE] = index
     low = np.array([-knots[:, 1].max(), (knots[:, 3] - knots[:, 2]).min(), knots[0, 0]])
     high = np.array([knots[:, 1].max(), (knots[:, 3] + knots[:, 2]).max(), knots[-1, 0]])
-    return _boxed(row, low, high)
+    return _box(row, low, high)
 
 
 def rib(
@@ -194,7 +198,7 @@ def rib(
 
     Half-widths of its cross-section across the wall and along it, and the angle it is kept within, are as in `ring`.
     """
-    row = _row(Kind.RIB, centre_mm, turn)
+    row = _row(SolidKind.RIB, centre_mm, turn)
     row[SIZE], row[SIZE + 1] = index, offset_mm
     row[SIZE + 2 : SIZE + 4], row[SIZE + 4] = thickness_mm, half_angle_rad
     whole, beyond = loft(profile, index), offset_mm + max(thickness_mm)
@@ -202,18 +206,18 @@ def rib(
     normal = turn[:, 2]
     rise = np.abs(normal[:2]) @ np.maximum(high - centre, centre - low)[:2] + max(thickness_mm)
     low[2], high[2] = centre[2] - rise / normal[2], centre[2] + rise / normal[2]
-    return _boxed(row, low, high)
+    return _box(row, low, high)
 
 
-def _row(kind: Kind, centre_mm: Sequence[Number] | F64, turn: F64) -> F64:
+def _row(kind: SolidKind, centre_mm: Sequence[Number] | F64, turn: F64) -> F64:
     row = np.zeros(ROW_LENGTH)
-    row[KIND], row[INNER], row[WITHIN] = kind, NO_REGION, NO_LOFT
+    row[KIND], row[INNER], row[WITHIN] = kind, NO_COMPARTMENT, NO_LOFT
     row[CENTRE : CENTRE + 3] = centre_mm
     row[ROTATION : ROTATION + 9] = turn.T.ravel()  # world -> solid
     return row
 
 
-def _boxed(row: F64, low: F64, high: F64) -> Solid:
+def _box(row: F64, low: F64, high: F64) -> Solid:
     return Solid(row, np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64))
 
 
@@ -303,18 +307,18 @@ def distance(row, x, y, z, starts, steps, tables):
     """Signed distance (mm, negative inside) of the world point (x, y, z) from one solid's surface."""
     px, py, pz = x - row[CENTRE], y - row[CENTRE + 1], z - row[CENTRE + 2]
     kind = int(row[KIND])
-    if kind == Kind.TUBE:
+    if kind == SolidKind.TUBE:
         d = tube_distance(row, px, py, pz)
-    elif kind == Kind.LOFT:
+    elif kind == SolidKind.LOFT:
         d = _loft_distance(int(row[SIZE]), x, y, z, starts, steps, tables)
     else:
         r = row[ROTATION : ROTATION + 9]
         qx = r[0] * px + r[1] * py + r[2] * pz
         qy = r[3] * px + r[4] * py + r[5] * pz
         qz = r[6] * px + r[7] * py + r[8] * pz
-        if kind == Kind.ELLIPSOID:
+        if kind == SolidKind.ELLIPSOID:
             d = _norm(qx, qy, qz, row[SIZE], row[SIZE + 1], row[SIZE + 2], row[SIZE + 3])
-        elif kind == Kind.RING:
+        elif kind == SolidKind.RING:
             d = _ring_distance(row, qx, qy, qz)
         else:
             wall = _loft_distance(int(row[SIZE]), x, y, z, starts, steps, tables) - row[SIZE + 1]

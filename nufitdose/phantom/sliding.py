@@ -36,20 +36,20 @@ class ChestWall:
 
     def inside(self, points_mm: Points) -> NDArray[np.bool_]:
         """Which points `[N, 3]` lie within the wall."""
-        return self._moved(points_mm, 0.0)[1]
+        return self._move(points_mm, 0.0)[1]
 
-    def slid(self, points_mm: Points, shift_mm: float) -> Points:
+    def slide(self, points_mm: Points, shift_mm: float) -> Points:
         """Where points `[N, 3]` go when the diaphragm shifts by `shift_mm` along z, all taken to be inside.
 
         Those outside go where the motion of the inside, continued smoothly across the wall, would take them.
         """
-        return self._moved(points_mm, shift_mm)[0]
+        return self._move(points_mm, shift_mm)[0]
 
-    def slid_back(self, points_mm: Points, shift_mm: float) -> Points:
+    def slide_back(self, points_mm: Points, shift_mm: float) -> Points:
         """The inverse of `slid`: each step is solved for its start."""
-        return self._moved(points_mm, shift_mm, backward=True)[0]
+        return self._move(points_mm, shift_mm, backward=True)[0]
 
-    def _moved(self, points_mm: Points, shift_mm: float, *, backward: bool = False) -> tuple[Points, NDArray[np.bool_]]:
+    def _move(self, points_mm: Points, shift_mm: float, *, backward: bool = False) -> tuple[Points, NDArray[np.bool_]]:
         points = np.ascontiguousarray(points_mm, dtype=np.float64)
         out, inside = np.empty_like(points), np.empty(len(points), dtype=np.bool_)
         frame = (float(self.axis_mm[0]), float(self.axis_mm[1]), self.low_mm, self.step_mm)

@@ -1,7 +1,7 @@
 """The tissues a digital patient is made of: what the CT shows of each.
 
-CT numbers are our choices for 120 kVp without contrast agent, of the order of those that Schneider et al. (1996,
-doi:10.1088/0031-9155/41/1/009) calculate from tissue compositions; `enhanced_hu` is the portal-venous phase, ours.
+CT numbers are chosen here for 120 kVp without contrast agent, of the order of those that Schneider et al. (1996,
+doi:10.1088/0031-9155/41/1/009) calculate from tissue compositions; so is `enhanced_hu`, the portal-venous phase.
 """
 
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ TISSUES = {
 
 
 @dataclass(frozen=True)
-class Region:
+class Compartment:
     """A part of the body with one tissue and one tracer behaviour.
 
     `name` is unique; `structure` is the organ it belongs to (cortex and medulla are one kidney), empty for
@@ -71,23 +71,23 @@ class Region:
 
 
 class Palette:
-    """Regions in order of first use; region 0 is the air around the patient."""
+    """Compartments in order of first use; compartment 0 is the air around the patient."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
-        self._regions: list[Region] = []
-        self.region("air", "air", "")
+        self._compartments: list[Compartment] = []
+        self.compartment("air", "air", "")
 
-    def region(self, name: str, tissue: str | None = None, structure: str | None = None) -> int:
-        """The number of a region, made on first use; tissue and structure default to the name."""
+    def compartment(self, name: str, tissue: str | None = None, structure: str | None = None) -> int:
+        """The number of a compartment, made on first use; tissue and structure default to the name."""
         if name not in self._numbers:
             tissue = name if tissue is None else tissue
             assert tissue in TISSUES, tissue
-            self._numbers[name] = len(self._regions)
-            self._regions.append(Region(name, name if structure is None else structure, tissue))
+            self._numbers[name] = len(self._compartments)
+            self._compartments.append(Compartment(name, name if structure is None else structure, tissue))
         return self._numbers[name]
 
     @property
-    def regions(self) -> tuple[Region, ...]:
-        """All regions by number."""
-        return tuple(self._regions)
+    def compartments(self) -> tuple[Compartment, ...]:
+        """All compartments by number."""
+        return tuple(self._compartments)

@@ -86,7 +86,7 @@ def gather_truth(
     """Everything true of a patient at rest, on the reference activity grid (that of `composition`)."""
     grid = composition.grid
     tia, half_life = distribution.integral(composition)
-    structures = [region.structure if n else "" for n, region in enumerate(anatomy.regions)]
+    structures = [compartment.structure if n else "" for n, compartment in enumerate(anatomy.compartments)]
     present = np.unique(composition.labels)
     names = dict(enumerate(dict.fromkeys(structures[n] for n in present if structures[n]), start=1))
     number = {name: label for label, name in names.items()}
@@ -124,7 +124,7 @@ def _organs(
     def totals(values: Image32) -> np.ndarray:
         return np.bincount(flat, weights=values.ravel(), minlength=len(names) + 1) * mega
 
-    region_ml = composition.volumes_ml(len(structures))
+    compartment_ml = composition.volumes_ml(len(structures))
     tia_mbq_h, weighted = totals(tia), totals(tia * half_life)
     at_rest = {tp.id: totals(distribution.activity(composition, tp.time_h)) for tp in timepoints}
     rows = []
@@ -135,7 +135,7 @@ def _organs(
                 structure=name,
                 role="tumour" if name in tumours else "organ",
                 volume_ml=float(
-                    sum(ml for ml, structure in zip(region_ml, structures, strict=True) if structure == name)
+                    sum(ml for ml, structure in zip(compartment_ml, structures, strict=True) if structure == name)
                 ),
                 tia_mbq_h=total,
                 tiac_h=total / distribution.administered_mbq,
@@ -158,7 +158,7 @@ def _landmarks(
         ends = [points[int(f(points[:, axis]))] for axis in range(3) for f in (np.argmin, np.argmax)]
         chosen = np.array([points.mean(axis=0), *ends])[:_LANDMARKS_PER_STRUCTURE]
         for tp in timepoints:
-            for fixed, moving in zip(chosen, tp.pose.moved(chosen), strict=True):
+            for fixed, moving in zip(chosen, tp.pose.move(chosen), strict=True):
                 rows.append(Landmark(name, tp.id, _triple(fixed), _triple(moving)))
     return tuple(rows)
 

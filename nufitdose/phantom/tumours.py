@@ -29,7 +29,7 @@ _TISSUES = {
     "lung": ("tumour",),
     "pancreas": ("tumour",),
 }
-#: Median diameter (mm) by site; log-normal with σ = 0.45, cut to 5-60 mm (ours).
+#: Median diameter (mm) by site; log-normal with σ = 0.45, cut to 5-60 mm (chosen here).
 _MEDIAN_MM = {"liver": 26.0, "bone": 18.0, "node": 14.0, "thyroid_bed": 11.0, "lung": 13.0, "pancreas": 24.0}
 _LONGEST_MM = {"bone": 34.0, "node": 40.0, "thyroid_bed": 25.0}
 
@@ -56,7 +56,7 @@ def place_tumours(
     """One tumour for each of `sites`, centred in the site's tissue, apart from the others, of a size within limits."""
     placed: list[Tumour] = []
     for site in sites:
-        hosts = [n for n, region in enumerate(palette.regions) if region.tissue in SITES[site]]
+        hosts = [n for n, compartment in enumerate(palette.compartments) if compartment.tissue in SITES[site]]
         host = np.isin(composition.labels, hosts)
         pure = host & (composition.shares[0] > 0.95)  # a remnant of a gland may have no such voxel
         places = composition.grid.world(np.argwhere(pure if pure.any() else host).astype(np.float64))
@@ -86,11 +86,11 @@ def _grow(
     a, b, c = random.uniform(0, 2 * np.pi, 3)
     wobble = Wobble(irregular, max(9.0, 1.3 * radius), (float(a), float(b), float(c))) if irregular > 0.2 else None
     necrotic = bool(diameter_mm > 24.0 and random.random() < 0.45)
-    region = palette.region(name, str(random.choice(_TISSUES[site])), name)
+    compartment = palette.compartment(name, str(random.choice(_TISSUES[site])), name)
     body = ellipsoid(centre, radii, turn)
     if not necrotic:
-        return Tumour(name, site, centre, diameter_mm, False, (body.painted(region, wobble=wobble),))
-    core = palette.region(f"{name}_necrosis", "necrosis", name)
+        return Tumour(name, site, centre, diameter_mm, False, (body.paint(compartment, wobble=wobble),))
+    core = palette.compartment(f"{name}_necrosis", "necrosis", name)
     rim = float(random.uniform(0.32, 0.5)) * radius
     return Tumour(
         name,
@@ -98,5 +98,5 @@ def _grow(
         centre,
         diameter_mm,
         True,
-        (body.painted(region, inner=core, thickness_mm=rim, wobble=wobble),),
+        (body.paint(compartment, inner=core, thickness_mm=rim, wobble=wobble),),
     )

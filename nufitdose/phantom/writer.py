@@ -15,6 +15,8 @@ from nufitdose.io.dicom.write.study import ActivityObject, write_dicom_study
 from nufitdose.io.field_file import save_field
 from nufitdose.io.nifti import save_volume
 from nufitdose.io.study_folder import save_study
+from nufitdose.io.truth import FOLDER as TRUTH
+from nufitdose.io.truth import LANDMARKS, field_paths
 from nufitdose.phantom.patient import DigitalPatient
 from nufitdose.phantom.tracer import find_tracer
 from nufitdose.phantom.truth import PatientTruth
@@ -35,11 +37,11 @@ def write_patient(patient: DigitalPatient, folder: str | Path, *, dicom: bool | 
     require_free_folder(folder)
     try:
         with whole_folder(folder) as place:
-            (place / "truth").mkdir()
-            jobs = _truth_images(patient.truth, place / "truth")
+            (place / TRUTH).mkdir()
+            jobs = _truth_images(patient.truth, place / TRUTH)
             for _ in side_by_side(_call, [partial(save_study, patient.study, place), *jobs]):
                 pass
-            _write_tables(patient.truth, place / "truth")
+            _write_tables(patient.truth, place / TRUTH)
             if dicom:
                 spect = find_tracer(patient.study.nuclide).modality == "spect"
                 kind: ActivityObject = dicom if isinstance(dicom, str) else "NM" if spect else "PT"
@@ -83,15 +85,16 @@ def _truth_images(truth: PatientTruth, folder: Path) -> list[partial[Any]]:
         partial(save_volume, getattr(truth, name), folder / f"{name}.nii.gz") for name in volumes
     ]
     for tp in truth.timepoints:
-        jobs.append(partial(save_field, tp.field, tp.grid, folder / f"{tp.id}_field.nii.gz"))
-        jobs.append(partial(save_field, tp.inverse, tp.grid, folder / f"{tp.id}_inverse_field.nii.gz"))
+        field, inverse = field_paths(folder, tp.id)
+        jobs.append(partial(save_field, tp.field, tp.grid, field))
+        jobs.append(partial(save_field, tp.inverse, tp.grid, inverse))
     return jobs
 
 
 def _write_tables(truth: PatientTruth, folder: Path) -> None:
     columns = [f"{pose}_{axis}_mm" for pose in ("fixed", "moving") for axis in "xyz"]
     _table(
-        folder / "landmarks.csv",
+        folder / LANDMARKS,
         ["structure", "timepoint", *columns],
         ([m.structure, m.timepoint, *(f"{c:.4f}" for c in (*m.fixed_mm, *m.moving_mm))] for m in truth.landmarks),
     )

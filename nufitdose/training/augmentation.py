@@ -30,36 +30,38 @@ def random_motion(settings: AugmentationSettings, random: np.random.Generator) -
     return matrix
 
 
-def augmented(pair: PairTensors, settings: AugmentationSettings, generator: Generator) -> PairTensors:
+def augment(pair: PairTensors, settings: AugmentationSettings, generator: Generator) -> PairTensors:
     """The pair with intensities, noise, blur and fields of view varied, each scan on its own.
 
     What the loss is weighted by (body, CT-guided weight) follows the cut of the field of view and nothing else.
     """
-    ct = _each(pair.ct, lambda image, _: _varied_ct(image, settings, generator), pair.body)
-    activity = _each(pair.activity, lambda image, body: _varied_activity(image, body, settings, generator), pair.body)
+    ct = _vary_each(pair.ct, lambda image, _: _vary_ct(image, settings, generator), pair.body)
+    activity = _vary_each(
+        pair.activity, lambda image, body: _vary_activity(image, body, settings, generator), pair.body
+    )
     kept = torch.ones_like(pair.body)
     for channel in range(2):
-        kept[:, channel : channel + 1] *= _kept(pair.body[:, :1], settings.crop, generator)
+        kept[:, channel : channel + 1] *= _draw_field_of_view(pair.body[:, :1], settings.crop, generator)
     seen = kept * (pair.body > 0)  # beyond, images are 0, as they are at the patient
     return dataclasses.replace(pair, ct=ct * seen, activity=activity * seen, body=pair.body * kept)
 
 
-def _each(images: ImageTensor, vary: Callable[[Tensor, Tensor], Tensor], body: ImageTensor) -> ImageTensor:
+def _vary_each(images: ImageTensor, vary: Callable[[Tensor, Tensor], Tensor], body: ImageTensor) -> ImageTensor:
     return torch.cat([vary(images[:, c : c + 1], body[:, c : c + 1]) for c in range(2)], dim=1)
 
 
-def _varied_ct(image: ImageTensor, settings: AugmentationSettings, generator: Generator) -> ImageTensor:
+def _vary_ct(image: ImageTensor, settings: AugmentationSettings, generator: Generator) -> ImageTensor:
     gain, offset = 1.0 + settings.gain * _normal(generator), settings.gain * _normal(generator)
-    varied = _blurred(image, settings.blur, generator) * gain
+    varied = _blur(image, settings.blur, generator) * gain
     varied = varied + offset * (image > 0)  # air stays air
     return (varied + settings.noise * _noise(image, generator)).clamp(0.0, 1.0)
 
 
-def _varied_activity(
+def _vary_activity(
     image: ImageTensor, body: ImageTensor, settings: AugmentationSettings, generator: Generator
 ) -> ImageTensor:
     """On the square root of activity Poisson noise has one standard deviation everywhere."""
-    varied = _blurred(image, settings.blur, generator)
+    varied = _blur(image, settings.blur, generator)
     if _uniform(generator) < settings.inversion:
         varied = (body - varied).clamp_min(0.0)
     varied = varied.clamp_min(1e-6) ** float(np.exp(settings.gamma * _normal(generator)))
@@ -69,7 +71,7 @@ def _varied_activity(
     return (varied + settings.noise * _noise(image, generator)).clamp(0.0, 1.0)
 
 
-def _kept(like: ImageTensor, probability: float, generator: Generator) -> ImageTensor:
+def _draw_field_of_view(like: ImageTensor, probability: float, generator: Generator) -> ImageTensor:
     """1 within the field of view, 0 where it is cut at the ends of the third axis."""
     kept = torch.ones_like(like)
     if _uniform(generator) < probability:
@@ -81,7 +83,7 @@ def _kept(like: ImageTensor, probability: float, generator: Generator) -> ImageT
     return kept
 
 
-def _blurred(image: ImageTensor, probability: float, generator: Generator) -> ImageTensor:
+def _blur(image: ImageTensor, probability: float, generator: Generator) -> ImageTensor:
     chance, sigma = _uniform(generator), 0.4 + 0.6 * _uniform(generator)
     return image if chance >= probability else gaussian(image, sigma)
 

@@ -97,7 +97,7 @@ def read_card(folder: Path) -> Card:
         raise InputError(f"this is no checkpoint ({error})", where=folder / CARD) from error
 
 
-def checked(folder: Path) -> Card:
+def check_files(folder: Path) -> Card:
     """The card, once every file named in it is there with its sha256. Raises `InputError` otherwise."""
     card = read_card(folder)
     for name, digest in card.files.items():
@@ -113,7 +113,7 @@ def checked(folder: Path) -> Card:
 
 def load_weights(folder: Path, name: str = MODEL) -> dict[str, Tensor]:
     """The tensors of `model.safetensors` or `average.safetensors`, checked."""
-    card = checked(folder)
+    card = check_files(folder)
     if name not in card.files:
         raise InputError(f"the checkpoint holds no {name}", where=folder)
     return load_file(folder / name)

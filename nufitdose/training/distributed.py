@@ -59,7 +59,7 @@ def processes(device: str = "auto") -> Iterator[Processes]:
 
 
 @contextmanager
-def threads_kept() -> Iterator[None]:
+def keep_threads() -> Iterator[None]:
     """Give torch back the number of threads it had.
 
     Compiled loops that share its OpenMP library raise it to all cores for good; processes that train side by side

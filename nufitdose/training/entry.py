@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nufitdose.errors import InputError, RunStopped
+from nufitdose.progress import one_clock
+from nufitdose.training.request import RunRequest
 
 
-def run_from_command_line(name: str, run: Callable[..., Path]) -> None:
+def run_from_command_line(name: str, run: Callable[[RunRequest], Path]) -> None:
     """Read the arguments of `nufitdose <name>` and run; exit code 0 done, 1 stopped, 2 bad input."""
     parser = argparse.ArgumentParser(prog=f"python -m {name}")
     parser.add_argument("config", type=Path, help="YAML file of settings")
@@ -17,17 +19,10 @@ def run_from_command_line(name: str, run: Callable[..., Path]) -> None:
     parser.add_argument("--set", dest="overrides", action="append", default=[], help="override a setting: key=value")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+    given = vars(parser.parse_args())
     try:
-        run(
-            given.config,
-            given.out,
-            overrides=given.overrides,
-            resume=given.resume,
-            device=given.device,
-            seed=given.seed,
-            stream=sys.stderr,
-        )
+        with one_clock():
+            run(RunRequest(**given | {"overrides": tuple(given["overrides"])}, stream=sys.stderr))
     except InputError as error:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(2)

@@ -49,7 +49,7 @@ class LabelMap:
         """The map of the grid `own` on another grid, seen through `matrix` (4x4 from the other world to its own)."""
         return LabelMap(resample(Volume(self.data, own, Quantity.LABELS), grid, matrix), self.names, self.tumours)
 
-    def described(self) -> str:
+    def describe(self) -> str:
         """Names and tumours as JSON."""
         return json.dumps({"names": self.names, "tumours": sorted(self.tumours)})
 

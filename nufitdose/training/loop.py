@@ -4,9 +4,8 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,18 +14,11 @@ from torch.nn.utils import clip_grad_norm_
 
 from nufitdose.errors import InputError, RunStopped
 from nufitdose.registration.pair import PairTensors
-from nufitdose.run import versions
-from nufitdose.training.checkpoint import (
-    AVERAGE,
-    checked,
-    latest_checkpoint,
-    load_optimiser,
-    load_weights,
-    save_checkpoint,
-)
-from nufitdose.training.distributed import Processes, threads_kept
+from nufitdose.training.distributed import Processes, keep_threads
+from nufitdose.training.optimiser import make_optimiser, make_schedule
 from nufitdose.training.pairs import generator_of
-from nufitdose.training.records import METRICS, VALIDATION, Curves, Table
+from nufitdose.training.records import RunTables
+from nufitdose.training.run_state import Progress, Run, resume_state, save_state
 from nufitdose.training.settings import LoopSettings
 
 MOST_BAD_STEPS = 3  # in a row
@@ -43,40 +35,6 @@ class Pairs(Protocol):
 
     def along(self, places: Iterator[int]) -> Iterator[PairTensors]:
         """The pairs at `places`, one after the other."""
-
-
-@dataclass
-class Progress:
-    """Where a run stands; kept in every checkpoint."""
-
-    step: int = 0
-    skipped: int = 0
-    skipped_in_a_row: int = 0
-    best_score: float | None = None
-    validations_without_gain: int = 0
-
-    def judged(self, score: float) -> None:
-        """Take a validation loss."""
-        if self.best_score is None or score < self.best_score:
-            self.best_score, self.validations_without_gain = score, 0
-        else:
-            self.validations_without_gain += 1
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """What a run is: its folder, its seed, what it depends on (for the checkpoints), the processes it has.
-
-    The process that writes calls `on_validated` with the step and the model that was judged.
-    """
-
-    folder: Path
-    seed: int
-    config: Mapping[str, Any]
-    data: Mapping[str, str]
-    processes: Processes
-    on_progress: Callable[[int, float], None] = field(default=lambda step, loss: None)
-    on_validated: Callable[[int, nn.Module], None] = field(default=lambda step, model: None)
 
 
 def train(
@@ -97,48 +55,36 @@ def train(
     """
     from timm.utils import ModelEmaV3
 
-    own = _own_pairs(settings.pairs_per_step, run.processes)
+    own = _own_places(settings.pairs_per_step, run.processes)
     device = run.processes.device
     model.to(device).train()
-    optimiser = torch.optim.AdamW(
-        _parameter_groups(model, settings), lr=settings.learning_rate, amsgrad=settings.amsgrad
-    )
-    schedule = _schedule(optimiser, settings)
+    optimiser = make_optimiser(model, settings)
+    schedule = make_schedule(optimiser, settings)
     average = None if settings.ema_decay is None else ModelEmaV3(model, settings.ema_decay, use_warmup=True)
-    progress = _resumed(model, average, optimiser, run) if resume else Progress()
+    progress = resume_state(model, average, optimiser, run) if resume else Progress()
     if settings.compile:
         model.compile(options={"fallback_random": True})  # chance is drawn as without
-    forward = model if run.processes.count == 1 else _shared(model, device)
-    tables = _Tables.of(run, progress.step, tensorboard=settings.tensorboard)
-    first = progress.step * settings.pairs_per_step
-    places = (p for p in range(first, settings.steps * settings.pairs_per_step) if p % settings.pairs_per_step in own)
-    stream = pairs.along(places)
-    here = run.processes.rank * len(own)
+    forward = model if run.processes.count == 1 else _share_gradients(model, device)
+    writes, tensorboard = run.processes.writes, settings.tensorboard
+    tables = RunTables.open(run.folder, progress.step, writes=writes, tensorboard=tensorboard)
+    size = settings.pairs_per_step
+    stream = pairs.along(p for p in range(progress.step * size, settings.steps * size) if p % size in own)
 
-    while progress.step < settings.steps and not _stale(progress, settings):
+    while progress.step < settings.steps and not _is_stale(progress, settings):
         begun = time.monotonic()
         progress.step += 1
         if schedule is not None:
             schedule.step_update(progress.step - 1)
         optimiser.zero_grad(set_to_none=True)
-        found: list[Losses] = []
-        for slot in range(len(own)):
-            place = (progress.step - 1) * settings.pairs_per_step + here + slot
-            with _synchronised(forward, last=slot == len(own) - 1):
-                losses = _losses(forward, pair_loss, next(stream).to(device), run.seed, place)
-                (losses["loss"] / len(own)).backward()  # type: ignore[no-untyped-call]
-            found.append(losses)
-        means = _means(found, run.processes)
+        places = range((progress.step - 1) * size + own.start, (progress.step - 1) * size + own.stop)
+        means = _add_gradients(forward, pair_loss, places, stream, run)
         norm = float(clip_grad_norm_([p for p in model.parameters() if p.requires_grad], settings.clip_norm))
-        if math.isfinite(means["loss"]) and math.isfinite(norm):
+        if progress.count(math.isfinite(means["loss"]) and math.isfinite(norm)):
             optimiser.step()
             if average is not None:
                 average.update(model, step=progress.step)
-            progress.skipped_in_a_row = 0
-        else:
-            progress.skipped += 1
-            progress.skipped_in_a_row += 1
-        tables.add_step(progress, means, norm, optimiser.param_groups[0]["lr"], time.monotonic() - begun)
+        state = {"gradient_norm": norm, "learning_rate": optimiser.param_groups[0]["lr"], "skipped": progress.skipped}
+        tables.add_step(progress.step, means, state, time.monotonic() - begun)
         run.on_progress(progress.step, means["loss"])
         if progress.skipped_in_a_row == MOST_BAD_STEPS:
             raise RunStopped(_not_finite(progress, run.folder))
@@ -146,13 +92,26 @@ def train(
         last = progress.step == settings.steps
         score = None
         if validate is not None and (last or progress.step % settings.validate_every == 0):
-            score = _validated(validate, model if average is None else average.module, progress, tables, run)
+            score = _judge(validate, model if average is None else average.module, progress, tables, run)
         if score is not None or last or progress.step % settings.save_every == 0:
-            _save(model, average, optimiser, progress, score, means, settings, run)
+            save_state(model, average, optimiser, progress, score, means, settings, run)
     return progress
 
 
-def _own_pairs(pairs_per_step: int, processes: Processes) -> range:
+def _add_gradients(
+    forward: nn.Module, pair_loss: PairLoss, places: range, pairs: Iterator[PairTensors], run: Run
+) -> dict[str, float]:
+    """Gradients of the mean loss over this process's pairs of a step; the mean losses over all processes."""
+    found: list[Losses] = []
+    for place in places:
+        with _synchronise(forward, last=place == places[-1]):
+            losses = _losses(forward, pair_loss, next(pairs).to(run.processes.device), run.seed, place)
+            (losses["loss"] / len(places)).backward()  # type: ignore[no-untyped-call]
+        found.append(losses)
+    return _means(found, run.processes)
+
+
+def _own_places(pairs_per_step: int, processes: Processes) -> range:
     """The places within a step that fall to this process."""
     if pairs_per_step % processes.count:
         raise InputError(
@@ -163,73 +122,13 @@ def _own_pairs(pairs_per_step: int, processes: Processes) -> range:
     return range(processes.rank * each, (processes.rank + 1) * each)
 
 
-def _parameter_groups(model: nn.Module, settings: LoopSettings) -> list[dict[str, Any]]:
-    """Weights; the cross-stitch units with a rate of their own and no decay. Frozen parameters are left out."""
-    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    if not trained:
-        raise InputError("every parameter is frozen: there is nothing to train")
-    stitches = [p for name, p in trained if "stitch" in name]
-    others = [p for name, p in trained if "stitch" not in name]
-    groups = [
-        {"params": others, "weight_decay": settings.weight_decay},
-        {"params": stitches, "lr": settings.learning_rate * settings.stitch_rate, "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
-
-
-def _schedule(optimiser: torch.optim.Optimizer, settings: LoopSettings) -> Any:
-    """A schedule of timm in steps, or None; its rates depend on the step alone."""
-    from timm.scheduler import CosineLRScheduler, PolyLRScheduler
-
-    if settings.schedule == "constant" and settings.warmup_steps == 0:
-        return None
-    start = settings.learning_rate / max(settings.warmup_steps, 1)
-    shared: dict[str, Any] = {"t_in_epochs": False, "warmup_t": settings.warmup_steps, "warmup_lr_init": start}
-    if settings.schedule == "cosine":
-        return CosineLRScheduler(optimiser, t_initial=settings.steps, **shared)
-    power = settings.poly_power if settings.schedule == "poly" else 0.0
-    return PolyLRScheduler(optimiser, t_initial=settings.steps, power=power, **shared)
-
-
-def _resumed(model: nn.Module, average: Any, optimiser: torch.optim.Optimizer, run: Run) -> Progress:
-    """Take model, average and optimiser from the last checkpoint; from the beginning where there is none."""
-    folder = latest_checkpoint(run.folder)
-    if folder is None:
-        return Progress()
-    card = checked(folder)
-    for name, was, now in (("settings", card.config, run.config), ("data", card.data, run.data)):
-        changed = _differences(was, now)
-        if changed:
-            raise InputError(
-                f"the {name} are not those the run began with: {'; '.join(changed[:5])}",
-                where=folder,
-                remedy="Give the same configuration, seed and data, or start a new run in another folder",
-            )
-    model.load_state_dict(load_weights(folder))
-    if average is not None:
-        average.module.load_state_dict(load_weights(folder, AVERAGE))
-    optimiser.load_state_dict(load_optimiser(folder))
-    return Progress(**card.progress)
-
-
-def _differences(was: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> list[str]:
-    found = []
-    for key in sorted({*was, *now}):
-        before, after = was.get(key), now.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            found += _differences(before, after, f"{path}{key}.")
-        elif before != after:
-            found.append(f"{path}{key} was {before}, is {after}")
-    return found
-
-
-def _shared(model: nn.Module, device: torch.device) -> DistributedDataParallel:
+def _share_gradients(model: nn.Module, device: torch.device) -> DistributedDataParallel:
     """Gradients averaged over the processes; a modality that was dropped leaves parameters without any."""
     ids = [device.index] if device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=ids, find_unused_parameters=True)
 
 
-def _synchronised(forward: nn.Module, *, last: bool) -> AbstractContextManager[None]:
+def _synchronise(forward: nn.Module, *, last: bool) -> AbstractContextManager[None]:
     """Exchange gradients once a step, with the last pair."""
     if isinstance(forward, DistributedDataParallel) and not last:
         return forward.no_sync()
@@ -249,53 +148,23 @@ def _means(found: Sequence[Losses], processes: Processes) -> dict[str, float]:
     return dict(zip(names, processes.mean(table.mean(dim=0)).tolist(), strict=True))
 
 
-def _validated(validate: Validate, model: nn.Module, progress: Progress, tables: "_Tables", run: Run) -> float:
+def _judge(validate: Validate, model: nn.Module, progress: Progress, tables: RunTables, run: Run) -> float:
     """Judge the model; every process takes the same view, lest one stops and another waits for it."""
     model.eval()
-    with torch.no_grad(), threads_kept():
+    with torch.no_grad(), keep_threads():
         own = validate(model)
         if run.processes.writes:
             run.on_validated(progress.step, model)
     model.train()
     values = torch.tensor(list(own.values()), dtype=torch.float64, device=run.processes.device)
     found = dict(zip(own, run.processes.mean(values).tolist(), strict=True))
-    progress.judged(found["loss"])
+    progress.judge(found["loss"])
     tables.add_validation(progress.step, found)
     return found["loss"]
 
 
-def _stale(progress: Progress, settings: LoopSettings) -> bool:
+def _is_stale(progress: Progress, settings: LoopSettings) -> bool:
     return settings.patience is not None and progress.validations_without_gain >= settings.patience
-
-
-def _save(
-    model: nn.Module,
-    average: Any,
-    optimiser: torch.optim.Optimizer,
-    progress: Progress,
-    score: float | None,
-    means: Mapping[str, float],
-    settings: LoopSettings,
-    run: Run,
-) -> None:
-    if run.processes.writes:
-        save_checkpoint(
-            run.folder,
-            step=progress.step,
-            model=model.state_dict(),
-            average=None if average is None else average.module.state_dict(),
-            optimiser=optimiser.state_dict(),
-            card={
-                "score": score,
-                "progress": asdict(progress),
-                "metrics": dict(means),
-                "config": run.config,
-                "data": run.data,
-                "versions": versions(),
-            },
-            keep_last=settings.keep_last,
-        )
-    run.processes.wait()
 
 
 def _not_finite(progress: Progress, folder: Path) -> str:
@@ -304,34 +173,3 @@ def _not_finite(progress: Progress, folder: Path) -> str:
         f"{progress.step} ({progress.skipped} skipped in all). Lower loop.learning_rate or use precision float32, and "
         f"start again or resume from the last checkpoint in {folder}"
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Tables:
-    """metrics.csv and validation.csv, and their curves where wanted, on the process that writes."""
-
-    steps: Table | None
-    validations: Table | None
-    curves: Curves | None
-
-    @classmethod
-    def of(cls, run: Run, step: int, *, tensorboard: bool) -> "_Tables":
-        if not run.processes.writes:
-            return cls(None, None, None)
-        steps, validations = (Table(run.folder / name, after_step=step) for name in (METRICS, VALIDATION))
-        return cls(steps, validations, Curves(run.folder, after_step=step) if tensorboard else None)
-
-    def add_step(self, progress: Progress, means: Mapping[str, float], norm: float, rate: float, took_s: float) -> None:
-        row = {"step": progress.step, "loss": means["loss"], **means}
-        row |= {"gradient_norm": norm, "learning_rate": rate, "skipped": progress.skipped}
-        if self.steps is not None:
-            self.steps.add({**row, "seconds": round(took_s, 4)})
-        if self.curves is not None:
-            self.curves.add("training", row)
-
-    def add_validation(self, step: int, found: Mapping[str, float]) -> None:
-        row = {"step": step, "loss": found["loss"], **found}
-        if self.validations is not None:
-            self.validations.add(row)
-        if self.curves is not None:
-            self.curves.add("validation", row)

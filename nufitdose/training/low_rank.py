@@ -1,7 +1,7 @@
 """Low-rank adaptation: the linear layers of the Swin encoders learn a change of few parameters.
 
 A weight W becomes `W + up down` with `up` (out x rank, zero at the start) and `down` (rank x in), after LoRA
-(arXiv 2106.09685); W itself stays as it was. Which layers, and that the change is not scaled, is ours.
+(arXiv 2106.09685); W itself stays as it was. Which layers, and that the change is not scaled, is chosen here.
 """
 
 import math
@@ -51,7 +51,7 @@ def add_low_rank(model: nn.Module, rank: int) -> None:
         parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, rank))
 
 
-def merged(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def merge_low_rank(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of the plain network: every change added to its layer; weights without changes as they are."""
     plain = {name: tensor for name, tensor in weights.items() if ".parametrizations." not in name}
     for name in weights:

@@ -15,8 +15,8 @@ import torch
 
 from nufitdose.errors import InputError
 from nufitdose.registration.pair import PairTensors
-from nufitdose.training.augmentation import augmented, random_motion
-from nufitdose.training.scans import ScanKey, ScanStore, paired
+from nufitdose.training.augmentation import augment, random_motion
+from nufitdose.training.scans import ScanKey, ScanStore, pair_scans
 from nufitdose.training.settings import AugmentationSettings
 
 PairKey = tuple[ScanKey, ScanKey]  # fixed, moving
@@ -90,8 +90,8 @@ class TrainingPairs:
         centre = np.eye(4)
         centre[:3, 3] = scan.grid.centre_mm
         extra = centre @ motion @ np.linalg.inv(centre)
-        pair = paired(scan, self._store.get(moving), extra, same_patient=fixed.digest == moving.digest)
-        return augmented(pair, self._settings, generator_of(self._seed, _INTENSITY, place))
+        pair = pair_scans(scan, self._store.get(moving), extra, same_patient=fixed.digest == moving.digest)
+        return augment(pair, self._settings, generator_of(self._seed, _INTENSITY, place))
 
     def along(self, places: Iterator[int]) -> Iterator[PairTensors]:
         """The pairs at `places`, one after the other; the next few are made while one is used."""

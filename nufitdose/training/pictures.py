@@ -11,8 +11,8 @@ from torch import nn
 from nufitdose.registration.diffeomorphism import upsampled, warp
 from nufitdose.registration.objective import displacements
 from nufitdose.training.pairs import PairKey
-from nufitdose.training.scans import ScanStore, paired
-from nufitdose.training.task import seen_by
+from nufitdose.training.scans import ScanStore, pair_scans
+from nufitdose.training.task import predict
 from nufitdose.types import Image32
 
 FOLDER = "pictures"
@@ -27,10 +27,10 @@ def draw_pair(model: nn.Module, pair: PairKey, store: ScanStore, path: Path, *, 
     front to back. The lines are those of the fixed scan on all three: tissue, and a quarter of its hottest activity.
     """
     fixed, moving = (store.get(key) for key in pair)
-    tensors = paired(fixed, moving)
+    tensors = pair_scans(fixed, moving)
     device = next(model.parameters()).device
     with torch.no_grad():
-        output = seen_by(model, tensors.to(device), tensors.present.to(device), precision)
+        output = predict(model, tensors.to(device), tensors.present.to(device), precision)
         u = upsampled(displacements(output)[0]).cpu()
     both = torch.cat([tensors.ct, tensors.activity], dim=1)  # moving and fixed CT, moving and fixed activity
     warped = warp(both[:, [0, 2]], u)

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ VALIDATION = "validation.csv"
 CURVES = "tensorboard"
 
 
-class Table:
+class StepTable:
     """A CSV file that grows row by row; `columns` come with the first row, 'step' first.
 
     Opened to go on after `step`: later rows, and a last line cut short by a kill, are dropped.
@@ -62,6 +63,39 @@ class Curves:
             if name != "step":
                 self._writer.add_scalar(f"{group}/{name}", value, int(row["step"]))
         self._writer.flush()
+
+
+@dataclass(frozen=True, eq=False)
+class RunTables:
+    """metrics.csv and validation.csv, and their curves where wanted, on the process that writes."""
+
+    steps: StepTable | None
+    validations: StepTable | None
+    curves: Curves | None
+
+    @classmethod
+    def open(cls, folder: Path, step: int, *, writes: bool, tensorboard: bool) -> "RunTables":
+        """Those of the run in `folder` that goes on after `step`; none where this process does not write."""
+        if not writes:
+            return cls(None, None, None)
+        steps, validations = (StepTable(folder / name, after_step=step) for name in (METRICS, VALIDATION))
+        return cls(steps, validations, Curves(folder, after_step=step) if tensorboard else None)
+
+    def add_step(self, step: int, means: Mapping[str, float], state: Mapping[str, float], took_s: float) -> None:
+        """A row of means of the losses and what else the step came to."""
+        row = {"step": step, "loss": means["loss"], **means, **state}
+        if self.steps is not None:
+            self.steps.add({**row, "seconds": round(took_s, 4)})
+        if self.curves is not None:
+            self.curves.add("training", row)
+
+    def add_validation(self, step: int, found: Mapping[str, float]) -> None:
+        """A row of what a validation found."""
+        row = {"step": step, "loss": found["loss"], **found}
+        if self.validations is not None:
+            self.validations.add(row)
+        if self.curves is not None:
+            self.curves.add("validation", row)
 
 
 def tensorboard_writer() -> Any:

@@ -2,7 +2,6 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +18,8 @@ from nufitdose.grid import Grid
 from nufitdose.registration.pair import PairTensors, pair_of
 from nufitdose.registration.reading import read_affine
 from nufitdose.study import Structures, TimePoint
-from nufitdose.training.cohort import Member, report_broken
 from nufitdose.training.labels import LabelMap, common_labels, tumours_of
-from nufitdose.training.truth import TrueMotion, read_motion, true_displacement
+from nufitdose.training.truth import TrueMotion, true_displacement
 from nufitdose.types import Affine
 
 BYTES_PER_GB = 1e9
@@ -30,7 +28,6 @@ _STRUCTURES = "structures"  # in the metadata of a file
 _OUTSIDE = (0.0, 0.0, 0.0, 1.0)  # air, no activity, no body, the weight of soft tissue
 
 Motion16 = Float16[Tensor, "6 half_i half_j half_k"]
-Align = Callable[[TimePoint, TimePoint], Affine]  # (fixed, moving) -> from fixed world to moving world, mm
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class Scan:
         return tensors + (0 if self.labels is None else self.labels.data.nbytes)
 
 
-def prepared(
+def prepare_scan(
     timepoint: TimePoint,
     pose: Affine,
     spacing_mm: float,
@@ -88,7 +85,7 @@ def start_of(fixed: Scan, moving: Scan) -> Affine:
     return moving.pose @ np.linalg.inv(fixed.pose)
 
 
-def paired(fixed: Scan, moving: Scan, extra: Affine | None = None, *, same_patient: bool = False) -> PairTensors:
+def pair_scans(fixed: Scan, moving: Scan, extra: Affine | None = None, *, same_patient: bool = False) -> PairTensors:
     """The pair of two prepared scans on the fixed grid, moving read once more, linearly, through their poses.
 
     The start is `start_of(fixed, moving) extra`; `extra` is a small motion added in training. The true motion is
@@ -157,7 +154,7 @@ class ScanStore:
         drawn = {}
         if scan.labels is not None:
             content["labels"] = torch.from_numpy(scan.labels.data)
-            drawn = {_STRUCTURES: scan.labels.described()}
+            drawn = {_STRUCTURES: scan.labels.describe()}
         with whole_file(self._path(key)) as aside:
             save_file(content, aside, drawn)
 
@@ -195,69 +192,3 @@ class ScanStore:
         labels = None if drawn is None else LabelMap.read(content["labels"], drawn)
         pose = content["pose"].numpy()
         return Scan(content["channels"], (ct, activity), grid, pose, content.get("motion"), labels)
-
-
-def keys_of(member: Member) -> tuple[ScanKey, ...]:
-    """The keys of a study's scans, in order of time."""
-    return tuple(ScanKey(member.digest, tp.id, member.patient) for tp in member.study.timepoints)
-
-
-def prepare_all(
-    members: Sequence[Member],
-    store: ScanStore,
-    *,
-    spacing_mm: float,
-    broken: str,
-    within: Align,
-    between: Align | None,
-    with_structures: bool = False,
-    on_progress: Callable[[float], None] = lambda share: None,
-) -> None:
-    """Prepare every scan that is not in the store; `with_structures`: with what is drawn on it.
-
-    `within` aligns scans of one patient with the patient's reference scan. `between` aligns the reference scans
-    with that of the first study; None where scans of two patients are never paired. A study that cannot be read or
-    aligned is refused or left out, as `broken` says. Raises `InputError` where structures are asked for and no two
-    scans have any.
-    """
-    scans = [tp for member in members for tp in member.study.timepoints]
-    if with_structures and sum(tp.read_structures is not None for tp in scans) < 2:
-        raise InputError(
-            "terms of the objective compare structures, and no two scans have any",
-            remedy="Name them in study.yaml, or set objective.dice and objective.rigidity to 0",
-        )
-    faults: list[InputError] = []
-    template: TimePoint | None = None
-    for number, member in enumerate(members):
-        reference = member.study.reference
-        try:
-            if between is not None and template is None:
-                _ = reference.activity, reference.ct  # a scan that cannot be read is no template
-                template = reference
-            if not all(key in store for key in keys_of(member)):
-                _prepare(member, store, spacing_mm, within, between, template, with_structures)
-        except InputError as error:
-            faults.append(InputError(error.problem, where=error.where or member.folder, remedy=error.remedy))
-            template = None if template is reference else template
-        on_progress((number + 1) / len(members))
-    report_broken(faults, broken)
-
-
-def _prepare(
-    member: Member,
-    store: ScanStore,
-    spacing_mm: float,
-    within: Align,
-    between: Align | None,
-    template: TimePoint | None,
-    with_structures: bool,
-) -> None:
-    reference = member.study.reference
-    common = np.eye(4)
-    if between is not None and template is not None and reference is not template:
-        common = between(template, reference)
-    for key, timepoint in zip(keys_of(member), member.study.timepoints, strict=True):
-        held = reference if timepoint is reference else timepoint.released()
-        pose = common if timepoint is reference else within(reference, held) @ common
-        structures = held.structures if with_structures else None
-        store.put(key, prepared(held, pose, spacing_mm, read_motion(member.folder, timepoint.id), structures))

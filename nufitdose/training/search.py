@@ -1,14 +1,13 @@
 """What a hyper-parameter search may be told, and the settings that one of its trials runs with."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from math import log
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from nufitdose.config import Settings, build, read_yaml, with_overrides
+from nufitdose.config import Settings, with_overrides
 
 Value = str | int | float | bool
 _NEAR = 0.02  # of a range: an optimum so close to its end lies on it
@@ -23,7 +22,7 @@ class Range(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _listed(cls, given: Any) -> Any:
+    def _from_list(cls, given: Any) -> Any:
         return dict(zip(("low", "high", "scale"), given, strict=False)) if isinstance(given, list) else given
 
     @model_validator(mode="after")
@@ -65,11 +64,6 @@ class SearchSettings(Settings):
     trials: int = Field(default=30, ge=1)
     unpruned_trials: int = Field(default=5, ge=0)
     minimise: str | None = None
-
-
-def load_settings(path: Path, overrides: Iterable[str] = ()) -> SearchSettings:
-    """The settings of a YAML file with `key=value` overrides on top."""
-    return build(SearchSettings, with_overrides(read_yaml(path), overrides), where=path)
 
 
 def trial_config(base: Mapping[str, Any], settings: Mapping[str, Any], chosen: Mapping[str, Value]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from nufitdose.config import Settings
+from nufitdose.registration.network import NetworkSettings
+from nufitdose.registration.objective import ObjectiveSettings
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -42,7 +44,7 @@ class DataSettings(Settings):
 
 
 class AugmentationSettings(Settings):
-    """How pairs are varied in training; intensities run from 0 to 1. All ours, 0 switches a variation off.
+    """How pairs are varied in training; intensities run from 0 to 1. All chosen here, 0 switches a variation off.
 
     `affine_mm` and `affine_degrees` and `affine_log_scale` are standard deviations of a small affine motion added to
     the start of a pair. `gain` and `noise` act on both images, `gamma` (standard deviation of its logarithm) and
@@ -105,3 +107,15 @@ class LoopSettings(Settings):
     keep_last: int = Field(default=2, ge=1)
     patience: int | None = Field(default=None, ge=1)
     tensorboard: bool = False
+
+
+class StageSettings(Settings):
+    """What every stage can be told; `blur_voxels` smooths what the objective compares (see `pair_loss_of`)."""
+
+    data: DataSettings
+    network: NetworkSettings = NetworkSettings()
+    objective: ObjectiveSettings = ObjectiveSettings()
+    blur_voxels: float = Field(default=1.0, ge=0, le=5)
+    augmentation: AugmentationSettings = AugmentationSettings()
+    dropout: DropoutSettings = DropoutSettings()
+    loop: LoopSettings = LoopSettings()

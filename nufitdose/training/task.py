@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Bool
 from torch import Generator, Tensor, nn
 
-from nufitdose.io.landmarks import Landmarks
+from nufitdose.io.truth import Landmarks
 from nufitdose.registration.diffeomorphism import upsampled
 from nufitdose.registration.objective import NetworkOutput, ObjectiveSettings, displacements, objective
 from nufitdose.registration.pair import Pair, PairTensors
 from nufitdose.registration.quality import target_registration_error_mm
 from nufitdose.training.pairs import PairKey
-from nufitdose.training.scans import ScanStore, paired, start_of
+from nufitdose.training.scans import ScanStore, pair_scans, start_of
 from nufitdose.training.settings import DropoutSettings
 
 PairLoss = Callable[[nn.Module, PairTensors, Generator], Mapping[str, Tensor]]
@@ -30,13 +30,13 @@ def pair_loss_of(
     """
 
     def loss(model: nn.Module, pair: PairTensors, chance: Generator) -> Mapping[str, Tensor]:
-        output = seen_by(model, pair, shown(pair.present, dropout, chance), precision)
-        return _named(output, pair.smoothed(blur_voxels), objective_settings)
+        output = predict(model, pair, drop_modalities(pair.present, dropout, chance), precision)
+        return _name_terms(output, pair.smoothed(blur_voxels), objective_settings)
 
     return loss
 
 
-def seen_by(model: nn.Module, pair: PairTensors, present: Bool[Tensor, "batch 2"], precision: str) -> NetworkOutput:
+def predict(model: nn.Module, pair: PairTensors, present: Bool[Tensor, "batch 2"], precision: str) -> NetworkOutput:
     """What the network makes of a pair, in single precision."""
     with torch.autocast(pair.ct.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         output = model(pair.ct, pair.activity, present)
@@ -44,7 +44,9 @@ def seen_by(model: nn.Module, pair: PairTensors, present: Bool[Tensor, "batch 2"
     return replace(output, velocity=output.velocity.float(), weight=weight)
 
 
-def shown(present: Bool[Tensor, "batch 2"], dropout: DropoutSettings, chance: Generator) -> Bool[Tensor, "batch 2"]:
+def drop_modalities(
+    present: Bool[Tensor, "batch 2"], dropout: DropoutSettings, chance: Generator
+) -> Bool[Tensor, "batch 2"]:
     """Which of CT and activity the network sees: of two, at most one is dropped."""
     kept = present.clone()
     for row in kept:
@@ -75,11 +77,11 @@ def validation_of(
         rows = []
         for fixed, moving in keys:
             scan_f, scan_m = store.get(fixed), store.get(moving)
-            tensors = paired(scan_f, scan_m, same_patient=fixed.digest == moving.digest).to(device)
-            output = seen_by(model, tensors, tensors.present, precision)
+            tensors = pair_scans(scan_f, scan_m, same_patient=fixed.digest == moving.digest).to(device)
+            output = predict(model, tensors, tensors.present, precision)
             row = {
                 name: float(value)
-                for name, value in _named(output, tensors.smoothed(blur_voxels), objective_settings).items()
+                for name, value in _name_terms(output, tensors.smoothed(blur_voxels), objective_settings).items()
             }
             pair = Pair(tensors, scan_f.grid, start_of(scan_f, scan_m))
             u = upsampled(displacements(output)[0])
@@ -98,7 +100,7 @@ def validation_of(
     return validate
 
 
-def _named(output: NetworkOutput, pair: PairTensors, settings: ObjectiveSettings) -> dict[str, Tensor]:
+def _name_terms(output: NetworkOutput, pair: PairTensors, settings: ObjectiveSettings) -> dict[str, Tensor]:
     terms = objective(output, pair, settings)
     named = {field.name: getattr(terms, field.name) for field in fields(terms)}
     return {"loss": named.pop("total"), **named}

@@ -1,4 +1,4 @@
-"""The motion of digital patients as known: `truth/<time point>_field.nii.gz` and its inverse beside a study."""
+"""The known motion of digital patients, as tensors on the working grids of a pair."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from nufitdose.grid import Grid
-from nufitdose.io.field_file import load_field
+from nufitdose.io.truth import read_true_fields
 from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.tensors import VelocityTensor
 from nufitdose.types import Affine
@@ -34,10 +34,10 @@ class TrueMotion:
 
 def read_motion(study_folder: Path, timepoint: str) -> TrueMotion | None:
     """The true motion of a scan; None for a study without truth. Raises `InputError` on a broken file."""
-    paths = [study_folder / "truth" / f"{timepoint}_{name}.nii.gz" for name in ("field", "inverse_field")]
-    if not all(path.is_file() for path in paths):
+    found = read_true_fields(study_folder, timepoint)
+    if found is None:
         return None
-    return TrueMotion(*(DisplacementField(*load_field(path)) for path in paths))
+    return TrueMotion(DisplacementField(*found.field), DisplacementField(*found.inverse))
 
 
 def half_lattice(grid: Grid) -> Grid:
@@ -57,17 +57,17 @@ def true_displacement(
     """
     half = half_lattice(fixed_grid)
     index = torch.stack(torch.meshgrid(*(torch.arange(float(n)) for n in half.shape), indexing="ij"))
-    x = _moved(torch.tensor(half.affine, dtype=torch.float32), index)
+    x = _transform(torch.tensor(half.affine, dtype=torch.float32), index)
     reference = x + fixed[3:].float()
     lattice = half_lattice(moving_grid)
-    place = _moved(torch.tensor(lattice.inverse_affine, dtype=torch.float32), reference)
+    place = _transform(torch.tensor(lattice.inverse_affine, dtype=torch.float32), reference)
     sizes = torch.tensor(lattice.shape).reshape(3, 1, 1, 1)
     unit = (2.0 * place / (sizes - 1) - 1.0).flip(0).movedim(0, -1)[None]
     onward = grid_sample(moving[None, :3].float(), unit, padding_mode="border", align_corners=True)[0]
-    found = _moved(torch.tensor(np.linalg.inv(start), dtype=torch.float32), reference + onward) - x
+    found = _transform(torch.tensor(np.linalg.inv(start), dtype=torch.float32), reference + onward) - x
     turn = torch.tensor(fixed_grid.inverse_affine[:3, :3], dtype=torch.float32)
     return torch.einsum("cd,dijk->cijk", turn, found)[None]
 
 
-def _moved(matrix: Tensor, points: Tensor) -> Tensor:
+def _transform(matrix: Tensor, points: Tensor) -> Tensor:
     return torch.einsum("cd,dijk->cijk", matrix[:3, :3], points) + matrix[:3, 3].reshape(3, 1, 1, 1)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,11 @@ import yaml
 from nufitdose.config import read_yaml
 from nufitdose.errors import InputError, RunStopped
 from nufitdose.files import write_whole
-from nufitdose.progress import Steps, Stream
+from nufitdose.progress import Steps
 from nufitdose.run import RECORD, RunRecord, collected_warnings, sha256, write_record
 from nufitdose.training.records import VALIDATION
-from nufitdose.training.search import Range, SearchSettings, Value, load_settings, on_bounds, trial_config
-from nufitdose.training.stage import require_free_or_resumed
+from nufitdose.training.request import RunRequest
+from nufitdose.training.search import Range, SearchSettings, Value, on_bounds, trial_config
 from nufitdose.training.watched import Row, run_watched, stage_command
 
 BEST, TRIALS, STORAGE = "best.yaml", "trials.csv", "trials.db"
@@ -37,42 +37,32 @@ _REFUSED = 2  # exit code of a stage that was given bad input
 _log = logging.getLogger(__name__)
 
 
-def run_tuning(
-    config: str | Path,
-    out: str | Path,
-    *,
-    overrides: Iterable[str] = (),
-    resume: bool = False,
-    device: str = "auto",
-    seed: int = 0,
-    stream: Stream | None = None,
-) -> Path:
-    """Search in the folder `out` as `config` says; returns best.yaml, a configuration of the stage.
+def run_tuning(request: RunRequest) -> Path:
+    """Search in the folder `request.out` as its settings say; returns best.yaml, a configuration of the stage.
 
     Raises `InputError` on bad settings, on a folder that is not free, where optuna is not installed, and where a
     stage refuses its input; `RunStopped` when three runs in a row fail.
     """
-    optuna = _optuna()
-    path, folder = Path(config), Path(out)
-    settings = load_settings(path, overrides)
+    optuna = _import_optuna()
+    path, folder, seed, device = request.config, request.out, request.seed, request.device
+    settings = request.read_settings(SearchSettings)
     base_file = path.parent / settings.config
     base = read_yaml(base_file)
-    require_free_or_resumed(folder, resume)
-    folder.mkdir(parents=True, exist_ok=True)
+    request.require_free_or_resumed()
     record = RunRecord("tune", settings.model_dump(mode="json"), seed=seed, device=device)
     record.inputs = {path.name: sha256(path), base_file.name: sha256(base_file)}
-    write_record(record, folder)
-    with collected_warnings(record), _alone(folder) as lock:
-        study = _study(optuna, folder, settings, base, seed)
+    request.begin(record)
+    with collected_warnings(record), _lock_folder(folder) as lock:
+        study = _open_study(optuna, folder, settings, base, seed)
         run = _Search(optuna, study, settings, base, folder, ("--device", device, "--seed", str(seed)), lock)
-        with Steps(float(settings.trials), stream) as steps:
+        with Steps(float(settings.trials), request.stream) as steps:
             failures = 0
-            while (done := run.finished()) < settings.trials:
+            while (done := run.count_finished()) < settings.trials:
                 with steps.step(f"trial {done + 1} of {settings.trials}"):
-                    failures = 0 if run.trial() else failures + 1
+                    failures = 0 if run.run_trial() else failures + 1
                 run.write_table()
                 if failures == _MOST_FAILURES:
-                    raise RunStopped(f"{_MOST_FAILURES} runs in a row failed; the last says: {run.last_words()}")
+                    raise RunStopped(f"{_MOST_FAILURES} runs in a row failed; the last says: {run.read_last_line()}")
         record.timings_s = steps.seconds
         run.write_best()
         record.notes = {"best_value": study.best_value, "best": dict(study.best_params)}
@@ -80,7 +70,7 @@ def run_tuning(
     return folder / BEST
 
 
-def _optuna() -> Any:
+def _import_optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
@@ -92,7 +82,7 @@ def _optuna() -> Any:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[int]:
+def _lock_folder(folder: Path) -> Iterator[int]:
     """Hold the folder; a run that outlives its killed search holds it too (it inherits the file that is yielded)."""
     with (folder / ".lock").open("w") as file:
         try:
@@ -106,7 +96,7 @@ def _alone(folder: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def _study(optuna: Any, folder: Path, settings: SearchSettings, base: Mapping[str, Any], seed: int) -> Any:
+def _open_study(optuna: Any, folder: Path, settings: SearchSettings, base: Mapping[str, Any], seed: int) -> Any:
     """The study in the folder, new or gone on with; trials that were interrupted wait to be taken up again."""
     study = optuna.create_study(
         study_name="tune",
@@ -149,29 +139,29 @@ class _Search:
     arguments: tuple[str, ...]
     lock: int
 
-    def finished(self) -> int:
+    def count_finished(self) -> int:
         """How many trials came to a value or were pruned."""
         states = self.optuna.trial.TrialState
         return sum(trial.state in (states.COMPLETE, states.PRUNED) for trial in self.study.trials)
 
-    def trial(self) -> bool:
+    def run_trial(self) -> bool:
         """Ask for values, run the stage with them, tell the outcome; False where the run failed."""
         states, trial = self.optuna.trial.TrialState, self.study.ask()
         name = trial.user_attrs.get("folder", _name(trial))
         trial.set_user_attr("folder", name)
-        chosen = {key: _suggested(trial, key, space) for key, space in self.settings.search.items()}
+        chosen = {key: _suggest(trial, key, space) for key, space in self.settings.search.items()}
         rows: list[Row] = []
-        code = self._run(name, chosen, lambda row: self._pruned(trial, rows, row))
+        code = self._run(name, chosen, lambda row: self._should_prune(trial, rows, row))
         if code == _REFUSED:
             self.study.tell(trial, state=states.FAIL)
-            raise InputError(f"the stage refused trial {name}: {self.last_words(name)}", where=self.folder)
+            raise InputError(f"the stage refused trial {name}: {self.read_last_line(name)}", where=self.folder)
         if code is None:
             self.study.tell(trial, state=states.PRUNED)
             return True
-        value = self._value(rows) if rows else math.nan
+        value = self._read_value(rows) if rows else math.nan
         if code != 0 or not math.isfinite(value):
             self.study.tell(trial, state=states.FAIL)
-            _log.warning("%s failed (exit code %s): %s", name, code, self.last_words(name))
+            _log.warning("%s failed (exit code %s): %s", name, code, self.read_last_line(name))
             return False
         self.study.tell(trial, value)
         return True
@@ -187,17 +177,17 @@ class _Search:
         command += ["--resume"] if (place / RECORD).is_file() else []
         return run_watched(command, self._log_of(name), place / VALIDATION, self.lock, on_row)
 
-    def _pruned(self, trial: Any, rows: list[Row], row: Row) -> bool:
+    def _should_prune(self, trial: Any, rows: list[Row], row: Row) -> bool:
         """Take note of a validation; whether the trial is to be stopped."""
         rows.append(row)
-        best = _least_loss(rows)
+        best = _find_least_loss(rows)
         trial.set_user_attr("validation", {key: best[key] for key in _TOLD if key in best})
-        trial.report(self._value(rows), step=int(row["step"]))
+        trial.report(self._read_value(rows), step=int(row["step"]))
         return bool(trial.should_prune())
 
-    def _value(self, rows: Sequence[Row]) -> float:
+    def _read_value(self, rows: Sequence[Row]) -> float:
         """What is minimised, at the validation whose weights a run keeps: that of the least loss."""
-        row = _least_loss(rows)
+        row = _find_least_loss(rows)
         wanted = self.settings.minimise or (_TRUTH if _TRUTH in row else _LOSS)
         weighs = [key for key in self.settings.search if key.startswith(("objective.", "blur_voxels"))]
         if self.settings.minimise is None and wanted == _LOSS and weighs:
@@ -216,7 +206,7 @@ class _Search:
     def _log_of(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
-    def last_words(self, name: str | None = None) -> str:
+    def read_last_line(self, name: str | None = None) -> str:
         """The last line that a run printed; that of the last run where none is named."""
         name = name or self.study.trials[-1].user_attrs["folder"]
         lines = self._log_of(name).read_text(encoding="utf-8").strip().splitlines()
@@ -240,13 +230,13 @@ class _Search:
         remarks = on_bounds(self.settings.search, best.params)
         for remark in remarks:
             _log.warning("%s", remark)
-        head = [f"{self.settings.stage}: the best of {self.finished()} trials, {best.value:.6g}", *remarks]
+        head = [f"{self.settings.stage}: the best of {self.count_finished()} trials, {best.value:.6g}", *remarks]
         config = trial_config(self.base, self.settings.settings, best.params)
         text = "".join(f"# {line}\n" for line in head) + yaml.safe_dump(config, sort_keys=False)
         write_whole(self.folder / BEST, text)
 
 
-def _suggested(trial: Any, key: str, space: Any) -> Value:
+def _suggest(trial: Any, key: str, space: Any) -> Value:
     if not isinstance(space, Range):
         return trial.suggest_categorical(key, list(space.choices))
     if space.scale == "int":
@@ -254,5 +244,5 @@ def _suggested(trial: Any, key: str, space: Any) -> Value:
     return trial.suggest_float(key, space.low, space.high, log=space.scale == "log")
 
 
-def _least_loss(rows: Sequence[Row]) -> Row:
+def _find_least_loss(rows: Sequence[Row]) -> Row:
     return min(rows, key=lambda row: row[_LOSS] if math.isfinite(row[_LOSS]) else math.inf)

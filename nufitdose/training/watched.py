@@ -30,7 +30,7 @@ def run_watched(
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, pass_fds=(held,))
         try:
             while True:
-                code = _ended(process)
+                code = _wait_a_moment(process)
                 rows = read_table(validation) if validation.is_file() else []
                 stop = False
                 for row in rows[seen:]:
@@ -44,7 +44,7 @@ def run_watched(
             _end(process)
 
 
-def _ended(process: "subprocess.Popen[bytes]") -> int | None:
+def _wait_a_moment(process: "subprocess.Popen[bytes]") -> int | None:
     """The exit code, once it has ended; waits for a moment."""
     try:
         return process.wait(timeout=_LOOK_EVERY_S)

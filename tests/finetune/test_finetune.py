@@ -9,13 +9,14 @@ import yaml
 from pydantic import ValidationError
 from support.training_studies import write_patient
 
-from finetune.config import FinetuneSettings, load_settings
-from finetune.stage import alone, freeze, run_finetune, stage_of, started
+from finetune.config import FinetuneSettings
+from finetune.stage import freeze, load_start, run_finetune, stage_of
 from nufitdose.errors import InputError
 from nufitdose.registration.network import NetworkSettings, NufitReg, save_weights
-from nufitdose.training.cohort import load_cohort
-from nufitdose.training.low_rank import add_low_rank, merged
+from nufitdose.training.low_rank import add_low_rank, merge_low_rank
+from nufitdose.training.preparation import read_cohort
 from nufitdose.training.records import read_table
+from nufitdose.training.request import RunRequest, read_settings
 from nufitdose.training.settings import DataSettings
 
 
@@ -48,8 +49,8 @@ def test_a_run_starts_from_the_weights_and_keeps_the_encoders(cohort, weights, t
             }
         )
     )
-    out = run_finetune(path, tmp_path / "run", device="cpu")
-    before, after = (started(place)[0].state_dict() for place in (weights, out.parent / "checkpoints/step_00000002"))
+    out = run_finetune(RunRequest(path, tmp_path / "run", device="cpu"))
+    before, after = (load_start(place)[0].state_dict() for place in (weights, out.parent / "checkpoints/step_00000002"))
     for name in before:
         kept = name.startswith(("encoders.", "stitches."))
         assert torch.equal(before[name], after[name]) or not kept, name
@@ -76,7 +77,7 @@ def test_the_start_decides_the_network(weights):
     stage = stage_of(settings)
     assert stage.network.working_spacing_mm == 10.0
     model = stage.model()
-    assert torch.equal(model.state_dict()["head.weight"], started(weights)[0].state_dict()["head.weight"])
+    assert torch.equal(model.state_dict()["head.weight"], load_start(weights)[0].state_dict()["head.weight"])
     assert set(stage.depends_on) == {"start_sha256"}
 
 
@@ -89,28 +90,28 @@ def test_a_run_may_go_on_at_another_spacing_with_more_passes(weights):
 
 def test_a_start_that_is_none_is_refused(tmp_path, weights):
     with pytest.raises(InputError, match="no weights to start from"):
-        started(tmp_path)
+        load_start(tmp_path)
     broken = tmp_path / "weights.safetensors"
     broken.write_bytes(weights.read_bytes()[:-4])
     broken.with_suffix(".json").write_text(weights.with_suffix(".json").read_text())
     with pytest.raises(InputError, match="checksum"):
-        started(broken)
+        load_start(broken)
 
 
 def test_one_patient_alone(cohort):
-    everyone = load_cohort(DataSettings(cohort=str(cohort)), seed=0)
-    only = alone(everyone, "P2")
+    everyone = read_cohort(DataSettings(cohort=str(cohort)), seed=0)
+    only = everyone.select_patient("P2")
     assert [member.patient for member in only.members] == ["P2"]
     with pytest.raises(InputError, match="P1, P2, P3"):
-        alone(everyone, "P9")
+        everyone.select_patient("P9")
 
 
 def test_a_low_rank_change_begins_at_nothing_and_merges_into_plain_weights(weights):
     torch.manual_seed(1)
-    plain, _ = started(weights)
-    model, _ = started(weights)
+    plain, _ = load_start(weights)
+    model, _ = load_start(weights)
     add_low_rank(model, 3)
-    assert all(torch.equal(p, merged(model.state_dict())[name]) for name, p in plain.state_dict().items())
+    assert all(torch.equal(p, merge_low_rank(model.state_dict())[name]) for name, p in plain.state_dict().items())
     with torch.no_grad():
         for name, p in model.named_parameters():
             if name.endswith("0.up"):
@@ -121,15 +122,15 @@ def test_a_low_rank_change_begins_at_nothing_and_merges_into_plain_weights(weigh
         seen = (*images, torch.tensor([[True, True]]))
         before, after = plain.eval()(*seen).velocity, model.eval()(*seen).velocity
         assert (after - before).abs().max() > 0.01 * before.abs().max()
-        plain.load_state_dict(merged(model.state_dict()))
+        plain.load_state_dict(merge_low_rank(model.state_dict()))
         torch.testing.assert_close(plain(*seen).velocity, after)
     layer = "encoders.0.swin.layers4.0.blocks.0.mlp.linear1.weight"
-    change = plain.state_dict()[layer] - started(weights)[0].state_dict()[layer]
+    change = plain.state_dict()[layer] - load_start(weights)[0].state_dict()[layer]
     assert torch.linalg.matrix_rank(change, rtol=1e-4) == 3
 
 
 def test_low_rank_trains_little_of_the_encoders_and_all_of_the_rest(weights):
-    model, _ = started(weights)
+    model, _ = load_start(weights)
     whole = {name: p.numel() for name, p in model.named_parameters()}
     add_low_rank(model, 4)
     trained = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
@@ -155,7 +156,7 @@ def test_a_low_rank_run_resumes_exactly_and_leaves_ordinary_weights(cohort, weig
         content = {"start": str(weights), "adapt": "low_rank", "data": {"cohort": str(cohort), "validation_pairs": 0}}
         path = tmp_path / "short.yaml"
         path.write_text(yaml.safe_dump(content | {"loop": loop | {"keep_last": 4}}))
-        return run_finetune(path, place, device="cpu", **how)
+        return run_finetune(RunRequest(path, place, device="cpu", **how))
 
     out = run(tmp_path / "whole", 3)
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
@@ -165,9 +166,9 @@ def test_a_low_rank_run_resumes_exactly_and_leaves_ordinary_weights(cohort, weig
     losses = [[row["loss"] for row in read_table(folder.parent / "metrics.csv")] for folder in (out, again)]
     assert losses[0] == losses[1]
     plain, checkpoint = (
-        started(place)[0].state_dict() for place in (out, tmp_path / "whole/checkpoints/step_00000003")
+        load_start(place)[0].state_dict() for place in (out, tmp_path / "whole/checkpoints/step_00000003")
     )
-    before = started(weights)[0].state_dict()
+    before = load_start(weights)[0].state_dict()
     layer = "encoders.1.swin.layers1.0.blocks.0.attn.qkv"
     assert (plain[f"{layer}.weight"] - before[f"{layer}.weight"]).abs().max() > 1e-4
     assert torch.equal(plain[f"{layer}.bias"], before[f"{layer}.bias"])
@@ -177,11 +178,11 @@ def test_a_low_rank_run_resumes_exactly_and_leaves_ordinary_weights(cohort, weig
 
 @pytest.mark.parametrize("name", ["finetune", "smoke_finetune", "shipped_finetune_4mm"])
 def test_the_shipped_configurations_are_read(pytestconfig, name):
-    settings = load_settings(pytestconfig.rootpath / f"configs/{name}.yaml")
+    settings = read_settings(FinetuneSettings, pytestconfig.rootpath / f"configs/{name}.yaml")
     assert settings.loop.learning_rate < 1e-3
 
 
 def test_the_second_run_of_the_shipped_weights_is_read(pytestconfig):
-    settings = load_settings(pytestconfig.rootpath / "configs/shipped_finetune.yaml")
+    settings = read_settings(FinetuneSettings, pytestconfig.rootpath / "configs/shipped_finetune.yaml")
     assert settings.loop.learning_rate == 1e-3  # supervised by the known motion, it starts as a training of its own
     assert settings.dropout.ct == 0.3

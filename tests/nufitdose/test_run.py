@@ -2,12 +2,13 @@ import json
 import logging
 import os
 import sys
+import time
 
 import pytest
 from support.processes import ended_process
 
 from nufitdose.errors import InputError
-from nufitdose.progress import Steps
+from nufitdose.progress import Steps, one_clock
 from nufitdose.run import RunRecord, collected_warnings, output_folder, sha256, write_record
 
 
@@ -152,8 +153,8 @@ def test_the_record_says_how_it_came_about(tmp_path):
 
 def test_steps_are_timed_and_told_in_plain_lines(capsys):
     with Steps(3.0, sys.stderr) as steps:
-        with steps.step("one") as tell:
-            tell(0.5)
+        with steps.step("one") as on_progress:
+            on_progress(0.5)
         with steps.step("two", 2.0):
             pass
     lines = capsys.readouterr().err.splitlines()
@@ -161,13 +162,44 @@ def test_steps_are_timed_and_told_in_plain_lines(capsys):
     assert set(steps.seconds) == {"one", "two"}
 
 
+def test_parts_of_one_command_share_a_clock_and_the_next_command_has_its_own(capsys, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    for _ in range(2):
+        with one_clock():
+            for part in ("simulate", "run"):
+                now += 7.0
+                with one_clock(), Steps(1.0, sys.stderr) as steps, steps.step(part):
+                    now += 1.0
+                assert steps.seconds == {part: 1.0}
+    with Steps(1.0, sys.stderr) as steps, steps.step("alone"):
+        pass
+    shown = [line.split() for line in capsys.readouterr().err.splitlines()]
+    assert [(float(seconds), name) for _, seconds, _, name in shown] == [
+        (7.0, "simulate"), (15.0, "run"), (7.0, "simulate"), (15.0, "run"), (0.0, "alone")
+    ]  # fmt: skip
+
+
+def test_the_bar_of_a_later_part_has_the_time_of_the_whole_command(monkeypatch):
+    import pty
+
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "w") as stream, one_clock():
+        now += 30.0
+        with Steps(1.0, stream) as steps, steps.step("writing"):
+            assert steps._bar.tasks[0].elapsed == 30.0
+    os.close(master)
+
+
 def test_on_a_terminal_a_bar_with_the_remaining_time_is_shown():
     import pty
 
     master, slave = pty.openpty()
     with os.fdopen(slave, "w") as stream, Steps(2.0, stream) as steps:
-        with steps.step("registering tp2") as tell:
-            tell(0.5)
+        with steps.step("registering tp2") as on_progress:
+            on_progress(0.5)
         steps._bar.refresh()
     shown = os.read(master, 65536).decode()
     os.close(master)

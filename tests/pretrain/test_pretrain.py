@@ -15,7 +15,8 @@ from nufitdose.registration.network import load_weights
 from nufitdose.training.checkpoint import checkpoints, read_card
 from nufitdose.training.pairs import InterPatientOrder
 from nufitdose.training.records import read_table
-from pretrain.config import PretrainSettings, load_settings
+from nufitdose.training.request import RunRequest, read_settings
+from pretrain.config import PretrainSettings
 from pretrain.stage import run_pretrain, stage_of
 
 SHORT = {
@@ -46,7 +47,7 @@ def cohort(tmp_path_factory):
 def test_a_run_leaves_metrics_checkpoints_weights_and_a_record_and_resumes(cohort, tmp_path):
     run = tmp_path / "run"
     path = config(tmp_path, cohort=str(cohort))
-    weights = run_pretrain(path, run, device="cpu", seed=1)
+    weights = run_pretrain(RunRequest(path, run, device="cpu", seed=1))
     with (run / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0])[:2] == ["step", "loss"]
@@ -64,12 +65,12 @@ def test_a_run_leaves_metrics_checkpoints_weights_and_a_record_and_resumes(cohor
     assert json.loads(weights.with_suffix(".json").read_text())["trained_on"] == ["P1", "P2"]
 
     with pytest.raises(InputError, match="--resume"):
-        run_pretrain(path, run, device="cpu", seed=1)
+        run_pretrain(RunRequest(path, run, device="cpu", seed=1))
     before = (run / "metrics.csv").read_text()
-    assert run_pretrain(path, run, device="cpu", seed=1, resume=True) == weights
+    assert run_pretrain(RunRequest(path, run, device="cpu", seed=1, resume=True)) == weights
     assert (run / "metrics.csv").read_text() == before
     with pytest.raises(InputError, match=r"loop\.learning_rate was 0\.001, is 0\.1"):
-        run_pretrain(path, run, overrides=["loop.learning_rate=0.1"], device="cpu", seed=1, resume=True)
+        run_pretrain(RunRequest(path, run, overrides=("loop.learning_rate=0.1",), device="cpu", seed=1, resume=True))
 
 
 @pytest.mark.slow
@@ -99,7 +100,7 @@ def test_torchrun_trains_on_two_processes_as_on_one(cohort, tmp_path, pytestconf
 
 def test_one_patient_cannot_be_paired(cohort, tmp_path):
     with pytest.raises(InputError, match="two or more"):
-        run_pretrain(config(tmp_path, cohort=str(cohort), train_patients=1), tmp_path / "run", device="cpu")
+        run_pretrain(RunRequest(config(tmp_path, cohort=str(cohort), train_patients=1), tmp_path / "run", device="cpu"))
 
 
 def test_pairs_are_between_patients_in_training_and_also_within_in_validation():
@@ -117,7 +118,7 @@ def test_pairs_are_between_patients_in_training_and_also_within_in_validation():
 
 @pytest.mark.parametrize("name", ["pretrain", "smoke_pretrain", "shipped_pretrain"])
 def test_the_shipped_configurations_are_read(pytestconfig, name):
-    settings = load_settings(pytestconfig.rootpath / f"configs/{name}.yaml")
+    settings = read_settings(PretrainSettings, pytestconfig.rootpath / f"configs/{name}.yaml")
     assert settings.data.cohort == "cohort"
     if name == "pretrain":
         default = PretrainSettings.model_validate({"data": {"cohort": "cohort"}, "network": {"size": "small"}})

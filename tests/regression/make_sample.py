@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nufitdose.io.study_folder import save_study
-from nufitdose.phantom import simulate_patient
+from nufitdose.phantom import PatientSettings, simulate_patient
 from nufitdose.study import Study, TimePoint
 
 FOLDER = Path(__file__).parent / "sample_study"
@@ -18,14 +18,16 @@ FOLDER = Path(__file__).parent / "sample_study"
 
 def main() -> None:
     patient = simulate_patient(
-        tracer="Lu-177-DOTATATE",
-        times_h=(4.0, 24.0, 120.0),
-        shape=(48, 36, 40),
-        spacing_mm=8.0,
-        ct_spacing_mm=8.0,
-        seed=11,
-        tumours=2,
-        patient="sample",
+        PatientSettings(
+            tracer="Lu-177-DOTATATE",
+            times_h=(4.0, 24.0, 120.0),
+            shape=(48, 36, 40),
+            spacing_mm=8.0,
+            ct_spacing_mm=8.0,
+            seed=11,
+            tumours=2,
+            patient="sample",
+        )
     ).study
     points = tuple(rounded(timepoint) for timepoint in patient.timepoints)
     study = Study(patient.patient, patient.nuclide, patient.administration, patient.reference_id, points)

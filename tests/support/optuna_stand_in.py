@@ -42,20 +42,20 @@ class Trial:
         self.number, self.state, self.value = number, state, None
         self.fixed, self.params, self.user_attrs, self.intermediate = dict(params), {}, dict(user_attrs), {}
 
-    def _suggested(self, name, drawn):
+    def _suggest(self, name, drawn):
         self.params[name] = self.fixed.get(name, drawn)
         self.study.save()
         return self.params[name]
 
     def suggest_float(self, name, low, high, *, log=False):
         share = self.study.sampler.random.random()
-        return self._suggested(name, low * (high / low) ** share if log else low + share * (high - low))
+        return self._suggest(name, low * (high / low) ** share if log else low + share * (high - low))
 
     def suggest_int(self, name, low, high):
-        return self._suggested(name, self.study.sampler.random.randint(low, high))
+        return self._suggest(name, self.study.sampler.random.randint(low, high))
 
     def suggest_categorical(self, name, choices):
-        return self._suggested(name, self.study.sampler.random.choice(choices))
+        return self._suggest(name, self.study.sampler.random.choice(choices))
 
     def set_user_attr(self, name, value):
         self.user_attrs[name] = value

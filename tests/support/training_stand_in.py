@@ -15,8 +15,9 @@ from torch import nn
 from nufitdose.registration.objective import NetworkOutput, ObjectiveSettings
 from nufitdose.registration.pair import PairTensors
 from nufitdose.training.distributed import Processes, processes
-from nufitdose.training.loop import Run, train
+from nufitdose.training.loop import train
 from nufitdose.training.pairs import generator_of
+from nufitdose.training.run_state import Run
 from nufitdose.training.settings import DropoutSettings, LoopSettings
 from nufitdose.training.task import pair_loss_of
 

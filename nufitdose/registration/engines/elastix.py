@@ -111,6 +111,8 @@ def _spline_of_correlation(maps: Any, settings: ElastixSettings) -> Any:
         "MaximumNumberOfIterations": [str(settings.iterations)],
         "ImageSampler": ["RandomCoordinate"],
         "NumberOfSpatialSamples": ["4000"],
+        # Two metrics on several threads crash where a number of threads is set (ITKElastix, report 160).
+        "UseMultiThreadingForMetrics": ["false"],
     }
     for key, value in chosen.items():
         spline[key] = value

@@ -1,10 +1,9 @@
 """Rigid and affine registration about the body centre, from coarse to fine.
 
 Nothing is assumed about the frames of reference: at the coarsest level all translations are searched. What is compared
-and how stands in `nufitdose.registration.engines.matching`. Levels and starts are ours.
+and how stands in `nufitdose.registration.engines.matching`. Levels and starts are chosen here, not from the literature.
 """
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
@@ -15,6 +14,7 @@ from nufitdose.anatomy.activity_scale import activity_scale
 from nufitdose.anatomy.body import body_mask, near_body
 from nufitdose.anatomy.pooling import pool
 from nufitdose.grid import Grid
+from nufitdose.progress import OnProgress
 from nufitdose.registration.engines.matching import Freedom, Level, Pose, Vector, View
 from nufitdose.registration.engines.translation import best_shift
 from nufitdose.registration.intensity import scaled_activity, scaled_ct
@@ -35,7 +35,6 @@ _TRIED_DEGREES = 12.0
 _MOST_STRAIN = 0.35  # a larger change of any length is no anatomy
 
 Basis = Literal["CT", "activity"]
-Progress = Callable[[float], None]
 
 
 def basis_of(fixed: TimePoint, moving: TimePoint) -> Basis:
@@ -43,12 +42,12 @@ def basis_of(fixed: TimePoint, moving: TimePoint) -> Basis:
     return "CT" if fixed.ct is not None and moving.ct is not None else "activity"
 
 
-def rigid_pose(fixed: TimePoint, moving: TimePoint, basis: str, on_progress: Progress = lambda share: None) -> Pose:
+def rigid_pose(fixed: TimePoint, moving: TimePoint, basis: str, on_progress: OnProgress = lambda share: None) -> Pose:
     """The rigid motion that brings `moving` onto `fixed`, judged by their 'CT' or their 'activity': for one patient."""
     return _pose(fixed, moving, basis, on_progress, 6)
 
 
-def affine_pose(fixed: TimePoint, moving: TimePoint, basis: str, on_progress: Progress = lambda share: None) -> Pose:
+def affine_pose(fixed: TimePoint, moving: TimePoint, basis: str, on_progress: OnProgress = lambda share: None) -> Pose:
     """The affine map that brings `moving` onto `fixed`: for two patients, of other sizes.
 
     The rigid pose of a level comes first. Where the affine map strains any length by more than 35 % the scans hold
@@ -61,20 +60,20 @@ def affine_pose(fixed: TimePoint, moving: TimePoint, basis: str, on_progress: Pr
     return pose
 
 
-def _pose(fixed: TimePoint, moving: TimePoint, basis: str, tell: Progress, freedom: Freedom) -> Pose:
+def _pose(fixed: TimePoint, moving: TimePoint, basis: str, on_progress: OnProgress, freedom: Freedom) -> Pose:
     with ThreadPoolExecutor(2) as pool:
         seen_f, seen_m = pool.map(lambda scan: view_of(scan, basis), (fixed, moving))
-    tell(0.3)
+    on_progress(0.3)
     level = Level.of(seen_f, seen_m, SEARCH_MM, np.inf)
     starts = sorted(_starts(seen_f, seen_m), key=level.score, reverse=True)
     pose = max((level.refined(start) for start in starts[:_STARTS]), key=level.score)
-    tell(0.5)
+    on_progress(0.5)
     for spacing_mm, block_mm, exact in LEVELS[basis]:
         level = Level.of(seen_f, seen_m, spacing_mm, block_mm, exact=exact)
         pose = level.refined(pose)
         if freedom == 12:
             pose = level.refined(pose, 12)
-    tell(1.0)
+    on_progress(1.0)
     return level.settled(pose, freedom)
 
 

@@ -12,8 +12,8 @@ from nufitdose import load_study
 from nufitdose.cli import app
 from nufitdose.errors import InputError
 from nufitdose.io.field_file import load_field
-from nufitdose.io.landmarks import read_landmarks
-from nufitdose.phantom import simulate_cohort
+from nufitdose.io.truth import read_landmarks
+from nufitdose.phantom import CohortPlan, simulate_cohort
 from nufitdose.registration.engines.engine import Engine
 from nufitdose.registration.field import DisplacementField
 
@@ -21,7 +21,7 @@ from nufitdose.registration.field import DisplacementField
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
     out = tmp_path_factory.mktemp("evaluation") / "cohort"
-    simulate_cohort(out, patients=3, seed=5, shape=(24, 24, 24), spacing_mm=14.0, times_h=(4.0, 24.0, 96.0))
+    simulate_cohort(out, CohortPlan(patients=3, seed=5, shape=(24, 24, 24), spacing_mm=14.0, times_h=(4.0, 24.0, 96.0)))
     return out
 
 

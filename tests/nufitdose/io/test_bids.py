@@ -12,8 +12,7 @@ from nufitdose.errors import InputError
 from nufitdose.io.bids import load_subject
 from nufitdose.io.nifti import save_volume
 from nufitdose.nuclides import half_life_h
-from nufitdose.training.cohort import load_cohort
-from nufitdose.training.scans import keys_of
+from nufitdose.training.preparation import keys_of, read_cohort
 from nufitdose.training.settings import DataSettings
 
 SAYS = {
@@ -117,13 +116,13 @@ def test_a_tree_is_a_cohort_split_by_subject(tmp_path):
     for number in range(1, 4):
         write_subject(tmp_path, f"sub-{number:02d}", hours=(4.0, 24.0), dimmer=0.3 * number)
     (tmp_path / "dataset_description.json").write_text("{}")
-    cohort = load_cohort(DataSettings(cohort=str(tmp_path)), seed=0)
+    cohort = read_cohort(DataSettings(cohort=str(tmp_path)), seed=0)
     assert [len(part) for part in (cohort.train, cohort.validation, cohort.test)] == [1, 1, 1]
     assert {member.patient for member in cohort.members} == {"sub-01", "sub-02", "sub-03"}
     assert [key.timepoint for key in keys_of(cohort.train[0])] == ["ses-01", "ses-02"]
     before = cohort.digests()
     changed(cohort.train[0].folder, "ses-01", Units="Bq/mL")
-    assert load_cohort(DataSettings(cohort=str(tmp_path)), seed=0).digests() != before
+    assert read_cohort(DataSettings(cohort=str(tmp_path)), seed=0).digests() != before
     changed(cohort.train[0].folder, "ses-01", Units=None)
-    left = load_cohort(DataSettings(cohort=str(tmp_path), broken="skip", shares=(0.0, 0.0)), seed=0)
+    left = read_cohort(DataSettings(cohort=str(tmp_path), broken="skip", shares=(0.0, 0.0)), seed=0)
     assert len(left.members) == 2

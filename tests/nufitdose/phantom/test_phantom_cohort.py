@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.processes import ended_process
 
+from nufitdose.cohort import SPLITS
 from nufitdose.errors import InputError
 from nufitdose.phantom import CohortPlan, cohort, simulate_cohort
 
@@ -27,14 +28,14 @@ def digests(folder):
 def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("cohort") / "a"
     seen: list[float] = []
-    simulate_cohort(out, patients=4, seed=3, on_progress=seen.append, **SMALL)
+    simulate_cohort(out, CohortPlan(patients=4, seed=3, **SMALL), on_progress=seen.append)
     return out, seen
 
 
 @given(patients=st.integers(1, 200), seed=st.integers(0, 1000))
 def test_every_patient_is_in_one_split_of_its_share(patients, seed):
-    splits = [plan(patients, seed).split(n) for n in range(1, patients + 1)]
-    assert set(splits) <= set(cohort.SPLITS)
+    splits = [*plan(patients, seed).splits().values()]
+    assert set(splits) <= set(SPLITS)
     if patients >= 3:
         assert splits.count("validation") == max(1, round(0.15 * patients))
         assert splits.count("test") == max(1, round(0.15 * patients))
@@ -59,7 +60,7 @@ def test_the_index_names_every_patient_and_progress_ends_at_one(made):
 def test_a_killed_run_continues_and_patients_made_alone_are_the_same(made, tmp_path, monkeypatch):
     out, _ = made
     copy = tmp_path / "b"
-    simulate_cohort(copy, patients=4, seed=3, only=3, **SMALL)
+    simulate_cohort(copy, CohortPlan(patients=4, seed=3, **SMALL), only=3)
     assert [p.name for p in copy.iterdir() if p.is_dir()] == ["patient_0003"]
     half = copy / f".patient_0002.unfinished-{ended_process()}"
     half.mkdir()
@@ -67,7 +68,7 @@ def test_a_killed_run_continues_and_patients_made_alone_are_the_same(made, tmp_p
     made_now = []
     real = cohort._simulate_one
     monkeypatch.setattr(cohort, "_simulate_one", lambda p, f, n: (made_now.append(n), real(p, f, n)))
-    simulate_cohort(copy, patients=4, seed=3, **SMALL)
+    simulate_cohort(copy, CohortPlan(patients=4, seed=3, **SMALL))
     assert made_now == [1, 2, 4]
     assert not half.exists()
     assert digests(copy) == digests(out)
@@ -76,14 +77,14 @@ def test_a_killed_run_continues_and_patients_made_alone_are_the_same(made, tmp_p
 @pytest.mark.slow
 def test_workers_make_the_same_cohort(made, tmp_path):
     out, _ = made
-    simulate_cohort(tmp_path / "c", patients=4, seed=3, workers=2, **SMALL)
+    simulate_cohort(tmp_path / "c", CohortPlan(patients=4, seed=3, **SMALL), workers=2)
     assert digests(tmp_path / "c") == digests(out)
 
 
 def test_another_cohort_in_the_folder_is_refused(made):
     out, _ = made
     with pytest.raises(InputError, match="other settings"):
-        simulate_cohort(out, patients=5, seed=3, **SMALL)
+        simulate_cohort(out, CohortPlan(patients=5, seed=3, **SMALL))
 
 
 def test_a_run_stopped_by_a_mistake_leaves_the_finished_patients(made, tmp_path, monkeypatch):
@@ -97,7 +98,7 @@ def test_a_run_stopped_by_a_mistake_leaves_the_finished_patients(made, tmp_path,
 
     monkeypatch.setattr(cohort, "simulate_patient", broken)
     with pytest.raises(InputError, match="no room"):
-        simulate_cohort(copy, patients=4, seed=3, **SMALL)
+        simulate_cohort(copy, CohortPlan(patients=4, seed=3, **SMALL))
     assert sorted(p.name for p in copy.iterdir() if p.is_dir()) == [f"patient_{n:04d}" for n in (1, 2, 3)]
 
 
@@ -105,8 +106,6 @@ def test_a_run_stopped_by_a_mistake_leaves_the_finished_patients(made, tmp_path,
     "wrong",
     [
         {"patients": 0},
-        {"patients": 2, "workers": 0},
-        {"patients": 2, "only": 3},
         {"patients": 2, "tracers": ()},
         {"patients": 2, "tracers": ("beer",)},
         {"patients": 2, "shares": (0.5, 0.2, 0.2)},
@@ -114,5 +113,12 @@ def test_a_run_stopped_by_a_mistake_leaves_the_finished_patients(made, tmp_path,
 )
 def test_nonsense_is_refused(wrong, tmp_path):
     with pytest.raises(InputError):
-        simulate_cohort(tmp_path / "x", **wrong)
+        simulate_cohort(tmp_path / "x", CohortPlan(**wrong))
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("how", [{"workers": 0}, {"only": 3}])
+def test_workers_and_numbers_that_cannot_be_are_refused(how, tmp_path):
+    with pytest.raises(InputError):
+        simulate_cohort(tmp_path / "x", plan(2), **how)
     assert not (tmp_path / "x").exists()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nufitdose.grid import Grid
-from nufitdose.phantom import simulate_patient
+from nufitdose.phantom import PatientSettings, simulate_patient
 from nufitdose.phantom.fields import BodyMap, exponential, jacobian_determinant, rigid_motion
 from nufitdose.phantom.texture import SmoothNoise
 
@@ -62,11 +62,11 @@ def test_the_jacobian_of_a_linear_map_is_its_determinant_on_an_oblique_grid():
 def test_forward_and_inverse_compose_to_the_identity(size_mm):
     rigid = rigid_motion(np.array([5.0, -8.0, 10.0]), np.array([1.0, 2.0, -1.5]), np.zeros(3))
     pose = smooth_map(size_mm, rigid=rigid)
-    there = pose.moved(positions(_INNER).reshape(3, -1).T)
+    there = pose.move(positions(_INNER).reshape(3, -1).T)
     again = pose.inverse_field(_INNER)
     # Walk from the moved pose back, at the grid points of the moved pose, then forward again.
     back = positions(_INNER) + again
-    assert pose.moved(back.reshape(3, -1).T) == pytest.approx(positions(_INNER).reshape(3, -1).T, abs=0.02)
+    assert pose.move(back.reshape(3, -1).T) == pytest.approx(positions(_INNER).reshape(3, -1).T, abs=0.02)
     assert there.reshape(20, 20, 20, 3) == pytest.approx(
         np.moveaxis(positions(_INNER) + pose.field(_INNER), 0, -1), abs=1e-3
     )
@@ -101,10 +101,12 @@ def test_smooth_noise_has_mean_zero_variance_one_and_the_wavelengths_asked_for()
 def test_large_motion_is_inverted_too():
     """Strong gradients, where plain fixed-point steps run away, still end within 0.01 mm of where they began."""
     truth = simulate_patient(
-        shape=(32, 32, 32), spacing_mm=12.0, seed=8, motion=3.0, times_h=(4.0, 24.0), ct_spacing_mm=12.0
+        PatientSettings(
+            shape=(32, 32, 32), spacing_mm=12.0, seed=8, motion=3.0, times_h=(4.0, 24.0), ct_spacing_mm=12.0
+        )
     ).truth
     scan = truth.timepoint("tp2")
     index = np.stack(np.meshgrid(*[np.arange(n) for n in scan.grid.shape], indexing="ij"), -1).reshape(-1, 3)
     there = scan.grid.world(index)
     back = there + scan.inverse.reshape(3, -1).T
-    assert np.linalg.norm(scan.pose.moved(back) - there, axis=1).max() < 0.01
+    assert np.linalg.norm(scan.pose.move(back) - there, axis=1).max() < 0.01

@@ -8,7 +8,9 @@ import pytest
 from nufitdose import load_volume
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
-from nufitdose.phantom import simulate_patient
+from nufitdose.io.nifti import save_volume
+from nufitdose.phantom import LabelledImages, PatientSettings, simulate_patient
+from nufitdose.phantom.command import read_body
 from nufitdose.phantom.icrp110 import read_icrp110
 from nufitdose.phantom.image_anatomy import anatomy_from_images
 from nufitdose.volume import Quantity, Volume
@@ -36,8 +38,8 @@ def test_labels_alone_keep_their_volumes_and_show_the_hu_of_their_tissues(labels
     )
     fine = Grid.from_spacing((90, 90, 90), (2.0, 2.0, 2.0))
     composition = anatomy.compose(fine)
-    volumes = composition.volumes_ml(len(anatomy.regions))
-    names = [region.structure for region in anatomy.regions]
+    volumes = composition.volumes_ml(len(anatomy.compartments))
+    names = [compartment.structure for compartment in anatomy.compartments]
     liver = (labels.data == 7).sum() * labels.grid.voxel_volume_ml
     assert volumes[names.index("liver")] == pytest.approx(liver, rel=1e-6)
     assert anatomy.hu(composition)[45, 45, 45] == pytest.approx(58.0)
@@ -62,35 +64,39 @@ def test_unlabelled_tissue_is_told_by_its_hu_and_tumours_are_planted(labels):
     anatomy = anatomy_from_images(
         only_liver, {7: "liver"}, ct, np.random.default_rng(2), inside_mm=_BOX, tumour_sites=("liver",)
     )
-    tissues = {region.tissue for region in anatomy.regions}
+    tissues = {compartment.tissue for compartment in anatomy.compartments}
     assert {"muscle", "spongiosa", "liver"} <= tissues
     assert anatomy.tumours == {"tumour_1"}
     composition = anatomy.compose(labels.grid)
-    number = next(n for n, region in enumerate(anatomy.regions) if region.structure == "tumour_1")
+    number = next(n for n, compartment in enumerate(anatomy.compartments) if compartment.structure == "tumour_1")
     inside = labels.grid.world(np.argwhere(composition.labels == number).astype(float))
     assert len(inside) > 5
     assert ball((20.0, 0.0, 0.0), 44.0, labels.grid)[composition.labels == number].mean() > 0.5
 
 
-def test_a_label_without_a_name_or_a_ct_without_labels_is_refused(labels):
+def test_a_label_without_a_name_or_a_ct_without_labels_is_refused(labels, tmp_path):
     with pytest.raises(InputError, match="have no name"):
-        simulate_patient(labels=labels, label_names={1: "muscle"}, shape=(20, 20, 20), spacing_mm=9.0)
+        simulate_patient(
+            PatientSettings(images=LabelledImages(labels, {1: "muscle"}), shape=(20, 20, 20), spacing_mm=9.0)
+        )
+    save_volume(labels.with_data(labels.data.astype(np.float32), Quantity.HU), tmp_path / "ct.nii.gz")
     with pytest.raises(InputError, match="without its labels"):
-        simulate_patient(ct=labels.with_data(labels.data, Quantity.HU))
+        read_body(None, None, tmp_path / "ct.nii.gz", None)
 
 
 @pytest.mark.slow
 def test_the_icrp_reference_man_is_a_patient(real_data):
     labels, names = read_icrp110(real_data("icrp110_am"))
     made = simulate_patient(
-        labels=labels,
-        label_names=names,
-        shape=(64, 44, 60),
-        spacing_mm=6.0,
-        seed=2,
-        times_h=(4.0, 24.0),
-        tumours=2,
-        tumour_sites=("bone",),
+        PatientSettings(
+            images=LabelledImages(labels, names),
+            shape=(64, 44, 60),
+            spacing_mm=6.0,
+            seed=2,
+            times_h=(4.0, 24.0),
+            tumours=2,
+            tumour_sites=("bone",),
+        )
     )
     organs = {row.structure: row for row in made.truth.organs}
     # 1799.78 g and 149.97 g of the table, density 1.05 and 1.04 g/mL
@@ -107,15 +113,19 @@ def test_a_real_ct_with_labels_is_a_patient(real_data):
     table = json.loads((folder / "labels.json").read_text())["names"]
     names = {int(k): v for k, v in table.items()}
     made = simulate_patient(
-        ct=load_volume(folder / "abdomen_crop_ct_3mm.nii.gz", Quantity.HU),
-        labels=load_volume(folder / "abdomen_crop_seg_3mm.nii.gz", Quantity.LABELS),
-        label_names=names,
-        centre_z_mm=50.0,
-        shape=(60, 50, 16),
-        spacing_mm=6.0,
-        times_h=(4.0, 30.0),
-        seed=1,
-        tumours=1,
+        PatientSettings(
+            images=LabelledImages(
+                load_volume(folder / "abdomen_crop_seg_3mm.nii.gz", Quantity.LABELS),
+                names,
+                load_volume(folder / "abdomen_crop_ct_3mm.nii.gz", Quantity.HU),
+            ),
+            centre_z_mm=50.0,
+            shape=(60, 50, 16),
+            spacing_mm=6.0,
+            times_h=(4.0, 30.0),
+            seed=1,
+            tumours=1,
+        )
     )
     organs = {row.structure: row for row in made.truth.organs}
     assert organs["spleen"].volume_ml == pytest.approx(255.2, rel=0.02)  # measured on the label map

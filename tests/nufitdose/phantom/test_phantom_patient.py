@@ -11,7 +11,7 @@ from nufitdose import kinetics
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.nuclides import half_life_h
-from nufitdose.phantom import simulate_patient
+from nufitdose.phantom import PatientSettings, simulate_patient
 from nufitdose.phantom.anatomy import build_anatomy
 from nufitdose.phantom.build import ORGAN_DENSITY_G_ML, REFERENCE_MASS_G, draw_build
 from nufitdose.phantom.fields import jacobian_determinant
@@ -23,7 +23,7 @@ TIMES_H = (4.0, 24.0, 96.0)
 
 @pytest.fixture(scope="module")
 def patient():
-    return simulate_patient(shape=(44, 44, 44), spacing_mm=7.5, seed=7, times_h=TIMES_H, tumours=4)
+    return simulate_patient(PatientSettings(shape=(44, 44, 44), spacing_mm=7.5, seed=7, times_h=TIMES_H, tumours=4))
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +34,9 @@ def abdomen():
     grid = Grid.from_spacing((64, 56, 64), (5.0, 5.0, 5.0), centre_mm=(0.0, 0.0, 20.0))
     box = (np.array([-100.0, -60.0, -60.0]), np.array([120.0, 60.0, 100.0]))
     anatomy = build_anatomy(body, random, random, inside_mm=box, tumour_sites=("liver", "node"))
-    distribution = distribute(find_tracer("Lu-177"), anatomy.regions, random, 7400.0)
+    distribution = distribute(find_tracer("Lu-177"), anatomy.compartments, random, 7400.0)
     inside = ("liver", "spleen", "kidney_left", "kidney_right", "pancreas", "tumour_1", "tumour_2")
-    own = np.array([region.structure in inside for region in anatomy.regions])
+    own = np.array([compartment.structure in inside for compartment in anatomy.compartments])
     distribution = replace(distribution, amplitudes=distribution.amplitudes * own[:, None])
     return quiet_imager(anatomy, distribution, grid)
 
@@ -61,9 +61,9 @@ def test_sampling_alone_misses_little_of_an_organ(abdomen):
     parts = [part * jacobian for part in abdomen.distribution.by_slot(moved, 24.0, pull)]
     factors = abdomen.sampling_correction(moved, parts, 24.0)
     corrected = 0
-    for factor, region in zip(factors, abdomen.anatomy.regions, strict=True):
-        tolerance = 0.005 if region.structure in ("liver", "spleen") else 0.05
-        assert factor == pytest.approx(1.0, abs=tolerance), region.name
+    for factor, compartment in zip(factors, abdomen.anatomy.compartments, strict=True):
+        tolerance = 0.005 if compartment.structure in ("liver", "spleen") else 0.05
+        assert factor == pytest.approx(1.0, abs=tolerance), compartment.name
         corrected += factor != 1.0
     assert corrected > 5
 
@@ -73,17 +73,17 @@ def test_labels_change_volume_as_the_jacobian_says(abdomen):
     grid, anatomy = abdomen.protocol.padded, abdomen.anatomy
     pose = abdomen.mover.draw(np.random.default_rng(11), MotionSize())
     jacobian = jacobian_determinant(pose.field(grid), grid)
-    moved = anatomy.compose(grid, pose.inverse_field(grid)).volumes_ml(len(anatomy.regions))
+    moved = anatomy.compose(grid, pose.inverse_field(grid)).volumes_ml(len(anatomy.compartments))
     for organ in ("liver", "spleen", "kidney_left", "kidney_right"):
-        numbers = [n for n, region in enumerate(anatomy.regions) if region.structure == organ]
-        share = np.where(np.isin(abdomen.rest.regions, numbers), abdomen.rest.shares, 0.0).sum(axis=0)
+        numbers = [n for n, compartment in enumerate(anatomy.compartments) if compartment.structure == organ]
+        share = np.where(np.isin(abdomen.rest.compartments, numbers), abdomen.rest.shares, 0.0).sum(axis=0)
         expected = float((share * jacobian).sum(dtype=np.float64)) * grid.voxel_volume_ml
         assert moved[numbers].sum() == pytest.approx(expected, rel=5e-3)
 
 
-def test_without_spread_every_organ_has_the_sum_of_exponentials_of_its_regions(abdomen):
+def test_without_spread_every_organ_has_the_sum_of_exponentials_of_its_compartments(abdomen):
     even = replace(abdomen.distribution, spreads=np.zeros_like(abdomen.distribution.spreads))
-    volumes = abdomen.rest.volumes_ml(len(abdomen.anatomy.regions))
+    volumes = abdomen.rest.volumes_ml(len(abdomen.anatomy.compartments))
     rates = even.biological_rates + even.decay_per_h
     for time_h in (0.0, 3.0, 50.0):
         expected = volumes @ kinetics.value(even.amplitudes, rates, np.array([time_h]))[:, 0] * 1e-6
@@ -111,7 +111,7 @@ def test_fields_lead_from_the_reference_to_the_scan_and_back_within_a_fifth_of_a
         grid = truth.grid
         points = grid.world(np.argwhere(np.ones(grid.shape, dtype=bool)).astype(np.float64))
         there = points + truth.field.reshape(3, -1).T
-        assert truth.pose.moved(points) == pytest.approx(there, abs=2e-3)
+        assert truth.pose.move(points) == pytest.approx(there, abs=2e-3)
         inside = grid.contains(there)
         index = grid.index(there[inside]).T
         from scipy.ndimage import map_coordinates
@@ -135,10 +135,10 @@ def test_the_reference_is_at_rest_and_the_others_move_by_what_the_literature_rep
 
 def test_bones_move_nearly_as_rigid_bodies():
     """A rigid fit to each vertebra leaves less than 1.6 mm rms; breathing moves the liver against them."""
-    truth = simulate_patient(shape=(56, 40, 48), spacing_mm=6.0, seed=2, times_h=(4.0, 24.0)).truth
+    truth = simulate_patient(PatientSettings(shape=(56, 40, 48), spacing_mm=6.0, seed=2, times_h=(4.0, 24.0))).truth
     bones = truth.labels.data == next(label for label, name in truth.names.items() if name == "vertebrae")
     points = truth.labels.grid.world(np.argwhere(bones).astype(np.float64))
-    moved = truth.timepoint("tp2").pose.moved(points)
+    moved = truth.timepoint("tp2").pose.move(points)
     for low in np.arange(points[:, 2].min(), points[:, 2].max() - 30, 30.0):
         piece = (points[:, 2] >= low) & (points[:, 2] < low + 30)
         a, b = points[piece] - points[piece].mean(0), moved[piece] - moved[piece].mean(0)
@@ -148,7 +148,7 @@ def test_bones_move_nearly_as_rigid_bodies():
 
 def test_the_same_arguments_make_the_same_patient_and_another_seed_another():
     kwargs = {"shape": (24, 24, 24), "spacing_mm": 10.0, "times_h": (4.0, 30.0)}
-    one, same, other = (simulate_patient(seed=s, **kwargs) for s in (5, 5, 6))
+    one, same, other = (simulate_patient(PatientSettings(seed=s, **kwargs)) for s in (5, 5, 6))
     for tp, twin, stranger in zip(one.study.timepoints, same.study.timepoints, other.study.timepoints, strict=True):
         assert np.array_equal(tp.activity.data, twin.activity.data)
         assert np.array_equal(tp.ct.data, twin.ct.data)
@@ -158,8 +158,8 @@ def test_the_same_arguments_make_the_same_patient_and_another_seed_another():
 def test_two_tracers_see_the_same_body_and_tumours():
     kwargs = {"seed": 4, "shape": (32, 32, 32), "spacing_mm": 9.0, "centre_z_mm": 20.0, "noise": False}
     sites = ("liver", "bone", "node")
-    therapy = simulate_patient(tracer="Lu-177-PSMA", tumour_sites=sites, times_h=(24.0,), **kwargs)
-    pet = simulate_patient(tracer="Ga-68-PSMA", tumour_sites=sites, times_h=(1.0,), **kwargs)
+    therapy = simulate_patient(PatientSettings(tracer="Lu-177-PSMA", tumour_sites=sites, times_h=(24.0,), **kwargs))
+    pet = simulate_patient(PatientSettings(tracer="Ga-68-PSMA", tumour_sites=sites, times_h=(1.0,), **kwargs))
     assert np.array_equal(therapy.truth.labels.data, pet.truth.labels.data)
     assert therapy.study.nuclide == "Lu-177"
     assert pet.study.nuclide == "Ga-68"
@@ -167,7 +167,7 @@ def test_two_tracers_see_the_same_body_and_tumours():
 
 @pytest.mark.parametrize("tracer", ["I-131", "Y-90", "F-18", "Lu-177-PSMA", "Ga-68-PSMA"])
 def test_every_tracer_gives_a_study_whose_half_lives_do_not_exceed_the_physical_one(tracer):
-    made = simulate_patient(tracer=tracer, shape=(32, 32, 32), spacing_mm=11.0, seed=2, tumours=3)
+    made = simulate_patient(PatientSettings(tracer=tracer, shape=(32, 32, 32), spacing_mm=11.0, seed=2, tumours=3))
     teff = made.truth.effective_half_life.data
     assert teff.max() <= half_life_h(made.study.nuclide) * (1 + 1e-5)
     retained = sum(o.tiac_h for o in made.truth.organs) / (half_life_h(made.study.nuclide) / np.log(2))
@@ -178,7 +178,8 @@ def test_every_tracer_gives_a_study_whose_half_lives_do_not_exceed_the_physical_
 def test_activity_coefficients_of_lu_dotatate_are_within_published_ranges():
     """Kidneys 0.4-1.2 Gy/GBq and T_eff 40-65 h, spleen and liver T_eff 55-95 h (Staanum 2021, Hänscheid 2018)."""
     made = [
-        simulate_patient(shape=(48, 40, 40), spacing_mm=8.0, seed=s, times_h=(24.0,), noise=False) for s in range(6)
+        simulate_patient(PatientSettings(shape=(48, 40, 40), spacing_mm=8.0, seed=s, times_h=(24.0,), noise=False))
+        for s in range(6)
     ]
     rows = [{o.structure: o for o in p.truth.organs} for p in made]
     kidney_gy_per_gbq = [
@@ -200,9 +201,9 @@ def test_organ_masses_scatter_around_the_reference_masses():
         for seed in range(14):
             random = np.random.default_rng([column, seed])
             anatomy = build_anatomy(draw_build(random, sex=sex), random, random, inside_mm=box)
-            volumes = anatomy.compose(whole, subsamples=1).volumes_ml(len(anatomy.regions))
+            volumes = anatomy.compose(whole, subsamples=1).volumes_ml(len(anatomy.compartments))
             for organ, found in masses.items():
-                own = [n for n, r in enumerate(anatomy.regions) if r.structure.startswith(organ.removesuffix("s"))]
+                own = [n for n, r in enumerate(anatomy.compartments) if r.structure.startswith(organ.removesuffix("s"))]
                 found.append(volumes[own].sum() * ORGAN_DENSITY_G_ML)
         for organ, found in masses.items():
             assert np.mean(found) == pytest.approx(REFERENCE_MASS_G[organ][column], rel=0.15), (sex, organ)
@@ -222,7 +223,10 @@ def test_the_ct_shows_the_tissues(patient):
 
 def test_ct_in_another_breathing_phase_moves_the_ct_and_spoils_attenuation_correction_only():
     kwargs = {"shape": (32, 32, 32), "spacing_mm": 10.0, "seed": 3, "times_h": (24.0, 48.0), "noise": False}
-    plain, phased = simulate_patient(**kwargs), simulate_patient(ct_breathing_mm=12.0, **kwargs)
+    plain, phased = (
+        simulate_patient(PatientSettings(**kwargs)),
+        simulate_patient(PatientSettings(ct_breathing_mm=12.0, **kwargs)),
+    )
     assert np.array_equal(plain.truth.timepoint("tp2").field, phased.truth.timepoint("tp2").field)
     assert np.array_equal(plain.truth.tia.data, phased.truth.tia.data)
     for a, b in zip(plain.study.timepoints, phased.study.timepoints, strict=True):
@@ -233,7 +237,9 @@ def test_ct_in_another_breathing_phase_moves_the_ct_and_spoils_attenuation_corre
 
 
 def test_a_truncated_ct_is_empty_outside_its_circle():
-    made = simulate_patient(shape=(40, 40, 20), spacing_mm=10.0, seed=3, times_h=(24.0,), ct_field_mm=250.0)
+    made = simulate_patient(
+        PatientSettings(shape=(40, 40, 20), spacing_mm=10.0, seed=3, times_h=(24.0,), ct_field_mm=250.0)
+    )
     ct = made.study.reference.ct
     assert (ct.data[0, 0] == -1024).all()
     assert (ct.data == -1024).mean() > 0.5
@@ -263,4 +269,4 @@ def test_a_truncated_ct_is_empty_outside_its_circle():
 )
 def test_nonsense_is_refused_in_words(wrong, word):
     with pytest.raises(InputError, match=word):
-        simulate_patient(**wrong)
+        simulate_patient(PatientSettings(**wrong))

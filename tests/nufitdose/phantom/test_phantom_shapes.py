@@ -11,7 +11,7 @@ from nufitdose.grid import Grid
 from nufitdose.phantom.bounds import distance_bounds
 from nufitdose.phantom.composition import Scene, compose
 from nufitdose.phantom.shapes import (
-    NO_REGION,
+    NO_COMPARTMENT,
     Profile,
     Wobble,
     distance,
@@ -29,7 +29,7 @@ _NO_LOFT = (np.zeros(1), np.ones(1), np.zeros((1, 2, 3)))
 
 
 def painted_ml(solid, grid=_GRID, subsamples=3):
-    scene = Scene.of([solid.painted(1)], [Profile(np.array([[0.0, 1, 1, 0], [1.0, 1, 1, 0]]))])
+    scene = Scene.of([solid.paint(1)], [Profile(np.array([[0.0, 1, 1, 0], [1.0, 1, 1, 0]]))])
     return compose(scene, grid, subsamples=subsamples).volumes_ml(2)[1]
 
 
@@ -61,7 +61,7 @@ def test_a_hoop_has_the_volume_of_a_torus_and_half_of_it_half():
 
 def test_a_loft_of_one_cross_section_is_a_prism():
     profile = Profile(np.array([[-40.0, 40, 30, 5], [0.0, 40, 30, 5], [40.0, 40, 30, 5]]))
-    scene = Scene.of([loft(profile, 0).painted(1)], [profile])
+    scene = Scene.of([loft(profile, 0).paint(1)], [profile])
     volume = compose(scene, _GRID, subsamples=3).volumes_ml(2)[1]
     factor = 4 * math.gamma(1 + 1 / 2.5) ** 2 / math.gamma(1 + 2 / 2.5)
     assert volume == pytest.approx(factor * 40 * 30 * 80 / 1000, rel=0.01)
@@ -88,7 +88,7 @@ def test_small_spheres_keep_their_volume_on_a_coarse_grid():
 def test_the_front_covers_the_back_and_shares_sum_to_one():
     back, front = ellipsoid((0.0, 0.0, 0.0), (40.0, 40.0, 40.0)), ellipsoid((10.0, 0.0, 0.0), (20.0, 20.0, 20.0))
     scene = Scene.of(
-        [back.painted(1), front.painted(2, inner=3, thickness_mm=6.0)], [Profile(np.ones((2, 4)) * [[0], [1]])]
+        [back.paint(1), front.paint(2, inner=3, thickness_mm=6.0)], [Profile(np.ones((2, 4)) * [[0], [1]])]
     )
     made = compose(scene, _GRID)
     volumes = made.volumes_ml(4)
@@ -100,26 +100,26 @@ def test_the_front_covers_the_back_and_shares_sum_to_one():
 
 
 def test_a_shifted_pull_moves_what_is_seen():
-    solid = ellipsoid((0.0, 0.0, 0.0), (20.0, 25.0, 30.0)).painted(1)
+    solid = ellipsoid((0.0, 0.0, 0.0), (20.0, 25.0, 30.0)).paint(1)
     scene = Scene.of([solid], [Profile(np.array([[0.0, 1, 1, 0], [1.0, 1, 1, 0]]))])
     pull = np.broadcast_to(np.array([-9.0, 6.0, 0.0], dtype=np.float32)[:, None, None, None], (3, *_GRID.shape))
     moved = compose(scene, _GRID, np.ascontiguousarray(pull))
-    weight = np.where(moved.regions == 1, moved.shares, 0).sum(axis=0)
+    weight = np.where(moved.compartments == 1, moved.shares, 0).sum(axis=0)
     centre = (_GRID.world(np.argwhere(weight > 0).astype(float)) * weight[weight > 0][:, None]).sum(0) / weight.sum()
     assert centre == pytest.approx([9.0, -6.0, 0.0], abs=0.05)
 
 
 def test_an_uneven_surface_stays_in_its_box_and_near_its_volume():
-    solid = ellipsoid((0.0, 0.0, 0.0), (25.0, 25.0, 25.0)).painted(1, wobble=Wobble(3.0, 30.0, (0.3, 1.0, 2.0)))
+    solid = ellipsoid((0.0, 0.0, 0.0), (25.0, 25.0, 25.0)).paint(1, wobble=Wobble(3.0, 30.0, (0.3, 1.0, 2.0)))
     scene = Scene.of([solid], [Profile(np.array([[0.0, 1, 1, 0], [1.0, 1, 1, 0]]))])
     made = compose(scene, _GRID)
-    weight = np.where(made.regions == 1, made.shares, 0).sum(axis=0)
+    weight = np.where(made.compartments == 1, made.shares, 0).sum(axis=0)
     assert weight.sum() * _GRID.voxel_volume_ml == pytest.approx(superellipsoid_volume_ml((25.0, 25.0, 25.0)), rel=0.2)
     points = _GRID.world(np.argwhere(weight > 0.5).astype(float))
     assert (points > solid.low_mm).all()
     assert (points < solid.high_mm).all()
     assert np.linalg.norm(points, axis=1).std() > 0
-    assert solid.row[2] == NO_REGION
+    assert solid.row[2] == NO_COMPARTMENT
 
 
 @settings(max_examples=60, deadline=None)
@@ -143,8 +143,8 @@ def test_no_point_of_a_ball_is_nearer_or_deeper_than_its_bounds_say(kind, seed):
         "clipped": lambda: ellipsoid(centre, random.uniform(8, 50, 3), turn).within(0),
         "wobbly": lambda: ellipsoid(centre, random.uniform(20, 50, 3), turn),
     }[kind]()
-    solid = solid.painted(1, wobble=Wobble(3.0, 30.0, (0.1, 1.0, 2.0)) if kind == "wobbly" else None)
-    start, step, table = profile.sampled(256)
+    solid = solid.paint(1, wobble=Wobble(3.0, 30.0, (0.1, 1.0, 2.0)) if kind == "wobbly" else None)
+    start, step, table = profile.sample(256)
     lofts = (np.array([start]), np.array([step]), table[None])
     for _ in range(20):
         middle, radius = random.uniform(-70, 70, 3), random.uniform(1, 15)
@@ -157,15 +157,20 @@ def test_no_point_of_a_ball_is_nearer_or_deeper_than_its_bounds_say(kind, seed):
 
 
 def test_bricks_settled_at_once_hold_what_their_voxels_would():
-    """Deep inside one solid, inside the core of another, and far from all: exactly one region with the whole voxel."""
+    """Deep inside one solid, inside the core of another, and far from all: one compartment with the whole voxel."""
     solids = [
-        ellipsoid((0.0, 0.0, 0.0), (50.0, 55.0, 60.0)).painted(1),
-        ellipsoid((0.0, 0.0, 0.0), (30.0, 30.0, 30.0)).painted(2, inner=3, thickness_mm=4.0),
+        ellipsoid((0.0, 0.0, 0.0), (50.0, 55.0, 60.0)).paint(1),
+        ellipsoid((0.0, 0.0, 0.0), (30.0, 30.0, 30.0)).paint(2, inner=3, thickness_mm=4.0),
     ]
     made = compose(Scene.of(solids, [Profile(np.array([[0.0, 1, 1, 0], [1.0, 1, 1, 0]]))]), _GRID)
     r = np.linalg.norm(_GRID.world(np.moveaxis(np.indices(_GRID.shape).astype(float), 0, -1)), axis=-1)
-    for region, where in ((3, r < 23.0), (2, (r > 28.3) & (r < 28.4)), (1, (r > 33.0) & (r < 47.0)), (0, r > 65.0)):
-        assert (made.labels[where] == region).all()
+    for compartment, where in (
+        (3, r < 23.0),
+        (2, (r > 28.3) & (r < 28.4)),
+        (1, (r > 33.0) & (r < 47.0)),
+        (0, r > 65.0),
+    ):
+        assert (made.labels[where] == compartment).all()
     sure = (r < 23.0) | (r > 65.0) | ((r > 33.0) & (r < 47.0))
     assert (made.shares[0][sure] == 1.0).all()
     assert (made.shares[1:][:, sure] == 0.0).all()
@@ -176,9 +181,9 @@ def test_a_rib_lies_outside_the_loft_it_is_made_on_and_what_is_within_it_inside(
     profile = Profile(knots)
     hoop = rib(profile, 0, (0.0, 0.0, 5.0), 4.2, (3.6, 6.5), rotation(x_deg=-25.0), math.pi)
     big = ellipsoid((20.0, 0.0, 0.0), (50.0, 50.0, 50.0)).within(0)
-    made = compose(Scene.of([big.painted(1), hoop.painted(2), loft(profile, 0).painted(3)], [profile]), _GRID)
-    alone = compose(Scene.of([big.painted(1), hoop.painted(2)], [profile]), _GRID)
-    whole = compose(Scene.of([loft(profile, 0).painted(3)], [profile]), _GRID)
+    made = compose(Scene.of([big.paint(1), hoop.paint(2), loft(profile, 0).paint(3)], [profile]), _GRID)
+    alone = compose(Scene.of([big.paint(1), hoop.paint(2)], [profile]), _GRID)
+    whole = compose(Scene.of([loft(profile, 0).paint(3)], [profile]), _GRID)
     assert alone.volumes_ml(3)[2] == pytest.approx(made.volumes_ml(4)[2], rel=0.01)  # none of it is behind the loft
     assert alone.volumes_ml(3)[2] > 10.0
     assert made.volumes_ml(4)[1] < 0.01 * alone.volumes_ml(3)[1]  # all of it is

@@ -9,7 +9,7 @@ from scipy import ndimage
 from support.quiet_scans import quiet_imager
 
 from nufitdose.grid import Grid
-from nufitdose.phantom import simulate_patient
+from nufitdose.phantom import PatientSettings, simulate_patient
 from nufitdose.phantom.anatomy import build_anatomy
 from nufitdose.phantom.build import draw_build
 from nufitdose.phantom.chest_wall import find_chest_wall
@@ -36,7 +36,7 @@ def scattered(count=4000):
 def test_where_all_is_lifted_alike_a_straight_wall_lets_everything_shift_by_as_much():
     wall, points = cone(0.0), scattered()
     middle = wall.inside(points) & (points[:, 2] > 85) & (points[:, 2] < 155)
-    moved = wall.slid(points, 20.0)
+    moved = wall.slide(points, 20.0)
     assert moved[middle] == pytest.approx(points[middle] + [0.0, 0.0, 20.0], abs=1e-9)
     ends = (points[:, 2] <= 0) | (points[:, 2] >= 240)
     assert np.array_equal(moved[ends], points[ends])
@@ -45,8 +45,8 @@ def test_where_all_is_lifted_alike_a_straight_wall_lets_everything_shift_by_as_m
 @pytest.mark.parametrize("shift_mm", [-25.0, 14.0, 60.0])
 def test_the_inside_goes_onto_the_inside_along_the_wall_and_back(shift_mm):
     wall, points = cone(0.3), scattered()
-    moved = wall.slid(points, shift_mm)
-    assert wall.slid_back(moved, shift_mm) == pytest.approx(points, abs=1e-4)
+    moved = wall.slide(points, shift_mm)
+    assert wall.slide_back(moved, shift_mm) == pytest.approx(points, abs=1e-4)
     assert np.array_equal(wall.inside(moved), wall.inside(points))
     within = (points[:, 2] > 0) & (points[:, 2] < 240)
 
@@ -61,7 +61,7 @@ def test_the_jacobian_is_that_of_the_closed_form_and_positive():
     wall, points = cone(0.3), scattered()
     low = wall.inside(points) & (points[:, 2] > 5) & (points[:, 2] < 40)
     points, step = points[low], 0.01
-    ends = [[wall.slid(points + sign * step * e, 14.0) for sign in (1, -1)] for e in np.eye(3)]
+    ends = [[wall.slide(points + sign * step * e, 14.0) for sign in (1, -1)] for e in np.eye(3)]
     columns = [(ahead - behind) / (2 * step) for ahead, behind in ends]
     determinant = np.linalg.det(np.stack(columns, axis=-1))
     stretch = (1.0 + 14.0 / 60.0 / 8.0) ** 8  # eight steps of the exponential
@@ -77,8 +77,8 @@ def imager():
     body = draw_build(random, sex="male", arms="up")
     grid = Grid.from_spacing((46, 36, 46), (8.0, 8.0, 8.0), centre_mm=(0.0, 0.0, 60.0))
     anatomy = build_anatomy(body, random, random, inside_mm=(np.full(3, -100.0), np.full(3, 100.0)))
-    distribution = distribute(find_tracer("Lu-177"), anatomy.regions, random, 7400.0)
-    own = np.array([r.structure in ("liver", "spleen", "kidney_left", "kidney_right") for r in anatomy.regions])
+    distribution = distribute(find_tracer("Lu-177"), anatomy.compartments, random, 7400.0)
+    own = np.array([r.structure in ("liver", "spleen", "kidney_left", "kidney_right") for r in anatomy.compartments])
     distribution = replace(distribution, amplitudes=distribution.amplitudes * own[:, None])
     return quiet_imager(anatomy, distribution, grid, sliding=True)
 
@@ -89,8 +89,10 @@ def truth(imager):
 
 
 def of(imager, *structures):
-    numbers = [n for n, region in enumerate(imager.anatomy.regions) if region.structure.startswith(structures)]
-    return np.isin(imager.protocol.cropped(imager.rest.labels), numbers)
+    numbers = [
+        n for n, compartment in enumerate(imager.anatomy.compartments) if compartment.structure.startswith(structures)
+    ]
+    return np.isin(imager.protocol.crop(imager.rest.labels), numbers)
 
 
 def near_interface(inside):
@@ -118,7 +120,7 @@ def test_what_breathes_is_inside_the_wall_and_ribs_are_outside(seed):
     body = draw_build(random)
     grid = Grid.from_spacing((84, 64, 100), (6.0, 6.0, 6.0), centre_mm=body.at(0.0, -5.0, 60.0).tolist())
     anatomy = build_anatomy(body, random, random, inside_mm=(np.full(3, -100.0), np.full(3, 100.0)))
-    structures = [region.structure for region in anatomy.regions]
+    structures = [compartment.structure for compartment in anatomy.compartments]
     fine = grid.resampled(4.0)
     labels = anatomy.compose(fine, subsamples=1).labels
     wall = find_chest_wall(
@@ -148,8 +150,8 @@ def test_forward_and_inverse_compose_to_the_identity_off_the_interface(truth):
     grid = truth.grid
     points = grid.world(np.indices(grid.shape).reshape(3, -1).T)
     there = points + truth.field.reshape(3, -1).T
-    assert truth.pose.moved(points) == pytest.approx(there, abs=2e-3)
-    assert truth.pose.moved(points + truth.inverse.reshape(3, -1).T) == pytest.approx(points, abs=0.01)
+    assert truth.pose.move(points) == pytest.approx(there, abs=2e-3)
+    assert truth.pose.move(points + truth.inverse.reshape(3, -1).T) == pytest.approx(points, abs=0.01)
     seen = grid.contains(there)
     index = grid.index(there).T
     inside = truth.pose.inverse_sides(grid).inside.astype(np.float32)
@@ -170,9 +172,9 @@ def test_sliding_keeps_activity_and_changes_volumes_as_the_jacobian_says(imager,
     moved = imager.anatomy.compose(padded, sides.outer), imager.anatomy.compose(padded, sides.inner)
     assert truth.activity.sum(dtype=np.float64) == pytest.approx(at_rest, rel=1e-3)
     for organ in ("liver", "spleen", "kidney_left", "kidney_right"):
-        numbers = [n for n, region in enumerate(imager.anatomy.regions) if region.structure == organ]
+        numbers = [n for n, compartment in enumerate(imager.anatomy.compartments) if compartment.structure == organ]
         outer, inner, rest = (
-            np.where(np.isin(c.regions, numbers), c.shares, 0.0).sum(axis=0) for c in (*moved, imager.rest)
+            np.where(np.isin(c.compartments, numbers), c.shares, 0.0).sum(axis=0) for c in (*moved, imager.rest)
         )
         now = np.where(sides.inside, inner, outer).sum(dtype=np.float64) * ml
         assert now == pytest.approx((rest * jacobian).sum(dtype=np.float64) * ml, rel=0.02), organ
@@ -181,8 +183,8 @@ def test_sliding_keeps_activity_and_changes_volumes_as_the_jacobian_says(imager,
 def test_without_lungs_in_view_the_user_is_told_and_nothing_slides(caplog):
     kwargs = {"shape": (16, 16, 16), "spacing_mm": 10.0, "times_h": (4.0, 24.0), "centre_z_mm": -320.0, "tumours": 0}
     with caplog.at_level(logging.WARNING):
-        made = simulate_patient(sliding=True, **kwargs)
+        made = simulate_patient(PatientSettings(sliding=True, **kwargs))
     assert "no lungs" in caplog.text
-    plain = simulate_patient(**kwargs)
+    plain = simulate_patient(PatientSettings(**kwargs))
     assert np.array_equal(made.truth.timepoint("tp2").field, plain.truth.timepoint("tp2").field)
     assert np.array_equal(made.study.timepoints[1].ct.data, plain.study.timepoints[1].ct.data)

@@ -10,12 +10,12 @@ import SimpleITK as sitk
 
 from nufitdose import load_study, load_volume
 from nufitdose.errors import InputError
-from nufitdose.phantom import require_free_folder, simulate_patient, write_patient, writer
+from nufitdose.phantom import PatientSettings, require_free_folder, simulate_patient, write_patient, writer
 
 
 @pytest.fixture(scope="module")
 def patient():
-    return simulate_patient(shape=(36, 32, 36), spacing_mm=9.0, seed=8, times_h=(4.0, 48.0), tumours=3)
+    return simulate_patient(PatientSettings(shape=(36, 32, 36), spacing_mm=9.0, seed=8, times_h=(4.0, 48.0), tumours=3))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from nufitdose.errors import InputError
 from nufitdose.io.field_file import load_field
 from nufitdose.io.nifti import load_volume
 from nufitdose.io.study_folder import save_study
-from nufitdose.phantom import simulate_patient
+from nufitdose.phantom import PatientSettings, simulate_patient
 from nufitdose.registration import DisplacementField
 from nufitdose.registration.command import run_registration
 from nufitdose.registration.quality import target_registration_error_mm
@@ -74,8 +74,8 @@ def two_tracers(tmp_path_factory):
     place = tmp_path_factory.mktemp("tracers")
     how = {"shape": (60, 44, 30), "spacing_mm": 6.0, "ct_spacing_mm": 4.0, "seed": 3, "centre_z_mm": 40.0}
     tumours = {"tumours": 2, "tumour_sites": ("liver", "bone")}
-    fdg = simulate_patient(tracer="F-18-FDG", times_h=[1.0], **how, **tumours)
-    psma = simulate_patient(tracer="Ga-68-PSMA", times_h=[0.9, 1.0], **how, **tumours)
+    fdg = simulate_patient(PatientSettings(tracer="F-18-FDG", times_h=[1.0], **how, **tumours))
+    psma = simulate_patient(PatientSettings(tracer="Ga-68-PSMA", times_h=[0.9, 1.0], **how, **tumours))
     moved = replace(psma.study, timepoints=psma.study.timepoints[1:], reference_id="tp2")
     marks = [mark for mark in psma.truth.landmarks if mark.timepoint == "tp2"]
     fixed_mm, moving_mm = (np.array([getattr(mark, name) for mark in marks]) for name in ("fixed_mm", "moving_mm"))

@@ -1,10 +1,6 @@
 """The data hand-over: cohorts and folders of studies, splits by patient, broken studies, pairs, the memory budget."""
 
 import dataclasses
-import logging
-import re
-import shutil
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,16 +11,17 @@ from support.training_studies import write_patient
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
-from nufitdose.io.landmarks import read_landmarks
+from nufitdose.io.truth import read_landmarks
 from nufitdose.registration.objective import NetworkOutput, ObjectiveSettings, objective
 from nufitdose.registration.smoothing import gaussian
 from nufitdose.study import Structures
-from nufitdose.training.augmentation import augmented, random_motion
-from nufitdose.training.cohort import load_cohort
+from nufitdose.training.augmentation import augment, random_motion
 from nufitdose.training.labels import LabelMap
 from nufitdose.training.pairs import InterPatientOrder, IntraPatientOrder, TrainingPairs, generator_of, validation_keys
+from nufitdose.training.preparation import keys_of, prepare_all, read_cohort
 from nufitdose.training.records import read_table
-from nufitdose.training.scans import Scan, ScanKey, ScanStore, keys_of, paired, prepare_all, start_of
+from nufitdose.training.request import RunRequest
+from nufitdose.training.scans import Scan, ScanKey, ScanStore, pair_scans, start_of
 from nufitdose.training.settings import AugmentationSettings, DataSettings, SplitSettings
 from nufitdose.volume import Quantity, Volume
 
@@ -48,70 +45,19 @@ def names(members):
     return [member.patient for member in members]
 
 
-def cohort_file(folder, **splits):
-    entries = {f"deep/{name}": {"split": split, "seed": 1, "tracer": "any"} for name, split in splits.items()}
-    (folder / "cohort.yaml").write_text(yaml.safe_dump({"settings": {"seed": 1}, "patients": entries}))
-
-
-def test_a_folder_of_studies_is_split_by_patient_the_same_way_every_time(folder):
-    write_patient(folder / "cycle2", "P3", dimmer=0.9)  # the second cycle of one of them
-    cohort = load_cohort(of(folder), seed=4)
-    again = load_cohort(of(folder), seed=4)
-    assert [names(part) for part in (cohort.train, cohort.validation, cohort.test)] == [
-        names(part) for part in (again.train, again.validation, again.test)
-    ]
-    sides = [set(names(part)) for part in (cohort.train, cohort.validation, cohort.test)]
-    assert all(sides)
-    assert not any(a & b for a, b in pairwise([*sides, sides[0]]))
-    assert len(cohort.members) == 7
-    assert load_cohort(of(folder), seed=5).digests() != cohort.digests()
-
-
-def test_cohort_yaml_says_the_splits(folder):
-    cohort_file(folder, study1="train", study2="train", study3="validation", study4="test")
-    for place in (folder, folder / "cohort.yaml"):
-        cohort = load_cohort(of(place), seed=0)
-        assert names(cohort.train) == ["P1", "P2"]
-        assert names(cohort.validation) == ["P3"]
-        assert names(cohort.test) == ["P4"]
-    assert names(load_cohort(of(folder, train_patients=1), seed=0).train) == ["P1"]
-
-
-def test_a_patient_on_two_sides_is_refused(folder):
-    write_patient(folder / "deep/cycle2", "P1", dimmer=0.95)
-    cohort_file(folder, study1="train", cycle2="test", study2="validation")
-    with pytest.raises(InputError, match="'P1' in test and train"):
-        load_cohort(of(folder), seed=0)
-    (folder / "cohort.yaml").unlink()
-    splits = SplitSettings(train=("P1", "P2"), validation=("P1",))
-    with pytest.raises(InputError, match="two sides: 'P1'"):
-        load_cohort(of(folder, splits=splits), seed=0)
-
-
-def test_one_patient_under_two_names_is_found_by_its_images(folder):
-    shutil.copytree(folder / "deep/study1", folder / "deep/other")
-    path = folder / "deep/other/study.yaml"
-    path.write_text(re.sub(r"patient: .*", "patient: Q1", path.read_text()))
-    cohort_file(folder, study1="train", other="test")
-    with pytest.raises(InputError, match="the same image"):
-        load_cohort(of(folder), seed=0)
-
-
-def test_a_broken_study_is_refused_or_reported_and_left_out(folder, caplog):
-    (folder / "deep/study2/tp1/activity.nii.gz").unlink()
+def test_the_settings_say_the_splits_and_how_many_patients(folder):
+    splits = SplitSettings(train=("P1", "P2", "P4"), validation=("P5", "P3"), test=("P6",))
+    cohort = read_cohort(of(folder, splits=splits, train_patients=2, validation_patients=1), seed=0)
+    assert [names(part) for part in (cohort.train, cohort.validation, cohort.test)] == [["P1", "P2"], ["P3"], ["P6"]]
+    by_shares = read_cohort(of(folder, shares=(0.5, 0.0)), seed=0)
+    assert [len(part) for part in (by_shares.train, by_shares.validation, by_shares.test)] == [3, 3, 0]
     (folder / "deep/study5/study.yaml").write_text("patient: [")
-    with pytest.raises(InputError, match=r"2 of the studies cannot be used.*study2.*study5") as refused:
-        load_cohort(of(folder), seed=0)
-    assert "broken=skip" in str(refused.value)
-    with caplog.at_level(logging.WARNING):
-        cohort = load_cohort(of(folder, broken="skip"), seed=0)
-    assert len(cohort.members) == 4
-    assert len([text for text in caplog.messages if "left out" in text]) == 2
+    assert len(read_cohort(of(folder, broken="skip"), seed=0).members) == 5
 
 
 def test_a_study_with_a_broken_image_is_refused_or_left_out_when_prepared(folder, tmp_path):
     (folder / "deep/study2/tp2/activity.nii.gz").write_bytes(b"not an image")
-    members = load_cohort(of(folder), seed=0).members
+    members = read_cohort(of(folder), seed=0).members
     identity = {"within": lambda fixed, moving: np.eye(4), "between": lambda fixed, moving: np.eye(4)}
     store = ScanStore(tmp_path / "prepared", memory_bytes=1e9)
     with pytest.raises(InputError, match="study2"):
@@ -119,24 +65,6 @@ def test_a_study_with_a_broken_image_is_refused_or_left_out_when_prepared(folder
     prepare_all(members, store, spacing_mm=8.0, broken="skip", **identity)
     there = {m.patient for m in members if all(key in store for key in keys_of(m))}
     assert there == {"P1", "P3", "P4", "P5", "P6"}
-
-
-@pytest.mark.parametrize(
-    ("made", "said"),
-    [
-        (lambda folder: folder / "nothing", "no such cohort"),
-        (lambda folder: (folder / "empty").mkdir() or folder / "empty", "holds a study.yaml"),
-    ],
-)
-def test_nothing_there(tmp_path, made, said):
-    with pytest.raises(InputError, match=said):
-        load_cohort(of(made(tmp_path)), seed=0)
-
-
-def test_scans_of_one_time_point_make_no_pairs(folder):
-    write_patient(folder / "single", "P9", hours=(4.0,))
-    with pytest.raises(InputError, match="1 scan, 2 are wanted"):
-        load_cohort(of(folder), seed=0, least_scans=2)
 
 
 def key(patient, timepoint="tp1"):
@@ -184,8 +112,8 @@ def test_a_pair_meets_through_the_poses():
     pose[:3, 3] = shift
     fixed, moving = scan(), scan(shift, pose)
     assert np.allclose(start_of(fixed, moving), pose)
-    together = paired(fixed, moving)
-    apart = paired(fixed, scan(shift))
+    together = pair_scans(fixed, moving)
+    apart = pair_scans(fixed, scan(shift))
     inner = (0, slice(None), slice(3, -3), slice(3, -3), slice(2, -2))
     difference = [float((p.ct[inner][0] - p.ct[inner][1]).abs().max()) for p in (together, apart)]
     assert difference[0] < 0.06  # one linear interpolation of a blob of 14 mm at 4-5 mm
@@ -209,7 +137,7 @@ def drawn(box, names=("kidney_left", "liver", "tumour_1"), shift=0):
 def test_structures_of_the_same_names_get_common_numbers_and_meet_through_the_poses():
     box = slice(3, 9)
     fixed, moving = drawn(box), drawn(box, ("liver", "spleen", "tumour_1"), shift=1)
-    pair = paired(fixed, moving, same_patient=True)
+    pair = pair_scans(fixed, moving, same_patient=True)
     at = {name: 2 * n + 1 for n, name in enumerate(fixed.labels.names)}
     assert set(pair.labels.unique().tolist()) == {0, 1, 2}
     assert pair.labels[0, 1, at["liver"], 5, 5] == 1
@@ -226,12 +154,12 @@ def test_structures_of_the_same_names_get_common_numbers_and_meet_through_the_po
 
 def test_tumours_of_two_patients_are_not_the_same_though_they_bear_one_name():
     fixed, moving = drawn(slice(3, 9)), drawn(slice(3, 9))
-    between = paired(fixed, moving)
+    between = pair_scans(fixed, moving)
     assert between.labels.max() == 2
-    assert paired(fixed, moving, same_patient=True).labels.max() == 3
+    assert pair_scans(fixed, moving, same_patient=True).labels.max() == 3
     assert between.tumours.any()  # each is kept rigid all the same
-    assert paired(fixed, drawn(slice(3, 9), ("heart",))).labels is None
-    assert paired(fixed, scan()).labels is None
+    assert pair_scans(fixed, drawn(slice(3, 9), ("heart",))).labels is None
+    assert pair_scans(fixed, scan()).labels is None
 
 
 def test_overlapping_layers_become_one_map_and_the_tumour_is_kept():
@@ -243,7 +171,7 @@ def test_overlapping_layers_become_one_map_and_the_tumour_is_kept():
     found = LabelMap.of(structures, grid)
     assert found.names == ("liver", "a_tumour")
     assert np.array_equal(found.data, np.where(tumour > 0, 2, organ > 0))
-    again = LabelMap.read(torch.from_numpy(found.data), found.described())
+    again = LabelMap.read(torch.from_numpy(found.data), found.describe())
     assert again.names == found.names
     assert again.tumours == {"a_tumour"}
 
@@ -252,7 +180,7 @@ def test_structures_reach_the_loss_from_study_folders(tmp_path):
     """The sphere that both scans name lies where it is: Dice 1, and less when one is moved by a voxel."""
     write_patient(tmp_path / "bare", "P1")
     write_patient(tmp_path / "drawn", "P2", drawn=True)
-    bare, drawn = (load_cohort(of(tmp_path / name), seed=0).members for name in ("bare", "drawn"))
+    bare, drawn = (read_cohort(of(tmp_path / name), seed=0).members for name in ("bare", "drawn"))
     how = {"spacing_mm": 8.0, "broken": "refuse", "within": lambda f, m: np.eye(4), "between": None}
     store = ScanStore(tmp_path / "prepared", memory_bytes=1e9)
     with pytest.raises(InputError, match="no two scans"):
@@ -261,7 +189,7 @@ def test_structures_reach_the_loss_from_study_folders(tmp_path):
     fixed, moving = (store.get(one) for one in keys_of(drawn[0]))
     assert fixed.labels.names == ("liver",)
     assert fixed.bytes == 2 * fixed.channels.numel() + fixed.labels.data.size
-    pair = paired(fixed, moving, same_patient=True)
+    pair = pair_scans(fixed, moving, same_patient=True)
     half = tuple(n // 2 for n in pair.ct.shape[2:])
     settings = ObjectiveSettings(dice=1.0)
     met = objective(NetworkOutput(torch.zeros(1, 3, *half)), pair, settings)
@@ -274,7 +202,7 @@ def test_structures_reach_the_loss_from_study_folders(tmp_path):
 def test_a_scan_without_ct_makes_a_pair_of_activity_alone():
     one = scan()
     bare = Scan(one.channels, (False, True), one.grid, one.pose)
-    pair = paired(one, bare)
+    pair = pair_scans(one, bare)
     assert pair.present.tolist() == [[False, True]]
     assert not pair.ct.any()
     assert pair.activity.any()
@@ -313,12 +241,12 @@ def test_pairs_made_ahead_are_those_made_one_by_one(tmp_path):
 
 def test_augmentation_switched_off_changes_nothing_and_switched_on_stays_in_range():
     pair = blob_pair(1)
-    same = augmented(pair, STILL, generator_of(0))
+    same = augment(pair, STILL, generator_of(0))
     assert torch.allclose(same.ct, pair.ct, atol=1e-6)
     assert torch.allclose(same.activity, pair.activity.clamp_min(1e-6), atol=1e-6)
     wild = AugmentationSettings(noise=0.1, washout=0.5, blur=1.0, inversion=0.5, crop=1.0)
     for n in range(5):
-        varied = augmented(pair, wild, generator_of(1, n))
+        varied = augment(pair, wild, generator_of(1, n))
         for images in (varied.ct, varied.activity):
             assert float(images.min()) >= 0.0
             assert float(images.max()) <= 1.0
@@ -405,7 +333,7 @@ def test_a_run_weakly_supervised_by_structures(tmp_path):
         "loop": {"steps": 2, "ema_decay": None},
     }
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(content))
-    run_finetune(tmp_path / "c.yaml", tmp_path / "run", device="cpu")
+    run_finetune(RunRequest(tmp_path / "c.yaml", tmp_path / "run", device="cpu"))
     assert [path.name for path in (tmp_path / "run/prepared").iterdir()] == ["10mm_within_patients_with_structures"]
     first = read_table(tmp_path / "run/metrics.csv")[0]
     assert first["dice"] > 0.95  # the same sphere on both scans, and a network that begins with no motion

@@ -18,7 +18,7 @@ from nufitdose.training.checkpoint import best_checkpoint, checkpoints, latest_c
 from nufitdose.training.pairs import generator_of
 from nufitdose.training.records import read_table
 from nufitdose.training.settings import DropoutSettings
-from nufitdose.training.task import pair_loss_of, shown
+from nufitdose.training.task import drop_modalities, pair_loss_of
 
 TESTS = Path(__file__).parents[2]
 STAND_IN = TESTS / "support" / "training_stand_in.py"
@@ -188,7 +188,7 @@ def test_accumulated_gradients_are_those_of_the_mean(tmp_path):
 
 
 def test_stitches_have_a_rate_of_their_own_and_frozen_parameters_stay():
-    from nufitdose.training.loop import _parameter_groups
+    from nufitdose.training.optimiser import _parameter_groups
 
     model = StandIn()
     model.encoder.requires_grad_(False)
@@ -201,13 +201,13 @@ def test_stitches_have_a_rate_of_their_own_and_frozen_parameters_stay():
 def test_modality_dropout_hides_one_at_most_and_as_often_as_told():
     dropout = DropoutSettings(ct=0.3, activity=0.2)
     both = torch.tensor([[True, True]])
-    seen = torch.cat([shown(both, dropout, generator_of(1, n)) for n in range(2000)])
+    seen = torch.cat([drop_modalities(both, dropout, generator_of(1, n)) for n in range(2000)])
     assert seen.any(dim=1).all()
     lost = (~seen).double().mean(dim=0)
     assert lost[0] == pytest.approx(0.3, abs=0.04)
     assert lost[1] == pytest.approx(0.2, abs=0.04)
     alone = torch.tensor([[False, True]])
-    assert all(torch.equal(shown(alone, dropout, generator_of(2, n)), alone) for n in range(50))
+    assert all(torch.equal(drop_modalities(alone, dropout, generator_of(2, n)), alone) for n in range(50))
 
 
 def test_bfloat16_changes_a_loss_by_rounding_only():
@@ -259,10 +259,10 @@ assert counters["stats"]["unique_graphs"] > 0
 def test_compiled_loops_leave_torch_its_threads():
     from nufitdose.grid import Grid
     from nufitdose.registration.field import DisplacementField
-    from nufitdose.training.distributed import threads_kept
+    from nufitdose.training.distributed import keep_threads
 
     torch.set_num_threads(1)
-    with threads_kept():
+    with keep_threads():
         DisplacementField.identity(Grid.from_spacing((12, 12, 12), (4.0, 4.0, 4.0))).jacobian_statistics()
         torch.set_num_threads(2)
     assert torch.get_num_threads() == 1

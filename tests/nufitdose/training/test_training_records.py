@@ -137,6 +137,7 @@ def test_curves_hold_what_the_tables_hold_and_go_on_where_the_run_does(tensorboa
 
 
 def test_tensorboard_that_is_absent_is_refused_before_anything_is_done(monkeypatch, tmp_path):
+    from nufitdose.training.request import RunRequest
     from nufitdose.training.stage import run_stage
     from pretrain.config import PretrainSettings
     from pretrain.stage import stage_of
@@ -144,5 +145,5 @@ def test_tensorboard_that_is_absent_is_refused_before_anything_is_done(monkeypat
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     settings = PretrainSettings.model_validate({"data": {"cohort": "c"}, "loop": LoopSettings(tensorboard=True)})
     with pytest.raises(InputError, match=r"nufitdose\[tensorboard\]"):
-        run_stage(stage_of(settings), tmp_path / "run", resume=False, device="cpu", seed=0)
+        run_stage(stage_of(settings), RunRequest(tmp_path / "c.yaml", tmp_path / "run", device="cpu"))
     assert not (tmp_path / "run").exists()

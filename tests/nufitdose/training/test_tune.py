@@ -12,7 +12,8 @@ import yaml
 
 from nufitdose.errors import InputError, RunStopped
 from nufitdose.training import tuning, watched
-from nufitdose.training.search import Range, SearchSettings, load_settings, on_bounds, trial_config
+from nufitdose.training.request import RunRequest, read_settings
+from nufitdose.training.search import Range, SearchSettings, on_bounds, trial_config
 from nufitdose.training.tuning import run_tuning
 
 STAGE = Path(__file__).parents[2] / "support" / "stage_stand_in.py"
@@ -53,7 +54,7 @@ def table(folder):
 
 
 def test_the_best_trial_is_written_as_a_configuration(config, tmp_path):
-    best = run_tuning(config(settings={"loop": {"warmup_steps": 2}}), tmp_path / "out", seed=4)
+    best = run_tuning(RunRequest(config(settings={"loop": {"warmup_steps": 2}}), tmp_path / "out", seed=4))
     rows = table(tmp_path / "out")
     assert [row["state"] for row in rows] == ["COMPLETE"] * 3
     values = {float(row["value"]): float(row["objective.smoothness"]) for row in rows}
@@ -83,18 +84,18 @@ def hopeless(folder):
 
 def test_a_run_worse_than_the_median_is_stopped(config, tmp_path, monkeypatch):
     """Two good runs, then one that would take a minute and a half."""
-    run_tuning(config(trials=2), tmp_path / "out")
+    run_tuning(RunRequest(config(trials=2), tmp_path / "out"))
     again = config(trials=3, unpruned_trials=2)
     monkeypatch.setattr(tuning, "stage_command", lambda stage: [sys.executable, str(hopeless(tmp_path))])
     begun = time.monotonic()
-    run_tuning(again, tmp_path / "out", resume=True)
+    run_tuning(RunRequest(again, tmp_path / "out", resume=True))
     assert time.monotonic() - begun < 25
     assert [row["state"] for row in table(tmp_path / "out")] == ["COMPLETE", "COMPLETE", "PRUNED"]
 
 
 def test_an_interrupted_search_takes_its_trial_up_again(config, tmp_path, monkeypatch):
     path, out = config(trials=3), tmp_path / "out"
-    noted = tuning._Search._pruned
+    noted = tuning._Search._should_prune
     seen = []
 
     def interrupted(self, trial, rows, row):
@@ -104,13 +105,13 @@ def test_an_interrupted_search_takes_its_trial_up_again(config, tmp_path, monkey
         return noted(self, trial, rows, row)
 
     with monkeypatch.context() as changed:
-        changed.setattr(tuning._Search, "_pruned", interrupted)
+        changed.setattr(tuning._Search, "_should_prune", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run_tuning(path, out)
+            run_tuning(RunRequest(path, out))
     before = yaml.safe_load((out / "trial_001.yaml").read_text())["objective"]["smoothness"]
     with pytest.raises(InputError, match="--resume"):
-        run_tuning(path, out)
-    run_tuning(path, out, resume=True)
+        run_tuning(RunRequest(path, out))
+    run_tuning(RunRequest(path, out, resume=True))
     rows = table(out)
     assert [row["state"] for row in rows] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
     assert [row["folder"] for row in rows] == ["trial_000", "trial_001", "trial_001", "trial_003"]
@@ -118,14 +119,14 @@ def test_an_interrupted_search_takes_its_trial_up_again(config, tmp_path, monkey
     calls = [json.loads(line) for line in (out / "trial_001/calls.txt").read_text().splitlines()]
     assert ["--resume" in call for call in calls] == [False, True]
     assert len({row["objective.smoothness"] for row in rows}) == 3  # no value is drawn twice after a resume
-    run_tuning(path, out, resume=True)  # nothing is left to do
+    run_tuning(RunRequest(path, out, resume=True))  # nothing is left to do
     assert len(table(out)) == 4
 
 
 def test_another_search_does_not_go_on_in_the_folder(config, tmp_path):
-    run_tuning(config(trials=1), tmp_path / "out")
+    run_tuning(RunRequest(config(trials=1), tmp_path / "out"))
     with pytest.raises(InputError, match="other settings"):
-        run_tuning(config(search={"objective.smoothness": [0.8, 1.1]}), tmp_path / "out", resume=True)
+        run_tuning(RunRequest(config(search={"objective.smoothness": [0.8, 1.1]}), tmp_path / "out", resume=True))
 
 
 def test_a_run_still_at_work_keeps_others_out(config, tmp_path):
@@ -134,26 +135,26 @@ def test_a_run_still_at_work_keeps_others_out(config, tmp_path):
         fcntl.flock(file, fcntl.LOCK_EX)
         (tmp_path / "out/run.json").write_text("{}")
         with pytest.raises(InputError, match="still at work"):
-            run_tuning(config(), tmp_path / "out", resume=True)
+            run_tuning(RunRequest(config(), tmp_path / "out", resume=True))
 
 
 def test_losses_of_different_objectives_are_not_compared(config, tmp_path):
     with pytest.raises(InputError, match=r"objective.smoothness changes what the loss is"):
-        run_tuning(config("unknown"), tmp_path / "out")
-    run_tuning(config("unknown", minimise="loss", trials=1), tmp_path / "chosen")
+        run_tuning(RunRequest(config("unknown"), tmp_path / "out"))
+    run_tuning(RunRequest(config("unknown", minimise="loss", trials=1), tmp_path / "chosen"))
     assert table(tmp_path / "chosen")[0]["value"] == "2.0"
     fixed = {"search": {"loop.learning_rate": [1e-5, 1e-3, "log"]}, "settings": {"objective": {"smoothness": 1.0}}}
-    run_tuning(config("unknown", trials=1, **fixed), tmp_path / "rate")
+    run_tuning(RunRequest(config("unknown", trials=1, **fixed), tmp_path / "rate"))
     assert table(tmp_path / "rate")[0]["value"] == "2.0"
     with pytest.raises(InputError, match="no column 'dyce'"):
-        run_tuning(config(minimise="dyce"), tmp_path / "misspelt")
+        run_tuning(RunRequest(config(minimise="dyce"), tmp_path / "misspelt"))
 
 
 def test_what_a_stage_refuses_is_said_and_what_fails_ends(config, tmp_path):
     with pytest.raises(InputError, match="no such cohort"):
-        run_tuning(config("refused"), tmp_path / "refused")
+        run_tuning(RunRequest(config("refused"), tmp_path / "refused"))
     with pytest.raises(RunStopped, match=r"3 runs in a row failed.*not finite"):
-        run_tuning(config("broken", trials=9), tmp_path / "broken")
+        run_tuning(RunRequest(config("broken", trials=9), tmp_path / "broken"))
     assert [row["state"] for row in table(tmp_path / "broken")] == ["FAIL"] * 3
 
 
@@ -170,7 +171,7 @@ def test_an_optimum_on_a_bound_is_told(config, tmp_path, caplog):
     )
     assert len(on_bounds(build.search, {"k": "a", "n": 3})) == 1
     path = config(trials=1, search={"objective.smoothness": {"choices": [1.0, 2.0]}, "loop.steps": [1, 2, "int"]})
-    best = run_tuning(path, tmp_path / "out")
+    best = run_tuning(RunRequest(path, tmp_path / "out"))
     assert "lies on the bound" in best.read_text().splitlines()[1]
     assert "widen" in caplog.text
 
@@ -181,7 +182,7 @@ def test_an_optimum_on_a_bound_is_told(config, tmp_path, caplog):
 )
 def test_a_range_that_is_none_is_refused(config, space, said):
     with pytest.raises(InputError, match=said):
-        load_settings(config(search={"loop.steps": space}))
+        read_settings(SearchSettings, config(search={"loop.steps": space}))
 
 
 def test_settings_are_laid_over_and_nothing_else_changes():
@@ -199,7 +200,7 @@ def test_settings_are_laid_over_and_nothing_else_changes():
 def test_without_optuna_it_says_what_to_install(config, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(InputError, match=r"nufitdose\[tune\]"):
-        run_tuning(config(), tmp_path / "out")
+        run_tuning(RunRequest(config(), tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
@@ -208,7 +209,7 @@ def test_the_shipped_configuration_is_read_and_fits_its_stage(pytestconfig):
     from nufitdose.config import read_yaml
 
     folder = pytestconfig.rootpath / "configs"
-    settings = load_settings(folder / "tune.yaml")
+    settings = read_settings(SearchSettings, folder / "tune.yaml")
     middle = {
         key: space.low if isinstance(space, Range) else space.choices[0] for key, space in settings.search.items()
     }
@@ -219,7 +220,7 @@ def test_the_shipped_configuration_is_read_and_fits_its_stage(pytestconfig):
 def test_a_real_stage_is_run_and_its_best_configuration_runs_too(tmp_path, monkeypatch):
     from support.training_studies import write_patient
 
-    from finetune.config import load_settings as stage_settings
+    from finetune.config import FinetuneSettings
 
     for number in range(1, 4):
         write_patient(tmp_path / f"cohort/patient_{number}", f"P{number}", dimmer=0.2 * number)
@@ -235,10 +236,11 @@ def test_a_real_stage_is_run_and_its_best_configuration_runs_too(tmp_path, monke
     search = {"loop.learning_rate": [1e-5, 1e-3, "log"]}
     tune = {"stage": "finetune", "config": "finetune.yaml", "search": search, "trials": 2}
     (tmp_path / "tune.yaml").write_text(yaml.safe_dump(tune))
-    best = run_tuning(tmp_path / "tune.yaml", tmp_path / "out", device="cpu")
+    best = run_tuning(RunRequest(tmp_path / "tune.yaml", tmp_path / "out", device="cpu"))
     rows = table(tmp_path / "out")
     assert [row["state"] for row in rows] == ["COMPLETE"] * 2
     assert all((tmp_path / "out" / row["folder"] / "weights.safetensors").is_file() for row in rows)
     chosen = min(rows, key=lambda row: float(row["value"]))
-    assert stage_settings(best).loop.learning_rate == pytest.approx(float(chosen["loop.learning_rate"]))
+    found = read_settings(FinetuneSettings, best).loop.learning_rate
+    assert found == pytest.approx(float(chosen["loop.learning_rate"]))
     assert len(list((tmp_path / "out/prepared").rglob("*.safetensors"))) == 4  # of the two patients in use, once

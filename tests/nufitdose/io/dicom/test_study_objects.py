@@ -8,12 +8,14 @@ import SimpleITK as sitk
 from nufitdose import load_study
 from nufitdose.io.importer.command import run_import
 from nufitdose.io.importer.plan import ImportOptions
-from nufitdose.phantom import simulate_patient, write_patient
+from nufitdose.phantom import PatientSettings, simulate_patient, write_patient
 
 
 @pytest.fixture(scope="module")
 def patient():
-    return simulate_patient(shape=(32, 28, 30), spacing_mm=10.0, seed=6, times_h=(4.0, 48.0), tumours=2)
+    return simulate_patient(
+        PatientSettings(shape=(32, 28, 30), spacing_mm=10.0, seed=6, times_h=(4.0, 48.0), tumours=2)
+    )
 
 
 @pytest.fixture(scope="module", params=["NM", "PT"])
@@ -61,7 +63,9 @@ def test_simpleitk_reads_the_series_in_the_same_place(folder):
 
 
 def test_spect_is_one_nm_object_and_pet_a_pt_series_unless_said_otherwise(patient, tmp_path):
-    pet = simulate_patient(tracer="F-18", shape=(16, 16, 16), spacing_mm=20.0, seed=6, times_h=(1.0,), tumours=0)
+    pet = simulate_patient(
+        PatientSettings(tracer="F-18", shape=(16, 16, 16), spacing_mm=20.0, seed=6, times_h=(1.0,), tumours=0)
+    )
     for made, kind, other in ((patient, "NM", "PT"), (pet, "PT", "NM")):
         written = write_patient(made, tmp_path / kind, dicom=True) / "dicom" / "tp1"
         assert (written / kind).is_dir()

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from dosimetry.evaluation.motion import BONES
-from nufitdose.phantom import simulate_patient
+from nufitdose.phantom import PatientSettings, simulate_patient
 from nufitdose.registration import register
-from nufitdose.registration.network import load_network
 from nufitdose.registration.network.weights import SHIPPED
 from nufitdose.registration.quality import target_registration_error_mm
 
@@ -20,7 +19,7 @@ def test_the_weights_are_small_and_say_what_they_are():
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [9001, 9002])
 def test_the_network_alone_leaves_less_than_sixty_percent_of_the_affine_error(seed):
-    patient = simulate_patient(shape=(64, 64, 64), spacing_mm=6.0, times_h=[4.0, 24.0], seed=seed)
+    patient = simulate_patient(PatientSettings(shape=(64, 64, 64), spacing_mm=6.0, times_h=[4.0, 24.0], seed=seed))
     fixed, moving = patient.study.timepoints
     marks = [m for m in patient.truth.landmarks if m.timepoint == moving.id]
     p, q = (np.array([getattr(m, f"{side}_mm") for m in marks]) for side in ("fixed", "moving"))

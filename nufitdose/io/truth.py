@@ -1,4 +1,4 @@
-"""Points of digital patients known at every time point: `truth/landmarks.csv` beside a study."""
+"""What is known of a digital patient, beside its study in `truth/`: the fields of every scan, and landmarks."""
 
 import csv
 from collections import defaultdict
@@ -10,9 +10,11 @@ import numpy as np
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
-from nufitdose.types import Points
+from nufitdose.io.field_file import load_field
+from nufitdose.types import Field, Points
 
-FILE = "truth/landmarks.csv"
+FOLDER = "truth"
+LANDMARKS = "landmarks.csv"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +31,30 @@ class Landmarks:
         return f[seen], m[seen]
 
 
+@dataclass(frozen=True, eq=False)
+class TrueFields:
+    """Displacements of a scan (mm, RAS+, pull): from the reference pose to it (`field`) and back (`inverse`)."""
+
+    field: tuple[Field, Grid]
+    inverse: tuple[Field, Grid]
+
+
+def field_paths(folder: Path, timepoint: str) -> tuple[Path, Path]:
+    """The files of a scan's field and its inverse in a folder `truth/`."""
+    return folder / f"{timepoint}_field.nii.gz", folder / f"{timepoint}_inverse_field.nii.gz"
+
+
+def read_true_fields(study_folder: Path, timepoint: str) -> TrueFields | None:
+    """The true motion of a scan; None for a study without truth. Raises `InputError` on a broken file."""
+    forward, inverse = field_paths(study_folder / FOLDER, timepoint)
+    if not (forward.is_file() and inverse.is_file()):
+        return None
+    return TrueFields(load_field(forward), load_field(inverse))
+
+
 def read_landmarks(study_folder: Path) -> Landmarks | None:
     """The landmarks of a digital patient; None for a study without truth. Raises `InputError` on a broken file."""
-    path = study_folder / FILE
+    path = study_folder / FOLDER / LANDMARKS
     if not path.is_file():
         return None
     points: dict[str, list[list[float]]] = defaultdict(list)
