@@ -129,10 +129,10 @@ def test_what_is_said_of_one_series_goes_before_what_is_said_of_all(tmp_path):
     assert "10 cps/MBq (--for" in plan.series[0].sources["Bq/mL"]
 
 
-def philips(scan, factor):
+def philips(scan, factor, element=0x09):
     for dataset in scan:
         block = dataset.private_block(0x7053, "Philips PET Private Group", create=True)
-        block.add_new(0x09, "DS", str(factor))
+        block.add_new(element, "DS", f"{factor:.10g}")
     return every(scan, Units="CNTS")
 
 
@@ -151,6 +151,17 @@ def test_suv_is_turned_back(tmp_path, correction):
     every(suv, Units="GML", SUVType="BW")
     assert "Units" in plan_of(tmp_path / "no weight", suv).refusal.problem
     plan = accepted(plan_of(tmp_path / "suv", every(suv, PatientWeight=70.0)))
+    assert totals(plan) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("start", ["both", "time of day"])
+def test_the_suv_factor_of_philips_is_turned_back(tmp_path, start):
+    wanted = totals(accepted(plan_of(tmp_path / "bq", pet(correction="START"))))
+    left = 2.0 ** (-4 * 3600 / HALF_LIFE_S)
+    scan = every(pet(correction="START", slope=lambda k: 10.0), PatientWeight=70.0)
+    if start == "time of day":
+        drugs(scan, RadiopharmaceuticalStartDateTime=None)
+    plan = accepted(plan_of(tmp_path / "in", philips(scan, 70_000.0 / (ACTIVITY_MBQ * 1e6 * left), element=0x00)))
     assert totals(plan) == pytest.approx(wanted, rel=1e-5)
 
 

@@ -30,6 +30,7 @@ from nufitdose.io.dicom.read.images import ImageSeries, StoredSlice, make_series
 from nufitdose.io.dicom.read.multiframe import enhanced_frames, nm_frames
 from nufitdose.io.dicom.read.times import acquisition_time
 
+_REGISTRATION = "1.2.840.10008.5.1.4.1.1.66.1"
 _LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"
 _ENHANCED_CT = {EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage}
 _ENHANCED_PET = {EnhancedPETImageStorage, LegacyConvertedEnhancedPETImageStorage}
@@ -138,6 +139,8 @@ def _kind(header: Header) -> Kind:
 
 def _passed_over(header: Header, kind: Kind) -> str | None:
     """Why an object is of no use to a study, or None."""
+    if header.sop_class == _REGISTRATION:
+        return "registration, used where structures need it"
     if kind is Kind.OTHER:
         return f"{header.sop_class.name} is not used"
     image_type = header.image_type() if kind is not Kind.STRUCTURES else ()

@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from nufitdose.io.dicom.read.claims import radiopharmaceutical
 from nufitdose.io.dicom.read.given import Given
 from nufitdose.io.dicom.read.headers import Header
 from nufitdose.io.dicom.read.images import ImageSeries
-from nufitdose.io.dicom.read.times import date_and_time, date_time, seconds_between, zone
+from nufitdose.io.dicom.read.times import clock_time, date_and_time, date_time, seconds_between, zone
 from nufitdose.io.dicom.read.timing import rotation_duration_s
 
 _LOG = logging.getLogger(__name__)
@@ -27,7 +28,8 @@ _FOR_COUNTS = _GIVE_FACTOR.replace("Give", "For counts give", 1)
 _UCUM_BQ_ML = {"Bq/ml": 1.0, "kBq/ml": 1e3, "MBq/ml": 1e6}
 #: Units a factor can be given for: stored values in proportion to counts.
 _COUNTS = {"", "CNTS", "PROPCNTS", "CPS", "PROPCPS"}
-_PHILIPS = ("Philips PET Private Group", 0x7053, 0x09)  # Bq/mL per rescaled value (Philips DICOM conformance statement)
+#: Philips PET (its DICOM conformance statement): SUV by weight, and Bq/mL, for one rescaled value.
+_PHILIPS, _PHILIPS_SUV, _PHILIPS_BQ_ML = ("Philips PET Private Group", 0x7053), 0x00, 0x09
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,15 @@ def in_bq_ml(series: ImageSeries, given: Given) -> Calibrated:
     if any(header.has("RealWorldValueMappingSequence") for header in series.headers):
         mapped = _with_slopes(series, [_mapping(header) for header in series.headers])
         return Calibrated(mapped, shown, "RealWorldValueMapping of the file")
-    philips = [_philips_factor(header) for header in series.headers] if units in _COUNTS else []
+    philips = [_philips_factor(header, _PHILIPS_BQ_ML) for header in series.headers] if units in _COUNTS else []
     if philips and all(philips):
         return Calibrated(
             _scaled(series, [factor or 0.0 for factor in philips]), shown, "Philips activity factor (7053,1009)"
         )
+    philips_suv = [_philips_factor(header, _PHILIPS_SUV) for header in series.headers] if units in _COUNTS else []
+    if philips_suv and all(philips_suv) and (factors := _suv_factors(series)) is not None:
+        products = [(own or 0.0) * factor for own, factor in zip(philips_suv, factors, strict=True)]
+        return Calibrated(_scaled(series, products), shown, "Philips SUV factor (7053,1000), SUV turned back")
     if units == "GML" and (factors := _suv_factors(series)) is not None:
         return Calibrated(_scaled(series, factors), units, "SUV by body weight, turned back with weight and activity")
     stated = given.calibration is not None or given.sensitivity is not None
@@ -142,9 +148,8 @@ def _mapping(header: Header) -> tuple[float, float]:
     raise header.wrong("RealWorldValueMappingSequence", "a mapping in Bq/ml is wanted", _GIVE_FACTOR)
 
 
-def _philips_factor(header: Header) -> float | None:
-    creator, group, element = _PHILIPS
-    value = header.private_number(creator, group, element)
+def _philips_factor(header: Header, element: int) -> float | None:
+    value = header.private_number(*_PHILIPS, element)
     return value if value is not None and value > 0.0 else None
 
 
@@ -176,9 +181,19 @@ def _suv_factor(header: Header) -> float | None:
     correction = header.text("DecayCorrection")
     if correction == "ADMIN":
         return activity_bq / (1000.0 * weight_kg)
-    given = date_time(drug, "RadiopharmaceuticalStartDateTime", zone(header))
     reference = date_and_time(header, "SeriesDate", "SeriesTime")
+    given = _given_at(header, drug, reference)
     if correction != "START" or given is None or reference is None:
         return None
     elapsed_s = seconds_between(reference, given, header)
     return activity_bq * math.exp(-math.log(2.0) * elapsed_s / half_life_s) / (1000.0 * weight_kg)
+
+
+def _given_at(header: Header, drug: Header, reference: datetime | None) -> datetime | None:
+    """When the activity was given; a time of day alone is taken on the day of the scan, where that is before it."""
+    moment = date_time(drug, "RadiopharmaceuticalStartDateTime", zone(header))
+    if moment is not None or reference is None or not drug.has("RadiopharmaceuticalStartTime"):
+        return moment
+    clock = clock_time(drug, "RadiopharmaceuticalStartTime")
+    same_day = datetime.combine(reference.date(), clock, tzinfo=reference.tzinfo)
+    return same_day if same_day <= reference else None
