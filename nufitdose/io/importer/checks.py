@@ -7,6 +7,7 @@ from datetime import datetime
 
 from nufitdose.errors import InputError
 from nufitdose.io.dicom.read.times import seconds_between
+from nufitdose.io.importer.administration import NOMINAL
 from nufitdose.io.importer.candidates import Candidate
 from nufitdose.io.importer.choose import same_acquisition
 from nufitdose.io.importer.match import look_like_beds
@@ -121,6 +122,8 @@ def check_total(candidate: Candidate, administration: Administration, administer
     if not (math.isfinite(total) and total > 0.0):
         raise InputError(f"the image holds {total:.3g} MBq, no activity", where=scan.series.where)
     dates = f"administered {administered.isoformat()}, scanned {scan.timing.started.isoformat()}"
+    if administered == NOMINAL:
+        dates = f"{hours:g} h after administration, as given"
     if total > MOST_OF_ADMINISTERED * left:
         _LOG.warning(
             "%s holds %.4g MBq, but only %.4g MBq of the administered activity are left: check units and calibration",
