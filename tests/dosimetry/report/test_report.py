@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from dosimetry.config import DosimetrySettings
 from dosimetry.curves.structures import structure_curves
-from dosimetry.dose import absorbed_dose
+from dosimetry.dose import AbsorbedDose, absorbed_dose
 from dosimetry.frames import Frame
 from dosimetry.kinetics import fit_voxels
 from dosimetry.report import methods_paragraph as paragraph_of_methods
@@ -223,7 +223,7 @@ def test_the_finished_picture_shows_the_left_on_the_right():
     grid = results.maps.dose.grid
     dose = np.where(ball(grid, (-60.0, 40.0, 0.0), 12.0), 10.0, 0.0)
     results = dataclasses.replace(
-        results, maps=dataclasses.replace(results.maps, dose=Volume(dose, grid, Quantity.DOSE))
+        results, maps=dataclasses.replace(results.maps, absorbed=AbsorbedDose(Volume(dose, grid, Quantity.DOSE), None))
     )
     box = dataclasses.replace(box_of(results), at_mm=np.array([-60.0, 40.0, 0.0]))
     with house_style():
