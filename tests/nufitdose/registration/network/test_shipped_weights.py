@@ -6,7 +6,7 @@ import pytest
 from dosimetry.evaluation.motion import BONES
 from nufitdose.phantom import PatientSettings, simulate_patient
 from nufitdose.registration import register
-from nufitdose.registration.network.weights import SHIPPED
+from nufitdose.registration.network.weights import SHIPPED, load_network
 from nufitdose.registration.quality import target_registration_error_mm
 
 
