@@ -6,6 +6,7 @@ Feshbach's spin factor; collisions with electrons follow Møller, and their soft
 of charge one. μ = (1 - cos θ)/2 throughout; lengths in cm of water, energies in MeV.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -98,6 +99,15 @@ def screening(energy_mev: Numbers, Z: float) -> Numbers:
     return (FINE_STRUCTURE * Z ** (1 / 3) / (2 * 0.88534)) ** 2 / momentum2 * born
 
 
+def electronic_screening(energy_mev: Numbers, Z: float) -> Numbers:
+    """Screening of scattering by the electrons of an atom: Fano's correction (Phys Rev 1954;93:117) as an η.
+
+    ln(1/η) grows by ln[0.160 Z^(-2/3) (1 + 3.33 αZ/β)] - u, u = -3.6 for hydrogen and -5 beyond.
+    """
+    growth = 0.160 * Z ** (-2 / 3) * (1 + 3.33 * FINE_STRUCTURE * Z / np.sqrt(beta_squared(energy_mev)))
+    return screening(energy_mev, Z) / (growth * np.exp(3.6 if Z == 1 else 5.0))
+
+
 def spin_factor(mu: Numbers, beta2: Numbers, Z: float) -> Numbers:
     """McKinley and Feshbach, Phys Rev 1948;74:1759: 1 - β²μ + π α Z β √μ (1 - √μ)."""
     root = np.sqrt(mu)
@@ -119,12 +129,23 @@ def scattering_moments(energy_mev: Numbers, cut_mev: float) -> tuple[Numbers, Nu
         from_top = _integral((nuclear * jacobian)[::-1], -u[::-1])[::-1]
         transport = _integral(2 * mu * nuclear * jacobian, u)[-1]
         between = max(1 / from_top[0], min(DEFLECTION_PER_STEP / transport, ENERGY_LOSS_PER_STEP * E / stopping[row]))
-        mu_cut[row] = np.interp(1 / between, from_top[::-1], mu[::-1])
-        soft = np.where(mu < mu_cut[row], nuclear, 0.0) + electronic
         hard[row] = 1 / between
-        t1[row] = np.trapezoid(2 * mu * soft * jacobian, u)
-        t2[row] = np.trapezoid(6 * mu * (1 - mu) * soft * jacobian, u)
+        mu_cut[row] = np.interp(hard[row], from_top[::-1], mu[::-1])
+        # Hard events are drawn with oxygen's shape; what the moments of all nuclei have beyond theirs is soft.
+        drawn = _hard_shape(mu_cut[row], eta, float(beta_squared(E)))
+        for moment, weight in ((t1, lambda m: 2 * m), (t2, lambda m: 6 * m * (1 - m))):
+            everything = np.trapezoid(weight(mu) * (nuclear + electronic) * jacobian, u)
+            moment[row] = max(everything - hard[row] * drawn(weight), 0.0)
     return hard, t1, t2, mu_cut
+
+
+def _hard_shape(mu_cut: float, eta: float, beta2: float) -> Callable[[Callable[[Numbers], Numbers]], float]:
+    """Mean of a function of μ over hard events on oxygen."""
+    u = np.linspace(np.log(mu_cut + eta), np.log(1.0 + eta), 400)
+    mu = np.exp(u) - eta
+    density = spin_factor(np.maximum(mu, 0.0), np.float64(beta2), 8) / (mu + eta)
+    density /= np.trapezoid(density, u)
+    return lambda function: float(np.trapezoid(function(mu) * density, u))
 
 
 def _integral(values: Numbers, at: Numbers) -> Numbers:
@@ -140,7 +161,7 @@ def _differential(mu: Numbers, energy_mev: float) -> tuple[Numbers, Numbers]:
     for Z, atoms in ((8, 1), (1, 2)):
         shape = unit * atoms / (mu + screening(E, Z)) ** 2
         nuclear += Z**2 * shape * spin_factor(mu, beta2, Z)
-        electronic += Z * shape
+        electronic += Z * unit * atoms / (mu + electronic_screening(E, Z)) ** 2
     return nuclear, electronic
 
 

@@ -151,16 +151,17 @@ def follow_electron(particle, tables, stack, level, tally, shells, weight, strea
         i, f = node(np.log(E), ln_lowest, per_ln, rows)
         majorant = values[i, MAJORANT] + f * (values[i + 1, MAJORANT] - values[i, MAJORANT])
         loss_per_cm = values[i, SOFT_LOSS] + f * (values[i + 1, SOFT_LOSS] - values[i, SOFT_LOSS])
-        variance = values[i, STRAGGLING] + f * (values[i + 1, STRAGGLING] - values[i, STRAGGLING])
         s = -np.log(uniform(stream)) / majorant
         longest = LARGEST_LOSS * E / loss_per_cm
         collides = s < longest
         s = min(s, longest)
         hinge = s * uniform(stream)
+        i, f = node(np.log(E - 0.5 * loss_per_cm * s), ln_lowest, per_ln, rows)  # halfway, where a step's means lie
+        loss_per_cm = values[i, SOFT_LOSS] + f * (values[i + 1, SOFT_LOSS] - values[i, SOFT_LOSS])
+        variance = values[i, STRAGGLING] + f * (values[i + 1, STRAGGLING] - values[i, STRAGGLING])
         lost = min(soft_loss(loss_per_cm * s, variance * s, stream), E)
         x, y, z = x + hinge * u, y + hinge * v, z + hinge * w
         score(tally, shells, x, y, z, weight * lost)
-        i, f = node(np.log(max(E - 0.5 * lost, 1e-6)), ln_lowest, per_ln, rows)
         t1 = values[i, SOFT_T1] + f * (values[i + 1, SOFT_T1] - values[i, SOFT_T1])
         t2 = values[i, SOFT_T2] + f * (values[i + 1, SOFT_T2] - values[i, SOFT_T2])
         u, v, w = turned(u, v, w, soft_turn(t1 * s, t2 * s, stream), 2.0 * np.pi * uniform(stream))
