@@ -24,7 +24,7 @@ from nufitdose.nuclides import canonical_name
 Numbers = NDArray[np.float64]
 
 #: Edges of the shells, g/cm² from the source (cm in water); the first starts at the source.
-EDGES_G_CM2 = np.concatenate([[0.0], np.geomspace(1e-4, 1e-3, 25)[:-1], np.geomspace(1e-3, 300.0, 301)])
+EDGES_G_CM2 = np.concatenate([[0.0], np.geomspace(1e-4, 1e-3, 31)[:-1], np.geomspace(1e-3, 300.0, 841)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,13 +62,12 @@ def radial_kernel(nuclide: str, *, progeny: bool = True) -> RadialKernel:
     return compose(name, chain_spectra(name) if progeny else emission_spectra(name))
 
 
-def compose(name: str, spectra: EmissionSpectra) -> RadialKernel:
+def compose(name: str, spectra: EmissionSpectra, edges_g_cm2: Numbers = EDGES_G_CM2) -> RadialKernel:
     """Radial kernel of what a decay emits; alphas, recoils and what is too slow for the tables stay at the source."""
-    electrons, photons = spectra.electron, spectra.photon
-    charged, u_charged, radiated = _electrons(electrons)
+    charged, u_charged, radiated = _electrons(spectra.electron, edges_g_cm2)
     charged[0] += spectra.alpha.total_mev + spectra.recoil.total_mev
-    deposited, u_photon, escaped_mev = _photons(_both(photons, radiated))
-    return RadialKernel(name, EDGES_G_CM2, charged, deposited, u_charged, u_photon, spectra.total_mev, escaped_mev)
+    deposited, u_photon, escaped_mev = _photons(_both(spectra.photon, radiated), edges_g_cm2)
+    return RadialKernel(name, edges_g_cm2, charged, deposited, u_charged, u_photon, spectra.total_mev, escaped_mev)
 
 
 @lru_cache
@@ -84,16 +83,16 @@ def _rows(energy_mev: Numbers, nodes_mev: Numbers) -> tuple[NDArray[np.int64], N
     return lower, place - lower
 
 
-def _electrons(spectrum: Spectrum) -> tuple[Numbers, Numbers, Spectrum]:
+def _electrons(spectrum: Spectrum, edges: Numbers) -> tuple[Numbers, Numbers, Spectrum]:
     """Energy of electrons in the shells, its standard error, and the photons that they radiate."""
     table = _table("electrons")
     cumulative = np.cumsum(np.pad(table["deposited"], ((0, 0), (1, 0))), axis=1)
     radius = np.arange(cumulative.shape[1]) / SHELLS_PER_RANGE
     energy_mev = spectrum.energy_mev * spectrum.per_decay
-    followed = spectrum.energy_mev >= table["energy_mev"][0]
-    inside = np.full(EDGES_G_CM2.size, energy_mev[~followed].sum())
+    followed = (spectrum.energy_mev >= table["energy_mev"][0]) & (energy_mev > 0.0)
+    inside = np.full(edges.size, energy_mev[~followed].sum())
     inside[0] = 0.0
-    variance = np.zeros(EDGES_G_CM2.size - 1)
+    variance = np.zeros(edges.size - 1)
     radiated = np.zeros(table["radiated"].shape[1])
     if followed.any():
         E, share = spectrum.energy_mev[followed], energy_mev[followed]
@@ -102,22 +101,22 @@ def _electrons(spectrum: Spectrum) -> tuple[Numbers, Numbers, Spectrum]:
         errors = np.zeros((table["energy_mev"].size, variance.size))
         for row, f, w, R in zip(lower, part, share, ranges, strict=True):
             for neighbour, weight in ((row, (1 - f) * w), (row + 1, f * w)):
-                inside += weight * np.interp(EDGES_G_CM2 / R, radius, cumulative[neighbour])
+                inside += weight * np.interp(edges / R, radius, cumulative[neighbour])
                 radiated += weight * table["radiated"][neighbour]
-                errors[neighbour] += weight * _spread(table["u_deposited"][neighbour], EDGES_G_CM2 / R, radius)
+                errors[neighbour] += weight * _spread(table["u_deposited"][neighbour], edges / R, radius)
         variance = (errors**2).sum(axis=0)
     middle = np.sqrt(PHOTON_EDGES_MEV[1:] * PHOTON_EDGES_MEV[:-1])
     return np.diff(inside), np.sqrt(variance), Spectrum(middle, radiated / middle)
 
 
-def _photons(spectrum: Spectrum) -> tuple[Numbers, Numbers, float]:
+def _photons(spectrum: Spectrum, edges: Numbers) -> tuple[Numbers, Numbers, float]:
     """Energy of photons in the shells, its standard error, and what passes the outermost edge."""
     table = _table("photons")
     energy_mev = spectrum.energy_mev * spectrum.per_decay
     followed = (spectrum.energy_mev >= table["energy_mev"][0]) & (energy_mev > 0.0)
-    inside = np.full(EDGES_G_CM2.size, energy_mev[~followed].sum())
+    inside = np.full(edges.size, energy_mev[~followed].sum())
     inside[0] = 0.0
-    errors = np.zeros((table["energy_mev"].size, EDGES_G_CM2.size - 1))
+    errors = np.zeros((table["energy_mev"].size, edges.size - 1))
     if followed.any():
         E, share = spectrum.energy_mev[followed], energy_mev[followed]
         lower, part = _rows(E, table["energy_mev"])
@@ -126,7 +125,7 @@ def _photons(spectrum: Spectrum) -> tuple[Numbers, Numbers, float]:
         cumulative = np.cumsum(table["deposited"], axis=1)
         for row, f, w, mu in zip(lower, part, share, free_path, strict=True):
             for neighbour, weight in ((row, (1 - f) * w), (row + 1, f * w)):
-                scaled = EDGES_G_CM2 * (mu / nodes[neighbour])
+                scaled = edges * (mu / nodes[neighbour])
                 inside += weight * _within(scaled, cumulative[neighbour])
                 errors[neighbour] += weight * _spread(table["u_deposited"][neighbour, 1:], scaled, EDGES_CM)
     return np.diff(inside), np.sqrt((errors**2).sum(axis=0)), float(energy_mev.sum() - inside[-1])

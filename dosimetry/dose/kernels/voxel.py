@@ -8,6 +8,7 @@ voxel's centre, corrected for the curvature of 1/r².
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, misc, untyped-decorator"
 
+import itertools
 import math
 from typing import no_type_check
 
@@ -43,10 +44,8 @@ def voxel_kernel(
     The kernel reaches as far as 99.9 % of the emitted energy, or `reach_mm`.
     """
     kernel = radial_kernel(nuclide, progeny=progeny)
-    return np.asarray(
-        sum_kernel(kernel, kernel.total_mev, spacing_mm, density_g_ml, _reach(kernel, density_g_ml, reach_mm)),
-        dtype=np.float32,
-    )
+    reach = _reach(kernel, density_g_ml, reach_mm)
+    return sum_kernel(kernel, kernel.total_mev, spacing_mm, density_g_ml, reach)
 
 
 def sum_kernel(
@@ -84,12 +83,12 @@ def octant_kernel(
     return octant * (JOULE_PER_MEV / mass_kg * _MGY_PER_MBQ_S)
 
 
-def mirrored(octant: Numbers) -> Numbers:
-    """The whole kernel from its octant."""
-    whole = octant
-    for axis in range(3):
-        behind = np.flip(np.take(whole, range(1, whole.shape[axis]), axis=axis), axis=axis)
-        whole = np.concatenate([behind, whole], axis=axis)
+def mirrored(octant: Numbers) -> NDArray[np.float32]:
+    """The whole kernel from its octant, single precision."""
+    whole = np.empty([2 * n - 1 for n in octant.shape], np.float32)
+    for signs in itertools.product((1, -1), repeat=3):
+        corner = tuple(slice(n - 1, None) if sign > 0 else slice(n - 1, None, -1) for n, sign in zip(octant.shape, signs))
+        whole[corner] = octant
     return whole
 
 

@@ -8,7 +8,7 @@ of charge one. μ = (1 - cos θ)/2 throughout; lengths in cm of water, energies 
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from dosimetry.dose.transport.water import (
     FINE_STRUCTURE,
     MOLECULES_PER_G,
     Numbers,
+    Real,
     beta_squared,
     collision_stopping,
     radiative_stopping,
@@ -92,14 +93,14 @@ def moller_moments(energy_mev: Numbers, cut_mev: float) -> tuple[Numbers, Number
     return factor * n, factor * lost, factor * low
 
 
-def screening(energy_mev: Numbers, Z: float) -> Numbers:
+def screening(energy_mev: Real, Z: float) -> Any:
     """Molière's screening of an atom of charge Z, as η in 1/(μ + η)²."""
     momentum2 = energy_mev * (energy_mev + 2 * ELECTRON_MEV) / ELECTRON_MEV**2
     born = 1.13 + 3.76 * (FINE_STRUCTURE * Z) ** 2 / beta_squared(energy_mev)
     return (FINE_STRUCTURE * Z ** (1 / 3) / (2 * 0.88534)) ** 2 / momentum2 * born
 
 
-def electronic_screening(energy_mev: Numbers, Z: float) -> Numbers:
+def electronic_screening(energy_mev: Real, Z: float) -> Any:
     """Screening of scattering by the electrons of an atom: Fano's correction (Phys Rev 1954;93:117) as an η.
 
     ln(1/η) grows by ln[0.160 Z^(-2/3) (1 + 3.33 αZ/β)] - u, u = -3.6 for hydrogen and -5 beyond.
@@ -108,7 +109,7 @@ def electronic_screening(energy_mev: Numbers, Z: float) -> Numbers:
     return screening(energy_mev, Z) / (growth * np.exp(3.6 if Z == 1 else 5.0))
 
 
-def spin_factor(mu: Numbers, beta2: Numbers, Z: float) -> Numbers:
+def spin_factor(mu: Numbers, beta2: Real, Z: float) -> Any:
     """McKinley and Feshbach, Phys Rev 1948;74:1759: 1 - β²μ + π α Z β √μ (1 - √μ)."""
     root = np.sqrt(mu)
     return 1.0 - beta2 * mu + np.pi * FINE_STRUCTURE * Z * np.sqrt(beta2) * root * (1.0 - root)
@@ -143,7 +144,7 @@ def _hard_shape(mu_cut: float, eta: float, beta2: float) -> Callable[[Callable[[
     """Mean of a function of μ over hard events on oxygen."""
     u = np.linspace(np.log(mu_cut + eta), np.log(1.0 + eta), 400)
     mu = np.exp(u) - eta
-    density = spin_factor(np.maximum(mu, 0.0), np.float64(beta2), 8) / (mu + eta)
+    density = spin_factor(np.maximum(mu, 0.0), beta2, 8) / (mu + eta)
     density /= np.trapezoid(density, u)
     return lambda function: float(np.trapezoid(function(mu) * density, u))
 
@@ -154,7 +155,7 @@ def _integral(values: Numbers, at: Numbers) -> Numbers:
 
 def _differential(mu: Numbers, energy_mev: float) -> tuple[Numbers, Numbers]:
     """dΣ/dμ of the nuclei and of the electrons of water, per cm."""
-    E = np.float64(energy_mev)
+    E = energy_mev
     beta2 = beta_squared(E)
     unit = 4 * np.pi * (CLASSICAL_RADIUS_CM / (2 * (1 + E / ELECTRON_MEV) * beta2)) ** 2 * MOLECULES_PER_G
     nuclear, electronic = np.zeros_like(mu), np.zeros_like(mu)

@@ -18,6 +18,7 @@ ELECTRONS_PER_G = 10.0 * MOLECULES_PER_G
 _MEAN_EXCITATION_MEV = 75e-6
 
 Numbers = NDArray[np.float64]
+Real = NDArray[np.float64] | np.float64 | float
 
 
 @lru_cache
@@ -72,7 +73,7 @@ def energy_of_range(range_g_cm2: float) -> float:
     return float(np.exp(np.interp(np.log(range_g_cm2), np.log(csda_range(E)), np.log(E))))
 
 
-def beta_squared(energy_mev: Numbers) -> Numbers:
+def beta_squared(energy_mev: Real) -> Any:
     """(v/c)² of an electron of this kinetic energy."""
     gamma = 1.0 + energy_mev / ELECTRON_MEV
     return 1.0 - 1.0 / gamma**2
