@@ -22,6 +22,7 @@ from nufitdose.nuclides import JOULE_PER_MEV
 
 _SLAB_BYTES = 2**26
 _KEPT_CHARGED = 1.0 - 1e-6  # of the charged energy: where the short kernel ends
+_WINDOW = (3.0, 8.0)  # of the longest coarse side: where photons pass from the near to the far kernel
 _PER_MGY_PER_MBQ_S = 3600e-6 * 1e-3  # Gy/(Bq·h) from mGy/(MBq·s)
 
 Numbers = NDArray[np.float64]
@@ -126,7 +127,7 @@ def _photon_dose(
 ) -> NDArray[np.float32]:
     """Photon dose: the shells are shared between a near and a far kernel by a window that falls smoothly."""
     coarse_mm = tuple(side * coarsening for side in spacing_mm)
-    start, end = (factor * max(coarse_mm) / 10.0 * density for factor in (2.0, 6.0))
+    start, end = (factor * max(coarse_mm) / 10.0 * density for factor in _WINDOW)
     middle = (kernel.edges_g_cm2[1:] + kernel.edges_g_cm2[:-1]) / 2
     far = np.sin(np.pi / 2 * np.clip((middle - start) / (end - start), 0.0, 1.0)) ** 2
     near_mev, far_mev = kernel.photon_mev * (1.0 - far), kernel.photon_mev * far
@@ -148,12 +149,12 @@ def _pooled(values: NDArray[np.float32], by: int) -> NDArray[np.float32]:
 
 
 def _spread(values: NDArray[np.float32], by: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Linear interpolation from the centres of blocks onto their voxels; held beyond the outermost centres."""
+    """Cubic interpolation (Catmull-Rom) from the centres of blocks onto their voxels; held beyond the outermost."""
     for axis, n in enumerate(shape):
         place = np.clip((np.arange(n) + 0.5) / by - 0.5, 0.0, values.shape[axis] - 1.0)
-        lower = np.minimum(place.astype(int), max(values.shape[axis] - 2, 0))
-        upper = np.minimum(lower + 1, values.shape[axis] - 1)
-        part = (place - lower).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-        low = np.take(values, lower, axis=axis)
-        values = low + part * (np.take(values, upper, axis=axis) - low)
+        lower = place.astype(int)
+        t = (place - lower).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+        taps = (-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2)
+        nodes = (np.clip(lower + offset, 0, values.shape[axis] - 1) for offset in (-1, 0, 1, 2))
+        values = sum(np.take(values, at, axis=axis) * (tap / 2) for at, tap in zip(nodes, taps, strict=True))
     return values

@@ -58,6 +58,7 @@ def electron_kernel(energy_mev: float, histories: int, *, seed: int = 0, threads
 @no_type_check
 def _histories(first, last, seed, energy_mev, tables, shells, photon_edges, tally, radiated):
     stack, stream, particle = np.empty((_STACK, 8)), np.zeros(1, np.uint64), np.empty(8)
+    at_source = np.array([[0.0, 1.0]])
     for history in range(first, last):
         start_stream(stream, seed, history)
         cosine, phi = 2.0 * uniform(stream) - 1.0, 2.0 * np.pi * uniform(stream)
@@ -70,7 +71,7 @@ def _histories(first, last, seed, energy_mev, tables, shells, photon_edges, tall
             level -= 1
             particle[:] = stack[level]
             if particle[7] == 0.0:
-                level = follow_electron(particle, tables, stack, level, tally, shells, 1.0, stream)
+                level = follow_electron(particle, tables, stack, level, tally, shells, at_source, stream)
             else:
                 bin_of = min(max(np.searchsorted(photon_edges, particle[6]) - 1, 0), radiated.shape[0] - 1)
                 radiated[bin_of] += particle[6]

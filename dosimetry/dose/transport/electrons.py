@@ -122,22 +122,27 @@ def bremsstrahlung_cosine(beta2, stream):
 
 @compiled
 @no_type_check
-def score(tally, shells, x, y, z, energy):
-    """Add the energy to the shell at (x, y, z).
+def score(tally, shells, starts, x, y, z, energy):
+    """Add the energy to the shell at (x, y, z), once for each start.
 
     `shells` is (logarithmic, origin, per unit): shell 0 lies below the origin, the last beyond the outermost radius.
+    `starts` has rows (distance, weight): the history is scored as if it began that far up the z axis, which a
+    homogeneous medium allows.
     """
     logarithmic, origin, per_unit = shells
-    r2 = x * x + y * y + z * z
-    place = 0.5 * np.log(max(r2, 1e-30)) if logarithmic else np.sqrt(r2)
-    place = (place - origin) * per_unit
-    index = 0 if place < 0.0 else min(int(place) + 1, tally.shape[0] - 1)
-    tally[index] += energy
+    across = x * x + y * y
+    for start in range(starts.shape[0]):
+        along = z + starts[start, 0]
+        r2 = across + along * along
+        place = 0.5 * np.log(max(r2, 1e-30)) if logarithmic else np.sqrt(r2)
+        place = (place - origin) * per_unit
+        index = 0 if place < 0.0 else min(int(place) + 1, tally.shape[0] - 1)
+        tally[index] += starts[start, 1] * energy
 
 
 @compiled
 @no_type_check
-def follow_electron(particle, tables, stack, level, tally, shells, weight, stream):
+def follow_electron(particle, tables, stack, level, tally, shells, starts, stream):
     """Carry one electron to its end.
 
     `particle` holds x, y, z, u, v, w, E. What it gives to the medium is added to the shells of `tally` (`score`);
@@ -161,7 +166,7 @@ def follow_electron(particle, tables, stack, level, tally, shells, weight, strea
         variance = values[i, STRAGGLING] + f * (values[i + 1, STRAGGLING] - values[i, STRAGGLING])
         lost = min(soft_loss(loss_per_cm * s, variance * s, stream), E)
         x, y, z = x + hinge * u, y + hinge * v, z + hinge * w
-        score(tally, shells, x, y, z, weight * lost)
+        score(tally, shells, starts, x, y, z, lost)
         t1 = values[i, SOFT_T1] + f * (values[i + 1, SOFT_T1] - values[i, SOFT_T1])
         t2 = values[i, SOFT_T2] + f * (values[i + 1, SOFT_T2] - values[i, SOFT_T2])
         u, v, w = turned(u, v, w, soft_turn(t1 * s, t2 * s, stream), 2.0 * np.pi * uniform(stream))
@@ -199,7 +204,7 @@ def follow_electron(particle, tables, stack, level, tally, shells, weight, strea
             a, b, c = turned(u, v, w, bremsstrahlung_cosine(beta2, stream), 2.0 * np.pi * uniform(stream))
             level = push(stack, level, x, y, z, a, b, c, k, 1.0)
             E -= k
-    score(tally, shells, x, y, z, weight * E)
+    score(tally, shells, starts, x, y, z, E)
     return level
 
 

@@ -13,7 +13,7 @@ from numpy import ndarray
 from dosimetry.dose.transport.electron_tables import electron_tables
 from dosimetry.dose.transport.electrons import follow_electron
 from dosimetry.dose.transport.photon_tables import WATER, photon_tables
-from dosimetry.dose.transport.photons import follow_photon, isotropic, total
+from dosimetry.dose.transport.photons import follow_photon, total
 from dosimetry.dose.transport.streams import compiled, start_stream, uniform
 from dosimetry.dose.transport.water import Numbers
 
@@ -21,6 +21,7 @@ EDGES_CM = np.geomspace(1e-3, 300.0, 151)  # shell 0 reaches from the source to 
 LOWEST_STOP_MEV, STOP_PART = 0.012, 0.03  # electrons end at the larger of the two, the second of the photon's energy
 BLOCKS = 20
 _STACK = 4096
+_STARTS = 8  # distances scored of each of the two kinds
 _NEAREST, _FARTHEST = 1e-4, 8.0  # of a mean free path: where first collisions are spread evenly in ln r
 
 
@@ -37,8 +38,9 @@ class PhotonKernel:
 def photon_kernel(energy_mev: float, histories: int, *, seed: int = 0, threads: int = 1) -> PhotonKernel:
     """Simulate photons of one energy from a point; the result depends on the seed, not on `threads`.
 
-    Half the first flights are drawn evenly in ln r and weighted by μ e^(-μr)/q(r), q the density they were
-    drawn from, so that shells near the source are hit as often as those a free path away.
+    What follows the first collision is simulated once and scored at several distances of that collision. Half of
+    them are drawn evenly in ln r and weighted by μ e^(-μr)/q(r), q the density they were drawn from, so that shells
+    near the source are hit as often as those a free path away.
     """
     photons, electrons = photon_tables(WATER), electron_tables(max(LOWEST_STOP_MEV, STOP_PART * energy_mev))
     ln_r = np.log(EDGES_CM)
@@ -61,26 +63,36 @@ def photon_kernel(energy_mev: float, histories: int, *, seed: int = 0, threads: 
 def _histories(start, number, seed, energy_mev, photons, electrons, shells, tally):
     """Simulate `number` histories; returns the sum of their weights."""
     stack, stream, particle = np.empty((_STACK, 8)), np.zeros(1, np.uint64), np.empty(8)
-    mu = total(energy_mev, photons)
-    near, far = _NEAREST / mu, _FARTHEST / mu
-    span = np.log(far / near)
+    starts = np.empty((2 * _STARTS, 2))
     weights = 0.0
     for history in range(number):
         start_stream(stream, seed, start + history)
-        place = (history // 2 + uniform(stream)) / ((number + 1) // 2)
-        flight = near * np.exp(span * place) if history % 2 else -np.log(1.0 - min(place, 1.0 - 1e-15)) / mu
-        density = 0.5 * mu * np.exp(-mu * flight) + (0.5 / (flight * span) if near < flight < far else 0.0)
-        weight = mu * np.exp(-mu * flight) / density
-        weights += weight
-        particle[0:3] = 0.0
-        particle[3], particle[4], particle[5] = isotropic(stream)
-        particle[6], particle[7] = energy_mev, 1.0
-        level = follow_photon(particle, flight, photons, stack, 0, tally, shells, weight, stream)
+        weights += _place_starts(starts, total(energy_mev, photons), stream)
+        particle[:] = 0.0
+        particle[5], particle[6], particle[7] = 1.0, energy_mev, 1.0
+        level = follow_photon(particle, True, photons, stack, 0, tally, shells, starts, stream)
         while level > 0:
             level -= 1
             particle[:] = stack[level]
             if particle[7] == 0.0:
-                level = follow_electron(particle, electrons, stack, level, tally, shells, weight, stream)
+                level = follow_electron(particle, electrons, stack, level, tally, shells, starts, stream)
             else:
-                level = follow_photon(particle, -1.0, photons, stack, level, tally, shells, weight, stream)
+                level = follow_photon(particle, False, photons, stack, level, tally, shells, starts, stream)
     return weights
+
+
+@compiled
+@no_type_check
+def _place_starts(starts, mu, stream):
+    """Draw stratified distances of the first collision, half as nature does, and their weights; the sum of these."""
+    near, far = _NEAREST / mu, _FARTHEST / mu
+    span = np.log(far / near)
+    n, summed = starts.shape[0] // 2, 0.0
+    for i in range(2 * n):
+        place = (i // 2 + uniform(stream)) / n
+        r = near * np.exp(span * place) if i % 2 else -np.log(1.0 - place) / mu
+        attenuated = mu * np.exp(-mu * r)
+        density = 0.5 * attenuated + (0.5 / (r * span) if near < r < far else 0.0)
+        starts[i, 0], starts[i, 1] = r, attenuated / density / (2 * n)
+        summed += starts[i, 1]
+    return summed

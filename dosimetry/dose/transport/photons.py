@@ -14,7 +14,6 @@ from dosimetry.dose.transport.water import ELECTRON_MEV
 M = ELECTRON_MEV
 ANGSTROM_MEV = 0.0123984198
 STOP_MEV = 0.002  # a photon of less energy is absorbed where it is
-FARTHEST_CM = 1e4
 
 
 @compiled
@@ -80,9 +79,10 @@ def total(E, tables):
 
 @compiled
 @no_type_check
-def follow_photon(particle, first_flight, tables, stack, level, tally, shells, weight, stream):
-    """Carry one photon to its end; a `first_flight` >= 0 is taken as it is. Electrons and annihilation quanta
-    go on `stack` as in `follow_electron`; returns its new height.
+def follow_photon(particle, collides_at_once, tables, stack, level, tally, shells, starts, stream):
+    """Carry one photon to its end, its first collision where it stands if `collides_at_once`.
+
+    Electrons and annihilation quanta go on `stack` as in `follow_electron`; returns its new height.
     """
     ln_lowest, per_ln, values, _, _, _ = tables
     rows = values.shape[0]
@@ -90,8 +90,8 @@ def follow_photon(particle, first_flight, tables, stack, level, tally, shells, w
     while E > STOP_MEV:
         i, f = node(np.log(E), ln_lowest, per_ln, rows)
         mu = values[i, TOTAL] + f * (values[i + 1, TOTAL] - values[i, TOTAL])
-        s = first_flight if first_flight >= 0.0 else -np.log(uniform(stream)) / mu
-        first_flight = -1.0
+        s = 0.0 if collides_at_once else -np.log(uniform(stream)) / mu
+        collides_at_once = False
         x, y, z = x + s * u, y + s * v, z + s * w
         pick = uniform(stream) * mu
         pick -= values[i, INCOHERENT] + f * (values[i + 1, INCOHERENT] - values[i, INCOHERENT])
@@ -120,5 +120,5 @@ def follow_photon(particle, first_flight, tables, stack, level, tally, shells, w
         a, b, c = isotropic(stream)
         level = push(stack, level, x, y, z, a, b, c, M, 1.0)
         return push(stack, level, x, y, z, -a, -b, -c, M, 1.0)
-    score(tally, shells, x, y, z, weight * E)
+    score(tally, shells, starts, x, y, z, E)
     return level
