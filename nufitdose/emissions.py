@@ -139,7 +139,7 @@ def _beta(canonical: str) -> Spectrum:
 
 
 def _integrated(energy_mev: NDArray[np.float64], density: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Mean energy and number of particles in each of equal bins, the density being a monotone cubic between its nodes."""
+    """Mean energy and number of particles in each of equal bins, the density a monotone cubic between its nodes."""
     from scipy.interpolate import PchipInterpolator
 
     curve = PchipInterpolator(energy_mev, density)

@@ -8,6 +8,7 @@ kernel's half width; offsets beyond n - 1 cannot matter.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -19,6 +20,7 @@ from dosimetry.dose.kernels.radial import RadialKernel, radial_kernel
 from dosimetry.dose.kernels.voxel import octant_kernel
 from nufitdose.errors import InputError
 from nufitdose.nuclides import JOULE_PER_MEV
+from nufitdose.types import Triple
 
 _SLAB_BYTES = 2**26
 _KEPT_CHARGED = 1.0 - 1e-6  # of the charged energy: where the short kernel ends
@@ -57,7 +59,7 @@ def _even_length(least: int) -> int:
     return 2 * fft.next_fast_len(-(-least // 2), real=True)
 
 
-def _even_spectrum(octant: Numbers, lengths: list[int], workers: int | None) -> NDArray[np.float32]:
+def _even_spectrum(octant: NDArray[Any], lengths: list[int], workers: int | None) -> NDArray[np.float32]:
     padded = np.zeros([length // 2 + 1 for length in lengths], np.float32)
     padded[tuple(slice(n) for n in octant.shape)] = octant
     return np.asarray(fft.dctn(padded, type=1, workers=workers, overwrite_x=True))
@@ -74,7 +76,7 @@ class KernelDose:
 def kernel_dose(
     tia_bq_h_ml: Float[ndarray, "nx ny nz"],
     nuclide: str,
-    spacing_mm: tuple[float, float, float],
+    spacing_mm: Triple,
     density_g_ml: Float[ndarray, "nx ny nz"] | float = 1.0,
     *,
     photon_density_g_ml: float | None = None,
@@ -101,17 +103,19 @@ def kernel_dose(
     return KernelDose(dose, max(0.0, 1.0 - landed / emitted) if emitted > 0.0 else 0.0)
 
 
-def _checked(tia: Numbers, density: Numbers | float) -> NDArray[np.float32]:
+def _checked(tia: NDArray[Any], density: NDArray[Any] | float) -> NDArray[np.float32]:
     activity = np.asarray(tia, np.float32)
     wrong = ~np.isfinite(activity) | (activity < 0.0)
     if wrong.any():
-        raise InputError(f"{int(wrong.sum())} voxels of the time-integrated activity are negative or not finite numbers")
+        raise InputError(
+            f"{int(wrong.sum())} voxels of the time-integrated activity are negative or not finite numbers"
+        )
     if not (np.isfinite(density).all() and np.min(density) > 0.0):
         raise InputError("densities that are zero, negative or not finite were given", remedy="Bound them from below")
     return activity
 
 
-def _charged_octant(kernel: RadialKernel, spacing_mm: tuple[float, float, float]) -> Numbers:
+def _charged_octant(kernel: RadialKernel, spacing_mm: Triple) -> Numbers:
     inside = np.cumsum(kernel.charged_mev)
     reach_cm = float(np.interp(_KEPT_CHARGED * inside[-1], inside, kernel.edges_g_cm2[1:]))
     return octant_kernel(kernel.edges_g_cm2, kernel.charged_mev, spacing_mm, 1.0, reach_cm * 10.0) * _PER_MGY_PER_MBQ_S
@@ -120,7 +124,7 @@ def _charged_octant(kernel: RadialKernel, spacing_mm: tuple[float, float, float]
 def _photon_dose(
     bq_h: NDArray[np.float32],
     kernel: RadialKernel,
-    spacing_mm: tuple[float, float, float],
+    spacing_mm: Triple,
     density: float,
     coarsening: int,
     workers: int | None,

@@ -4,15 +4,16 @@ Electrons are looked up at the radius over their range, r/R(E), photons at the r
 so that between two tabulated energies only what changes slowly is interpolated.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
 
 from dosimetry.dose.transport.electron_kernels import PHOTON_EDGES_MEV, SHELLS_PER_RANGE
 from dosimetry.dose.transport.photon_kernels import EDGES_CM
@@ -76,75 +77,79 @@ def _table(kind: str) -> dict[str, Numbers]:
         return {name: values.astype(float) for name, values in np.load(file).items()}
 
 
-def _rows(energy_mev: Numbers, nodes_mev: Numbers) -> tuple[NDArray[np.int64], Numbers]:
-    """Lower row and the part of the way to the next, in ln E; below the table the first row, beyond it the last."""
-    place = np.interp(np.log(energy_mev), np.log(nodes_mev), np.arange(nodes_mev.size, dtype=float))
+def _shares(spectrum: Spectrum, nodes_mev: Numbers) -> tuple[float, list[tuple[float, int, float]]]:
+    """Energy per decay below the table, and (energy, row, energy per decay) of the rest on both rows beside it.
+
+    Between two rows the energy is shared linearly in ln E; beyond the last row all goes to that.
+    """
+    energy_mev = spectrum.energy_mev * spectrum.per_decay
+    followed = (spectrum.energy_mev >= nodes_mev[0]) & (energy_mev > 0.0)
+    E = spectrum.energy_mev[followed]
+    place = np.interp(np.log(E), np.log(nodes_mev), np.arange(nodes_mev.size, dtype=float))
     lower = np.minimum(place.astype(np.int64), nodes_mev.size - 2)
-    return lower, place - lower
+    upper_part = place - lower
+    share = energy_mev[followed]
+    rows = [*zip(E, lower, share * (1 - upper_part), strict=True), *zip(E, lower + 1, share * upper_part, strict=True)]
+    return float(energy_mev[~followed].sum()), [(float(e), int(row), float(w)) for e, row, w in rows if w > 0.0]
 
 
 def _electrons(spectrum: Spectrum, edges: Numbers) -> tuple[Numbers, Numbers, Spectrum]:
-    """Energy of electrons in the shells, its standard error, and the photons that they radiate."""
+    """Energy of electrons in the shells, a bound of its standard error, and the photons that they radiate."""
     table = _table("electrons")
     cumulative = np.cumsum(np.pad(table["deposited"], ((0, 0), (1, 0))), axis=1)
     radius = np.arange(cumulative.shape[1]) / SHELLS_PER_RANGE
-    energy_mev = spectrum.energy_mev * spectrum.per_decay
-    followed = (spectrum.energy_mev >= table["energy_mev"][0]) & (energy_mev > 0.0)
-    inside = np.full(edges.size, energy_mev[~followed].sum())
-    inside[0] = 0.0
-    variance = np.zeros(edges.size - 1)
+    slow_mev, shares = _shares(spectrum, table["energy_mev"])
+    inside = _at_source(slow_mev, edges)
+    errors = np.zeros((table["energy_mev"].size, edges.size - 1))
     radiated = np.zeros(table["radiated"].shape[1])
-    if followed.any():
-        E, share = spectrum.energy_mev[followed], energy_mev[followed]
-        lower, part = _rows(E, table["energy_mev"])
-        ranges = csda_range(E)
-        errors = np.zeros((table["energy_mev"].size, variance.size))
-        for row, f, w, R in zip(lower, part, share, ranges, strict=True):
-            for neighbour, weight in ((row, (1 - f) * w), (row + 1, f * w)):
-                inside += weight * np.interp(edges / R, radius, cumulative[neighbour])
-                radiated += weight * table["radiated"][neighbour]
-                errors[neighbour] += weight * _spread(table["u_deposited"][neighbour], edges / R, radius)
-        variance = (errors**2).sum(axis=0)
+    ranges = csda_range(np.array([energy_mev for energy_mev, _, _ in shares]))
+    for (_, row, share_mev), R in zip(shares, ranges, strict=True):
+        inside += share_mev * np.interp(edges / R, radius, cumulative[row])
+        radiated += share_mev * table["radiated"][row]
+        errors[row] += share_mev * _shared_out(table["u_deposited"][row], radius, edges / R)
     middle = np.sqrt(PHOTON_EDGES_MEV[1:] * PHOTON_EDGES_MEV[:-1])
-    return np.diff(inside), np.sqrt(variance), Spectrum(middle, radiated / middle)
+    return np.diff(inside), np.sqrt((errors**2).sum(axis=0)), Spectrum(middle, radiated / middle)
 
 
 def _photons(spectrum: Spectrum, edges: Numbers) -> tuple[Numbers, Numbers, float]:
-    """Energy of photons in the shells, its standard error, and what passes the outermost edge."""
+    """Energy of photons in the shells, a bound of its standard error, and what passes the outermost edge."""
     table = _table("photons")
-    energy_mev = spectrum.energy_mev * spectrum.per_decay
-    followed = (spectrum.energy_mev >= table["energy_mev"][0]) & (energy_mev > 0.0)
-    inside = np.full(edges.size, energy_mev[~followed].sum())
-    inside[0] = 0.0
+    slow_mev, shares = _shares(spectrum, table["energy_mev"])
+    inside = _at_source(slow_mev, edges)
     errors = np.zeros((table["energy_mev"].size, edges.size - 1))
-    if followed.any():
-        E, share = spectrum.energy_mev[followed], energy_mev[followed]
-        lower, part = _rows(E, table["energy_mev"])
-        free_path = cross_sections(WATER, E)[:, 0]
-        nodes = cross_sections(WATER, table["energy_mev"])[:, 0]
-        cumulative = np.cumsum(table["deposited"], axis=1)
-        for row, f, w, mu in zip(lower, part, share, free_path, strict=True):
-            for neighbour, weight in ((row, (1 - f) * w), (row + 1, f * w)):
-                scaled = edges * (mu / nodes[neighbour])
-                inside += weight * _within(scaled, cumulative[neighbour])
-                errors[neighbour] += weight * _spread(table["u_deposited"][neighbour, 1:], scaled, EDGES_CM)
-    return np.diff(inside), np.sqrt((errors**2).sum(axis=0)), float(energy_mev.sum() - inside[-1])
+    attenuation = cross_sections(WATER, np.array([energy_mev for energy_mev, _, _ in shares]))[:, 0]
+    nodes = cross_sections(WATER, table["energy_mev"])[:, 0]
+    curves = {row: _photon_curve(table["deposited"][row]) for row in {row for _, row, _ in shares}}
+    for (_, row, share_mev), mu in zip(shares, attenuation, strict=True):
+        scaled = edges * (mu / nodes[row])
+        inside += share_mev * curves[row](scaled)
+        errors[row] += share_mev * _shared_out(table["u_deposited"][row, 1:], EDGES_CM, scaled)
+    return np.diff(inside), np.sqrt((errors**2).sum(axis=0)), max(spectrum.total_mev - float(inside[-1]), 0.0)
 
 
-def _within(radius_cm: Numbers, cumulative: Numbers) -> Numbers:
-    """Part of the energy within a radius, a power of it between the tabulated edges and ∝ r below them."""
-    floor = 1e-12
-    ln_c = np.interp(np.log(np.maximum(radius_cm, 1e-9)), np.log(EDGES_CM), np.log(np.maximum(cumulative, floor)))
-    below = cumulative[0] * radius_cm / EDGES_CM[0]
-    return np.where(radius_cm < EDGES_CM[0], below, np.exp(ln_c))
+def _at_source(energy_mev: float, edges: Numbers) -> Numbers:
+    """Energy within each edge of what does not leave the source."""
+    return np.where(edges > 0.0, energy_mev, 0.0)
 
 
-def _spread(errors: Numbers, edges: Numbers, radius: Numbers) -> Numbers:
+def _photon_curve(deposited: Numbers) -> Callable[[Numbers], Numbers]:
+    """Part of the energy within a radius: a smooth power of it between the tabulated edges, ∝ r below them."""
+    inside = np.maximum(np.cumsum(deposited), 1e-12)
+    curve = PchipInterpolator(np.log(EDGES_CM), np.log(inside))
+
+    def within(radius_cm: Numbers) -> Numbers:
+        ln_r = np.log(np.clip(radius_cm, EDGES_CM[0], EDGES_CM[-1]))
+        return np.asarray(np.exp(curve(ln_r)) * np.minimum(radius_cm / EDGES_CM[0], 1.0))
+
+    return within
+
+
+def _shared_out(errors: Numbers, radius: Numbers, edges: Numbers) -> Numbers:
     """Standard errors of tabulated shells shared out among the shells between `edges`, by the part they overlap."""
     summed = np.concatenate([[0.0], np.cumsum(errors[: radius.size - 1])])
     return np.diff(np.interp(edges, radius, summed))
 
 
 def _both(one: Spectrum, other: Spectrum) -> Spectrum:
-    pairs: list[Any] = [np.concatenate([getattr(one, k), getattr(other, k)]) for k in ("energy_mev", "per_decay")]
-    return Spectrum(*pairs)
+    energy_mev = np.concatenate([one.energy_mev, other.energy_mev])
+    return Spectrum(energy_mev, np.concatenate([one.per_decay, other.per_decay]))

@@ -1,4 +1,6 @@
-"""Makes the shipped tables of mono-energetic kernels: `python -m dosimetry.dose.kernels.tabulate electrons 120000` (or `photons 32000`).
+"""Makes the shipped tables of mono-energetic kernels.
+
+`python -m dosimetry.dose.kernels.tabulate electrons 120000`, and `photons 32000`.
 
 One table holds electrons, one photons; every nuclide's kernel is a sum over them, so that no nuclide's data
 are shipped and any nuclide is at hand.

@@ -21,6 +21,7 @@ from dosimetry.dose.kernels.radial import RadialKernel, radial_kernel
 from dosimetry.dose.transport.streams import compiled
 from nufitdose.errors import InputError
 from nufitdose.nuclides import JOULE_PER_MEV
+from nufitdose.types import Triple
 
 Numbers = NDArray[np.float64]
 
@@ -33,7 +34,7 @@ _LOST = 1e-3  # of the emitted energy, where the kernel ends unless told otherwi
 
 def voxel_kernel(
     nuclide: str,
-    spacing_mm: tuple[float, float, float],
+    spacing_mm: Triple,
     density_g_ml: float = 1.0,
     *,
     reach_mm: float | None = None,
@@ -51,21 +52,23 @@ def voxel_kernel(
 def sum_kernel(
     kernel: RadialKernel,
     energy_mev: Numbers,
-    spacing_mm: tuple[float, float, float],
+    spacing_mm: Triple,
     density_g_ml: float,
     reach_mm: float,
 ) -> Float[ndarray, "nx ny nz"]:
     """Voxel kernel of energy in the shells of `kernel` (its charged part, its photons or both), mGy/(MBq·s)."""
-    octant = octant_kernel(kernel.edges_g_cm2, energy_mev, _checked(spacing_mm), density_g_ml, reach_mm)
-    return mirrored(octant)
+    return mirrored(octant_kernel(kernel.edges_g_cm2, energy_mev, spacing_mm, density_g_ml, reach_mm))
 
 
 def octant_kernel(
-    edges_g_cm2: Numbers, energy_mev: Numbers, spacing_mm: tuple[float, float, float], density_g_ml: float, reach_mm: float
+    edges_g_cm2: Numbers, energy_mev: Numbers, spacing_mm: Triple, density_g_ml: float, reach_mm: float
 ) -> Numbers:
     """The kernel at i, j, k >= 0, mGy/(MBq·s)."""
     if not (math.isfinite(density_g_ml) and density_g_ml > 0.0 and math.isfinite(reach_mm) and reach_mm > 0.0):
-        raise InputError(f"density {density_g_ml!r} g/mL and reach {reach_mm!r} mm were given, positive numbers are wanted")
+        raise InputError(
+            f"density {density_g_ml!r} g/mL and reach {reach_mm!r} mm were given, positive numbers are wanted"
+        )
+    spacing_mm = _checked(spacing_mm)
     sides = np.array(spacing_mm) / 10.0 * density_g_ml
     shape = tuple(max(math.ceil(reach_mm / side - 0.5), 1) + 1 for side in spacing_mm)
     if math.prod(2 * n - 1 for n in shape) * 4 > _LARGEST_BYTES:
@@ -87,16 +90,17 @@ def mirrored(octant: Numbers) -> NDArray[np.float32]:
     """The whole kernel from its octant, single precision."""
     whole = np.empty([2 * n - 1 for n in octant.shape], np.float32)
     for signs in itertools.product((1, -1), repeat=3):
-        corner = tuple(slice(n - 1, None) if sign > 0 else slice(n - 1, None, -1) for n, sign in zip(octant.shape, signs))
+        directions = zip(octant.shape, signs, strict=True)
+        corner = tuple(slice(n - 1, None) if sign > 0 else slice(n - 1, None, -1) for n, sign in directions)
         whole[corner] = octant
     return whole
 
 
-def _checked(spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
-    sides = tuple(float(side) for side in spacing_mm)
+def _checked(spacing_mm: Triple) -> tuple[float, float, float]:
+    sides = [float(side) for side in spacing_mm]
     if len(sides) != 3 or not all(math.isfinite(side) and side > 0.0 for side in sides):
         raise InputError(f"a spacing of {spacing_mm!r} was given, three positive numbers in mm are wanted")
-    return sides
+    return sides[0], sides[1], sides[2]
 
 
 def _reach(kernel: RadialKernel, density_g_ml: float, reach_mm: float | None) -> float:

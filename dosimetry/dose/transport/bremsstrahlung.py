@@ -23,7 +23,9 @@ def photon_energy_shape(electron_mev: float, photon_mev: Numbers) -> Numbers:
     bracket += L * (
         8 / 3 * E0 * E / (p0 * p)
         + k**2 / (p0 * p) ** 3 * ((E0 * E) ** 2 + (p0 * p) ** 2)
-        + k / (2 * p0 * p) * ((E0 * E + p0**2) / p0**3 * e0 - (E0 * E + p**2) / p**3 * e + 2 * k * E0 * E / (p * p0) ** 2)
+        + k
+        / (2 * p0 * p)
+        * ((E0 * E + p0**2) / p0**3 * e0 - (E0 * E + p**2) / p**3 * e + 2 * k * E0 * E / (p * p0) ** 2)
     )
     b0, b = p0 / E0, p / E
     reach = 2 * np.pi * FINE_STRUCTURE * _OXYGEN

@@ -49,9 +49,7 @@ def electron_kernel(energy_mev: float, histories: int, *, seed: int = 0, threads
         blocks = list(pool.map(simulate, range(BLOCKS)))
     parts = np.array([tally for tally, _ in blocks]) / (per_block * energy_mev)
     radiated = np.sum([r for _, r in blocks], axis=0) / (per_block * BLOCKS * energy_mev)
-    return ElectronKernel(
-        energy_mev, parts.mean(axis=0)[1:], parts.std(axis=0, ddof=1)[1:] / np.sqrt(BLOCKS), radiated
-    )
+    return ElectronKernel(energy_mev, parts.mean(axis=0)[1:], parts.std(axis=0, ddof=1)[1:] / np.sqrt(BLOCKS), radiated)
 
 
 @compiled

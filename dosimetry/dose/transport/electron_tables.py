@@ -60,7 +60,19 @@ def electron_tables(stop_mev: float) -> ElectronTables:
     hard = elastic + moller + photons
     ln_e = np.log(E)
     below = np.array([hard[(ln_e <= x + 1e-9) & (ln_e >= x + np.log(0.8))].max() for x in ln_e])
-    columns = [below * 1.01, elastic, moller, photons, soft_loss, straggling, t1, t2, mu_cut, screening(E, 8), beta_squared(E)]
+    columns = [
+        below * 1.01,
+        elastic,
+        moller,
+        photons,
+        soft_loss,
+        straggling,
+        t1,
+        t2,
+        mu_cut,
+        screening(E, 8),
+        beta_squared(E),
+    ]
     step = ln_e[1] - ln_e[0]
     return ElectronTables(float(ln_e[0]), float(1.0 / step), np.stack(columns, axis=1), photon_mev, stop_mev)
 
@@ -87,7 +99,7 @@ def moller_moments(energy_mev: Numbers, cut_mev: float) -> tuple[Numbers, Number
     def loss(W: Numbers) -> Numbers:
         return np.log(W) + E / (E - W) + np.log(E - W) + a * W**2 / 2 + b * np.log(E - W)
 
-    hard = E / 2 > cut_mev
+    hard = cut_mev < E / 2
     n = np.where(hard, number(top) - number(low), 0.0)
     lost = np.where(hard, loss(top) - loss(low), 0.0)
     return factor * n, factor * lost, factor * low
@@ -134,10 +146,18 @@ def scattering_moments(energy_mev: Numbers, cut_mev: float) -> tuple[Numbers, Nu
         mu_cut[row] = np.interp(hard[row], from_top[::-1], mu[::-1])
         # Hard events are drawn with oxygen's shape; what the moments of all nuclei have beyond theirs is soft.
         drawn = _hard_shape(mu_cut[row], eta, float(beta_squared(E)))
-        for moment, weight in ((t1, lambda m: 2 * m), (t2, lambda m: 6 * m * (1 - m))):
+        for moment, weight in ((t1, _first), (t2, _second)):
             everything = np.trapezoid(weight(mu) * (nuclear + electronic) * jacobian, u)
             moment[row] = max(everything - hard[row] * drawn(weight), 0.0)
     return hard, t1, t2, mu_cut
+
+
+def _first(mu: Numbers) -> Numbers:
+    return 2 * mu
+
+
+def _second(mu: Numbers) -> Numbers:
+    return 6 * mu * (1 - mu)
 
 
 def _hard_shape(mu_cut: float, eta: float, beta2: float) -> Callable[[Callable[[Numbers], Numbers]], float]:

@@ -77,11 +77,8 @@ def soft_turn(t1_s, t2_s, stream):
     mean = -0.5 * np.expm1(-t1_s)
     square = mean + np.expm1(-t2_s) / 6.0
     edge = min(max((2.0 * mean - 3.0 * square) / max(1.0 - 2.0 * mean, 1e-9), 0.0), 1.0)
-    if uniform(stream) < 1.0 - 2.0 * mean + edge:
-        mu = uniform(stream) * edge
-    else:
-        mu = edge + uniform(stream) * (1.0 - edge)
-    return 1.0 - 2.0 * mu
+    low, high = (0.0, edge) if uniform(stream) < 1.0 - 2.0 * mean + edge else (edge, 1.0)
+    return 1.0 - 2.0 * (low + uniform(stream) * (high - low))
 
 
 @compiled
@@ -152,7 +149,7 @@ def follow_electron(particle, tables, stack, level, tally, shells, starts, strea
     ln_lowest, per_ln, values, photon_mev, stop_mev = tables
     rows = values.shape[0]
     x, y, z, u, v, w, E = particle[0], particle[1], particle[2], particle[3], particle[4], particle[5], particle[6]
-    while E > stop_mev:
+    while stop_mev < E:
         i, f = node(np.log(E), ln_lowest, per_ln, rows)
         majorant = values[i, MAJORANT] + f * (values[i + 1, MAJORANT] - values[i, MAJORANT])
         loss_per_cm = values[i, SOFT_LOSS] + f * (values[i + 1, SOFT_LOSS] - values[i, SOFT_LOSS])
@@ -172,7 +169,7 @@ def follow_electron(particle, tables, stack, level, tally, shells, starts, strea
         u, v, w = turned(u, v, w, soft_turn(t1 * s, t2 * s, stream), 2.0 * np.pi * uniform(stream))
         x, y, z = x + (s - hinge) * u, y + (s - hinge) * v, z + (s - hinge) * w
         E -= lost
-        if E <= stop_mev or not collides:
+        if stop_mev >= E or not collides:
             continue
         i, f = node(np.log(E), ln_lowest, per_ln, rows)
         pick = uniform(stream) * majorant

@@ -10,7 +10,16 @@ from dosimetry.dose.transport.photons import compton, rayleigh_cosine
 
 @pytest.mark.parametrize(
     ("energy_mev", "attenuation"),  # NIST (Hubbell and Seltzer), cm²/g
-    [(0.01, 5.329), (0.03, 0.3756), (0.1, 0.1707), (0.2, 0.1370), (0.5, 0.09687), (1.0, 0.07072), (2.0, 0.04942), (4.0, 0.03403)],
+    [
+        (0.01, 5.329),
+        (0.03, 0.3756),
+        (0.1, 0.1707),
+        (0.2, 0.1370),
+        (0.5, 0.09687),
+        (1.0, 0.07072),
+        (2.0, 0.04942),
+        (4.0, 0.03403),
+    ],
 )
 def test_attenuation_of_water(energy_mev, attenuation):
     assert cross_sections(WATER, np.array([energy_mev]))[0, 0] == pytest.approx(attenuation, rel=5e-3)
@@ -19,8 +28,34 @@ def test_attenuation_of_water(energy_mev, attenuation):
 @pytest.mark.parametrize(
     ("name", "fractions"),
     [
-        ("muscle", {1: 0.101997, 6: 0.123000, 7: 0.035000, 8: 0.729003, 11: 0.000800, 12: 0.000200, 15: 0.002000, 16: 0.005000, 19: 0.003000}),
-        ("bone_cortical", {1: 0.034000, 6: 0.155000, 7: 0.042000, 8: 0.435000, 11: 0.001000, 12: 0.002000, 15: 0.103000, 16: 0.003000, 20: 0.225000}),
+        (
+            "muscle",
+            {
+                1: 0.101997,
+                6: 0.123000,
+                7: 0.035000,
+                8: 0.729003,
+                11: 0.000800,
+                12: 0.000200,
+                15: 0.002000,
+                16: 0.005000,
+                19: 0.003000,
+            },
+        ),
+        (
+            "bone_cortical",
+            {
+                1: 0.034000,
+                6: 0.155000,
+                7: 0.042000,
+                8: 0.435000,
+                11: 0.001000,
+                12: 0.002000,
+                15: 0.103000,
+                16: 0.003000,
+                20: 0.225000,
+            },
+        ),
     ],
 )
 def test_attenuation_of_tissue(real_data, name, fractions):
