@@ -36,7 +36,7 @@ def convolution(n, half):
     two, _, _ = fastest(lambda: convolved_with_octant(volume, octant, workers=2))
     error = abs(ours - reference).max() / reference.max()
     print(
-        f"{n}³ by {2 * half + 1}³: scipy fftconvolve, double precision, {scipy_wall:.2f} s; ours {one:.2f} s on one thread "
+        f"{n}³ by {2 * half + 1}³: scipy fftconvolve in double {scipy_wall:.2f} s; ours {one:.2f} s on one thread "
         f"({scipy_wall / one:.1f} times faster), {two:.2f} s on two ({scipy_wall / two:.1f} times), "
         f"greatest difference {error:.1e} of the maximum"
     )
