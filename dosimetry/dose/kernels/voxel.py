@@ -18,7 +18,7 @@ from numpy import ndarray
 from numpy.typing import NDArray
 
 from dosimetry.dose.kernels.radial import RadialKernel, radial_kernel
-from dosimetry.dose.transport.streams import compiled
+from nufitdose.compiled import compiled
 from nufitdose.errors import InputError
 from nufitdose.nuclides import JOULE_PER_MEV
 from nufitdose.types import Triple

@@ -12,8 +12,9 @@ from numpy import ndarray
 
 from dosimetry.dose.transport.electron_tables import LOWEST_PHOTON_MEV, electron_tables
 from dosimetry.dose.transport.electrons import follow_electron
-from dosimetry.dose.transport.streams import compiled, start_stream, uniform
+from dosimetry.dose.transport.streams import start_stream, uniform
 from dosimetry.dose.transport.water import Numbers, csda_range, energy_of_range
+from nufitdose.compiled import compiled
 
 SHELLS_PER_RANGE, SHELLS = 100, 115  # scaled radius r/R to 1.15
 STOP_RANGE = 0.004  # electrons end where this part of the first range is left

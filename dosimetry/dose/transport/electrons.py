@@ -19,8 +19,9 @@ from dosimetry.dose.transport.electron_tables import (
     SOFT_T2,
     STRAGGLING,
 )
-from dosimetry.dose.transport.streams import compiled, uniform
+from dosimetry.dose.transport.streams import uniform
 from dosimetry.dose.transport.water import ELECTRON_MEV, FINE_STRUCTURE
+from nufitdose.compiled import compiled
 
 M = ELECTRON_MEV
 OXYGEN = 8.0

@@ -14,8 +14,9 @@ from dosimetry.dose.transport.electron_tables import electron_tables
 from dosimetry.dose.transport.electrons import follow_electron
 from dosimetry.dose.transport.photon_tables import WATER, photon_tables
 from dosimetry.dose.transport.photons import follow_photon, total
-from dosimetry.dose.transport.streams import compiled, start_stream, uniform
+from dosimetry.dose.transport.streams import start_stream, uniform
 from dosimetry.dose.transport.water import Numbers
+from nufitdose.compiled import compiled
 
 EDGES_CM = np.geomspace(1e-3, 300.0, 151)  # shell 0 reaches from the source to the first edge
 LOWEST_STOP_MEV, STOP_PART = 0.012, 0.03  # electrons end at the larger of the two, the second of the photon's energy

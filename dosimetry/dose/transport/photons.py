@@ -8,8 +8,9 @@ import numpy as np
 
 from dosimetry.dose.transport.electrons import node, push, score, turned
 from dosimetry.dose.transport.photon_tables import COHERENT, INCOHERENT, PHOTOELECTRIC, TOTAL
-from dosimetry.dose.transport.streams import compiled, uniform
+from dosimetry.dose.transport.streams import uniform
 from dosimetry.dose.transport.water import ELECTRON_MEV
+from nufitdose.compiled import compiled
 
 M = ELECTRON_MEV
 ANGSTROM_MEV = 0.0123984198

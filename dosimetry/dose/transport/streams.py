@@ -6,25 +6,17 @@ OOPSLA 2014, doi:10.1145/2660193.2660195); each history starts its own from (see
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, misc, untyped-decorator"
 
-from collections.abc import Callable
-from typing import Any, no_type_check
+from typing import no_type_check
 
 import numpy as np
-from numba import njit
+
+from nufitdose.compiled import compiled
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 MIX_A = np.uint64(0xBF58476D1CE4E5B9)
 MIX_B = np.uint64(0x94D049BB133111EB)
 S27, S30, S31, S11 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(11)
 TO_UNIT = 1.0 / 9007199254740992.0
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`njit` with a cache on disk, exact arithmetic and no interpreter lock."""
-    try:
-        return njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:  # no folder for the cache is writable
-        return njit(nogil=True, error_model="numpy")(function)
 
 
 @compiled

@@ -62,7 +62,8 @@ def test_yttrium_90_agrees_with_graves_2019(real_data):
 
     The first shell is left out: there 0.0198 MeV lies below the second shell's 0.0208, while straight electrons at
     their stopping power leave 0.0213 in it and 0.0204 in the second. Beyond 5 mm ours falls
-    3-5 %, at 1 % of the peak 8 % below, as much as the kernel moves between shapes of the spectrum (docs/physics.md).
+    3-5 %, at 1 % of the peak 8 % below, as much as the kernel moves between shapes of the spectrum
+    (docs/explanation/physics.md).
     """
     file = real_data("physics") / "kernels/graves2019/y-90_beta_radial_water_0-12mm.csv"
     outer, energy = np.loadtxt(file, delimiter=",", skiprows=3, comments="#", unpack=True)
