@@ -1,16 +1,37 @@
 """From time-integrated activity to absorbed dose."""
 
-from dosimetry.dose.registry import ENGINES, DoseEngine, absorbed_dose, engine_named
-from dosimetry.dose.values import AbsorbedDose, DoseRequest
-from nufitdose.anatomy.density import density_from_ct, mass_density_g_ml
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "ENGINES",
-    "AbsorbedDose",
-    "DoseEngine",
-    "DoseRequest",
-    "absorbed_dose",
-    "density_from_ct",
-    "engine_named",
-    "mass_density_g_ml",
-]
+if TYPE_CHECKING:
+    from dosimetry.dose.kernels.voxel import voxel_kernel as voxel_kernel
+    from dosimetry.dose.registry import ENGINES as ENGINES
+    from dosimetry.dose.registry import DoseEngine as DoseEngine
+    from dosimetry.dose.registry import absorbed_dose as absorbed_dose
+    from dosimetry.dose.registry import engine_named as engine_named
+    from dosimetry.dose.spheres import sphere_s_value as sphere_s_value
+    from dosimetry.dose.values import AbsorbedDose as AbsorbedDose
+    from dosimetry.dose.values import DoseRequest as DoseRequest
+    from nufitdose.anatomy.density import density_from_ct as density_from_ct
+    from nufitdose.anatomy.density import mass_density_g_ml as mass_density_g_ml
+
+_HOME = {
+    "ENGINES": "dosimetry.dose.registry",
+    "AbsorbedDose": "dosimetry.dose.values",
+    "DoseEngine": "dosimetry.dose.registry",
+    "DoseRequest": "dosimetry.dose.values",
+    "absorbed_dose": "dosimetry.dose.registry",
+    "density_from_ct": "nufitdose.anatomy.density",
+    "engine_named": "dosimetry.dose.registry",
+    "mass_density_g_ml": "nufitdose.anatomy.density",
+    "sphere_s_value": "dosimetry.dose.spheres",
+    "voxel_kernel": "dosimetry.dose.kernels.voxel",
+}
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name not in _HOME:
+        raise AttributeError(f"module 'dosimetry.dose' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -1,15 +1,12 @@
 """Absorbed dose by local deposition: what electrons, alphas and recoils carry stays in its voxel."""
 
-import logging
-
 import numpy as np
 
+from dosimetry.dose.density import floored_density_g_ml
 from dosimetry.dose.values import AbsorbedDose, DoseRequest
 from nufitdose.nuclides import chain_emissions
 from nufitdose.types import Image32
 from nufitdose.volume import Quantity, Volume
-
-log = logging.getLogger(__name__)
 
 METHOD = "local deposition of {local_mev} MeV per decay (MIRD schema, emissions of ICRP Publication 107)"
 LEFT_OUT = (
@@ -31,22 +28,10 @@ def deposit_locally(request: DoseRequest) -> AbsorbedDose:
 
 
 def _over_density(energy: Image32, request: DoseRequest) -> Image32:
-    """Energy per volume, Gy·g/mL, over density; written into `energy` where there is a CT."""
-    settings = request.settings
-    if request.anatomy is None:
-        return np.asarray(energy / np.float32(settings.density_without_ct_g_ml))
-    density, inside = request.anatomy.density.data, request.anatomy.takes_dose
-    floor_g_ml = settings.density_floor_g_ml
-    thin = int((inside & (density < floor_g_ml)).sum())
-    if thin:
-        log.warning(
-            "%.1f mL inside the body are thinner than %.2g g/mL (gas, lung); their dose is computed with %.2g g/mL",
-            thin * request.tia.grid.voxel_volume_ml,
-            floor_g_ml,
-            floor_g_ml,
-        )
-    energy /= np.maximum(density, np.float32(floor_g_ml))
-    energy[~inside] = 0.0
+    """Energy per volume, Gy·g/mL, over density; written into `energy`."""
+    energy /= floored_density_g_ml(request)
+    if request.anatomy is not None:
+        energy[~request.anatomy.takes_dose] = 0.0
     return energy
 
 

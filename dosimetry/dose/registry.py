@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dosimetry.config import DoseSettings
-from dosimetry.dose import local
+from dosimetry.dose import kernel, local
 from dosimetry.dose.values import AbsorbedDose, DoseRequest
 from nufitdose.anatomy.prepared import PreparedAnatomy, prepare_anatomy
 from nufitdose.errors import InputError
@@ -30,6 +30,7 @@ class DoseEngine:
 #: The engines by name. Their settings are keys of `DoseSettings`.
 ENGINES: Mapping[str, DoseEngine] = {
     "local": DoseEngine(local.deposit_locally, local.METHOD, local.LEFT_OUT),
+    "kernel": DoseEngine(kernel.convolve_with_kernels, kernel.METHOD, kernel.LEFT_OUT),
 }
 
 

@@ -23,7 +23,11 @@ class DoseRequest:
 
 @dataclass(frozen=True, eq=False)
 class AbsorbedDose:
-    """Dose in Gy and its standard error in Gy by the same engine: NaN in voxels, None everywhere, where not known."""
+    """Dose in Gy and its standard error in Gy by the same engine: NaN in voxels, None everywhere, where not known.
+
+    `left_the_field`: share of the emitted energy that lands outside the field of view, None where not followed.
+    """
 
     dose: Volume
     u_dose: Volume | None
+    left_the_field: float | None = None

@@ -194,3 +194,20 @@ def test_guided_voxels_scatter_less_around_the_same_truth(tmp_path):
     assert guided.maps.tia.data[inside].std() < 0.8 * free.maps.tia.data[inside].std()
     assert guided.maps.tia.data[inside].mean() == pytest.approx(truth, rel=0.03)
     assert set(guided.structures[0].status_percent) <= {"GUIDED", "MONO"}
+
+
+def test_the_dose_engine_is_chosen_by_name_and_named_in_the_report(tmp_path):
+    """By kernels some of the sphere's dose lands around it, and the report says how much leaves the field of view."""
+    study = small_study()
+    kernel = load_settings(None, ["registration.engine=none", "dose.engine=kernel"])
+    by_kernel = run_patient(study, tmp_path / "kernel", kernel)
+    locally = run_patient(study, tmp_path / "local", AS_LAID)
+    (spread,), (kept,) = by_kernel.structures, locally.structures
+    assert 0.9 < spread.dose["dose_mean_gy"] / kept.dose["dose_mean_gy"] < 1.02
+    around = sphere(30.0) & ~sphere()
+    assert by_kernel.maps.absorbed.dose.data[around].min() > locally.maps.absorbed.dose.data[around].max() == 0.0
+    report = (tmp_path / "kernel/report.html").read_text()
+    assert "convolution with kernels of water" in report
+    assert "lands outside the field of view" in report
+    assert json.loads((tmp_path / "kernel/run.json").read_text())["config"]["dose"]["engine"] == "kernel"
+    assert "lands outside" not in (tmp_path / "local/report.html").read_text()

@@ -101,6 +101,8 @@ def test_no_nuclide_is_assumed_and_engines_go_by_name():
     assert "Did you mean 'local'" in refusal.value.remedy
     with pytest.raises(InputError, match=r"'dose\.engine'.*Did you mean 'local'"):
         load_settings(None, ["dose.engine=locl"])
+    with pytest.raises(InputError, match=r"'dose\.engine'.*Did you mean 'kernel'"):
+        load_settings(None, ["dose.engine=kernels"])
     assert DoseSettings().engine in ENGINES
 
 

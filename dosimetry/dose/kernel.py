@@ -1,0 +1,96 @@
+"""Absorbed dose by convolution with the kernels of the nuclide, photons among them."""
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dosimetry.dose.density import floored_density_g_ml
+from dosimetry.dose.values import AbsorbedDose, DoseRequest
+from nufitdose.types import Image32
+from nufitdose.volume import Quantity, Volume
+
+if TYPE_CHECKING:
+    from dosimetry.dose.convolution import KernelDose
+
+log = logging.getLogger(__name__)
+
+_UNKNOWN = 0.01  # of a voxel's dose: what may come from activity of unknown error before its own is not known
+
+METHOD = (
+    "convolution with kernels of water (emissions of ICRP Publication 107): electrons, alphas and recoils "
+    "({local_mev} MeV per decay) divided by the mass of the voxel they reach, photons ({photon_mev} MeV per decay) as "
+    "dose to water of the body's mean density,"
+)
+LEFT_OUT = (
+    "Photons and electrons spread as in water: lungs, bone and the outline of the body do not change how far they "
+    "reach. Activity outside the field of view gives no dose.",
+    "The error of a voxel's dose is an upper bound: the errors of the activities that reach it are added as if all of "
+    "them erred in the same direction, photons included.",
+)
+
+
+def convolve_with_kernels(request: DoseRequest) -> AbsorbedDose:
+    """D_i = Σ_j K_ij c̃_j, charged particles by a short kernel over the local mass, photons by a long one of water.
+
+    ρ is bounded below by `density_floor_g_ml`, photons see the mean ρ of the voxels that take dose, and air outside
+    the body receives no dose. Activity that is not a number gives none to others, and its own voxel's dose is none.
+
+    u(D_i) = Σ_j K_ij u(c̃_j), the largest that any correlation between voxels allows, and the local engine's where
+    nothing leaves its voxel; NaN where more than 1 % of the dose comes from voxels whose u(c̃) is not known. The
+    statistical errors of the kernels, far smaller, are not in it.
+    """
+    tia, density = request.tia, floored_density_g_ml(request)
+    known = np.isfinite(tia.data)
+    emitted = np.where(known, tia.data, np.float32(0.0))
+    found = _spread(np.maximum(emitted, 0.0), density, request)
+    dose_gy = found.dose_gy
+    if (emitted < 0.0).any():
+        dose_gy -= _spread(np.maximum(-emitted, 0.0), density, request).dose_gy
+    log.info("%.2g %% of the emitted energy leaves the field of view", 100.0 * found.left_the_field)
+    u_gy = None if request.u_tia is None else _error_gy(request.u_tia, emitted, dose_gy, density, request)
+    dose_gy[~known] = np.nan
+    u_dose = None if u_gy is None else tia.with_data(_masked(u_gy, request), Quantity.DOSE)
+    return AbsorbedDose(tia.with_data(_masked(dose_gy, request), Quantity.DOSE), u_dose, found.left_the_field)
+
+
+def _error_gy(
+    u_tia: Volume, emitted: Image32, dose_gy: Image32, density: Image32 | float, request: DoseRequest
+) -> Image32:
+    active = emitted > 0.0
+    unknown = active & ~np.isfinite(u_tia.data)
+    if unknown.sum() == active.sum():
+        return np.where(dose_gy > 0.0, np.float32(np.nan), np.float32(0.0))
+    u_gy = _spread(np.where(active & ~unknown, u_tia.data, np.float32(0.0)), density, request).dose_gy
+    if unknown.any():
+        by_unknown_gy = _spread(np.where(unknown, emitted, np.float32(0.0)), density, request).dose_gy
+        u_gy[by_unknown_gy > _UNKNOWN * dose_gy] = np.nan
+    return u_gy
+
+
+def _spread(tia_bq_h_ml: Image32, density: Image32 | float, request: DoseRequest) -> "KernelDose":
+    from numba import get_num_threads
+
+    from dosimetry.dose.convolution import kernel_dose  # it loads what compiles the kernels
+
+    return kernel_dose(
+        tia_bq_h_ml,
+        request.nuclide,
+        request.tia.grid.spacing_mm,
+        density,
+        photon_density_g_ml=_mean_density_g_ml(density, request),
+        workers=get_num_threads(),
+    )
+
+
+def _mean_density_g_ml(density: Image32 | float, request: DoseRequest) -> float:
+    """Mean over the voxels that take dose; what is set for scans without CT where none does."""
+    if request.anatomy is None or not request.anatomy.takes_dose.any():
+        return request.settings.density_without_ct_g_ml
+    return float(np.mean(density, where=request.anatomy.takes_dose, dtype=float))
+
+
+def _masked(values: Image32, request: DoseRequest) -> Image32:
+    if request.anatomy is not None:
+        values[~request.anatomy.takes_dose] = 0.0
+    return values
