@@ -1,0 +1,77 @@
+"""Commands of a patient: register, dosimetry, and the kernels of a nuclide."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nufitdose.cli.options import ConfigFile, Device, Out, Overrides, Seed, StudyFolder, Weights, read_sides
+
+
+def register(
+    study: StudyFolder,
+    out: Out,
+    other: Annotated[
+        Path | None,
+        typer.Argument(metavar="[OTHER]", help="Another study of the patient (tracer, cycle) to bring onto STUDY."),
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="Registration engine.")] = None,
+    weights: Weights = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Bring all time points of a study, or of another one, onto its reference; no dosimetry."""
+    from dosimetry.config import load_settings
+    from nufitdose.registration.command import run_registration
+
+    chosen = [*(overrides or ()), *_registration_overrides(engine, weights)]
+    settings = load_settings(config, chosen).registration
+    frames = run_registration(study, out, settings, other=other, device=device, seed=seed, stream=sys.stderr)
+    for frame in frames:
+        if frame.registration is not None:
+            found = frame.registration
+            print(f"{frame.id}: {found.engine} on {found.basis}, {found.seconds:.1f} s")
+    print(f"registered scans and fields: {out / 'registered'}")
+
+
+def _registration_overrides(engine: str | None = None, weights: Path | None = None) -> list[str]:
+    """Options of the command line as settings; paths quoted, so that YAML reads them as text."""
+    named = {"engine": engine, "weights": json.dumps(str(weights)) if weights else None}
+    return [f"registration.{name}={value}" for name, value in named.items() if value]
+
+
+def dosimetry(
+    study: StudyFolder,
+    out: Out,
+    weights: Weights = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Run one patient: registration, voxel curves, absorbed dose, metrics and the report."""
+    from dosimetry.config import load_settings
+    from dosimetry.output.summary import summary
+    from dosimetry.pipeline import run_patient
+
+    settings = load_settings(config, [*(overrides or ()), *_registration_overrides(weights=weights)])
+    results = run_patient(study, out, settings, device=device, seed=seed, stream=sys.stderr)
+    print(summary(results))
+    print(f"report: {out / 'report.html'}")
+
+
+def kernels(
+    nuclide: Annotated[str, typer.Argument(metavar="NUCLIDE", help="As Lu-177.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write: .npz (arrays) or .csv (one octant).")],
+    spacing: Annotated[str, typer.Option(help="Sides of a voxel in mm.")] = "4.8,4.8,4.8",
+    density: Annotated[float, typer.Option(help="Density of the medium (water's composition), g/mL.")] = 1.0,
+    reach: Annotated[float | None, typer.Option(help="Half width in mm; by default 99.9 % of the energy.")] = None,
+) -> None:
+    """Write the dose to each voxel per decay in one of them, mGy/(MBq·s), with all radiations of a nuclide."""
+    from dosimetry.output.kernel_file import write_kernel
+
+    print(write_kernel(out, nuclide, read_sides(spacing), density, reach_mm=reach))
