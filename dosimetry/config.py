@@ -40,9 +40,9 @@ class KineticsSettings(Settings):
     @field_validator("model")
     @classmethod
     def _known_method(cls, name: str) -> str:
-        from dosimetry.curves.methods import method_named  # only here: it loads what compiles the fits
+        from dosimetry.curves.methods import find_method  # only here: it loads what compiles the fits
 
-        return _known_name(name, method_named)
+        return _known_name(name, find_method)
 
     @field_validator("models")
     @classmethod
@@ -68,9 +68,9 @@ class DoseSettings(Settings):
     @field_validator("engine")
     @classmethod
     def _known_engine(cls, name: str) -> str:
-        from dosimetry.dose.registry import engine_named  # only here: engines are built on these settings
+        from dosimetry.dose.registry import find_dose_engine  # only here: engines are built on these settings
 
-        return _known_name(name, engine_named)
+        return _known_name(name, find_dose_engine)
 
 
 def _known_name(name: str, find: Callable[[str], object]) -> str:

@@ -3,14 +3,13 @@
 A curve method is what the user chooses in `kinetics.model`; a model is a function of time with parameters.
 """
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dosimetry.curves import fits, rules
 from dosimetry.curves.points import OrganPoints, VoxelPoints
 from dosimetry.kinetics import FitStatus, ModelChoice, OrganFit, VoxelFit
-from nufitdose.errors import InputError
+from nufitdose.registry import find_by_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,13 +150,9 @@ FITTED_STATUSES = frozenset[FitStatus]({FitStatus.TRI}).union(
 )
 
 
-def method_named(name: str) -> CurveMethod:
+def find_method(name: str) -> CurveMethod:
     """One of `METHODS`; raises `InputError` on an unknown name."""
-    if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, 1)
-        hint = f"Did you mean {near[0]!r}? Known: " if near else "Known: "
-        raise InputError(f"curve method {name!r} is unknown", remedy=hint + ", ".join(METHODS))
-    return METHODS[name]
+    return find_by_name("curve method", name, METHODS)
 
 
 def methods_for(scans: int) -> list[str]:

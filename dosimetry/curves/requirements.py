@@ -5,7 +5,7 @@ import logging
 from collections.abc import Collection, Iterable
 
 from dosimetry.config import REST, KineticsSettings
-from dosimetry.curves.methods import METHODS, method_named, methods_for
+from dosimetry.curves.methods import METHODS, find_method, methods_for
 from nufitdose.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ def check_methods(settings: KineticsSettings, structures: Collection[str], scans
     for name in names:
         _check_scans(name, settings.method(name), scans)
     _check_half_lives(settings, names, half_life_h)
-    if settings.averaged and not any(method_named(settings.method(name)).chooses for name in names):
+    if settings.averaged and not any(find_method(settings.method(name)).chooses for name in names):
         raise InputError(
             "kinetics.averaged is set, but no structure's model is 'auto', so there is nothing to average",
             remedy="Set kinetics.model=auto, or leave kinetics.averaged out",
@@ -53,7 +53,7 @@ def _check_names(key: str, given: Iterable[str], names: Collection[str]) -> None
 
 def _check_scans(name: str, asked: str, scans: int) -> None:
     whose = "the voxels of no structure" if name == REST else f"structure {name!r}"
-    method = method_named(asked)
+    method = find_method(asked)
     if method.one_scan_only and scans > 1:
         *most, last = (other.name for other in METHODS.values() if not other.one_scan_only)
         raise InputError(
@@ -85,7 +85,7 @@ def _check_shared_rates(settings: KineticsSettings, structures: Collection[str])
                 f"kinetics.shared_rates has a group of {len(group)} structures, wanted two or more",
                 remedy="Write groups such as [[kidney_left, kidney_right]]",
             )
-        if len(methods) > 1 or not all(method_named(name).fixed_model for name in methods):
+        if len(methods) > 1 or not all(find_method(name).fixed_model for name in methods):
             fitted = ", ".join(name for name, method in METHODS.items() if method.fixed_model)
             raise InputError(
                 f"{' and '.join(group)} are to share their rates, with the model {' and '.join(sorted(methods))}",
@@ -94,7 +94,7 @@ def _check_shared_rates(settings: KineticsSettings, structures: Collection[str])
 
 
 def _check_half_lives(settings: KineticsSettings, names: Collection[str], half_life_h: float) -> None:
-    takers = [name for name in names if method_named(settings.method(name)).needs_half_life]
+    takers = [name for name in names if find_method(settings.method(name)).needs_half_life]
     _check_names("kinetics.half_lives_h", settings.half_lives_h, names)
     unused = sorted(set(settings.half_lives_h) - set(takers))
     if unused:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosimetry.config import REST, KineticsSettings
-from dosimetry.curves.methods import method_named
+from dosimetry.curves.methods import find_method
 from dosimetry.curves.points import OrganPoints
 from dosimetry.kinetics import FitStatus, ModelChoice, OrganFit, fit_shared
 from dosimetry.kinetics.models import MODELS
@@ -172,7 +172,7 @@ def _curve(
         population_h=settings.half_lives_h.get(name),
         intervals=settings.intervals if alone else "none",
     )
-    found = method_named(settings.method(name)).organ(points)
+    found = find_method(settings.method(name)).organ(points)
     if isinstance(found, ModelChoice):
         return StructureCurve(times_h, activity, u, found.fit, found, settings.averaged)
     return StructureCurve(times_h, activity, u, found)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosimetry.config import REST, KineticsSettings
-from dosimetry.curves.methods import CurveMethod, method_named
+from dosimetry.curves.methods import CurveMethod, find_method
 from dosimetry.curves.points import VoxelPoints
 from dosimetry.curves.structures import BodyCurves, StructureCurve
 from dosimetry.kinetics import ScanTimes, VoxelFit, VoxelFitBuilder, fit_by_structure, preserve_total
@@ -78,8 +78,8 @@ def voxel_curves(frames: Sequence[Frame], half_life_h: float) -> Curves:
 
 def _voxel_method(settings: KineticsSettings, name: str, curve: StructureCurve) -> CurveMethod:
     """How the voxels of a structure are fitted: as asked for, or with the model that was chosen."""
-    asked = method_named(settings.method(name))
-    return asked if asked.voxels else method_named(curve.model)
+    asked = find_method(settings.method(name))
+    return asked if asked.voxels else find_method(curve.model)
 
 
 def _form(method: CurveMethod) -> Callable[[VoxelPoints], VoxelFit]:

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from dosimetry.dose.registry import ENGINES as ENGINES
     from dosimetry.dose.registry import DoseEngine as DoseEngine
     from dosimetry.dose.registry import absorbed_dose as absorbed_dose
-    from dosimetry.dose.registry import engine_named as engine_named
+    from dosimetry.dose.registry import find_dose_engine as find_dose_engine
     from dosimetry.dose.spheres import sphere_s_value as sphere_s_value
     from dosimetry.dose.values import AbsorbedDose as AbsorbedDose
     from dosimetry.dose.values import DoseRequest as DoseRequest
@@ -21,7 +21,7 @@ _HOME = {
     "DoseRequest": "dosimetry.dose.values",
     "absorbed_dose": "dosimetry.dose.registry",
     "density_from_ct": "nufitdose.anatomy.density",
-    "engine_named": "dosimetry.dose.registry",
+    "find_dose_engine": "dosimetry.dose.registry",
     "mass_density_g_ml": "nufitdose.anatomy.density",
     "sphere_s_value": "dosimetry.dose.spheres",
     "voxel_kernel": "dosimetry.dose.kernels.voxel",

@@ -1,6 +1,5 @@
 """From time-integrated activity to absorbed dose, by an engine chosen by name."""
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ from dosimetry.dose import kernel, local
 from dosimetry.dose.values import AbsorbedDose, DoseRequest
 from nufitdose.anatomy.prepared import PreparedAnatomy, prepare_anatomy
 from nufitdose.errors import InputError
+from nufitdose.registry import find_by_name
 from nufitdose.volume import Quantity, Volume
 
 
@@ -21,6 +21,7 @@ class DoseEngine:
     may name {local_mev}, {photon_mev} and {photon_percent} of the nuclide.
     """
 
+    name: str
     compute: Callable[[DoseRequest], AbsorbedDose]
     method: str
     left_out: tuple[str, ...]
@@ -29,18 +30,17 @@ class DoseEngine:
 
 #: The engines by name. Their settings are keys of `DoseSettings`.
 ENGINES: Mapping[str, DoseEngine] = {
-    "local": DoseEngine(local.deposit_locally, local.METHOD, local.LEFT_OUT),
-    "kernel": DoseEngine(kernel.convolve_with_kernels, kernel.METHOD, kernel.LEFT_OUT),
+    engine.name: engine
+    for engine in (
+        DoseEngine("local", local.deposit_locally, local.METHOD, local.LEFT_OUT),
+        DoseEngine("kernel", kernel.convolve_with_kernels, kernel.METHOD, kernel.LEFT_OUT),
+    )
 }
 
 
-def engine_named(name: str) -> DoseEngine:
+def find_dose_engine(name: str) -> DoseEngine:
     """One of `ENGINES`; raises `InputError` on an unknown name."""
-    if name not in ENGINES:
-        near = difflib.get_close_matches(name, ENGINES, 1)
-        hint = f"Did you mean {near[0]!r}? Known: " if near else "Known: "
-        raise InputError(f"dose engine {name!r} is unknown", remedy=hint + ", ".join(ENGINES))
-    return ENGINES[name]
+    return find_by_name("dose engine", name, ENGINES)
 
 
 def absorbed_dose(
@@ -63,7 +63,7 @@ def absorbed_dose(
             raise ValueError(f"absorbed dose needs a volume of {Quantity.TIA}, got {volume.quantity}")
     if u_tia is not None and not u_tia.grid.matches(tia.grid):
         raise ValueError("the uncertainty of the time-integrated activity lies on another grid than that")
-    chosen, settings = engine_named(engine), settings or DoseSettings()
+    chosen, settings = find_dose_engine(engine), settings or DoseSettings()
     if chosen.needs_ct and ct is None:
         raise InputError(
             f"the dose engine {engine!r} needs a CT, and the reference time point has none",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dosimetry.curves.methods import METHODS
-from dosimetry.dose import engine_named
+from dosimetry.dose import find_dose_engine
 from dosimetry.report.curve_words import curve_sentences, join_words
 from dosimetry.report.numbers import percent, three
 from dosimetry.results import PatientResults
@@ -91,7 +91,7 @@ def left_out(results: PatientResults) -> list[str]:
     """What the doses do not contain, one sentence each."""
     nuclide, settings = results.study.nuclide, results.settings.dose
     energy = chain_emissions(nuclide)
-    said = [sentence.format(**_energies(energy)) for sentence in engine_named(settings.engine).left_out]
+    said = [sentence.format(**_energies(energy)) for sentence in find_dose_engine(settings.engine).left_out]
     left = results.maps.absorbed.left_the_field
     if left is not None:
         said.append(f"{percent(100.0 * left)} of the emitted energy lands outside the field of view.")
@@ -145,7 +145,7 @@ def _imaging(results: PatientResults, program: str) -> list[str]:
 
 def _dose(results: PatientResults) -> list[str]:
     energies = _energies(chain_emissions(results.study.nuclide))
-    method = engine_named(results.settings.dose.engine).method.format(**energies)
+    method = find_dose_engine(results.settings.dose.engine).method.format(**energies)
     if results.density is None:
         density = f"a density of {three(results.settings.dose.density_without_ct_g_ml)} g/mL throughout"
     else:
