@@ -1,7 +1,7 @@
-"""The marginal likelihood on a grid of rates, compiled: the size of a curve integrated in closed form.
+"""The likelihood of many curves of one shape each, compiled: the size of a curve integrated in closed form.
 
-One kernel serves all models: f = s g/|g| with g = (1 - α) e₁ + α e₂ - e₃ at the scans, in units of their σ, where models
-without early phase have α = 0 and models without uptake e₃ = 0. For data z = y/σ and a flat prior of s >= 0,
+One kernel serves all models: f = s g/|g| with g = (1 - α) e₁ + α e₂ - e₃ at the scans, in units of their σ; where a model
+has no early phase α = 0, where it has no uptake λ₃ is infinite. For data z = y/σ and a flat prior of s >= 0,
 
 ∫ e^(-|z - s g/|g||²/2) ds = √(2π) e^(-(|z|² - ρ²)/2) Φ(ρ),  ρ = z·g/|g|,
 
@@ -13,16 +13,12 @@ and s is then normal with mean ρ and deviation 1, cut at 0.
 from math import erfc, inf, log, sqrt
 from typing import no_type_check
 
-import numpy as np
-
-from dosimetry.kinetics.compiled import compiled, part_of_kernel
-
-LOG_WEIGHT, RHO, TIA = range(3)  # rows of the results
+from dosimetry.kinetics.compiled import compiled, decay, part_of_kernel
 
 
 @part_of_kernel
 @no_type_check
-def _log_normal_below(rho):
+def log_normal_below(rho):
     """ln Φ(ρ), by its asymptotic form far below 0."""
     if rho > 6.0:
         return 0.0
@@ -33,40 +29,30 @@ def _log_normal_below(rho):
 
 @compiled
 @no_type_check
-def scan_grid(z, slow, early, uptake, shares, ordered, with_uptake, temper, out):
-    """Fill `out` [3, slow · early · uptake · shares]: log weight, ρ, Ã of the curve of size s = 1.
+def weigh_shapes(z, sigma, times_h, rates_per_h, shares, ordered, out):
+    """Fill `out` [3, shapes]: ln of the integral but for √(2π) e^(-|z|²/2), ρ, and Ã of the curve of size s = 1.
 
-    Rows of `slow`, `early` and `uptake` are λ_j, 1/λ_j, the logarithm of the prior weight, then e_j/σ at the scans;
-    those of `shares` α and its logarithmic weight. `ordered` asks for e₂ faster than e₁, `with_uptake` for e₃ faster
-    than both: what breaks it gets -inf. The likelihood counts to the power `temper`.
+    `rates_per_h` [shapes, 3] are λ_j, `shares` [shapes] α. `ordered` asks for e₂ faster than e₁, and e₃ has to be faster than
+    both: shapes that break it get -inf.
     """
-    n = z.size
-    g = np.empty(n)
-    cell = -1
-    for a in range(slow.shape[0]):
-        for b in range(early.shape[0]):
-            for d in range(uptake.shape[0]):
-                fastest = early[b, 0] if ordered else slow[a, 0]
-                allowed = not (ordered and fastest <= slow[a, 0]) and not (with_uptake and uptake[d, 0] <= fastest)
-                rates_prior = slow[a, 2] + early[b, 2] + uptake[d, 2]
-                for c in range(shares.shape[0]):
-                    cell += 1
-                    if not allowed:
-                        out[LOG_WEIGHT, cell] = -inf
-                        continue
-                    share = shares[c, 0]
-                    squares, product = 0.0, 0.0
-                    for i in range(n):
-                        g[i] = (1.0 - share) * slow[a, 3 + i] + share * early[b, 3 + i] - uptake[d, 3 + i]
-                        squares += g[i] * g[i]
-                        product += g[i] * z[i]
-                    if squares <= 0.0:
-                        out[LOG_WEIGHT, cell] = -inf
-                        continue
-                    norm = sqrt(squares)
-                    rho = product / norm
-                    tia = (1.0 - share) * slow[a, 1] + share * early[b, 1] - uptake[d, 1]
-                    log_likelihood = 0.5 * rho * rho + _log_normal_below(rho)
-                    out[LOG_WEIGHT, cell] = rates_prior + shares[c, 1] + temper * log_likelihood
-                    out[RHO, cell] = rho
-                    out[TIA, cell] = tia / norm
+    for k in range(shares.size):
+        slow, early, uptake, share = rates_per_h[k, 0], rates_per_h[k, 1], rates_per_h[k, 2], shares[k]
+        out[0, k] = -inf
+        if (ordered and early <= slow) or uptake <= max(slow, early if ordered else slow):
+            continue
+        squares, product = 0.0, 0.0
+        for i in range(times_h.size):
+            g = (1.0 - share) * decay(slow * times_h[i])
+            if share > 0.0:
+                g += share * decay(early * times_h[i])
+            if uptake < inf:
+                g -= decay(uptake * times_h[i])
+            g /= sigma[i]
+            squares += g * g
+            product += g * z[i]
+        if squares > 0.0:
+            norm = sqrt(squares)
+            rho = product / norm
+            out[0, k] = 0.5 * rho * rho + log_normal_below(rho)
+            out[1, k] = rho
+            out[2, k] = ((1.0 - share) / slow + share / early - 1.0 / uptake) / norm

@@ -1,6 +1,6 @@
 """The curve of a structure with few scans: models weighed by marginal likelihood, the integral averaged over them.
 
-p(model | points) ∝ ∫ p(points | size, rates) p(rates) with the same prior probability for every model; Ã, its
+p(model | points) ∝ p(model) ∫ p(points | size, rates) p(rates) with p(model) of the prior; Ã, its
 uncertainty and its intervals are those of the mixture, so that they hold what the choice of a model leaves open
 (Hoeting et al. 1999, doi:10.1214/ss/1009212519). Where no model follows the points, their uncertainties are multiplied by
 Birge's ratio √(χ²/dof) (Birge 1932, doi:10.1103/PhysRev.40.207).
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from dosimetry.kinetics.marginal import ModelPosterior, model_posterior
-from dosimetry.kinetics.models import Model, Role, check_times, model_named, physical_rate
+from dosimetry.kinetics.models import LN2, Model, Role, check_times, model_named, physical_rate
 from dosimetry.kinetics.posterior_curves import (
     PosteriorCurves,
     curve_with_integral,
@@ -35,6 +35,7 @@ LEAST_U = 0.01  # of the largest value: the assumed uncertainty of one that is n
 REJECTED = 0.05  # probability of χ² below which points scatter more than their uncertainties say
 RED_LIMIT = 0.2  # of Ã: where the 95 % interval reaches further, the number is weak
 TAIL_LIMIT = 0.2  # share of Ã after the last scan from which it is told
+PHYSICAL_TAIL = 0.9  # of the physical half-life: an effective one beyond is hardly told from it
 UNDECIDED = 0.05  # of Ã: a standard deviation of the models' means from which their choice is told
 
 
@@ -55,7 +56,7 @@ class AveragedCurve:
 
     `tia_mbq_h` is the median of Ã, `tia_mean_mbq_h` the mean, `u_tia_mbq_h` the standard deviation, model choice included.
     `amplitudes_mbq` and `rates_per_h` (slowest first) are the most probable curve of the model `best` that integrates to
-    `tia_mbq_h`. `teff_h` is that of the tail, ln 2 Ã(t_n, ∞)/f(t_n). `tia_at_most_mbq_h` ends the curve with physical decay
+    `tia_mbq_h`. `teff_h` is that of the tail, ln 2 Ã(t_n, ∞)/f(t_n), NaN where `rising`. `tia_at_most_mbq_h` ends the curve with physical decay
     from the last scan on: no integral is larger unless activity is still taken up. `u_activity_mbq` [times] holds Birge's
     ratio, 1 where some model follows the points. `red` is the reason not to rely on the number, "" where there is none;
     `rising` says that the last scan saw the most activity.
@@ -125,7 +126,7 @@ def average_models(
     birge = _birge_ratio(posteriors, t.size)
     if birge > 1.0:
         posteriors = {m.name: model_posterior(m, t, y, birge * sigma, rate_p, prior) for m in allowed}
-    weights = weight_of_models({name: p.log_evidence for name, p in posteriors.items()})
+    weights = weight_of_models(posteriors, prior)
     curves = draw_curves(list(posteriors.values()), list(weights.values()))
     weighed = {name: _weighed(p, weights[name], birge) for name, p in posteriors.items()}
     return _summary(t, y, birge * sigma, rate_p, prior, posteriors, weighed, curves, birge, u_activity_mbq is None)
@@ -201,7 +202,8 @@ def _summary(
     teff_low, teff, teff_high = (float(q) for q in np.quantile(curves.teff_h(t[-1]), [0.15866, 0.5, 0.84134]))
     at_most = float(np.median(tia - tail + curves.activity([t[-1]])[:, 0] / rate_p))
     rising = t.size > 1 and int(y.argmax()) == t.size - 1
-    flags = _flags(weighed, birge, assumed, rising, float(np.median(share)), float(share.std()), at_most)
+    held = rising or teff > PHYSICAL_TAIL * LN2 / rate_p
+    flags = _flags(weighed, birge, assumed, held, float(np.median(share)), float(share.std()), at_most)
     reach = max(median - low_95, high_95 - median) / median
     red = _red(reach, birge, rising)
     return AveragedCurve(
@@ -220,7 +222,7 @@ def _summary(
         tia_68_mbq_h=(low, high),
         tia_95_mbq_h=(low_95, high_95),
         tia_at_most_mbq_h=at_most,
-        teff_h=teff,
+        teff_h=float("nan") if rising else teff,
         teff_68_h=(teff_low, teff_high),
         extrapolated_fraction=float(np.median(share)),
         u_extrapolated_fraction=float(share.std()),
@@ -243,7 +245,7 @@ def _red(reach: float, birge: float, rising: bool) -> str:
 
 
 def _flags(
-    weighed: Mapping[str, WeighedModel], birge: float, assumed: bool, rising: bool, share: float, u: float, most: float
+    weighed: Mapping[str, WeighedModel], birge: float, assumed: bool, held: bool, share: float, u: float, most: float
 ) -> tuple[str, ...]:
     flags = []
     if assumed:
@@ -256,6 +258,6 @@ def _flags(
         flags.append("the points do not tell the models apart, and their integrals differ")
     if share > TAIL_LIMIT:
         flags.append(f"{share:.0%} ± {u:.0%} of the time-integrated activity lies after the last scan")
-    if rising:
-        flags.append(f"activity still rises at the last scan; with physical decay from there on at most {most:.4g} MBq h")
+    if held:
+        flags.append(f"the tail is not told from physical decay, whose integral, {most:.4g} MBq h, is an upper bound")
     return tuple(flags)

@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
 from dosimetry.kinetics.marginal import ModelPosterior
-from dosimetry.kinetics.models import LN2
+from dosimetry.kinetics.models import LN2, Role
+from dosimetry.kinetics.priors import CurvePrior
 from nufitdose import kinetics
 
 F64 = NDArray[np.float64]
@@ -79,10 +80,13 @@ def _sizes(rho: F64, level: F64) -> F64:
     return np.asarray(np.where(far, -np.log1p(-level) / np.maximum(-rho, 1.0), np.maximum(inner, 0.0)))
 
 
-def weight_of_models(log_evidence: Mapping[str, float]) -> dict[str, float]:
-    """w = e^(ln Z)/Σ, models being equally probable beforehand."""
-    weights = normalised(np.array(list(log_evidence.values())))
-    return dict(zip(log_evidence, weights.tolist(), strict=True))
+def weight_of_models(posteriors: Mapping[str, ModelPosterior], prior: CurvePrior) -> dict[str, float]:
+    """w ∝ p e^(ln Z) with the probability p of each model beforehand."""
+    taking_up = {name: Role.UPTAKE in p.model.roles for name, p in posteriors.items()}
+    alike = {kind: sum(other is kind for other in taking_up.values()) for kind in (True, False)}
+    before = [prior.model_weight(taking_up[name], alike[taking_up[name]]) for name in posteriors]
+    weights = normalised(np.array([p.log_evidence for p in posteriors.values()]) + np.log(before))
+    return dict(zip(posteriors, weights.tolist(), strict=True))
 
 
 def curve_with_integral(posterior: ModelPosterior, tia_mbq_h: float) -> tuple[F64, F64]:

@@ -15,6 +15,10 @@ from dosimetry.kinetics.models import LN2
 from dosimetry.kinetics.rate_prior import RatePrior
 from nufitdose.errors import InputError
 
+EVEN = 0.4  # two of five models hold uptake
+SLOW_UPTAKE = (
+    0.9  # tumours, and iodide in thyroid tissue: three of four thyroids hold more at 24 h than at 4 h (PMC5557855)
+)
 LEAST_SPREAD = 1.1  # no earlier fit or population tells a rate of today better than to 10 %
 
 
@@ -38,7 +42,11 @@ def biological_half_life_h(teff_h: float, half_life_h: float) -> float:
 
 @dataclass(frozen=True)
 class CurvePrior:
-    """Priors of the three kinds of rates: the last clearance, an earlier faster clearance, and uptake."""
+    """Priors of the three kinds of rates: the last clearance, an earlier faster clearance, and uptake.
+
+    `uptake_seen` is the probability that uptake lasts long enough to need a rate; where it is over within minutes, models
+    that start at their maximum describe the same.
+    """
 
     name: str
     clearance: RatePrior
@@ -46,6 +54,11 @@ class CurvePrior:
     uptake: RatePrior
     source: str
     verified: bool = False
+    uptake_seen: float = EVEN
+
+    def model_weight(self, taking_up: bool, alike: int) -> float:
+        """Probability beforehand of one of `alike` models that do, or do not, hold uptake."""
+        return (self.uptake_seen if taking_up else 1.0 - self.uptake_seen) / alike
 
     def with_clearance(self, teff_h: Iterable[float], half_life_h: float, source: str) -> "CurvePrior":
         """This prior with the last clearance told by effective half-lives, h, of a population or of earlier cycles.
@@ -78,7 +91,9 @@ _PSMA_ORGANS = "median T_eff of 20 patients, Lu-177-PSMA-617 (AAPM 2026, abstrac
 
 WIDE = CurvePrior("wide", half_life_prior(80.0, 4.0), _EARLY, half_life_prior(1.5, 4.0), _UNKNOWN)
 WIDE_ORGAN = replace(WIDE, name="wide, organ", uptake=_ORGAN_UPTAKE, source="ours: T_bio 80 h within a factor 4")
-WIDE_TUMOUR = replace(WIDE, name="wide, tumour", uptake=_TUMOUR_UPTAKE, source="ours: T_bio 80 h within a factor 4")
+WIDE_TUMOUR = CurvePrior(
+    "wide, tumour", WIDE.clearance, _EARLY, _TUMOUR_UPTAKE, WIDE_ORGAN.source, uptake_seen=SLOW_UPTAKE
+)
 
 
 def _organ(name: str, median_h: float, spread: float, source: str, verified: bool = False) -> CurvePrior:
@@ -86,11 +101,11 @@ def _organ(name: str, median_h: float, spread: float, source: str, verified: boo
 
 
 def _tumour(name: str, median_h: float, spread: float, source: str) -> CurvePrior:
-    return CurvePrior(name, half_life_prior(median_h, spread), _EARLY, _TUMOUR_UPTAKE, source)
+    return CurvePrior(name, half_life_prior(median_h, spread), _EARLY, _TUMOUR_UPTAKE, source, uptake_seen=SLOW_UPTAKE)
 
 
 def _iodide(name: str, median_h: float, spread: float, source: str) -> CurvePrior:
-    return CurvePrior(name, half_life_prior(median_h, spread), _EARLY, _IODIDE_UPTAKE, source)
+    return CurvePrior(name, half_life_prior(median_h, spread), _EARLY, _IODIDE_UPTAKE, source, uptake_seen=SLOW_UPTAKE)
 
 
 # By tracer (a part of its name, lower case), then by structure (a part of its name).
