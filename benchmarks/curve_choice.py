@@ -1,7 +1,7 @@
 """Bias and intervals of the integral from few scans, beside mono and AICc: python -m benchmarks.curve_choice [trials].
 
-Truths are sums of exponentials of known integral, points get independent noise of 5 %. Seeds 1000 and up are those of the
-published table; none of them, and none of the fixed cases, served to set a prior.
+Truths are sums of exponentials of known integral, points get independent noise of 5 %. The seeds, 1000 and up, are
+those of the published table; neither they nor the fixed cases served to set a prior.
 """
 
 import sys
@@ -26,7 +26,7 @@ LN2 = np.log(2.0)
 
 @dataclass(frozen=True)
 class Truth:
-    """(amplitude, effective half-life h) of the clearing phases, and the effective half-life of uptake from 0 (0: none)."""
+    """(amplitude, effective half-life h) of the clearing phases; effective half-life of uptake, h, or 0 for none."""
 
     name: str
     nuclide: str
@@ -109,7 +109,7 @@ def fit(truth, protocol, y, u=NOISE, prior=None):
 
 
 def telling(truth, protocol):
-    """Whether the protocol tells Ã: "yes"; "noise" where points known to 1 % would; "times" where not even they would."""
+    """Whether the protocol tells Ã: "yes"; "noise" where points known to 1 % would, "times" where even those do not."""
     for u, answer in ((NOISE, "yes"), (TELLS_POINTS, "noise")):
         found = fit(truth, protocol, points(truth, protocol), u)
         if 0.5 * (found.tia_68_mbq_h[1] - found.tia_68_mbq_h[0]) < TELLS * found.tia_mbq_h:
@@ -138,19 +138,19 @@ def others(truth, protocol):
     return mono / truth.tia - 1.0, chosen / truth.tia - 1.0
 
 
-def row(name, protocol, result, before=(np.nan, np.nan), tells=""):
+def row(name, protocol, result, before=None, tells=""):
     error, in_68, in_95, red, u = result.T
     silent = ((np.abs(error) > FAR) & (red == 0)).mean()
-    times = "/".join(f"{t:.0f}" for t in protocol)
+    peers = f"{before[0]:+7.0%}{before[1]:+7.0%}" if before else " " * 14
     print(
-        f"{name:24}{times:14}{before[0]:+7.0%}{before[1]:+7.0%}{np.median(error):+8.1%}{error.std():7.1%}"
+        f"{name:25}{'/'.join(f'{t:.0f}' for t in protocol):14}{peers}{np.median(error):+8.1%}{error.std():7.1%}"
         f"{np.median(u):7.1%}{in_68.mean():7.2f}{in_95.mean():6.2f}{red.mean():7.2f}{silent:8.3f}  {tells}",
         flush=True,
     )
 
 
 def main(count):
-    head = f"{'truth':24}{'scans, h':14}{'mono':>7}{'AICc':>7}{'median':>8}{'sd':>7}{'u':>7}{'68 %':>7}{'95 %':>6}"
+    head = f"{'truth':25}{'scans, h':14}{'mono':>7}{'AICc':>7}{'median':>8}{'sd':>7}{'u':>7}{'68 %':>7}{'95 %':>6}"
     print(f"{head}{'red':>7}{'silent':>8}  tells")
     everything, wide = [], []
     for number, truth in enumerate(TRUTHS):
@@ -173,10 +173,10 @@ def main(count):
         drawn.append(np.array([measure(t, protocol, points(t, protocol, rng)) for t in truths], dtype=float))
         row("random", protocol, drawn[-1])
     row("random", (), np.vstack(drawn))
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(20):
         fit(TRUTHS[0], PROTOCOLS[2], points(TRUTHS[0], PROTOCOLS[2]))
-    print(f"{(time.perf_counter() - start) / 20 * 1e3:.0f} ms for a structure with four scans")
+    print(f"{(time.process_time() - start) / 20 * 1e3:.0f} ms of one core for a structure with four scans")
 
 
 if __name__ == "__main__":

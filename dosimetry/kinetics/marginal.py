@@ -1,9 +1,10 @@
 """One model against few points: its marginal likelihood and its posterior, on a lattice that closes in on the data.
 
-A model is (1 - α) e₁ + α e₂ - e₃ times a size. Rates have the normal priors of `CurvePrior` in ln λ_bio within 4 deviations,
-the last clearance not faster than the times resolve (`fastest_rate`); α, the part of the early phase (bi, tri) or of the
-retained one (f3a), has even odds within a factor e^1.2; the size is integrated in closed form (`marginal_kernel`), the
-rest over a lattice of evenly spread points. λ_bio >= 0, amplitudes >= 0 and uptake from 0 hold by construction.
+A model is (1 - α) e₁ + α e₂ - e₃ times a size. Rates have the normal priors of `CurvePrior` in ln λ_bio within 4
+deviations, the last clearance not faster than the times resolve (`fastest_rate`); α, the part of the early phase
+(bi, tri) or of the retained one (f3a), has even odds within a factor e^1.2; the size is integrated in closed form
+(`marginal_kernel`), the rest over a lattice of evenly spread points. λ_bio >= 0, amplitudes >= 0 and uptake from 0
+hold by construction.
 """
 
 from collections.abc import Sequence
@@ -33,8 +34,8 @@ SETTLED = 0.8  # a coordinate that keeps this part of its range does not close i
 class ModelPosterior:
     """The shapes of a model's posterior: log weights (evidence included), rates [shapes, 3], α, ρ and Ã for size 1.
 
-    `rates_per_h` are those of e₁, e₂, e₃, infinite for phases that the model lacks. `log_evidence` omits what is common to
-    all models of the same points; `chi2` is the least of all shapes.
+    `rates_per_h` are those of e₁, e₂, e₃, infinite for phases that the model lacks. `log_evidence` omits what is common
+    to all models of the same points; `chi2` is the least of all shapes.
     """
 
     model: Model
@@ -83,7 +84,7 @@ def model_posterior(
 
 @lru_cache
 def lattice(dimensions: int) -> F64:
-    """[points, dimensions] evenly within 0 to 1: multiples of 1/φ, 1/φ² ... with φ^(d+1) = φ + 1 (Roberts' sequence)."""
+    """[points, dimensions] evenly within 0 to 1: multiples of 1/φ, 1/φ² ..., φ^(d+1) = φ + 1 (Roberts' sequence)."""
     phi = 2.0
     for _ in range(60):
         phi = (1.0 + phi) ** (1.0 / (dimensions + 1))
@@ -112,7 +113,7 @@ def _shapes(model: Model, priors: Sequence[RatePrior | None], x: F64, rate_p: fl
 
 
 def _log_prior_mass(priors: Sequence[RatePrior | None], most: float) -> float:
-    """ln of the prior probability that each free rate is faster than the one before, the first up to `most` deviations."""
+    """ln of the prior probability that each free rate exceeds the one before, the first up to `most` deviations."""
     first, *others = [p for p in priors if p is not None]
     if not others:
         return float(log_ndtr(most))

@@ -1,7 +1,7 @@
 """The likelihood of many curves of one shape each, compiled: the size of a curve integrated in closed form.
 
-One kernel serves all models: f = s g/|g| with g = (1 - α) e₁ + α e₂ - e₃ at the scans, in units of their σ; where a model
-has no early phase α = 0, where it has no uptake λ₃ is infinite. For data z = y/σ and a flat prior of s >= 0,
+One kernel serves all models: f = s g/|g| with g = (1 - α) e₁ + α e₂ - e₃ at the scans, in units of their σ; where a
+model has no early phase α = 0, where it has no uptake λ₃ is infinite. For data z = y/σ and a flat prior of s >= 0,
 
 ∫ e^(-|z - s g/|g||²/2) ds = √(2π) e^(-(|z|² - ρ²)/2) Φ(ρ),  ρ = z·g/|g|,
 
@@ -32,8 +32,8 @@ def log_normal_below(rho):
 def weigh_shapes(z, sigma, times_h, rates_per_h, shares, ordered, out):
     """Fill `out` [3, shapes]: ln of the integral but for √(2π) e^(-|z|²/2), ρ, and Ã of the curve of size s = 1.
 
-    `rates_per_h` [shapes, 3] are λ_j, `shares` [shapes] α. `ordered` asks for e₂ faster than e₁, and e₃ has to be faster than
-    both: shapes that break it get -inf.
+    `rates_per_h` [shapes, 3] are λ_j, `shares` [shapes] α. `ordered` asks for e₂ faster than e₁, and e₃ has to be
+    faster than both: shapes that break it get -inf.
     """
     for k in range(shares.size):
         slow, early, uptake, share = rates_per_h[k, 0], rates_per_h[k, 1], rates_per_h[k, 2], shares[k]

@@ -1,9 +1,9 @@
 """The curve of a structure with few scans: models weighed by marginal likelihood, the integral averaged over them.
 
-p(model | points) ∝ p(model) ∫ p(points | size, rates) p(rates) with p(model) of the prior; Ã, its
-uncertainty and its intervals are those of the mixture, so that they hold what the choice of a model leaves open
-(Hoeting et al. 1999, doi:10.1214/ss/1009212519). Where no model follows the points, their uncertainties are multiplied by
-Birge's ratio √(χ²/dof) (Birge 1932, doi:10.1103/PhysRev.40.207).
+p(model | points) ∝ p(model) ∫ p(points | size, rates) p(rates), with the probabilities of the prior; Ã, its uncertainty
+and its intervals are those of the mixture, so that they hold what the choice of a model leaves open (Hoeting et al.
+1999, doi:10.1214/ss/1009212519). Where no model follows the points, their uncertainties are multiplied by Birge's ratio
+√(χ²/dof) (Birge 1932, doi:10.1103/PhysRev.40.207).
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,6 +35,7 @@ LEAST_U = 0.01  # of the largest value: the assumed uncertainty of one that is n
 REJECTED = 0.05  # probability of χ² below which points scatter more than their uncertainties say
 RED_LIMIT = 0.2  # of Ã: where the 95 % interval reaches further, the number is weak
 TAIL_LIMIT = 0.2  # share of Ã after the last scan from which it is told
+BARELY = 3.0  # ratio of weights not worth more than a mention (Kass & Raftery 1995, doi:10.1080/01621459.1995.10476572)
 PHYSICAL_TAIL = 0.9  # of the physical half-life: an effective one beyond is hardly told from it
 UNDECIDED = 0.05  # of Ã: a standard deviation of the models' means from which their choice is told
 
@@ -54,12 +55,13 @@ class WeighedModel:
 class AveragedCurve:
     """The curves that agree with a structure's points, and the leading model's that stands for them.
 
-    `tia_mbq_h` is the median of Ã, `tia_mean_mbq_h` the mean, `u_tia_mbq_h` the standard deviation, model choice included.
-    `amplitudes_mbq` and `rates_per_h` (slowest first) are the most probable curve of the model `best` that integrates to
-    `tia_mbq_h`. `teff_h` is that of the tail, ln 2 Ã(t_n, ∞)/f(t_n), NaN where `rising`. `tia_at_most_mbq_h` ends the curve with physical decay
-    from the last scan on: no integral is larger unless activity is still taken up. `u_activity_mbq` [times] holds Birge's
-    ratio, 1 where some model follows the points. `red` is the reason not to rely on the number, "" where there is none;
-    `rising` says that the last scan saw the most activity.
+    `tia_mbq_h` is the median of Ã, `tia_mean_mbq_h` the mean, `u_tia_mbq_h` the standard deviation, model choice
+    included. `best` is the model of the largest weight, or one of fewer parameters that it hardly surpasses;
+    `amplitudes_mbq` and `rates_per_h` (slowest first) are its most probable curve that integrates to `tia_mbq_h`.
+    `teff_h` is that of the tail, ln 2 Ã(t_n, ∞)/f(t_n), NaN where `rising`, that is where the last scan saw the most
+    activity. `tia_at_most_mbq_h` is Ã if nothing were cleared after the last scan. `u_activity_mbq` [times] holds
+    `birge_ratio`, 1 where some model follows the points. `red` is the reason not to rely on the number, "" where there
+    is none.
     """
 
     best: str
@@ -115,8 +117,8 @@ def average_models(
     """Weigh `models` by one to many points, MBq at acquisition, at `times_h` after administration, and average Ã.
 
     `u_activity_mbq` (a number or [times]) are standard uncertainties independent from scan to scan; without it 5 % are
-    assumed, and a flag says so. NaN is a missing value. Where activity rises and later falls, beyond what both values leave
-    open, only models with uptake count. `InputError` for times or a half-life that make no sense, or points without activity.
+    assumed, and a flag says so. NaN is a missing value. Where activity rises, beyond what two values leave open, only
+    models with uptake count. `InputError` for times or a half-life that make no sense, or points without activity.
     """
     rate_p = physical_rate(half_life_h)
     t, y, sigma = _points(times_h, activity_mbq, u_activity_mbq)
@@ -143,9 +145,8 @@ def _points(times_h: ArrayLike, activity_mbq: ArrayLike, u: ArrayLike | float | 
             "a structure has no activity at any scan, wanted at least one positive value",
             remedy="Check that the structure lies where it was drawn",
         )
-    if u is None:
-        u = np.maximum(ASSUMED_U * np.abs(y), LEAST_U * np.nanmax(np.abs(y[known])))
-    sigma = np.broadcast_to(np.asarray(u, dtype=np.float64), y.shape)
+    assumed = np.maximum(ASSUMED_U * np.abs(y), LEAST_U * float(np.abs(y[known]).max()))
+    sigma = np.array(np.broadcast_to(assumed if u is None else u, y.shape), dtype=np.float64)
     if not (np.isfinite(sigma[known]) & (sigma[known] > 0)).all():
         raise ValueError("uncertainties of activity must be positive and finite wherever there is a measured value")
     order = np.flatnonzero(known)[np.argsort(t[known], kind="stable")]
@@ -153,14 +154,13 @@ def _points(times_h: ArrayLike, activity_mbq: ArrayLike, u: ArrayLike | float | 
 
 
 def _allowed(models: Sequence[Model], y: F64, sigma: F64) -> list[Model]:
-    """All models, or those with uptake where the points rise and later fall by more than they leave open."""
+    """All models, or those with uptake where the largest value exceeds an earlier one by more than both leave open."""
     if not models:
         raise InputError("no models were given to choose from")
     taking_up = [m for m in models if Role.UPTAKE in m.roles]
     top = int(y.argmax())
-    falls = top < y.size - 1 and y[top] > y[top:].min()
-    rises = top > 0 and y[top] - y[:top].min() > np.hypot(sigma[top], sigma[int(y[:top].argmin())])
-    return taking_up if rises and falls and taking_up else list(models)
+    rises = (y[top] - y[:top] > np.hypot(sigma[top], sigma[:top])).any()
+    return taking_up if rises and taking_up else list(models)
 
 
 def _birge_ratio(posteriors: Mapping[str, ModelPosterior], points: int) -> float:
@@ -195,12 +195,12 @@ def _summary(
 ) -> AveragedCurve:
     tia = curves.tia_mbq_h
     low_95, low, median, high, high_95 = (float(q) for q in np.quantile(tia, [0.025, 0.15866, 0.5, 0.84134, 0.975]))
-    best = max(weighed, key=lambda name: weighed[name].weight)
+    best = _leading(weighed)
     amplitudes, rates = curve_with_integral(posteriors[best], median)
     tail = curves.tail_mbq_h(t[-1])
     share = tail / tia
     teff_low, teff, teff_high = (float(q) for q in np.quantile(curves.teff_h(t[-1]), [0.15866, 0.5, 0.84134]))
-    at_most = float(np.median(tia - tail + curves.activity([t[-1]])[:, 0] / rate_p))
+    at_most = float(np.median(tia - tail + curves.tail_at_most_mbq_h(t[-1], rate_p)))
     rising = t.size > 1 and int(y.argmax()) == t.size - 1
     held = rising or teff > PHYSICAL_TAIL * LN2 / rate_p
     flags = _flags(weighed, birge, assumed, held, float(np.median(share)), float(share.std()), at_most)
@@ -235,6 +235,13 @@ def _summary(
     )
 
 
+def _leading(weighed: Mapping[str, WeighedModel]) -> str:
+    """The simplest model whose weight is within a factor `BARELY` of the largest."""
+    largest = max(model.weight for model in weighed.values())
+    near = [name for name, model in weighed.items() if model.weight * BARELY >= largest]
+    return min(near, key=lambda name: (model_named(name).n_parameters, -weighed[name].weight))
+
+
 def _red(reach: float, birge: float, rising: bool) -> str:
     """Why the number is weak, "" where it is not."""
     if birge > 1.0:
@@ -259,5 +266,5 @@ def _flags(
     if share > TAIL_LIMIT:
         flags.append(f"{share:.0%} ± {u:.0%} of the time-integrated activity lies after the last scan")
     if held:
-        flags.append(f"the tail is not told from physical decay, whose integral, {most:.4g} MBq h, is an upper bound")
+        flags.append(f"the tail is not told from physical decay: {most:.4g} MBq h, nothing cleared, is an upper bound")
     return tuple(flags)

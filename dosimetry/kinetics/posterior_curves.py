@@ -19,7 +19,7 @@ GOLDEN = 0.6180339887498949  # multiples of it fill 0 to 1 evenly, also in step 
 
 @dataclass(frozen=True, eq=False)
 class PosteriorCurves:
-    """Equally probable curves: `amplitudes_mbq` and `rates_per_h` [curves, 3], 0 and 1/h where a curve has fewer terms."""
+    """Equally probable curves: `amplitudes_mbq`, `rates_per_h` [curves, 3]; terms that a curve lacks are 0 and 1/h."""
 
     amplitudes_mbq: F64
     rates_per_h: F64
@@ -37,6 +37,12 @@ class PosteriorCurves:
         """[curves]: the integral after the last scan."""
         return np.asarray(kinetics.integral(self.amplitudes_mbq, self.rates_per_h, last_h))
 
+    def tail_at_most_mbq_h(self, last_h: float, rate_p: float) -> F64:
+        """[curves]: the same if nothing were cleared after the last scan: λ_bio = 0 for every term but uptake."""
+        held = np.where(self.amplitudes_mbq > 0.0, rate_p, self.rates_per_h)
+        at_last = self.amplitudes_mbq * np.exp(-self.rates_per_h * last_h)
+        return np.asarray((at_last / held).sum(axis=1))
+
     def before_mbq_h(self, first_h: float) -> F64:
         """[curves]: the integral before the first scan."""
         return np.asarray(kinetics.integral(self.amplitudes_mbq, self.rates_per_h, 0.0, first_h))
@@ -48,7 +54,7 @@ class PosteriorCurves:
 
 
 def draw_curves(posteriors: Sequence[ModelPosterior], weights: ArrayLike, count: int = CURVES) -> PosteriorCurves:
-    """`count` curves from the models, each with its weight: systematic along the sorted Ã, sizes along a golden sequence."""
+    """`count` curves from the models by their weights: systematic along sorted Ã, sizes along a golden sequence."""
     used = [(p, float(w)) for p, w in zip(posteriors, np.asarray(weights), strict=True) if w > 0.0]
     probability = np.concatenate([w * normalised(p.log_weights) for p, w in used])
     rho, tia = (np.concatenate([getattr(p, name) for p, _ in used]) for name in ("rho", "tia_of_size"))
@@ -58,7 +64,7 @@ def draw_curves(posteriors: Sequence[ModelPosterior], weights: ArrayLike, count:
     edges = np.cumsum(probability[order])
     at = np.searchsorted(edges, (np.arange(count) + 0.5) / count * edges[-1])
     drawn = order[np.minimum(at, order.size - 1)]
-    sizes = _sizes(rho[drawn], ((np.arange(count) + 1) * GOLDEN) % 1.0)
+    sizes = _sizes(rho[drawn], np.asarray((np.arange(1.0, count + 1) * GOLDEN) % 1.0, dtype=np.float64))
     there = np.isfinite(rates[drawn]) & (terms[drawn] != 0.0)
     drawn_rates = np.where(there, rates[drawn], 1.0)
     per_term = np.where(there, terms[drawn], 0.0)

@@ -44,8 +44,8 @@ def biological_half_life_h(teff_h: float, half_life_h: float) -> float:
 class CurvePrior:
     """Priors of the three kinds of rates: the last clearance, an earlier faster clearance, and uptake.
 
-    `uptake_seen` is the probability that uptake lasts long enough to need a rate; where it is over within minutes, models
-    that start at their maximum describe the same.
+    `uptake_seen` is the probability that uptake lasts long enough to need a rate; where it is over within minutes,
+    models that start at their maximum describe the same.
     """
 
     name: str
@@ -74,7 +74,7 @@ class CurvePrior:
         return replace(self, clearance=rate, source=f"{source}; uptake and early phase: {self.source}")
 
 
-# T_bio of one earlier cycle against today's: ours; PMC6300448 finds 2 to 13 % in the kidneys' dose, tumours change more.
+# T_bio of one earlier cycle against today's: ours; PMC6300448 finds 2 to 13 % in kidney doses, tumours change more.
 ONE_EARLIER = 1.4
 # Elimination from blood 10.8 ± 2.5 h (Lu-177-PSMA-617, PMC5472088), the body's iodide T_eff 10 to 16 h (Remy 2008,
 # doi:10.2967/jnumed.108.052464); what leaves an organ early leaves it with the blood, or somewhat before or after.
@@ -104,10 +104,18 @@ def _tumour(name: str, median_h: float, spread: float, source: str) -> CurvePrio
     return CurvePrior(name, half_life_prior(median_h, spread), _EARLY, _TUMOUR_UPTAKE, source, uptake_seen=SLOW_UPTAKE)
 
 
-def _iodide(name: str, median_h: float, spread: float, source: str) -> CurvePrior:
-    return CurvePrior(name, half_life_prior(median_h, spread), _EARLY, _IODIDE_UPTAKE, source, uptake_seen=SLOW_UPTAKE)
+def _iodide(name: str, median_h: float, spread: float, source: str, verified: bool = False) -> CurvePrior:
+    prior = half_life_prior(median_h, spread)
+    return CurvePrior(name, prior, _EARLY, _IODIDE_UPTAKE, source, verified, uptake_seen=SLOW_UPTAKE)
 
 
+_IODIDE: Mapping[str, CurvePrior] = {
+    "thyroid": _iodide(
+        "iodide thyroid", 190.0, 2.5, "T_eff 2 to 8 d held plausible (Krohn, 1538 patients)", verified=True
+    ),
+    "remnant": _iodide("iodide remnant", 82.0, 2.5, "T_eff 48 and 68 h (Hänscheid 2006, PMID 16595499)"),
+    "tumour": _iodide("iodide metastasis", 82.0, 3.0, "as remnants (Hänscheid 2006, PMID 16595499)"),
+}
 # By tracer (a part of its name, lower case), then by structure (a part of its name).
 PUBLISHED: Mapping[str, Mapping[str, CurvePrior]] = {
     "dota": {
@@ -124,16 +132,13 @@ PUBLISHED: Mapping[str, Mapping[str, CurvePrior]] = {
         "salivary": _organ("PSMA salivary gland", 57.0, 2.5, _PSMA_ORGANS, verified=True),
         "tumour": _tumour("PSMA tumour", 80.0, 2.5, "T_eff about 50 to 60 h, as recalled"),
     },
-    "i-131": {
-        "thyroid": _iodide("iodide thyroid", 190.0, 2.5, "T_eff 2 to 8 d held plausible (Krohn, 1538 patients)"),
-        "remnant": _iodide("iodide remnant", 82.0, 2.5, "T_eff 48 and 68 h (Hänscheid 2006, PMID 16595499)"),
-        "tumour": _iodide("iodide metastasis", 82.0, 3.0, "as remnants (Hänscheid 2006, PMID 16595499)"),
-    },
+    "nai": _IODIDE,
+    "iodide": _IODIDE,
 }
 
 
 def find_prior(tracer: str, structure: str, *, tumour: bool = False) -> CurvePrior:
-    """The published prior of a structure for a tracer such as "Lu-177-PSMA"; a wide one where none is known."""
+    """The published prior of a structure for a tracer such as "Lu-177-PSMA" or "I-131-NaI"; a wide one where none is known."""
     asked = "tumour" if tumour else structure.lower()
     for part, structures in PUBLISHED.items():
         if part in tracer.lower():
