@@ -138,7 +138,7 @@ PUBLISHED: Mapping[str, Mapping[str, CurvePrior]] = {
 
 
 def find_prior(tracer: str, structure: str, *, tumour: bool = False) -> CurvePrior:
-    """The published prior of a structure for a tracer such as "Lu-177-PSMA" or "I-131-NaI"; a wide one where none is known."""
+    """The published prior of a structure for a tracer such as "I-131-NaI"; a wide one where none is known."""
     asked = "tumour" if tumour else structure.lower()
     for part, structures in PUBLISHED.items():
         if part in tracer.lower():
