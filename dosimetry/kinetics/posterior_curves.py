@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
 from dosimetry.kinetics.marginal import ModelPosterior
-from dosimetry.kinetics.models import LN2, Role
+from dosimetry.kinetics.models import LN2
 from dosimetry.kinetics.priors import CurvePrior
 from nufitdose import kinetics
 
@@ -88,10 +88,8 @@ def _sizes(rho: F64, level: F64) -> F64:
 
 def weight_of_models(posteriors: Mapping[str, ModelPosterior], prior: CurvePrior) -> dict[str, float]:
     """w ∝ p e^(ln Z) with the probability p of each model beforehand."""
-    taking_up = {name: Role.UPTAKE in p.model.roles for name, p in posteriors.items()}
-    alike = {kind: sum(other is kind for other in taking_up.values()) for kind in (True, False)}
-    before = [prior.model_weight(taking_up[name], alike[taking_up[name]]) for name in posteriors]
-    weights = normalised(np.array([p.log_evidence for p in posteriors.values()]) + np.log(before))
+    before = np.log([prior.weights[name] for name in posteriors])
+    weights = normalised(np.array([p.log_evidence for p in posteriors.values()]) + before)
     return dict(zip(posteriors, weights.tolist(), strict=True))
 
 

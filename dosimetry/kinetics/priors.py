@@ -7,18 +7,18 @@ Spreads are wider than reported ones (weakly informative): they shall decide onl
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from dosimetry.kinetics.models import LN2
+from dosimetry.kinetics.models import LN2, MODELS
 from dosimetry.kinetics.rate_prior import RatePrior
 from nufitdose.errors import InputError
 
-EVEN = 0.4  # two of five models hold uptake
-SLOW_UPTAKE = (
-    0.9  # tumours, and iodide in thyroid tissue: three of four thyroids hold more at 24 h than at 4 h (PMC5557855)
-)
+EVEN: Mapping[str, float] = dict.fromkeys(MODELS, 1.0 / len(MODELS))
+# Nothing is in a lesion when the tracer is given, and it fills for hours (ours); three of four thyroids hold more at
+# 24 h than at 4 h (PMC5557855). In other organs uptake is over soon, and models without it describe the same.
+UPTAKE_SEEN: Mapping[str, float] = {"mono": 1 / 30, "f3": 0.45, "f3a": 1 / 30, "bi": 1 / 30, "tri": 0.45}
 LEAST_SPREAD = 1.1  # no earlier fit or population tells a rate of today better than to 10 %
 
 
@@ -44,8 +44,7 @@ def biological_half_life_h(teff_h: float, half_life_h: float) -> float:
 class CurvePrior:
     """Priors of the three kinds of rates: the last clearance, an earlier faster clearance, and uptake.
 
-    `uptake_seen` is the probability that uptake lasts long enough to need a rate; where it is over within minutes,
-    models that start at their maximum describe the same.
+    `weights` are the probabilities of the models beforehand.
     """
 
     name: str
@@ -54,11 +53,7 @@ class CurvePrior:
     uptake: RatePrior
     source: str
     verified: bool = False
-    uptake_seen: float = EVEN
-
-    def model_weight(self, taking_up: bool, alike: int) -> float:
-        """Probability beforehand of one of `alike` models that do, or do not, hold uptake."""
-        return (self.uptake_seen if taking_up else 1.0 - self.uptake_seen) / alike
+    weights: Mapping[str, float] = field(default_factory=lambda: EVEN)
 
     def with_clearance(self, teff_h: Iterable[float], half_life_h: float, source: str) -> "CurvePrior":
         """This prior with the last clearance told by effective half-lives, h, of a population or of earlier cycles.
@@ -91,9 +86,7 @@ _PSMA_ORGANS = "median T_eff of 20 patients, Lu-177-PSMA-617 (AAPM 2026, abstrac
 
 WIDE = CurvePrior("wide", half_life_prior(80.0, 4.0), _EARLY, half_life_prior(1.5, 4.0), _UNKNOWN)
 WIDE_ORGAN = replace(WIDE, name="wide, organ", uptake=_ORGAN_UPTAKE, source="ours: T_bio 80 h within a factor 4")
-WIDE_TUMOUR = CurvePrior(
-    "wide, tumour", WIDE.clearance, _EARLY, _TUMOUR_UPTAKE, WIDE_ORGAN.source, uptake_seen=SLOW_UPTAKE
-)
+WIDE_TUMOUR = CurvePrior("wide, tumour", WIDE.clearance, _EARLY, _TUMOUR_UPTAKE, WIDE_ORGAN.source, weights=UPTAKE_SEEN)
 
 
 def _organ(name: str, median_h: float, spread: float, source: str, verified: bool = False) -> CurvePrior:
@@ -101,12 +94,12 @@ def _organ(name: str, median_h: float, spread: float, source: str, verified: boo
 
 
 def _tumour(name: str, median_h: float, spread: float, source: str) -> CurvePrior:
-    return CurvePrior(name, half_life_prior(median_h, spread), _EARLY, _TUMOUR_UPTAKE, source, uptake_seen=SLOW_UPTAKE)
+    return CurvePrior(name, half_life_prior(median_h, spread), _EARLY, _TUMOUR_UPTAKE, source, weights=UPTAKE_SEEN)
 
 
 def _iodide(name: str, median_h: float, spread: float, source: str, verified: bool = False) -> CurvePrior:
     prior = half_life_prior(median_h, spread)
-    return CurvePrior(name, prior, _EARLY, _IODIDE_UPTAKE, source, verified, uptake_seen=SLOW_UPTAKE)
+    return CurvePrior(name, prior, _EARLY, _IODIDE_UPTAKE, source, verified, weights=UPTAKE_SEEN)
 
 
 _IODIDE: Mapping[str, CurvePrior] = {
