@@ -1,7 +1,8 @@
 """Bias and intervals of the integral from few scans, beside mono and AICc: python -m benchmarks.curve_choice [trials].
 
 Truths are sums of exponentials of known integral, points get independent noise of 5 %. The seeds, 52000 and up, are
-those of the published table and served nothing else; docs/few_scans.md says what was set after a look at the cases.
+those of the published table and served nothing else; docs/explanation/few_scans.md says what was set after a look at
+the cases.
 """
 
 import sys

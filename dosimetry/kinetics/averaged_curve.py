@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from dosimetry.kinetics.few_points import trapezoid
 from dosimetry.kinetics.models import model_named, physical_rate
@@ -13,8 +13,8 @@ from dosimetry.kinetics.posterior_curves import PosteriorCurves
 from dosimetry.kinetics.priors import CurvePrior
 from dosimetry.kinetics.status import FitStatus
 from nufitdose import kinetics
+from nufitdose.types import F64
 
-F64 = NDArray[np.float64]
 Pair = tuple[float, float]
 LEVEL_68, LEVEL_95 = 0.6827, 0.95
 ASSUMED_U = 0.05  # of each value, where no uncertainty is given

@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit, log_ndtr, ndtr
 
 from dosimetry.kinetics.marginal_kernel import weigh_shapes
 from dosimetry.kinetics.models import Model, Role, fastest_rate
 from dosimetry.kinetics.priors import CurvePrior
 from dosimetry.kinetics.rate_prior import RatePrior
+from nufitdose.types import F64
 
-F64 = NDArray[np.float64]
 REACH = 4.0  # deviations of every coordinate that the lattice covers
-ODDS_SPREAD = 1.2  # deviation of ln α/(1 - α), ours: α within 0.09 to 0.91 in 95 %, within 0.01 to 0.99 in all
+ODDS_SPREAD = 1.2  # deviation of ln α/(1 - α), chosen here: α within 0.09 to 0.91 in 95 %, within 0.01 to 0.99 in all
 DEPTH = 12.0  # log weight below the largest at which a point is left out
 FIRST_SIGNAL = 20.0  # |y/σ| up to which the first lattice is dense enough; above, the likelihood is tempered at first
 POINTS = {1: 512, 2: 6144, 3: 20480, 4: 40960}  # by the number of coordinates

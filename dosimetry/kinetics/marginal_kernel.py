@@ -13,7 +13,8 @@ and s is then normal with mean ρ and deviation 1, cut at 0.
 from math import erfc, inf, log, sqrt
 from typing import no_type_check
 
-from dosimetry.kinetics.compiled import compiled, decay, part_of_kernel
+from dosimetry.kinetics.exponential import decay
+from nufitdose.compiled import compiled, part_of_kernel
 
 
 @part_of_kernel

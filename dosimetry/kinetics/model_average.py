@@ -9,7 +9,7 @@ and its intervals are those of the mixture, so that they hold what the choice of
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from dosimetry.kinetics.averaged_curve import ASSUMED_U, AveragedCurve, WeighedModel
@@ -18,8 +18,8 @@ from dosimetry.kinetics.models import Model, Role, check_times, model_named, phy
 from dosimetry.kinetics.posterior_curves import curve_with_integral, draw_curves, normalised, weight_of_models
 from dosimetry.kinetics.priors import WIDE, CurvePrior
 from nufitdose.errors import InputError
+from nufitdose.types import F64
 
-F64 = NDArray[np.float64]
 FEW_SCAN_MODELS = ("mono", "f3", "f3a", "bi", "tri")
 LEAST_U = 0.01  # of the largest value: the assumed uncertainty of one that is nearly nothing
 REJECTED = 0.05  # probability of χ² below which points scatter more than their uncertainties say

@@ -9,6 +9,7 @@ from dosimetry.kinetics.averaged_curve import AveragedCurve
 from dosimetry.kinetics.models import physical_rate
 from dosimetry.kinetics.priors import ONE_EARLIER, CurvePrior
 from dosimetry.kinetics.rate_prior import RatePrior
+from nufitdose.types import F64
 
 LEAST_SHARE = 0.05  # of the curves: a phase that fewer have tells nothing
 REMEMBERED = 0.5  # how much of a model's probability is that of the earlier cycle
@@ -35,9 +36,7 @@ def next_cycle_prior(earlier: AveragedCurve, *, spread: float = ONE_EARLIER) -> 
     return replace(prior, clearance=told[0], early=told[1], uptake=told[2], weights=weights, source=source)
 
 
-def _told(
-    was: RatePrior, rates: NDArray[np.float64], there: NDArray[np.bool_], rate_p: float, spread: float
-) -> RatePrior:
+def _told(was: RatePrior, rates: F64, there: NDArray[np.bool_], rate_p: float, spread: float) -> RatePrior:
     """The prior of one rate after the curves that have it; rates held at physical decay do not count."""
     biological = rates[there & (rates > rate_p * (1 + 1e-9))] - rate_p
     if biological.size < LEAST_SHARE * rates.size:

@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
 from dosimetry.kinetics.marginal import ModelPosterior
 from dosimetry.kinetics.models import LN2
 from dosimetry.kinetics.priors import CurvePrior
 from nufitdose import kinetics
+from nufitdose.types import F64
 
-F64 = NDArray[np.float64]
 CURVES = 2048
 GOLDEN = 0.6180339887498949  # multiples of it fill 0 to 1 evenly, also in step with a sorted sequence
 

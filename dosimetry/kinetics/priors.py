@@ -16,8 +16,8 @@ from dosimetry.kinetics.rate_prior import RatePrior
 from nufitdose.errors import InputError
 
 EVEN: Mapping[str, float] = dict.fromkeys(MODELS, 1.0 / len(MODELS))
-# Nothing is in a lesion when the tracer is given, and it fills for hours (ours); three of four thyroids hold more at
-# 24 h than at 4 h (PMC5557855). In other organs uptake is over soon, and models without it describe the same.
+# Nothing is in a lesion when the tracer is given, and it fills for hours (chosen here); three of four thyroids hold
+# more at 24 h than at 4 h (PMC5557855). In other organs uptake is over soon, and models without it describe the same.
 UPTAKE_SEEN: Mapping[str, float] = {"mono": 1 / 30, "f3": 0.45, "f3a": 1 / 30, "bi": 1 / 30, "tri": 0.45}
 LEAST_SPREAD = 1.1  # no earlier fit or population tells a rate of today better than to 10 %
 
@@ -69,23 +69,23 @@ class CurvePrior:
         return replace(self, clearance=rate, source=f"{source}; uptake and early phase: {self.source}")
 
 
-# T_bio of one earlier cycle against today's: ours; PMC6300448 finds 2 to 13 % in kidney doses, tumours change more.
+# T_bio of one earlier cycle against today's: chosen here; PMC6300448 finds 2 to 13 % in kidney doses, in tumours more.
 ONE_EARLIER = 1.4
 # Elimination from blood 10.8 ± 2.5 h (Lu-177-PSMA-617, PMC5472088), the body's iodide T_eff 10 to 16 h (Remy 2008,
 # doi:10.2967/jnumed.108.052464); what leaves an organ early leaves it with the blood, or somewhat before or after.
 _EARLY = half_life_prior(10.0, 3.0)
-# 1.3/h (VRAK, doi:10.1118/1.4824318), 0.6 to 1.1/h (challenge patient, doi:10.7302/864r-tb45); spread ours.
+# 1.3/h (VRAK, doi:10.1118/1.4824318), 0.6 to 1.1/h (challenge patient, doi:10.7302/864r-tb45); spread chosen here.
 _ORGAN_UPTAKE = half_life_prior(0.8, 4.0)
 # Lesions have most activity 4 to 24 h after administration, as recalled from Lu-177-PSMA and -DOTATATE (unverified).
 _TUMOUR_UPTAKE = half_life_prior(3.0, 3.0)
 # Iodide leaves the transfer compartment with 6 h (ICRP Publication 30, as recalled, unverified).
 _IODIDE_UPTAKE = half_life_prior(6.0, 2.0)
-_UNKNOWN = "ours: T_bio 80 h within a factor 4, uptake 1.5 h within a factor 4"
+_UNKNOWN = "chosen here: T_bio 80 h within a factor 4, uptake 1.5 h within a factor 4"
 _HAENSCHEID = "T_eff 51, 67, 77 h of kidneys, liver and spleen, tumours (Hänscheid 2018, doi:10.2967/jnumed.117.193706)"
 _PSMA_ORGANS = "median T_eff of 20 patients, Lu-177-PSMA-617 (AAPM 2026, abstract 2620)"
 
 WIDE = CurvePrior("wide", half_life_prior(80.0, 4.0), _EARLY, half_life_prior(1.5, 4.0), _UNKNOWN)
-WIDE_ORGAN = replace(WIDE, name="wide, organ", uptake=_ORGAN_UPTAKE, source="ours: T_bio 80 h within a factor 4")
+WIDE_ORGAN = replace(WIDE, name="wide, organ", uptake=_ORGAN_UPTAKE, source="chosen here: T_bio 80 h within a factor 4")
 WIDE_TUMOUR = CurvePrior("wide, tumour", WIDE.clearance, _EARLY, _TUMOUR_UPTAKE, WIDE_ORGAN.source, weights=UPTAKE_SEEN)
 
 
