@@ -119,6 +119,11 @@ class AveragedCurve:
         return _interval(self.curves.teff_h(self.last_h), LEVEL_68)
 
     @cached_property
+    def teff_95_h(self) -> Pair:
+        """The 95 % interval of the same."""
+        return _interval(self.curves.teff_h(self.last_h), LEVEL_95)
+
+    @cached_property
     def teff_h(self) -> float:
         """The tail's half-life, h; NaN where activity is `rising`."""
         return float("nan") if self.rising else float(np.median(self.curves.teff_h(self.last_h)))

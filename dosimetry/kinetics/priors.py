@@ -6,6 +6,8 @@ Spreads are wider than reported ones (weakly informative): they shall decide onl
 `CurvePrior.source` says where each comes from, and `verified` whether that source was read for this table.
 """
 
+import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -128,6 +130,22 @@ PUBLISHED: Mapping[str, Mapping[str, CurvePrior]] = {
     "nai": _IODIDE,
     "iodide": _IODIDE,
 }
+
+TRACERS = ("DOTATATE", "DOTATOC", "PSMA-617", "PSMA-I&T", "NaI")  # names that can be given; each finds its part above
+
+
+def tracer_named(name: str) -> str:
+    """One of `TRACERS`, in any case and with or without its nuclide ("Lu-177-PSMA-617"); `InputError` otherwise."""
+    bare = re.sub(r"^[a-z]{1,2}-\d+m?-", "", name.lower())
+    known = {tracer.lower(): tracer for tracer in TRACERS}
+    if bare not in known:
+        near = difflib.get_close_matches(bare, known, 1)
+        hint = f"Did you mean {known[near[0]]!r}? " if near else ""
+        raise InputError(
+            f"no half-lives are known for the tracer {name!r}",
+            remedy=f"{hint}Known: {', '.join(TRACERS)}; leave it out (null) for the wide prior",
+        )
+    return known[bare]
 
 
 def find_prior(tracer: str, structure: str, *, tumour: bool = False) -> CurvePrior:
