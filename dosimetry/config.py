@@ -56,7 +56,10 @@ class KineticsSettings(Settings):
     def _known_tracer(cls, name: str | None) -> str | None:
         from dosimetry.kinetics.priors import tracer_named  # as above
 
-        return None if name is None else _known_name(name, tracer_named)
+        if name is None:
+            return None
+        _known_name(name, tracer_named)
+        return tracer_named(name)
 
     def method(self, structure: str) -> str:
         """The curve method asked for this structure, or for "rest"."""
