@@ -18,7 +18,8 @@ class KineticsSettings(Settings):
 
     `model` is the curve method of every structure that `models` does not name; "rest" there stands for the voxels of
     no structure. "auto" takes for each structure the model with the largest Akaike weight, "aicc_voxel" the best one
-    for each voxel. `half_lives_h` are effective half-lives of a population, for "population" alone.
+    for each voxel, "bayes" averages over models. `tracer` names the published half-lives that "bayes" starts from,
+    such as PSMA-617; null: wide ones. `half_lives_h` are effective half-lives of a population, for "population" alone.
     `u_activity_percent` is the relative standard uncertainty of a structure's activity at each scan, independent
     between scans; without it errors come from the residuals. `averaged`: a structure's own integral is the mean over
     the models, weighted by Akaike. `preserve_total`: the voxels of a structure are scaled to its own integral.
@@ -29,6 +30,7 @@ class KineticsSettings(Settings):
 
     model: str = Field(default="auto", validate_default=False)
     models: dict[str, str] = Field(default_factory=dict)
+    tracer: str | None = None
     half_lives_h: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
     u_activity_percent: float | None = Field(default=None, gt=0, le=100)
     averaged: bool = False
@@ -48,6 +50,16 @@ class KineticsSettings(Settings):
     @classmethod
     def _known_methods(cls, models: dict[str, str]) -> dict[str, str]:
         return {structure: cls._known_method(name) for structure, name in models.items()}
+
+    @field_validator("tracer")
+    @classmethod
+    def _known_tracer(cls, name: str | None) -> str | None:
+        from dosimetry.kinetics.priors import tracer_named  # as above
+
+        if name is None:
+            return None
+        _known_name(name, tracer_named)
+        return tracer_named(name)
 
     def method(self, structure: str) -> str:
         """The curve method asked for this structure, or for "rest"."""

@@ -76,7 +76,8 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
         check_methods(settings.kinetics, regions, len(study.timepoints), half_life_h(study.nuclide))
     frames = register_series(study, settings.registration, steps, device=device)
     with steps.step("fitting voxel curves, computing dose", _COST["maps"]):
-        curves = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide))
+        tumours = study.structures.tumours if study.structures else ()
+        curves = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide), tumours=tumours)
         warn_of_cuts(curves, frames)
         maps = dose_maps(frames, study, settings, regions, curves, anatomy)
     plain: tuple[Frame, ...] = ()
@@ -84,7 +85,9 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
     if len(frames) > 1 and settings.registration.engine != "none":
         with steps.step("the same without registration", _COST["unregistered"]):
             plain = overlay_series(study)
-            plain_curves = structure_curves(plain, regions, settings.kinetics, half_life_h(study.nuclide))
+            plain_curves = structure_curves(
+                plain, regions, settings.kinetics, half_life_h(study.nuclide), tumours=tumours
+            )
             unregistered = dose_maps(plain, study, settings, regions, plain_curves, anatomy)
     with steps.step("measuring structures", _COST["structures"]):
         structures = structure_results(study, settings, regions, curves, maps, unregistered, anatomy)

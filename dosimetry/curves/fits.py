@@ -1,4 +1,4 @@
-"""Curves that are fitted: the organ form and the voxel form of every model, and of the choice among them."""
+"""Curves that are fitted: organ and voxel form of every model, of the choice among them, and their average."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,20 +7,24 @@ import numpy as np
 
 from dosimetry.curves.points import OrganPoints, VoxelPoints
 from dosimetry.kinetics import (
+    AveragedCurve,
     IntervalMethod,
     Intervals,
     ModelChoice,
     OrganFit,
     ScanTimes,
     VoxelFit,
+    average_models,
     bootstrap,
     choose_model,
     fit_organ,
     fit_voxels,
 )
+from dosimetry.kinetics.models import model_named
 
 CANDIDATES = ("mono", "f3", "f3a", "bi")  # what "auto" chooses from: the models that voxels can have too
 _LEVEL = 0.95
+_NONE = (float("nan"), float("nan"))
 
 
 def organ_by(model: str) -> Callable[[OrganPoints], OrganFit]:
@@ -51,6 +55,49 @@ def organ_by_aicc(points: OrganPoints) -> ModelChoice:
         intervals=points.intervals == "profile",
     )
     return replace(choice, fits={**choice.fits, choice.best: _with_bootstrap(choice.fit, points)})
+
+
+def organ_by_average(points: OrganPoints) -> AveragedCurve | OrganFit:
+    """All models averaged by marginal likelihood; without activity the fit of one exponential, which says so."""
+    measured = points.times_h, points.activity_mbq, points.half_life_h
+    plain = fit_organ(*measured, u_activity_mbq=points.u_activity_mbq)
+    if not plain.rates_per_h.size:
+        return plain
+    return average_models(*measured, u_activity_mbq=points.u_activity_mbq, prior=points.prior)
+
+
+def representative_fit(average: AveragedCurve, points: OrganPoints) -> OrganFit:
+    """The averaged curve in the form of a fit: its leading model's curve, with the average's integral and intervals.
+
+    The uncertainty of T_eff is half its 68 % interval; neither is stated where activity still rises. What an average
+    lacks (covariance, AICc) is NaN; χ² is that of this curve under the uncertainties before Birge's ratio.
+    """
+    order = np.argsort(points.times_h)
+    times_h, activity = points.times_h[order], points.activity_mbq[order]
+    parameters = model_named(average.best).n_parameters
+    residual = (average.activity_mbq - average.fitted_mbq) / average.u_activity_mbq * average.birge_ratio
+    teff_68_h, teff_95_h = (_NONE, _NONE) if average.rising else (average.teff_68_h, average.teff_95_h)
+    return OrganFit(
+        model=average.best,
+        status=average.status,
+        times_h=times_h,
+        activity_mbq=activity,
+        amplitudes_mbq=average.amplitudes_mbq,
+        rates_per_h=average.rates_per_h,
+        covariance=np.full((parameters, parameters), np.nan),
+        fitted_mbq=np.where(np.isfinite(activity), average.curve(times_h), np.nan),
+        tia_mbq_h=average.tia_mbq_h,
+        u_tia_mbq_h=average.u_tia_mbq_h,
+        u_teff_h=0.5 * (teff_68_h[1] - teff_68_h[0]),
+        chi2=float(residual @ residual),
+        aicc=float("nan"),
+        dof=average.times_h.size - parameters,
+        before_first_fraction=average.before_first_fraction,
+        extrapolated_fraction=average.extrapolated_fraction,
+        rising_share=0.0,
+        flags=(*average.flags, *([f"not to rely on: {average.red}"] if average.red else [])),
+        intervals=Intervals(_LEVEL, IntervalMethod.POSTERIOR, average.tia_95_mbq_h, teff_95_h, {}),
+    )
 
 
 def voxels_by(model: str) -> Callable[[VoxelPoints], VoxelFit]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dosimetry.curves import fits, rules
 from dosimetry.curves.points import OrganPoints, VoxelPoints
-from dosimetry.kinetics import FitStatus, ModelChoice, OrganFit, VoxelFit
+from dosimetry.kinetics import AveragedCurve, FitStatus, ModelChoice, OrganFit, VoxelFit
 from nufitdose.registry import find_by_name
 
 
@@ -16,15 +16,15 @@ from nufitdose.registry import find_by_name
 class CurveMethod:
     """One way to a time-activity curve.
 
-    `voxels` None: voxels take the model that was chosen for their structure. `model` is the model that voxels can be
-    guided with, None for a rule. `statuses` are the codes of voxels that got what the method promises. `sentence`
-    stands in the report, with {where}, {how} (fitted or solved) and {half_lives} filled in; `reference` (text, DOI) is
-    listed there.
+    `voxels` None: voxels take the model that was chosen for their structure, or that leads its average. `model` is the
+    model that voxels can be guided with, None for a rule. `statuses` are the codes of voxels that got what the method
+    promises. `sentence` stands in the report, with {where}, {how} (fitted or solved) and {half_lives} filled in;
+    `reference` (text, DOI) is listed there.
     """
 
     name: str
     fewest_scans: int
-    organ: Callable[[OrganPoints], OrganFit | ModelChoice]
+    organ: Callable[[OrganPoints], OrganFit | ModelChoice | AveragedCurve]
     voxels: Callable[[VoxelPoints], VoxelFit] | None
     statuses: frozenset[FitStatus] = frozenset()
     sentence: str = ""
@@ -37,6 +37,11 @@ class CurveMethod:
     def chooses(self) -> bool:
         """Whether the model of a structure is chosen by the corrected Akaike criterion."""
         return self.organ is fits.organ_by_aicc
+
+    @property
+    def averages(self) -> bool:
+        """Whether a structure's curve is averaged over models by marginal likelihood."""
+        return self.organ is fits.organ_by_average
 
     @property
     def fixed_model(self) -> bool:
@@ -69,6 +74,10 @@ _HAENSCHEID_2018 = (
     "177Lu-DOTATATE/DOTATOC by a single measurement after 4 days. J Nucl Med 2018;59:75–81.",
     "10.2967/jnumed.117.193706",
 )
+_HOETING_1999 = (
+    "Hoeting JA, Madigan D, Raftery AE, Volinsky CT. Bayesian model averaging: a tutorial. Stat Sci 1999;14:382–417.",
+    "10.1214/ss/1009212519",
+)
 _MADSEN_2018 = (
     "Madsen MT, Menda Y, O'Dorisio TM, O'Dorisio MS. Single time point dose estimate for exponential clearance. "
     "Med Phys 2018;45:2318–2324.",
@@ -76,7 +85,7 @@ _MADSEN_2018 = (
 )
 
 #: The methods by name, in the order in which messages list them. `fewest_scans` is the number of parameters, but for
-#: "aicc_voxel": voxels have no known σ, so AICc compares models from six points on.
+#: "aicc_voxel" (voxels have no known σ, so AICc compares models from six points on) and "bayes" (priors stand in).
 METHODS: Mapping[str, CurveMethod] = {
     method.name: method
     for method in (
@@ -122,6 +131,7 @@ METHODS: Mapping[str, CurveMethod] = {
             "itself was {how} and integrated to infinity.",
             model="aicc",
         ),
+        CurveMethod("bayes", 2, fits.organ_by_average, None, reference=_HOETING_1999),
         _one_scan_method(
             "physical",
             FitStatus.ONE_POINT,

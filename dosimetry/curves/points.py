@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from dosimetry.kinetics.priors import WIDE, CurvePrior
 from nufitdose.types import F64, Curves, PerVoxel
 
 IntervalKind = Literal["none", "profile", "bootstrap"]
@@ -14,7 +15,8 @@ class OrganPoints:
     """A structure's activity, MBq at `times_h`, and what is known beside it.
 
     `u_activity_mbq` is its standard uncertainty (None: not known), `population_h` the effective half-life of a
-    population, `intervals` how 95 % intervals of a fitted curve are to be found.
+    population, `intervals` how 95 % intervals of a fitted curve are to be found, `prior` what is known of its rates
+    beforehand.
     """
 
     times_h: F64
@@ -23,6 +25,7 @@ class OrganPoints:
     u_activity_mbq: F64 | None = None
     population_h: float | None = None
     intervals: IntervalKind = "none"
+    prior: CurvePrior = WIDE
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """The activity of each structure over time and the curve through it."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 
@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosimetry.config import REST, KineticsSettings
+from dosimetry.curves.fits import representative_fit
 from dosimetry.curves.methods import find_method
 from dosimetry.curves.points import OrganPoints
-from dosimetry.kinetics import FitStatus, ModelChoice, OrganFit, fit_shared
+from dosimetry.kinetics import AveragedCurve, FitStatus, ModelChoice, OrganFit, fit_shared
 from dosimetry.kinetics.models import MODELS
+from dosimetry.kinetics.priors import CurvePrior, find_prior
 from dosimetry.metrics import Region
 from nufitdose.registration.series import Frame
 from nufitdose.types import F64
@@ -31,7 +33,8 @@ class StructureCurve:
 
     `times_h` are when the structure itself was seen, `activity_mbq` NaN where a field of view cuts it,
     `u_activity_mbq` NaN where not known. `choice` holds the models compared, where the method chooses; `averaged`
-    says that the integral is the mean over them. `shared_with` names the structures whose rates it shares.
+    says that the integral is the mean over them. `average` holds the models that "bayes" averages, `fit` is then the
+    curve that stands for them. `shared_with` names the structures whose rates it shares.
     """
 
     times_h: F64
@@ -40,16 +43,30 @@ class StructureCurve:
     fit: OrganFit
     choice: ModelChoice | None = None
     averaged: bool = False
+    average: AveragedCurve | None = None
     shared_with: tuple[str, ...] = ()
 
     @property
     def model(self) -> str:
-        """The model of the curve and of the structure's voxels."""
+        """The model of the curve; the leading one of an average."""
         return self.fit.model if self.choice is None else self.choice.best
 
     @property
+    def voxel_model(self) -> str:
+        """The model of the structure's voxels: that of the curve, as far as voxels (no tri) and points allow."""
+        if self.average is None:
+            return self.model
+        model = "f3" if self.model == "tri" else self.model
+        return model if MODELS[model].n_parameters <= self.average.times_h.size else "mono"
+
+    @property
     def teff_h(self) -> float:
-        """Effective half-life of the last phase, h; NaN where there is none, or where Hänscheid's rule needs none."""
+        """Effective half-life of the last phase, h; NaN where there is none, or where Hänscheid's rule needs none.
+
+        Of an average that of its tail; NaN where activity still rises.
+        """
+        if self.average is not None:
+            return self.average.teff_h
         return float("nan") if self.fit.status is FitStatus.HAENSCHEID else self.fit.teff_h
 
     @property
@@ -116,18 +133,27 @@ def u_of_curve_mbq(fit: OrganFit, times_h: F64) -> F64 | None:
 
 
 def structure_curves(
-    frames: Sequence[Frame], regions: Mapping[str, Region], settings: KineticsSettings, half_life_h: float
+    frames: Sequence[Frame],
+    regions: Mapping[str, Region],
+    settings: KineticsSettings,
+    half_life_h: float,
+    *,
+    tumours: Collection[str] = (),
 ) -> BodyCurves:
-    """A curve for every region and for the whole body, whose model the voxels of no structure take."""
+    """A curve for every region and for the whole body, whose model the voxels of no structure take.
+
+    `tumours` names the regions whose rates are expected to be those of tumours.
+    """
     found = {}
+    priors = {name: find_prior(settings.tracer or "", name, tumour=name in tumours) for name in (*regions, REST)}
     together = {name for group in settings.shared_rates for name in group}
     for name, region in regions.items():
         points = np.array([_observe(region, frame, half_life_h) for frame in frames])
-        found[name] = _curve(name, points, settings, half_life_h, alone=name not in together)
+        found[name] = _curve(name, points, settings, half_life_h, priors[name], alone=name not in together)
     for group in settings.shared_rates:
         found |= share_rates({name: found[name] for name in group}, settings.method(group[0]), half_life_h)
     whole = np.array([_observe_whole_body(frames, number, half_life_h) for number in range(len(frames))])
-    return BodyCurves(found, _curve(REST, whole, settings, half_life_h))
+    return BodyCurves(found, _curve(REST, whole, settings, half_life_h, priors[REST]))
 
 
 def share_rates(curves: Mapping[str, StructureCurve], model: str, half_life_h: float) -> dict[str, StructureCurve]:
@@ -156,7 +182,7 @@ def warn_of_cuts(curves: BodyCurves, frames: Sequence[Frame]) -> None:
 
 
 def _curve(
-    name: str, seen: F64, settings: KineticsSettings, half_life_h: float, *, alone: bool = True
+    name: str, seen: F64, settings: KineticsSettings, half_life_h: float, prior: CurvePrior, *, alone: bool = True
 ) -> StructureCurve:
     """The curve through `seen` [scans, (h, MBq)]; without intervals where it is not to stay `alone`."""
     times_h, activity = seen[:, 0], seen[:, 1]
@@ -171,10 +197,13 @@ def _curve(
         u_activity_mbq=u if (u > 0).any() else None,
         population_h=settings.half_lives_h.get(name),
         intervals=settings.intervals if alone else "none",
+        prior=prior,
     )
     found = find_method(settings.method(name)).organ(points)
     if isinstance(found, ModelChoice):
         return StructureCurve(times_h, activity, u, found.fit, found, settings.averaged)
+    if isinstance(found, AveragedCurve):
+        return StructureCurve(times_h, activity, u, representative_fit(found, points), average=found)
     return StructureCurve(times_h, activity, u, found)
 
 

@@ -29,8 +29,8 @@ def fit_frames(
     """Fit every voxel of the frames with the model of its structure, others with that of "rest".
 
     A voxel that a scan does not see lacks that time. Regions later in order win where two share a voxel. Where
-    `settings.guided`, voxels borrow from their structure; where `settings.preserve_total`, those of a structure are
-    scaled to its own integral.
+    `settings.guided`, voxels borrow from their structure; where `settings.preserve_total`, or where a structure's
+    curve is averaged over models, those of a structure are scaled to its own integral.
     """
     activity = voxel_curves(frames, half_life_h)
     owner = np.zeros(activity.shape[0], dtype=np.int32)
@@ -59,8 +59,7 @@ def fit_frames(
     for label in apart:
         voxels = np.flatnonzero(owner == label)
         fit.put(voxels, fit_part(label, voxels))
-    if settings.preserve_total:
-        _preserve(fit, regions, curves, owner)
+    _preserve(fit, regions, curves, owner, everywhere=settings.preserve_total)
     return fit.result()
 
 
@@ -79,7 +78,7 @@ def voxel_curves(frames: Sequence[Frame], half_life_h: float) -> Curves:
 def _voxel_method(settings: KineticsSettings, name: str, curve: StructureCurve) -> CurveMethod:
     """How the voxels of a structure are fitted: as asked for, or with the model that was chosen."""
     asked = find_method(settings.method(name))
-    return asked if asked.voxels else find_method(curve.model)
+    return asked if asked.voxels else find_method(curve.voxel_model)
 
 
 def _form(method: CurveMethod) -> Callable[[VoxelPoints], VoxelFit]:
@@ -100,9 +99,16 @@ def _preserve(
     regions: Mapping[str, Region],
     curves: BodyCurves,
     owner: NDArray[np.int32],
+    *,
+    everywhere: bool,
 ) -> None:
-    """Scale the voxels that a structure owns so that all its voxels add to its own integral; the last owner first."""
+    """Scale the voxels that a structure owns so that all its voxels add to its own integral; the last owner first.
+
+    Not `everywhere`: those of structures alone whose curve is averaged over models, which voxels do not have.
+    """
     for label, (name, region) in reversed(list(enumerate(regions.items(), start=1))):
+        if not everywhere and curves.structures[name].average is None:
+            continue
         own = owner[region.index] == label
         others = fit.part(region.index[~own]).tia.astype(np.float64)
         shared_bq_h = float(others @ region.part_ml[~own])

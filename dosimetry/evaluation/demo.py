@@ -96,7 +96,8 @@ def true_motion_dose(patient: DigitalPatient, results: PatientResults) -> Volume
         frames.append(_warp(frame, DisplacementField(true.field, true.grid), timepoint.activity))
     regions = {found.name: found.region for found in results.structures}
     kinetics, physical_h = results.settings.kinetics, half_life_h(patient.study.nuclide)
-    curves = structure_curves(frames, regions, kinetics, physical_h)
+    tumours = [found.name for found in results.structures if found.role == "tumour"]
+    curves = structure_curves(frames, regions, kinetics, physical_h, tumours=tumours)
     return dose_maps(tuple(frames), patient.study, results.settings, regions, curves, results.anatomy).dose
 
 

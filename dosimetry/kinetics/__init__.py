@@ -1,5 +1,6 @@
 """Time-activity curves: fits of organs and voxels, and what they integrate to."""
 
+from dosimetry.kinetics.averaged_curve import AveragedCurve
 from dosimetry.kinetics.bootstrap import Bootstrap, bootstrap
 from dosimetry.kinetics.by_structure import StructuredFit, fit_by_structure, preserve_total
 from dosimetry.kinetics.few_points import (
@@ -12,6 +13,7 @@ from dosimetry.kinetics.few_points import (
     trapezoid_phases,
 )
 from dosimetry.kinetics.guided import estimate_prior, fit_voxels_guided
+from dosimetry.kinetics.model_average import average_models
 from dosimetry.kinetics.noise import NoiseModel, estimate_noise
 from dosimetry.kinetics.organ_fit import OrganFit, aicc, fit_organ
 from dosimetry.kinetics.organ_intervals import IntervalMethod, Intervals
@@ -24,6 +26,7 @@ from dosimetry.kinetics.voxel_fit import fit_voxels, with_common_error
 from dosimetry.kinetics.voxel_results import VoxelFit, VoxelFitBuilder
 
 __all__ = [
+    "AveragedCurve",
     "Bootstrap",
     "FitStatus",
     "IntervalMethod",
@@ -37,6 +40,7 @@ __all__ = [
     "VoxelFit",
     "VoxelFitBuilder",
     "aicc",
+    "average_models",
     "bootstrap",
     "choose_model",
     "estimate_noise",

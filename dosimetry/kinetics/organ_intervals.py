@@ -22,11 +22,15 @@ Pair = tuple[float, float]
 
 
 class IntervalMethod(StrEnum):
-    """How intervals were found: by profile, by covariance where no profile exists, by redrawn points, or not at all."""
+    """How intervals were found: by profile, by covariance where no profile exists, by redrawn points, or not at all.
+
+    `POSTERIOR`: those of a curve that is averaged over models.
+    """
 
     PROFILE = "profile"
     COVARIANCE = "covariance"
     BOOTSTRAP = "bootstrap"
+    POSTERIOR = "posterior"
     NONE = "none"
 
 

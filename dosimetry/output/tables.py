@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dosimetry.kinetics import Intervals
+from dosimetry.kinetics import AveragedCurve, Intervals
 from dosimetry.results import PatientResults, StructureResult
 from nufitdose.io.csv_table import Row, write_csv
 from nufitdose.registration.output import write_registration_tables
@@ -92,6 +92,8 @@ def _curve_record(structure: StructureResult) -> dict[str, Any]:
     curve, fit = structure.curve, structure.fit
     compared = curve.choice.weights if curve.choice else {}
     asked_for: dict[str, Any] = {"intervals": _interval_record(fit.intervals)} if fit.intervals else {}
+    if curve.average is not None:
+        asked_for["average"] = _average_record(curve.average)
     if curve.shared_with:
         asked_for["shared_rates_with"] = list(curve.shared_with)
     return {
@@ -114,6 +116,20 @@ def _curve_record(structure: StructureResult) -> dict[str, Any]:
         "degrees_of_freedom": fit.dof,
         "flags": list(fit.flags),
         **asked_for,
+    }
+
+
+def _average_record(found: AveragedCurve) -> dict[str, Any]:
+    """What a curve averaged over models says beside its integral; `red` is null where nothing speaks against it."""
+    return {
+        "probabilities": {name: model.weight for name, model in found.models.items()},
+        "tia_mean_mbq_h": found.tia_mean_mbq_h,
+        "tia_68_mbq_h": list(found.tia_68_mbq_h),
+        "tia_at_most_mbq_h": found.tia_at_most_mbq_h,
+        "birge_ratio": found.birge_ratio,
+        "prior": found.prior.name,
+        "prior_source": found.prior.source,
+        "red": found.red or None,
     }
 
 

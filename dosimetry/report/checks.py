@@ -12,6 +12,7 @@ import numpy as np
 
 from dosimetry.curves.methods import FITTED_STATUSES
 from dosimetry.kinetics import FitStatus
+from dosimetry.kinetics.averaged_curve import RED_LIMIT
 from dosimetry.report.balance import Balance
 from dosimetry.report.numbers import percent, three
 from dosimetry.results import PatientResults, StructureResult
@@ -126,7 +127,14 @@ def _fit(results: PatientResults) -> Light:
     others = {s: share for s, share in shares.items() if s not in FITTED_STATUSES and share >= 0.05}
     rest = "; ".join(f"{percent(share)} {short(s)}" for s, share in sorted(others.items(), key=lambda o: -o[1]))
     found = f"{percent(fitted)} {where} by fitted exponentials" + (f"; {rest}" if rest else "")
-    return Light("Voxel curves", State.GOOD if fitted >= FITTED_PERCENT else State.LOOK, found, guide)
+    state = State.GOOD if fitted >= FITTED_PERCENT else State.LOOK
+    averages = {s.name: s.curve.average for s in results.structures if s.curve.average is not None}
+    red = [f"{name} ({average.red})" for name, average in averages.items() if average.red]
+    if averages:
+        guide += f"; integrals told to ± {RED_LIMIT:.0%}"
+    if red:
+        state, found = State.BAD, f"{found}; not to rely on: {', '.join(red)}"
+    return Light("Voxel curves", state, found, guide)
 
 
 def short(status: FitStatus) -> str:

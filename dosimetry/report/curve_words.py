@@ -8,6 +8,8 @@ from dosimetry.config import REST
 from dosimetry.curves.fits import CANDIDATES
 from dosimetry.curves.methods import METHODS
 from dosimetry.kinetics import FitStatus
+from dosimetry.kinetics.averaged_curve import ASSUMED_U
+from dosimetry.kinetics.model_average import FEW_SCAN_MODELS
 from dosimetry.report.numbers import three
 from dosimetry.results import PatientResults
 
@@ -34,7 +36,7 @@ def curve_sentences(results: PatientResults) -> list[str]:
     if len(results.frames) == 1:
         return [*said, *_beds(results)]
     said += [_RISING] if any(METHODS[method].model for method in by_method) else []
-    return [*said, *_choice(results), *_borrowing(results), *_structures(results), *_beds(results)]
+    return [*said, *_choice(results), *_average(results), *_borrowing(results), *_structures(results), *_beds(results)]
 
 
 def _voxel_methods(results: PatientResults) -> dict[str, str]:
@@ -42,7 +44,7 @@ def _voxel_methods(results: PatientResults) -> dict[str, str]:
     found = {}
     for name, curve in results.curves.items():
         asked = results.settings.kinetics.method(name)
-        method = asked if METHODS[asked].voxels else curve.model
+        method = asked if METHODS[asked].voxels else curve.voxel_model
         one_scan = len(results.frames) == 1 and not METHODS[method].one_scan_only
         found[name] = "physical" if one_scan else method
     return found
@@ -84,6 +86,23 @@ def _choice(results: PatientResults) -> list[str]:
     return said
 
 
+def _average(results: PatientResults) -> list[str]:
+    """What "bayes" did: models, priors, voxels."""
+    drawn = [s.name for s in results.structures if s.curve.average is not None]
+    if not drawn and results.whole_body.average is None:
+        return []
+    whose = f"of {join_words(drawn)}" if drawn else "of the whole body"
+    tracer = results.settings.kinetics.tracer
+    known = f"published half-lives of {tracer} where there are any" if tracer else "no knowledge of the tracer"
+    return [
+        f"The time-integrated activity {whose} is the median over curves of {join_words(list(FEW_SCAN_MODELS))}, "
+        f"weighed by their marginal likelihood with weak priors of the rates ({known}; bayes); its uncertainty and its "
+        "95 % interval hold what noise, rates and the choice of a model leave open.",
+        "Voxels took the leading model of their structure (f3 for tri) and were scaled to its integral; those of no "
+        "structure keep their own fit.",
+    ]
+
+
 def _borrowing(results: PatientResults) -> list[str]:
     said, settings = [], results.settings.kinetics
     if (results.maps.fit.status == FitStatus.GUIDED).any():
@@ -103,9 +122,14 @@ def _structures(results: PatientResults) -> list[str]:
     weights = "all points weighing the same"
     if settings.u_activity_percent is not None:
         weights = f"points weighed by a standard uncertainty of {three(settings.u_activity_percent)} % each, as given"
+    averaged = [s.curve.average is not None for s in results.structures]
+    if settings.u_activity_percent is None and any(averaged):
+        assumed = f"points weighed by a standard uncertainty of {100 * ASSUMED_U:g} % each, assumed"
+        weights = assumed if all(averaged) else f"{weights}; for averages over models {assumed}"
     said = [f"The curve of each structure went through its total activity at each scan, {weights}."]
     said += [f"The curves of {join_words(group)} had their rates in common." for group in settings.shared_rates]
-    return [*said, *([_INTERVALS[settings.intervals]] if settings.intervals in _INTERVALS else [])]
+    fitted = settings.intervals in _INTERVALS and not all(averaged)
+    return [*said, *([_INTERVALS[settings.intervals]] if fitted else [])]
 
 
 def _beds(results: PatientResults) -> list[str]:

@@ -208,11 +208,15 @@ def _parameters(s: StructureResult) -> tuple[tuple[str, str], ...]:
     ratio = s.tia_mbq_h / curve.tia_mbq_h if curve.tia_mbq_h > 0 else float("nan")
     amplitude = "A(0) of the tail" if fit.rising_share > 0 or fit.rates_per_h.size > 1 else "A(0)"
     weight = f", Akaike weight {three(curve.akaike_weight, 2)}" if np.isfinite(curve.akaike_weight) else ""
+    integral = "TIA, mean of models" if curve.averaged else "TIA"
+    if curve.average is not None:
+        weight = f" leads with probability {three(curve.average.models[curve.model].weight, 2)}, bayes"
+        integral = "TIA, median of models"
     return (
         ("model", f"{curve.model}{weight}"),
         (amplitude, f"{with_error(fit.amplitude_mbq, u_amplitude)} MBq"),
         ("T_eff", f"{with_error(curve.teff_h, fit.u_teff_h)} h"),
-        ("TIA, mean of models" if curve.averaged else "TIA", f"{with_error(curve.tia_mbq_h, curve.u_tia_mbq_h)} MBq·h"),
+        (integral, f"{with_error(curve.tia_mbq_h, curve.u_tia_mbq_h)} MBq·h"),
         *_interval_rows(fit),
         ("before first scan", percent(100.0 * fit.before_first_fraction)),
         ("after last scan", percent(100.0 * fit.extrapolated_fraction)),

@@ -85,15 +85,23 @@ def _draw_errors(axes: Axes, result: StructureResult, fine_h: F64, curve: F64, s
     """Standard uncertainty of the points, where given, and of the curve, where known."""
     activity, u = result.curve.activity_mbq, result.curve.u_activity_mbq
     least = 1e-6 * float(np.nanmax(np.abs(activity), initial=0.0))  # above zero for the logarithmic axis
-    spread = u_of_curve_mbq(result.fit, fine_h)
-    if spread is not None:
-        low = np.maximum(curve - spread, least)
-        axes.fill_between(fine_h, low, np.maximum(curve + spread, least), color=style.colour, alpha=0.2, linewidth=0)
+    band = _band_mbq(result, fine_h, curve)
+    if band is not None:
+        low, high = (np.maximum(side, least) for side in band)
+        axes.fill_between(fine_h, low, high, color=style.colour, alpha=0.2, linewidth=0)
     given = np.isfinite(u) & np.isfinite(activity)
     if given.any():
         bars = np.stack([np.minimum(u, np.maximum(activity - least, 0.0)), u])[:, given]
         times_h, points = result.curve.times_h[given], activity[given]
         axes.errorbar(times_h, points, bars, fmt="none", ecolor=style.colour, elinewidth=0.9, capsize=2)
+
+
+def _band_mbq(result: StructureResult, fine_h: F64, curve: F64) -> tuple[F64, F64] | None:
+    """The curve ± its standard uncertainty; the 68 % interval of curves where models are averaged."""
+    if result.curve.average is not None:
+        return result.curve.average.band_mbq(fine_h)
+    spread = u_of_curve_mbq(result.fit, fine_h)
+    return None if spread is None else (curve - spread, curve + spread)
 
 
 def balance(times_h: F64, held: Balance, looks: Sequence[Look]) -> Picture:

@@ -279,11 +279,11 @@ def test_a_method_that_does_not_exist_is_refused_with_the_nearest():
 
 
 def test_every_method_says_what_it_needs_and_what_it_gives():
-    """The registry against the fits: fewest scans are the parameters, every method but the choice has both forms."""
+    """The registry against the fits: fewest scans are the parameters; voxels take what "auto" and "bayes" find."""
     for name, method in METHODS.items():
         assert method.name == name
-        assert (method.voxels is None) == (name == "auto")
-        assert bool(method.sentence) == (name != "auto")
+        assert (method.voxels is None) == (name in {"auto", "bayes"})
+        assert bool(method.sentence) == (method.voxels is not None)
         if method.fixed_model:
             assert method.fewest_scans == MODELS[name].n_parameters
             assert MODELS[name].status in method.statuses
