@@ -30,7 +30,7 @@ def check_methods(settings: KineticsSettings, structures: Collection[str], scans
             "kinetics.averaged is set, but no structure's model is 'auto', so there is nothing to average",
             remedy="Set kinetics.model=auto, or leave kinetics.averaged out",
         )
-    if settings.tracer is not None and not any(method_named(settings.method(name)).averages for name in names):
+    if settings.tracer is not None and not any(find_method(settings.method(name)).averages for name in names):
         raise InputError(
             f"kinetics.tracer is {settings.tracer!r}, but no structure's model is 'bayes', so nothing asks for it",
             remedy="Set kinetics.model=bayes, or leave kinetics.tracer out",
