@@ -346,3 +346,24 @@ def dosimetry(
     results = run_patient(study, out, settings, device=device, seed=seed, stream=sys.stderr)
     print(summary(results))
     print(f"report: {out / 'report.html'}")
+
+
+@app.command()
+def kernels(
+    nuclide: Annotated[str, typer.Argument(metavar="NUCLIDE", help="As Lu-177.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write: .npz (arrays) or .csv (one octant).")],
+    spacing: Annotated[str, typer.Option(help="Sides of a voxel in mm.")] = "4.8,4.8,4.8",
+    density: Annotated[float, typer.Option(help="Density of the medium (water's composition), g/mL.")] = 1.0,
+    reach: Annotated[float | None, typer.Option(help="Half width in mm; by default 99.9 % of the energy.")] = None,
+) -> None:
+    """Write the dose to each voxel per decay in one of them, mGy/(MBq·s), with all radiations of a nuclide."""
+    from dosimetry.output.kernel_file import write_kernel
+
+    print(write_kernel(out, nuclide, _three_sides(spacing), density, reach_mm=reach))
+
+
+def _three_sides(text: str) -> tuple[float, float, float]:
+    found = _numbers(text, "--spacing")
+    if len(found) != 3:
+        raise InputError(f"--spacing {text!r} was given, three numbers in mm with commas are wanted, as 4.8,4.8,4.8")
+    return found[0], found[1], found[2]

@@ -29,7 +29,8 @@ def test_help_imports_nothing_heavy():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
-    for command in ("demo", "simulate", "import", "pretrain", "finetune", "tune", "evaluate", "register", "dosimetry"):
+    stages = ("pretrain", "finetune", "dosimetry")
+    for command in (*stages, "demo", "simulate", "import", "tune", "evaluate", "register", "kernels"):
         assert command in found.stdout
 
 
@@ -56,6 +57,10 @@ MISTAKES = {
     "unknown setting": ([*RUN, "--set", "dose.engin=local"], "did you mean 'engine'"),
     "setting without value": ([*RUN, "--set", "dose.engine"], "key=value"),
     "impossible setting": ([*RUN, "--set", "dose.density_floor_g_ml=-1"], "greater than 0"),
+    "kernel without ending": (["kernels", "Lu-177", "--out", "T/kernel"], r"\.npz or \.csv"),
+    "kernel of two sides": (["kernels", "Lu-177", "--spacing", "4,4", "--out", "T/k.npz"], "three numbers"),
+    "kernel of no nuclide": (["kernels", "Lu-999", "--out", "T/k.npz"], "ICRP Publication 107"),
+    "kernel into no folder": (["kernels", "Lu-177", "--out", "T/nowhere/k.npz"], "no folder"),
     "unknown dose engine": ([*RUN, "--set", "dose.engine=magic"], "magic"),
     "unknown registration engine": ([*RUN, "--set", "registration.engine=magic"], "rigid"),
     "unknown engine": (["register", "S", "--out", "T/out", "--engine", "magic"], "rigid"),
@@ -148,3 +153,28 @@ def test_a_missing_image_is_named_with_its_time_point(tmp_path, capfd, monkeypat
         main()
     assert left.value.code == 2
     assert "'tp2/activity.nii.gz' of time point 'tp2' does not exist" in capfd.readouterr().err
+
+
+def test_kernels_writes_the_kernel_of_the_library_and_balances_its_energy(tmp_path, monkeypatch, capfd):
+    import numpy as np
+
+    from dosimetry.dose import voxel_kernel
+    from nufitdose.cli import main
+
+    asked = ["nufitdose", "kernels", "177Lu", "--spacing", "4.8,4.8,5", "--density", "1.04", "--reach", "40", "--out"]
+    for name in ("k.npz", "k.csv"):
+        monkeypatch.setattr(sys, "argv", [*asked, str(tmp_path / name)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        assert left.value.code == 0
+        said = capfd.readouterr().out
+        assert said.startswith("Lu-177, ")
+        part = float(said.split("included, ")[1].split(" %")[0])
+        assert 80.0 < part < 99.0  # most of the photons' energy lies beyond 40 mm
+    expected = voxel_kernel("Lu-177", (4.8, 4.8, 5.0), 1.04, reach_mm=40.0)
+    with np.load(tmp_path / "k.npz") as held:
+        np.testing.assert_array_equal(held["kernel"], expected)
+        assert held["nuclide"] == "Lu-177"
+    octant = np.loadtxt(tmp_path / "k.csv", delimiter=",", skiprows=2)
+    i, j, k = (octant[:, :3].astype(int) + np.array(expected.shape) // 2).T
+    np.testing.assert_allclose(octant[:, 3], expected[i, j, k], rtol=1e-6)

@@ -27,26 +27,28 @@ def prepared(tia, inside, density):
     return PreparedAnatomy(share, inside, tia.with_data(density.astype(np.float32), Quantity.DENSITY))
 
 
-@pytest.mark.parametrize("nuclide", ["Lu-177", "I-131"])
-def test_a_large_uniform_medium_reaches_the_whole_energy_of_a_decay(nuclide):
-    """D = c̃ Δ/ρ, photons included, in the middle of 2.4 m."""
-    tia = tia_of(np.full((81, 81, 81), 1e6), 30.0)
-    settings = DoseSettings(density_without_ct_g_ml=1.04)
-    dose = absorbed_dose(tia, nuclide=nuclide, engine="kernel", settings=settings).dose.data[40, 40, 40]
+@pytest.mark.parametrize(("nuclide", "n", "side_mm"), [("Lu-177", 81, 20.0), ("I-131", 201, 10.0)])
+def test_a_large_uniform_medium_reaches_the_whole_energy_of_a_decay(nuclide, n, side_mm):
+    """D = c̃ Δ/ρ, photons included, in the middle: beyond the borders lie 1e-4 of Lu-177's energy, 2e-4 of I-131's."""
+    tia = tia_of(np.full((n, n, n), 1e6, np.float32), side_mm)
+    settings = DoseSettings(density_without_ct_g_ml=1.2)
+    found = absorbed_dose(tia, nuclide=nuclide, engine="kernel", settings=settings).dose.data
+    dose = found[n // 2, n // 2, n // 2]
     energy = chain_emissions(nuclide)
-    whole_gy = (energy.local_mev + energy.photon_mev) * JOULE_PER_MEV * DECAYS_PER_MBQ_H * 1e3 / 1.04
+    whole_gy = (energy.local_mev + energy.photon_mev) * JOULE_PER_MEV * DECAYS_PER_MBQ_H * 1e3 / 1.2
     assert dose == pytest.approx(whole_gy, rel=2e-3)
 
 
 @pytest.mark.parametrize("nuclide", ["P-32", "Y-90"])
 def test_without_photons_the_energy_is_that_of_local_deposition(nuclide):
-    """A voxel's energy spreads and none is lost, but for bremsstrahlung (0.2 and 0.3 %)."""
+    """A voxel's energy spreads and none is lost, but for bremsstrahlung that leaves (less than 0.5 %)."""
     tia = point(21, 4.0)
     spread, local = (absorbed_dose(tia, nuclide=nuclide, engine=name).dose.data for name in ("kernel", "local"))
     kernel = radial_kernel(nuclide)
+    radiated = kernel.photon_mev.sum() / kernel.emitted_mev
+    assert radiated < 5e-3
     assert spread.max() < 0.8 * local.max()
-    assert kernel.photon_mev.sum() < 4e-3 * kernel.emitted_mev
-    assert spread.sum(dtype=float) == pytest.approx(local.sum(dtype=float), rel=4e-3)
+    assert 1.0 - radiated - 1e-4 < spread.sum(dtype=float) / local.sum(dtype=float) < 1.0 + 1e-4
 
 
 @pytest.mark.parametrize("nuclide", ["Y-90", "Lu-177", "I-131"])
