@@ -1,7 +1,8 @@
 """All benchmarks that print ratios: `python -m benchmarks`."""
 
-from benchmarks import kinetics, patient_run
+from benchmarks import dose, kinetics, patient_run
 
 if __name__ == "__main__":
     kinetics.main()
+    dose.main()
     patient_run.main()

@@ -94,7 +94,7 @@ def left_out(results: PatientResults) -> list[str]:
     said = [sentence.format(**_energies(energy)) for sentence in find_dose_engine(settings.engine).left_out]
     left = results.maps.absorbed.left_the_field
     if left is not None:
-        said.append(f"{percent(100.0 * left)} of the emitted energy lands outside the field of view.")
+        said.append(f"{percent(100.0 * left)} of the emitted energy lands outside the field of view, taken as water.")
     included, outliving = progeny_decays(nuclide), long_lived_progeny(nuclide)
     if included:
         named = ", ".join(f"{name} ({three(share)} per decay)" for name, share in included.items())

@@ -29,18 +29,8 @@ def test_help_imports_nothing_heavy():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
-    for command in (
-        "demo",
-        "simulate",
-        "import",
-        "pretrain",
-        "finetune",
-        "tune",
-        "evaluate",
-        "register",
-        "dosimetry",
-        "kernels",
-    ):
+    stages = ("pretrain", "finetune", "dosimetry")
+    for command in (*stages, "demo", "simulate", "import", "tune", "evaluate", "register", "kernels"):
         assert command in found.stdout
 
 
@@ -67,6 +57,10 @@ MISTAKES = {
     "unknown setting": ([*RUN, "--set", "dose.engin=local"], "did you mean 'engine'"),
     "setting without value": ([*RUN, "--set", "dose.engine"], "key=value"),
     "impossible setting": ([*RUN, "--set", "dose.density_floor_g_ml=-1"], "greater than 0"),
+    "kernel without ending": (["kernels", "Lu-177", "--out", "T/kernel"], r"\.npz or \.csv"),
+    "kernel of two sides": (["kernels", "Lu-177", "--spacing", "4,4", "--out", "T/k.npz"], "three numbers"),
+    "kernel of no nuclide": (["kernels", "Lu-999", "--out", "T/k.npz"], "ICRP Publication 107"),
+    "kernel into no folder": (["kernels", "Lu-177", "--out", "T/nowhere/k.npz"], "no folder"),
     "unknown dose engine": ([*RUN, "--set", "dose.engine=magic"], "magic"),
     "unknown registration engine": ([*RUN, "--set", "registration.engine=magic"], "rigid"),
     "unknown engine": (["register", "S", "--out", "T/out", "--engine", "magic"], "rigid"),
