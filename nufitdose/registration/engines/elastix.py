@@ -4,6 +4,7 @@
 and a B-spline after Par0011 of its model zoo (normalised correlation 1, bending energy 0.05 relative).
 """
 
+import tempfile
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -42,8 +43,9 @@ def run_elastix(request: Request) -> DisplacementField:
     method.SetNumberOfThreads(settings.threads)
     method.UpdateLargestPossibleRegion()
     request.on_progress(0.8)
-    found = itk.transformix_deformation_field(image_m, method.GetTransformParameterObject())
-    return _from_itk(itk.array_from_image(found), fixed).on(request.grid)
+    with tempfile.TemporaryDirectory() as aside:  # transformix writes the field to disk too
+        found = itk.transformix_deformation_field(image_m, method.GetTransformParameterObject(), output_directory=aside)
+        return _from_itk(itk.array_from_image(found), fixed).on(request.grid)
 
 
 def _to_itk(volume: Volume) -> Any:
