@@ -12,7 +12,7 @@ from nufitdose.io.ct_values import question_ct
 from nufitdose.io.dicom.read.activity import ActivityScan, hours_after
 from nufitdose.io.dicom.read.copies import without_copies
 from nufitdose.io.dicom.read.decay import Undone, undo_decay
-from nufitdose.io.dicom.read.headers import Found, find_dicom
+from nufitdose.io.dicom.read.find import Found, find_dicom
 from nufitdose.io.dicom.read.images import ImageSeries, read_ct
 from nufitdose.io.dicom.read.isotope import decay_half_life_s
 from nufitdose.io.dicom.read.registrations import read_registrations
@@ -75,7 +75,8 @@ def plan_import(
     found = without_copies(find_dicom(Path(folder)))
     on_progress(0.4)
     problems: list[InputError] = []
-    candidates = [candidate_of(g, options.given_for(g.uids)) for g in gather(found.headers, options.given_for)]
+    gathered = gather(found.headers, options.given_for, found.incomplete)
+    candidates = [candidate_of(g, options.given_for(g.uids)) for g in gathered]
     with noting(problems):
         check_one_patient(found.headers, options.patient)
     with noting(problems):
@@ -186,10 +187,14 @@ def _nothing(folder: Path, candidates: Sequence[Candidate]) -> InputError:
 
 
 def _mention_what_was_passed_over(found: Found) -> None:
-    for what, paths in (("links", found.links), ("folders or files that cannot be read", found.unreadable)):
+    for what, paths in (
+        ("links were not followed", found.links),
+        ("folders could not be read", found.unreadable),
+        ("files could not be read", [one.path for one in found.damaged]),
+    ):
         if paths:
             shown = ", ".join(str(path) for path in paths[:5]) + (" ..." if len(paths) > 5 else "")
-            _LOG.warning("%d %s were not followed: %s", len(paths), what, shown)
+            _LOG.warning("%d %s: %s", len(paths), what, shown)
 
 
 def _mention_fewer_scans(candidates: Sequence[Candidate], places: Sequence[Place]) -> None:

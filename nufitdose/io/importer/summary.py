@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from nufitdose.io.dicom.read.headers import Found
+from nufitdose.io.dicom.read.find import Found
 from nufitdose.io.importer.administration import Treatment
 from nufitdose.io.importer.candidates import Candidate, Place
 from nufitdose.io.importer.plan import SeriesRow
@@ -80,5 +80,5 @@ def record_of(
         "other_files": found.other_files,
         "copies_left_out": len(found.copies),
         "links_not_followed": [str(path) for path in found.links],
-        "unreadable": [str(path) for path in found.unreadable],
+        "unreadable": [str(path) for path in (*found.unreadable, *(one.path for one in found.damaged))],
     }  # fmt: skip

@@ -1,5 +1,6 @@
 """Situations of the hospital, made small: what is taken, what is refused, which option decides (docs: import)."""
 
+import errno
 import logging
 import math
 from datetime import timedelta
@@ -24,6 +25,7 @@ from support.dicom_files import (
     write,
 )
 
+from nufitdose.errors import InputError
 from nufitdose.io.importer import ImportOptions, plan_import, write_study
 from nufitdose.io.study_folder import load_study
 
@@ -287,6 +289,57 @@ def test_links_to_folders_are_listed(tmp_path, caplog):
         plan = accepted(plan_import(tmp_path / "in"))
     assert "link" in caplog.text
     assert plan.record()["links_not_followed"] == [str(tmp_path / "in/link")]
+
+
+def forbid(monkeypatch, path):
+    """Make a file one that may not be opened (root may open any, so its mode would not do)."""
+    opened = type(path).open
+
+    def refuse(self, *args, **more):
+        if self == path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(self, *args, **more)
+
+    monkeypatch.setattr(type(path), "open", refuse)
+
+
+def test_a_file_that_cannot_be_read_is_named_and_does_not_stop(tmp_path, caplog, monkeypatch):
+    wanted = totals(accepted(plan_of(tmp_path, pet())))
+    (report,) = write(tmp_path / "dose report", ct()[:1])
+    forbid(monkeypatch, report)
+    with caplog.at_level(logging.WARNING):
+        plan = accepted(plan_import(tmp_path))
+    assert f"1 files could not be read: {report}" in caplog.text
+    assert plan.record()["unreadable"] == [str(report)]
+    assert totals(plan) == wanted
+
+
+@pytest.mark.parametrize("lost", [1, -1])
+def test_a_slice_that_cannot_be_read_is_missed(tmp_path, lost, monkeypatch):
+    forbid(monkeypatch, write(tmp_path, pet())[lost])
+    assert plan_import(tmp_path).refusal is not None
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_a_damaged_header_stops_only_where_its_series_is_needed(tmp_path, needed):
+    """The outer slice of a CT: without it the CT would be an even stack, only shorter."""
+    made = ct("damaged")
+    del made[-1].SOPInstanceUID
+    scans = [pet(), made] if needed else [pet(), ct("whole"), made]
+    plan = plan_of(tmp_path, *scans)
+    damaged = next(row.use for row in plan.series if row.description == "damaged")
+    assert "SOPInstanceUID" in damaged
+    if needed:
+        assert "SOPInstanceUID" in plan.refusal.problem
+    else:
+        assert accepted(plan).study.timepoints[0].ct is not None
+
+
+def test_a_sound_header_without_its_series_stops(tmp_path):
+    made = ct()
+    del made[-1].SeriesInstanceUID
+    with pytest.raises(InputError, match="SeriesInstanceUID"):
+        plan_of(tmp_path, pet(), made)
 
 
 def test_an_acquisition_time_given_overrules_and_is_recorded(tmp_path):

@@ -11,7 +11,8 @@ from pydicom import dcmread
 from pydicom.pixels.utils import pixel_array
 from pydicom.tag import BaseTag
 
-from nufitdose.io.dicom.read.headers import Found, Header, quiet
+from nufitdose.io.dicom.read.find import Found
+from nufitdose.io.dicom.read.headers import Header, quiet
 
 _ENCODING = {0x00280002, 0x00280004, 0x00280006, 0x00282110, 0x00282112, 0x00282114}  # may change with the encoding
 

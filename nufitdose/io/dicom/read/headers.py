@@ -1,11 +1,10 @@
-"""DICOM files found in a folder, and their headers read without trust.
+"""Headers of DICOM files, read without trust.
 
 Headers are read without pixels. Every value is fetched through a `Header` method that names the file and
 the tag when the value is missing or damaged; pydicom converts values on first use, so any of its errors
 can surface there.
 """
 
-import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +25,7 @@ from nufitdose.errors import InputError
 T = TypeVar("T")
 _PREAMBLE = 132
 _LARGEST = 1e30  # no physical quantity comes near it, in any unit
-_IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 _EXPORT_AGAIN = "Export the series again, or take the damaged file out of the folder"
 
 
@@ -183,20 +182,6 @@ class Header:
             ) from error
 
 
-@dataclass(frozen=True, eq=False)
-class Found:
-    """What a folder holds: DICOM headers in order of path, and what was passed over.
-
-    `links` are links to folders, which are not followed; `unreadable` are folders that cannot be listed.
-    """
-
-    headers: tuple[Header, ...]
-    other_files: int
-    copies: tuple[Path, ...]
-    links: tuple[Path, ...] = ()
-    unreadable: tuple[Path, ...] = ()
-
-
 def tag_name(keyword: str) -> str:
     """'SliceThickness (0018,0050)'."""
     number = keyword_dict[keyword]
@@ -209,33 +194,6 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def find_dicom(folder: Path) -> Found:
-    """Read the headers of all DICOM files in a folder, at any depth.
-
-    Other files, DICOMDIR among them, are counted and passed over; of byte-identical copies one is kept. Raises
-    `InputError` where the folder is missing, holds no DICOM, or a DICOM file cannot be read.
-    """
-    if not folder.is_dir():
-        raise InputError("there is no such folder", where=folder, remedy="Give the folder that holds the DICOM files")
-    headers, others = [], 0
-    links: list[Path] = []
-    unreadable: list[Path] = []
-    for path in _files(folder, links, unreadable):
-        header = read_header(path)
-        if header is None:
-            others += 1
-        else:
-            headers.append(header)
-    if not headers:
-        raise InputError(
-            f"no DICOM images were found among {others} files",
-            where=folder,
-            remedy="Give the folder that holds the DICOM files; it is searched at any depth",
-        )
-    unique, copies = _without_copies(headers)
-    return Found(tuple(unique), others, tuple(copies), tuple(links), tuple(unreadable))
 
 
 def read_header(path: Path) -> Header | None:
@@ -256,23 +214,14 @@ def read_header(path: Path) -> Header | None:
     except Exception as error:  # see Header
         raise InputError(f"the DICOM header is damaged ({error})", where=path, remedy=_EXPORT_AGAIN) from error
     without_preamble = start[128:132] != b"DICM"
-    if "DirectoryRecordSequence" in dataset or (without_preamble and not any(k in dataset for k in _IDENTITY)):
+    if "DirectoryRecordSequence" in dataset or (without_preamble and not any(k in dataset for k in IDENTITY)):
         return None
     header = Header(path, dataset, rest)
-    for keyword in _IDENTITY:
+    for keyword in IDENTITY:
         header.required_text(keyword)
     if header.transfer_syntax == DeflatedExplicitVRLittleEndian:
         return Header(path, dataset, 1 << 62)  # its length says nothing about the pixels
     return header
-
-
-def _files(folder: Path, links: list[Path], unreadable: list[Path]) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder, onerror=lambda error: unreadable.append(Path(error.filename))):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        links += [Path(place, name) for name in folders if Path(place, name).is_symlink()]
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield Path(place, name)
 
 
 def _looks_like_dicom(start: bytes) -> bool:
@@ -280,15 +229,3 @@ def _looks_like_dicom(start: bytes) -> bool:
         return True
     # without preamble: the first element is of group 0002 or 0008, little endian, with a plausible VR or length
     return re.match(rb"[\x02\x08]\x00.\x00(?:[A-Z]{2}|..[\x00-\x01]\x00)", start, re.DOTALL) is not None
-
-
-def _without_copies(headers: list[Header]) -> tuple[list[Header], list[Path]]:
-    first: dict[str, Header] = {}
-    unique, copies = [], []
-    for header in headers:
-        twin = first.setdefault(header.text("SOPInstanceUID"), header)
-        if twin is not header and twin.path.read_bytes() == header.path.read_bytes():
-            copies.append(header.path)
-        else:
-            unique.append(header)
-    return unique, copies

@@ -4,7 +4,7 @@ Objects are grouped by SeriesInstanceUID and SOP class; scans that share a Serie
 their acquisition time. Folders play no part.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -76,10 +76,14 @@ class Gathered:
         return _names(self.number, self.headers)
 
 
-def gather(headers: Sequence[Header], given_of: GivenOf = lambda names: NOTHING) -> list[Gathered]:
+def gather(
+    headers: Sequence[Header],
+    given_of: GivenOf = lambda names: NOTHING,
+    incomplete: Mapping[str, InputError] | None = None,
+) -> list[Gathered]:
     """Sort objects into volumes and structure objects, in order of first appearance; nothing is raised.
 
-    `given_of` is what the user says of a series.
+    `given_of` is what the user says of a series; `incomplete` are the series of which a file cannot be read, and why.
     """
     groups: dict[tuple[str, ...], list[Header]] = {}
     for header in headers:
@@ -88,13 +92,15 @@ def gather(headers: Sequence[Header], given_of: GivenOf = lambda names: NOTHING)
         own = str(header.path) if kind is Kind.STRUCTURES else ""
         groups.setdefault((header.text("SeriesInstanceUID"), header.sop_class, passed_over, own), []).append(header)
     found: list[Gathered] = []
-    for number, ((_, _, passed_over, _), members) in enumerate(groups.items(), start=1):
+    for number, ((uid, _, passed_over, _), members) in enumerate(groups.items(), start=1):
         kind, together = _kind(members[0]), tuple(members)
         wanted = kind is Kind.ACTIVITY and given_of(_names(str(number), together)).reconstruction
         if passed_over and not wanted:
             found.append(Gathered(kind, together, skipped=passed_over, number=str(number)))
         elif kind is Kind.STRUCTURES:
             found.append(Gathered(kind, together, number=str(number)))
+        elif refusal := (incomplete or {}).get(uid):
+            found.append(Gathered(kind, together, refusal=refusal, number=str(number)))
         else:
             found += _numbered(_volumes(members, kind, str(number), given_of), kind, str(number))
     return found

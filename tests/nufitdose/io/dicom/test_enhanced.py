@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedPETImageStorage
 from support.dicom_files import ACQUIRED, HALF_LIFE_S, ct, pet, uid, write
 
-from nufitdose.io.dicom.read.headers import find_dicom
+from nufitdose.io.dicom.read.find import find_dicom
 from nufitdose.io.dicom.read.images import read_ct
 from nufitdose.io.dicom.read.series import gather
 from nufitdose.io.importer import ImportOptions, plan_import

@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 from support.dicom_files import ACQUIRED, SHAPE, ct, nm, pet, positions, stored_values, uid, write
 
 from nufitdose.errors import InputError
-from nufitdose.io.dicom.read.headers import find_dicom
+from nufitdose.io.dicom.read.find import find_dicom
 from nufitdose.io.dicom.read.images import LOWEST_HU, ImageSeries, read_ct
 from nufitdose.io.dicom.read.series import Kind, gather
 from nufitdose.volume import Quantity, Volume
@@ -27,7 +27,8 @@ LPS = np.diag([-1.0, -1.0, 1.0])
 
 
 def series_in(folder, kind=None) -> ImageSeries:
-    found = [g for g in gather(find_dicom(folder).headers) if kind is None or g.kind is kind]
+    there = find_dicom(folder)
+    found = [g for g in gather(there.headers, incomplete=there.incomplete) if kind is None or g.kind is kind]
     assert len(found) == 1
     if found[0].refusal:
         raise found[0].refusal
@@ -105,7 +106,7 @@ def test_an_outer_slice_that_lost_its_class_is_not_dropped(tmp_path):
     del made[-1].SOPClassUID, made[-1].file_meta
     made[-1].save_as(tmp_path / "last", implicit_vr=False, little_endian=True, enforce_file_format=False)
     with pytest.raises(InputError, match=r"SOPClassUID \(0008,0016\)"):
-        find_dicom(tmp_path)
+        series_in(tmp_path)
 
 
 def test_an_unknown_transfer_syntax_is_refused(tmp_path):
