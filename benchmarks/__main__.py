@@ -1,8 +1,9 @@
 """All benchmarks that print ratios: `python -m benchmarks`."""
 
-from benchmarks import dose, kinetics, patient_run
+from benchmarks import dose, importing, kinetics, patient_run
 
 if __name__ == "__main__":
     kinetics.main()
     dose.main()
+    importing.main()
     patient_run.main()
