@@ -1,6 +1,8 @@
 """Stage 3: the patient run, from a study to absorbed dose, its metrics and the report."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nufitdose.lazy import load_on_first_use
 
 if TYPE_CHECKING:
     from dosimetry.config import DosimetrySettings as DosimetrySettings
@@ -15,9 +17,4 @@ _HOME = {
 __all__ = sorted(_HOME)  # noqa: PLE0605
 
 
-def __getattr__(name: str) -> Any:
-    from importlib import import_module
-
-    if name not in _HOME:
-        raise AttributeError(f"module 'dosimetry' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+__getattr__ = load_on_first_use(__name__, _HOME)

@@ -4,9 +4,9 @@ The names below are the library's front door; they are imported on first use, so
 `import nufitdose` (and `nufitdose --help`) stays instant.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from nufitdose.lazy import load_on_first_use
 from nufitdose.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -34,10 +34,7 @@ _HOME = {
 __all__ = sorted(_HOME)  # noqa: PLE0605
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'nufitdose' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+__getattr__ = load_on_first_use(__name__, _HOME)
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,8 @@
 """From time-integrated activity to absorbed dose."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nufitdose.lazy import load_on_first_use
 
 if TYPE_CHECKING:
     from dosimetry.dose.kernels.voxel import voxel_kernel as voxel_kernel
@@ -29,9 +31,4 @@ _HOME = {
 __all__ = sorted(_HOME)  # noqa: PLE0605
 
 
-def __getattr__(name: str) -> Any:
-    from importlib import import_module
-
-    if name not in _HOME:
-        raise AttributeError(f"module 'dosimetry.dose' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+__getattr__ = load_on_first_use(__name__, _HOME)

@@ -3,8 +3,9 @@
 The names below are imported on first use, so that reading the settings of a registration does not load torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nufitdose.lazy import load_on_first_use
 
 if TYPE_CHECKING:
     from nufitdose.registration.field import DisplacementField as DisplacementField
@@ -21,7 +22,4 @@ _HOME = {
 __all__ = sorted(_HOME)  # noqa: PLE0605
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'nufitdose.registration' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+__getattr__ = load_on_first_use(__name__, _HOME)
