@@ -1,4 +1,4 @@
-"""The patient run, top to bottom: registration, voxel curves, absorbed dose, structures, files."""
+"""The patient run, top to bottom: registration, recovery, voxel curves, absorbed dose, structures, files."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,8 +11,10 @@ from dosimetry.curves.voxels import fit_frames
 from dosimetry.dose import absorbed_dose
 from dosimetry.metrics import Region
 from dosimetry.output.images import write_maps, write_rtdose_if_wanted
+from dosimetry.output.recovery import recovery_record
 from dosimetry.output.tables import write_tables
 from dosimetry.plausibility import check_study
+from dosimetry.recovery import correct_frames, plan_recovery
 from dosimetry.report import write_report
 from dosimetry.results import DoseMaps, PatientResults
 from dosimetry.structures import regions_of, structure_results
@@ -27,7 +29,7 @@ from nufitdose.study import Study
 from nufitdose.volume import Quantity, Volume
 
 # Expected seconds of a step on a whole-body study, for the progress bar alone.
-_COST = {"read": 2.0, "maps": 3.0, "unregistered": 3.0, "structures": 3.0, "write": 8.0, "report": 6.0}
+_COST = {"read": 2.0, "recovery": 3.0, "maps": 3.0, "unregistered": 3.0, "structures": 3.0, "write": 8.0, "report": 6.0}
 
 
 def run_patient(
@@ -57,7 +59,9 @@ def run_patient(
         with steps.step("writing tables and maps", _COST["write"]):
             write_tables(results, place)
             write_maps(results, place)
-            write_registered(results.study.reference, results.study.timepoints, results.frames, place)
+            record.notes |= recovery_record(results)
+            measured = results.measured_frames or results.frames
+            write_registered(results.study.reference, results.study.timepoints, measured, place)
             write_rtdose_if_wanted(results, place)
         with steps.step("writing the report", _COST["report"]):
             record.timings_s = steps.seconds
@@ -66,7 +70,7 @@ def run_patient(
 
 
 def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: str = "auto") -> PatientResults:
-    """The chain itself, in memory: study -> registered frames -> voxel curves -> dose -> structures."""
+    """The chain itself, in memory: study -> registered frames -> recovery -> voxel curves -> dose -> structures."""
     with steps.step("reading and checking the scans", _COST["read"]):
         grid, ct = study.reference.activity.grid, study.reference.ct
         beyond_g_ml = settings.dose.density_without_ct_g_ml
@@ -75,6 +79,9 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
         regions = regions_of(study)
         check_methods(settings.kinetics, regions, len(study.timepoints), half_life_h(study.nuclide))
     frames = register_series(study, settings.registration, steps, device=device)
+    with steps.step("recovery and spill-over", _COST["recovery"]):
+        plan = plan_recovery(study, frames, regions, anatomy, settings.recovery)
+        measured, (frames, recovery) = frames, correct_frames(plan, frames)
     with steps.step("fitting voxel curves, computing dose", _COST["maps"]):
         tumours = study.structures.tumours if study.structures else ()
         curves = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide), tumours=tumours)
@@ -84,7 +91,7 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
     unregistered = None
     if len(frames) > 1 and settings.registration.engine != "none":
         with steps.step("the same without registration", _COST["unregistered"]):
-            plain = overlay_series(study)
+            plain, _ = correct_frames(plan, overlay_series(study))
             plain_curves = structure_curves(
                 plain, regions, settings.kinetics, half_life_h(study.nuclide), tumours=tumours
             )
@@ -101,6 +108,8 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
         anatomy=anatomy,
         structures=structures,
         whole_body=curves.whole_body,
+        recovery=recovery,
+        measured_frames=() if recovery.method == "none" else measured,
     )
 
 

@@ -10,6 +10,7 @@ from dosimetry.curves.structures import StructureCurve
 from dosimetry.dose import AbsorbedDose
 from dosimetry.kinetics import OrganFit, VoxelFit
 from dosimetry.metrics import DoseVolume, Region
+from dosimetry.recovery import UNKNOWN, Recovery
 from nufitdose.anatomy.prepared import PreparedAnatomy
 from nufitdose.registration.series import Frame
 from nufitdose.study import Study
@@ -78,7 +79,8 @@ class StructureResult:
 class PatientResults:
     """Frames, maps and the numbers of every structure; `unregistered` is None where nothing was registered.
 
-    `whole_body` is the curve whose model the voxels of no structure take.
+    `whole_body` is the curve whose model the voxels of no structure take. The frames are corrected as `recovery` says,
+    the unregistered ones alike; `measured_frames` are the registered ones before that, empty where nothing changed.
     """
 
     study: Study
@@ -91,6 +93,8 @@ class PatientResults:
     structures: tuple[StructureResult, ...]
     whole_body: StructureCurve
     warnings: tuple[str, ...] = ()
+    recovery: Recovery = UNKNOWN
+    measured_frames: tuple[Frame, ...] = ()
 
     @property
     def density(self) -> Volume | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dosimetry.kinetics import AveragedCurve, Intervals
+from dosimetry.recovery import Recovery
 from dosimetry.results import PatientResults, StructureResult
 from nufitdose.io.csv_table import Row, write_csv
 from nufitdose.registration.output import write_registration_tables
@@ -17,7 +18,11 @@ _DVH = ("structure", "dose_gy", "volume_percent")
 
 def write_tables(results: PatientResults, folder: Path) -> None:
     """metrics.csv, tac.csv, curves.json, dvh.csv, registration.csv, registration_structures.csv."""
-    write_csv(folder / "metrics.csv", _metrics_columns(results), map(_metrics_row, results.structures))
+    write_csv(
+        folder / "metrics.csv",
+        _metrics_columns(results),
+        (_metrics_row(s, results.recovery) for s in results.structures),
+    )
     write_csv(folder / "tac.csv", _TAC, _tac_rows(results))
     curves = {structure.name: _curve_record(structure) for structure in results.structures}
     (folder / "curves.json").write_text(json.dumps(curves, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -35,10 +40,11 @@ def _metrics_columns(results: PatientResults) -> tuple[str, ...]:
         "dose_mean_unregistered_gy", "dose_d2_unregistered_gy", "dose_d98_unregistered_gy",
         "u_tia_mbq_h", "u_tiac_h", "u_teff_h", "u_dose_mean_gy",
         "model", "akaike_weight", "u_tia_curve_mbq_h", "before_percent", "fit_flags",
+        "recovery", "u_recovery", "recovery_method",
     )  # fmt: skip
 
 
-def _metrics_row(result: StructureResult) -> Row:
+def _metrics_row(result: StructureResult, recovery: Recovery) -> Row:
     relative = result.relative_u_tia
     return {
         "structure": result.name,
@@ -67,6 +73,9 @@ def _metrics_row(result: StructureResult) -> Row:
         "u_tia_curve_mbq_h": result.curve.u_tia_mbq_h,
         "before_percent": 100.0 * result.fit.before_first_fraction,
         "fit_flags": "; ".join(result.fit.flags),
+        "recovery": recovery.value(result.name),
+        "u_recovery": recovery.relative_u(result.name) * recovery.value(result.name),
+        "recovery_method": recovery.method_of(result.name) + (" (assumed)" if recovery.assumed else ""),
     }
 
 

@@ -34,7 +34,7 @@ from nufitdose.nuclides import canonical_name, half_life_h
 from nufitdose.run import RunRecord, versions
 
 REPORT = "report.html"
-_SAID_ABOVE = ("patient", "nuclide")  # notes of the record that head the page
+_SAID_ABOVE = ("patient", "nuclide", "scanner", "recovery")  # notes of the record that the page says elsewhere
 _GLANCE_ROWS = 8
 _UNLIKE_CURVE = 0.1  # voxels and curve of a structure differ by more than this share: say so
 
