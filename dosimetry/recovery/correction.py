@@ -30,8 +30,8 @@ _ANNIHILATION_MEV, _IS_PET = 0.511, 0.1  # quanta per decay from which a nuclide
 # Chosen here, so that u(R) is of the size of the errors left on digital patients (docs/explanation/recovery.md).
 _U_FWHM = 0.10
 _AROUND_FWHM = 1.0  # thickness of the tissue around a structure that is taken as uniform
-_MOST_NOISE = 4.0  # by which the correction may multiply the error of a structure's mean
-_LEAST_OWN = 0.1  # of a part's activity that must stay in it
+_MOST_NOISE = 25.0  # by which the correction may multiply the error of a structure's mean
+_LEAST_OWN = 0.02  # of a part's activity that must stay in it
 _LEAST_R = 0.2  # recovery by volume alone beneath which nothing is corrected
 _LEAST_SEEN = 0.5  # of a structure that every scan must see for it to be a part of its own
 _STEP = 1.02  # of the volume, for its derivative

@@ -107,7 +107,7 @@ def test_positron_emitters_are_assumed_to_be_seen_more_sharply():
 
 
 def test_a_structure_too_small_for_the_matrix_is_corrected_by_its_volume(caplog):
-    speck = ball(6.5, (35.0, -45.0, 0.0))
+    speck = ball(3.5, (35.0, -45.0, 0.0))
     labels = np.where(speck, 4, _LABELS)
     true = np.where(speck, np.float32(2e6), _TRUE)
     with caplog.at_level(logging.WARNING):
