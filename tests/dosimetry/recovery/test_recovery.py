@@ -86,7 +86,7 @@ def test_volume_recovery_divides_by_the_curve():
     r = _CURVE.value(regions["kidney"].volume_ml)
     assert regions["kidney"].mean(activity) == pytest.approx(regions["kidney"].mean(image) / r, rel=1e-5)
     assert found.value("kidney") == pytest.approx(r)
-    assert found.relative_u("kidney") == pytest.approx(_CURVE.u(regions["kidney"].volume_ml) / r)
+    assert found.relative_u("kidney") > _CURVE.u(regions["kidney"].volume_ml) / r
 
 
 def test_without_a_description_nothing_changes_and_the_loss_is_told():
