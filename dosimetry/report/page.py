@@ -19,6 +19,7 @@ from dosimetry.report.methods_paragraph import left_out, methods_paragraph, refe
 from dosimetry.report.numbers import percent, three, with_error
 from dosimetry.report.palette import Look, by_colour, look
 from dosimetry.report.planes import ORIENTATIONS, WORLD_LETTERS, Box, box_of
+from dosimetry.report.recovery_words import recovery_fact
 from dosimetry.report.tables import (
     Row,
     Table,
@@ -141,7 +142,10 @@ def _facts(results: PatientResults, record: RunRecord, known: Mapping[str, str])
         ("Nuclide", f"{canonical_name(study.nuclide)}, half-life {_half_life(study.nuclide)} (ICRP Publication 107)"),
         ("Administered", f"{three(given.activity_mbq / 1e3, 4)} GBq, {when}"),
         ("Scans", "; ".join(_scan(results, frame.id, frame.time_h) for frame in results.frames)),
-        ("Activity", "Bq/mL at each acquisition, decay corrections of the files undone; no recovery coefficients"),
+        (
+            "Activity",
+            f"Bq/mL at each acquisition, decay corrections of the files undone; {recovery_fact(results)}",
+        ),
         ("Calculated", f"{datetime.fromisoformat(record.started):%Y-%m-%d %H:%M %Z}, {program}"),
     ]
 

@@ -33,3 +33,10 @@ def recovery_sentences(results: PatientResults) -> list[str]:
     else:
         said.append("Recovery was not corrected.")
     return said
+
+
+def recovery_fact(results: PatientResults) -> str:
+    """What the head of the page says of recovery."""
+    if results.recovery.method == "none":
+        return "recovery not corrected"
+    return "spill-out and spill-in corrected" if results.recovery.method == "gtm" else "recovery corrected by volume"

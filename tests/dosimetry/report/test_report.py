@@ -19,6 +19,7 @@ from dosimetry.config import DosimetrySettings
 from dosimetry.curves.structures import structure_curves
 from dosimetry.dose import AbsorbedDose, absorbed_dose
 from dosimetry.kinetics import fit_voxels
+from dosimetry.recovery import Recovery, StructureRecovery
 from dosimetry.report import pictures, write_report
 from dosimetry.report.balance import balance_of
 from dosimetry.report.checks import State, lights
@@ -27,6 +28,8 @@ from dosimetry.report.methods_paragraph import left_out, methods_paragraph
 from dosimetry.report.numbers import percent, three, with_error, with_sign
 from dosimetry.report.palette import look
 from dosimetry.report.planes import AXIAL, CORONAL, ORIENTATIONS, SAGITTAL, Box, box_of, cut
+from dosimetry.report.recovery_words import recovery_fact, recovery_sentences
+from dosimetry.report.tables import recovery_cell
 from dosimetry.results import DoseMaps, PatientResults
 from dosimetry.structures import regions_of, structure_results
 from nufitdose.anatomy.prepared import prepare_anatomy
@@ -358,6 +361,21 @@ def test_one_scan_has_nothing_to_register():
 
 
 # --- words ------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_done_about_recovery_is_said(usual):
+    rows = {"liver": tuple(StructureRecovery("liver", f"tp{n}", 0.8, 0.05, "gtm", False, 0.1) for n in (1, 2, 3))}
+    done = dataclasses.replace(usual, recovery=Recovery("gtm", False, (12.0, 12.0), rows, {}))
+    assert "geometric transfer matrix" in " ".join(recovery_sentences(done))
+    assert recovery_cell("liver", done.recovery) == "0.800 ± 0.040 corrected"
+    assert recovery_fact(done) == "spill-out and spill-in corrected"
+    rows = {"liver": (StructureRecovery("liver", "tp1", 0.7, 0.1, "none", True, 0.1),)}
+    told = dataclasses.replace(usual, recovery=Recovery("none", True, (12.0, 15.0), rows, {}))
+    assert "assumed resolution of 12.0 to 15.0 mm" in " ".join(recovery_sentences(told))
+    assert recovery_cell("liver", told.recovery) == "0.700 ± 0.070 assumed, not corrected"
+    assert recovery_cell("spleen", told.recovery) == ""
+    assert "no recovery coefficients" in " ".join(left_out(told))
+    assert "no recovery coefficients" not in " ".join(left_out(done))
 
 
 def test_what_is_not_in_the_number(usual):
