@@ -127,6 +127,18 @@ class PatientResults:
         return (*self.structures, *([self.rest] if self.rest else []), self.whole_body)
 
     @property
+    def flag_lines(self) -> tuple[str, ...]:
+        """What is to be said of the curves, a line for each flag, and whose it is."""
+        whose: dict[str, list[str]] = {}
+        for row in self.rows:
+            for flag in row.flags:
+                whose.setdefault(flag, []).append(row.name)
+        everyone = len(self.rows)
+        return tuple(
+            f"{'all' if len(names) == everyone else ', '.join(names)}: {flag}" for flag, names in whose.items()
+        )
+
+    @property
     def times_h(self) -> F64:
         """Hours after administration of the frames, in order."""
         return np.array([frame.time_h for frame in self.frames])

@@ -176,8 +176,8 @@ class Study:
 
     Time points are held in order of time. `dicom` holds the attributes (keyword -> value) that DICOM
     objects made for this patient must repeat, where the images came from DICOM; `statements` is what the user said
-    beside or against those images when they were imported; `tracer` is the radiopharmaceutical, as its label has it. Raises
-    `InputError` on no time points, two of one id or one time, or an unknown reference.
+    beside or against those images when they were imported; `tracer` is the radiopharmaceutical, as its label has it.
+    Raises `InputError` on no time points, two of one id or one time, or an unknown reference.
     """
 
     patient: str

@@ -31,5 +31,5 @@ def summary(results: PatientResults) -> str:
         ]
         for found in results.rows
     ]
-    lines = [text_table(columns, rows), *(f"{found.name}: {flag}" for found in results.rows for flag in found.flags)]
+    lines = [text_table(columns, rows), *results.flag_lines]
     return "\n".join([*lines, *(f"warning: {warning}" for warning in results.warnings)])

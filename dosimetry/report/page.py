@@ -26,7 +26,6 @@ from dosimetry.report.tables import (
     balance_table,
     comparison_table,
     dose_table,
-    flag_notes,
     quality_table,
     structure_table,
 )
@@ -85,7 +84,7 @@ def _content(results: PatientResults, record: RunRecord) -> dict[str, Any]:
         "patient": results.study.patient,
         "facts": _facts(results, record, known),
         "glance": _glance(results, looks),
-        "flags": flag_notes(results),
+        "flags": results.flag_lines,
         "lights": lights(results, balance),
         "warnings": results.warnings,
         "looks": looks,
