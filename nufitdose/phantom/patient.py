@@ -92,6 +92,7 @@ def image_patient(
         administration=Administration(administered_mbq),
         reference_id="tp1",
         timepoints=tuple(timepoint for timepoint, _ in scans),
+        tracer=recipe.name,
     )
     at_rest = protocol.crop_composition(imager.rest)
     return DigitalPatient(study, gather_truth(anatomy, distribution, at_rest, tuple(truth for _, truth in scans)))

@@ -72,6 +72,7 @@ def _study_of(manifest: Manifest, path: Path) -> Study:
         timepoints=tuple(timepoints),
         dicom=manifest.dicom,
         statements=manifest.statements,
+        tracer=manifest.tracer,
     )
 
 

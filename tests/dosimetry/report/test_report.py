@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 from scipy.spatial.transform import Rotation
 
-from dosimetry.config import DosimetrySettings
+from dosimetry.config import DosimetrySettings, KineticsSettings
 from dosimetry.curves.structures import structure_curves
 from dosimetry.dose import AbsorbedDose, absorbed_dose
 from dosimetry.kinetics import fit_voxels
@@ -28,7 +28,7 @@ from dosimetry.report.numbers import percent, three, with_error, with_sign
 from dosimetry.report.palette import look
 from dosimetry.report.planes import AXIAL, CORONAL, ORIENTATIONS, SAGITTAL, Box, box_of, cut
 from dosimetry.results import DoseMaps, PatientResults
-from dosimetry.structures import regions_of, structure_results
+from dosimetry.structures import body_results, regions_of, structure_results
 from nufitdose.anatomy.prepared import prepare_anatomy
 from nufitdose.grid import Grid
 from nufitdose.nuclides import half_life_h
@@ -87,7 +87,8 @@ def patient(
     engine="rigid",
 ) -> PatientResults:
     """The results of a small patient whose later scans lie `SHIFT_MM` away from the first."""
-    grid, settings = Grid.from_spacing(SHAPE, (SPACING_MM,) * 3), DosimetrySettings()
+    grid = Grid.from_spacing(SHAPE, (SPACING_MM,) * 3)
+    settings = DosimetrySettings(kinetics=KineticsSettings(model="aicc"))
     timepoints = [
         scan(grid, n + 1, t, SHIFT_MM * (n > 0), names, ct=ct, scale=scale, nuclide=nuclide)
         for n, t in enumerate(times_h)
@@ -115,7 +116,7 @@ def patient(
     )
     return PatientResults(
         study, settings, tuple(frames), maps, tuple(plain),
-        unregistered if len(times_h) > 1 else None, anatomy, results, found.whole_body,
+        unregistered if len(times_h) > 1 else None, anatomy, results, *body_results(study, found, maps, None, anatomy),
     )  # fmt: skip
 
 
