@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from nufitdose.errors import InputError
+from nufitdose.scanner import Scanner
 from nufitdose.types import Mask, PerVoxel
 from nufitdose.volume import Quantity, Volume
 
@@ -165,6 +166,16 @@ class TimePoint:
         """Structures drawn on this time point."""
         return self.read_structures() if self.read_structures else None
 
+    def multiplied_by(self, factor: float) -> "TimePoint":
+        """The same scan with its activity multiplied by a factor when it is read."""
+        read = self.read_activity
+
+        def read_scaled() -> Volume:
+            volume = read()
+            return volume.with_data(volume.data * np.float32(factor))
+
+        return self if factor == 1.0 else replace(self, read_activity=read_scaled)
+
     def released(self) -> "TimePoint":
         """The same time point with nothing held in memory."""
         return replace(self)
@@ -176,8 +187,9 @@ class Study:
 
     Time points are held in order of time. `dicom` holds the attributes (keyword -> value) that DICOM
     objects made for this patient must repeat, where the images came from DICOM; `statements` is what the user said
-    beside or against those images when they were imported. Raises
-    `InputError` on no time points, two of one id or one time, or an unknown reference.
+    beside or against those images when they were imported; `scanner` is what is known of the scanner, the activity
+    has its calibration factor applied. Raises `InputError` on no time points, two of one id or one time, or an unknown
+    reference.
     """
 
     patient: str
@@ -187,6 +199,7 @@ class Study:
     timepoints: tuple[TimePoint, ...]
     dicom: Mapping[str, str] | None = None
     statements: tuple[str, ...] = ()
+    scanner: Scanner | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timepoints", tuple(sorted(self.timepoints, key=lambda tp: tp.time_h)))
@@ -213,3 +226,8 @@ class Study:
     def structures(self) -> Structures | None:
         """The structures on the reference time point."""
         return self.reference.structures
+
+    def with_scanner(self, scanner: Scanner) -> "Study":
+        """This study with its scanner described; the calibration factor is applied to every scan's activity."""
+        scans = tuple(scan.multiplied_by(scanner.factor) for scan in self.timepoints)
+        return replace(self, scanner=scanner, timepoints=scans)
