@@ -11,19 +11,22 @@ from nufitdose.errors import InputError
 from nufitdose.registration.settings import RegistrationSettings
 
 REST = "rest"  # in `models` and `half_lives_h`: the voxels of no structure
+WHOLE_BODY = "whole_body"  # all voxels that every scan sees; in `models` it follows "rest" unless it is named
 
 
 class KineticsSettings(Settings):
     """Which curve goes through the activity of each structure and its voxels; names as in docs/how-to/curves.md.
 
     `model` is the curve method of every structure that `models` does not name; "rest" there stands for the voxels of
-    no structure. "auto" takes for each structure the model with the largest Akaike weight, "aicc_voxel" the best one
-    for each voxel, "bayes" averages over models. `tracer` names the published half-lives that "bayes" starts from,
-    such as PSMA-617; null: wide ones. `half_lives_h` are effective half-lives of a population, for "population" alone.
-    `u_activity_percent` is the relative standard uncertainty of a structure's activity at each scan, independent
-    between scans; without it errors come from the residuals. `averaged`: a structure's own integral is the mean over
-    the models, weighted by Akaike. `preserve_total`: the voxels of a structure are scaled to its own integral.
-    `guided`: voxels of a structure borrow its rate as far as their noise asks for (three scans or more). `intervals`:
+    no structure. "auto" takes what the number of scans asks for: physical decay for one, "bayes" for two to four,
+    "aicc" from five on. "aicc" takes the model with the largest Akaike weight, "aicc_voxel" the best one for each
+    voxel, "bayes" averages over models. `tracer` names the published half-lives that "bayes" starts from, such as
+    PSMA-617; null: that of the study where it names one, else wide ones. `half_lives_h` are effective half-lives of a
+    population, for "population" alone. `u_activity_percent` is the relative standard uncertainty of a structure's
+    activity at each scan, independent between scans; without it "bayes" assumes 5 %, and errors of fits come from
+    the residuals. `averaged`: a structure's own integral is the mean over the models, weighted by Akaike.
+    `preserve_total`: voxels are scaled to the integral of their structure, those of no structure to the remainder's.
+    `guided`: voxels of a structure borrow its rates as far as their noise asks for (three scans or more). `intervals`:
     95 % confidence intervals of the fitted curves. `shared_rates`: groups of structures whose curves have their rates
     in common, such as both kidneys.
     """
@@ -34,8 +37,8 @@ class KineticsSettings(Settings):
     half_lives_h: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
     u_activity_percent: float | None = Field(default=None, gt=0, le=100)
     averaged: bool = False
-    preserve_total: bool = False
-    guided: bool = False
+    preserve_total: bool = True
+    guided: bool = True
     intervals: Literal["none", "profile", "bootstrap"] = "none"
     shared_rates: tuple[tuple[str, ...], ...] = ()
 
@@ -62,8 +65,14 @@ class KineticsSettings(Settings):
         return tracer_named(name)
 
     def method(self, structure: str) -> str:
-        """The curve method asked for this structure, or for "rest"."""
-        return self.models.get(structure, self.model)
+        """The curve method asked for this structure, for "rest" or for "whole_body"."""
+        fallback = self.models.get(REST, self.model) if structure == WHOLE_BODY else self.model
+        return self.models.get(structure, fallback)
+
+    def population_h(self, structure: str) -> float | None:
+        """The effective half-life of a population given for it, h; the whole body has that of "rest" without its own."""
+        fallback = self.half_lives_h.get(REST) if structure == WHOLE_BODY else None
+        return self.half_lives_h.get(structure, fallback)
 
 
 class DoseSettings(Settings):
