@@ -16,6 +16,8 @@ from dosimetry.plausibility import check_study
 from dosimetry.report import write_report
 from dosimetry.results import DoseMaps, PatientResults
 from dosimetry.structures import regions_of, structure_results
+from dosimetry.uncertainty.points import point_errors
+from dosimetry.uncertainty.structures import structure_budgets
 from nufitdose.anatomy.prepared import PreparedAnatomy, prepare_anatomy
 from nufitdose.io.study_run import study_run
 from nufitdose.nuclides import half_life_h
@@ -77,7 +79,15 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
     frames = register_series(study, settings.registration, steps, device=device)
     with steps.step("fitting voxel curves, computing dose", _COST["maps"]):
         tumours = study.structures.tumours if study.structures else ()
-        curves = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide), tumours=tumours)
+        errors = point_errors(frames, regions, half_life_h(study.nuclide), settings.uncertainty)
+        curves = structure_curves(
+            frames,
+            regions,
+            settings.kinetics,
+            half_life_h(study.nuclide),
+            tumours=tumours,
+            relative_u={name: found.relative_u for name, found in errors.items()},
+        )
         warn_of_cuts(curves, frames)
         maps = dose_maps(frames, study, settings, regions, curves, anatomy)
     plain: tuple[Frame, ...] = ()
@@ -90,7 +100,9 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
             )
             unregistered = dose_maps(plain, study, settings, regions, plain_curves, anatomy)
     with steps.step("measuring structures", _COST["structures"]):
-        structures = structure_results(study, settings, regions, curves, maps, unregistered, anatomy)
+        density = anatomy.density if anatomy else None
+        budgets = structure_budgets(study, frames, regions, curves, errors, {}, density, settings.uncertainty)
+        structures = structure_results(study, settings, regions, curves, maps, unregistered, anatomy, budgets)
     return PatientResults(
         study=study,
         settings=settings,

@@ -10,6 +10,7 @@ from dosimetry.curves.structures import StructureCurve
 from dosimetry.dose import AbsorbedDose
 from dosimetry.kinetics import OrganFit, VoxelFit
 from dosimetry.metrics import DoseVolume, Region
+from dosimetry.uncertainty.budget import Budget
 from nufitdose.anatomy.prepared import PreparedAnatomy
 from nufitdose.registration.series import Frame
 from nufitdose.study import Study
@@ -42,7 +43,8 @@ class StructureResult:
 
     `tia_mbq_h` is the sum of the voxels, `curve` that of the whole structure. `dose` has the columns of
     `dose_volume_metrics`; `unregistered` the same without registration, empty where nothing was
-    registered. `status_percent` is the share of the volume by `FitStatus` name.
+    registered. `status_percent` is the share of the volume by `FitStatus` name. `budget` holds what Ã and mean dose err
+    by.
     """
 
     name: str
@@ -56,6 +58,7 @@ class StructureResult:
     histogram: DoseVolume
     unregistered: Mapping[str, float]
     status_percent: Mapping[str, float]
+    budget: Budget
 
     @property
     def volume_ml(self) -> float:
@@ -68,10 +71,20 @@ class StructureResult:
         return self.curve.fit
 
     @property
-    def relative_u_tia(self) -> float:
-        """Relative standard uncertainty of the TIA by the fit of the curve; NaN without a degree of freedom."""
+    def relative_u_fit(self) -> float:
+        """Relative standard uncertainty of the TIA by the curve alone; NaN without a degree of freedom."""
         tia = self.curve.tia_mbq_h
         return self.curve.u_tia_mbq_h / tia if tia > 0 else float("nan")
+
+    @property
+    def u_tia_mbq_h(self) -> float:
+        """Standard uncertainty of the TIA, all parts of the budget."""
+        return self.budget.relative_u_tia * self.tia_mbq_h
+
+    @property
+    def u_dose_mean_gy(self) -> float:
+        """Standard uncertainty of the mean dose, all parts of the budget."""
+        return self.budget.relative_u_dose * self.dose["dose_mean_gy"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from dosimetry.curves.structures import BodyCurves, StructureCurve
 from dosimetry.kinetics import FitStatus
 from dosimetry.metrics import DoseVolume, Region, dose_volume_metrics, region_on
 from dosimetry.results import DoseMaps, StructureResult
+from dosimetry.uncertainty.budget import Budget
 from nufitdose.anatomy.prepared import PreparedAnatomy
 from nufitdose.grid import Grid
 from nufitdose.study import Structures, Study
@@ -44,11 +45,23 @@ def structure_results(
     maps: DoseMaps,
     unregistered: DoseMaps | None,
     anatomy: PreparedAnatomy | None,
+    budgets: Mapping[str, Budget],
 ) -> tuple[StructureResult, ...]:
     """One result for each region."""
     structures, density = study.structures, anatomy.density if anatomy else None
     return tuple(
-        _result(name, structures.role(name), region, study, settings, curves.of(name), maps, unregistered, density)
+        _result(
+            name,
+            structures.role(name),
+            region,
+            study,
+            settings,
+            curves.of(name),
+            maps,
+            unregistered,
+            density,
+            budgets[name],
+        )
         for name, region in regions.items()
         if structures is not None
     )
@@ -77,6 +90,7 @@ def _result(
     maps: DoseMaps,
     unregistered: DoseMaps | None,
     density: Volume | None,
+    budget: Budget,
 ) -> StructureResult:
     density_g_ml = region.values(density) if density else settings.dose.density_without_ct_g_ml
     tia_mbq_h = region.integral(maps.tia) * 1e-6
@@ -99,6 +113,7 @@ def _result(
         if unregistered
         else {},
         status_percent=_status_percent(region, maps),
+        budget=budget,
     )
 
 

@@ -46,12 +46,14 @@ class Structures:
     """Named regions as label maps; several layers where regions overlap.
 
     `names` maps a label to its structure; a label occurs in one layer only. `tumours` are the names
-    whose role is tumour.
+    whose role is tumour. `u_outline_mm` is the standard uncertainty of where the outlines lie, along their normal; None:
+    not known.
     """
 
     layers: tuple[Volume, ...]
     names: Mapping[int, str]
     tumours: frozenset[str] = field(default_factory=frozenset)
+    u_outline_mm: float | None = None
 
     def __post_init__(self) -> None:
         if any(layer.quantity is not Quantity.LABELS for layer in self.layers):

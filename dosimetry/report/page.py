@@ -170,7 +170,7 @@ def _glance(results: PatientResults, looks: dict[str, Look]) -> list[Table]:
     for s in results.structures:
         mean = s.dose["dose_mean_gy"]
         ends = [three(s.dose["dose_d98_gy"]), three(s.dose["dose_d2_gy"])]
-        rows.append(Row(s.name, [with_error(mean, s.relative_u_tia * mean), *ends], looks[s.name]))
+        rows.append(Row(s.name, [with_error(mean, s.u_dose_mean_gy), *ends], looks[s.name]))
     heads = ("structure", "mean Gy", "D98% Gy", "D2% Gy")
     if len(rows) <= _GLANCE_ROWS:
         return [Table(heads, rows)] if rows else []

@@ -56,8 +56,8 @@ def structure_table(results: PatientResults, looks: Looks) -> Table:
                 s.role,
                 three(s.volume_ml),
                 three(s.mass_g),
-                with_error(s.tia_mbq_h, s.relative_u_tia * s.tia_mbq_h),
-                with_error(s.tiac_h, s.relative_u_tia * s.tiac_h),
+                with_error(s.tia_mbq_h, s.u_tia_mbq_h),
+                with_error(s.tiac_h, s.budget.relative_u_tia * s.tiac_h),
                 with_error(s.curve.teff_h, s.fit.u_teff_h),
                 s.curve.model,
                 percent(100.0 * s.fit.extrapolated_fraction),
@@ -81,7 +81,7 @@ def dose_table(results: PatientResults, looks: Looks) -> Table:
     rows = []
     for s in results.structures:
         mean = s.dose["dose_mean_gy"]
-        cells = [with_error(mean, s.relative_u_tia * mean), three(per_gbq(s, results))]
+        cells = [with_error(mean, s.u_dose_mean_gy), three(per_gbq(s, results))]
         cells += [three(s.dose[column]) for column in columns]
         cells += [percent(s.dose[f"v_{gy:g}gy_percent"]).removesuffix(" %") for gy in thresholds]
         rows.append(Row(s.name, cells, looks[s.name]))

@@ -109,7 +109,7 @@ def _timepoint_of(
 
     def read_structures() -> Structures:
         layers = tuple(load_volume(folder / name, Quantity.LABELS) for name in labels or ())
-        return Structures(layers, names, tumours)
+        return Structures(layers, names, tumours, manifest.structures.u_outline_mm if manifest.structures else None)
 
     return TimePoint(
         entry.id,

@@ -49,6 +49,8 @@ def save_study(study: Study, folder: str | Path, *, tumours: Iterable[str] = ())
             "names": {number: name for name, number in names.items()},
             "tumours": sorted(marked & set(names)),
         }
+        if study.structures.u_outline_mm is not None:
+            manifest["structures"]["u_outline_mm"] = study.structures.u_outline_mm
     if study.dicom:
         manifest["dicom"] = dict(study.dicom)
     statements = [*study.statements, *_applied_factor(study.scanner)]
