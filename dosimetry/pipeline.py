@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dosimetry.config import DosimetrySettings
-from dosimetry.curves.requirements import check_methods
+from dosimetry.curves.requirements import check_methods, with_tracer
 from dosimetry.curves.structures import BodyCurves, structure_curves, warn_of_cuts
 from dosimetry.curves.voxels import fit_frames
 from dosimetry.dose import absorbed_dose
@@ -15,7 +15,7 @@ from dosimetry.output.tables import write_tables
 from dosimetry.plausibility import check_study
 from dosimetry.report import write_report
 from dosimetry.results import DoseMaps, PatientResults
-from dosimetry.structures import regions_of, structure_results
+from dosimetry.structures import body_results, regions_of, structure_results
 from dosimetry.uncertainty.points import point_errors
 from dosimetry.uncertainty.structures import structure_budgets
 from nufitdose.anatomy.prepared import PreparedAnatomy, prepare_anatomy
@@ -76,6 +76,7 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
         check_study(study, anatomy)
         regions = regions_of(study)
         check_methods(settings.kinetics, regions, len(study.timepoints), half_life_h(study.nuclide))
+        settings = settings.model_copy(update={"kinetics": with_tracer(settings.kinetics, study.tracer)})
     frames = register_series(study, settings.registration, steps, device=device)
     with steps.step("fitting voxel curves, computing dose", _COST["maps"]):
         tumours = study.structures.tumours if study.structures else ()
@@ -103,6 +104,7 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
         density = anatomy.density if anatomy else None
         budgets = structure_budgets(study, frames, regions, curves, errors, {}, density, settings.uncertainty)
         structures = structure_results(study, settings, regions, curves, maps, unregistered, anatomy, budgets)
+        whole_body, rest = body_results(study, curves, maps, unregistered, anatomy, budgets)
     return PatientResults(
         study=study,
         settings=settings,
@@ -112,7 +114,8 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
         unregistered=unregistered,
         anatomy=anatomy,
         structures=structures,
-        whole_body=curves.whole_body,
+        whole_body=whole_body,
+        rest=rest,
     )
 
 
@@ -126,9 +129,10 @@ def dose_maps(
 ) -> DoseMaps:
     """Voxel curves of the models of `curves`, their exact integral, and the dose of it with its error."""
     grid = study.reference.activity.grid
-    fit = fit_frames(frames, half_life_h(study.nuclide), settings.kinetics, regions, curves)
+    voxels = fit_frames(frames, half_life_h(study.nuclide), settings.kinetics, regions, curves)
+    fit = voxels.fit
     tia, u_tia = (Volume(values.reshape(grid.shape), grid, Quantity.TIA) for values in (fit.tia, fit.u_tia))
     absorbed = absorbed_dose(
         tia, u_tia=u_tia, nuclide=study.nuclide, ct=anatomy, engine=settings.dose.engine, settings=settings.dose
     )
-    return DoseMaps(fit, tia, absorbed)
+    return DoseMaps(fit, tia, absorbed, voxels.sum_to_curve)

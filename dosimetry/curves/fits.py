@@ -123,6 +123,7 @@ def representative_fit(average: AveragedCurve, points: OrganPoints) -> OrganFit:
         rising_share=0.0,
         flags=(*average.flags, *([f"not to rely on: {average.red}"] if average.red else [])),
         intervals=Intervals(_LEVEL, IntervalMethod.POSTERIOR, average.tia_95_mbq_h, teff_95_h, {}),
+        u_extrapolated_fraction=average.u_extrapolated_fraction,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 
 from dosimetry.config import REST, WHOLE_BODY, KineticsSettings
 from dosimetry.curves.methods import METHODS, find_method, methods_for
+from dosimetry.kinetics.priors import tracer_in
 from nufitdose.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,16 @@ def check_methods(settings: KineticsSettings, structures: Collection[str], scans
         )
     if settings.guided and "guided" in settings.model_fields_set and scans < _GUIDED_FROM:
         log.warning("kinetics.guided needs %d scans to tell the noise: voxels are fitted on their own", _GUIDED_FROM)
+
+
+def with_tracer(settings: KineticsSettings, named: str | None) -> KineticsSettings:
+    """The settings with the tracer that the study names, where they give none and there are half-lives of it."""
+    if settings.tracer is not None or not named:
+        return settings
+    tracer = tracer_in(named)
+    if tracer is None:
+        log.info("no half-lives are known for the tracer %r of the study: the wide prior is used", named)
+    return settings.model_copy(update={"tracer": tracer})
 
 
 def _check_names(key: str, given: Iterable[str], names: Collection[str]) -> None:

@@ -24,6 +24,26 @@ log = logging.getLogger(__name__)
 
 _MOST_U = 10.0  # times the integral: beyond, errors propagated linearly mean nothing
 _LEAST_U = 0.01  # of the largest activity: the uncertainty of a value that is nearly nothing refers to this
+# What stands in place of a model's name where its rate was not fitted.
+_NOT_FITTED: Mapping[FitStatus, str] = {
+    FitStatus.NOTHING: "none",
+    FitStatus.NOT_POSITIVE: "none",
+    FitStatus.ONE_POINT: "physical",
+    FitStatus.MONO_AT_PHYSICAL: "physical tail",
+    FitStatus.MONO_AT_FASTEST: "fastest decay",
+    FitStatus.RISING: "rising, physical tail",
+    FitStatus.SLOW: "slow, physical tail",
+}
+_NO_HALF_LIFE = (FitStatus.HAENSCHEID, FitStatus.RISING, FitStatus.TRAPEZOID)
+_HELD_TAIL = (
+    FitStatus.ONE_POINT,
+    FitStatus.MONO_AT_PHYSICAL,
+    FitStatus.RISING,
+    FitStatus.SLOW,
+    FitStatus.TRAPEZOID,
+    FitStatus.CLEARANCE_RETENTION,
+)
+_TAIL_HELD = "tail held at physical decay: the integral after the last scan is an upper bound"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,26 +67,37 @@ class StructureCurve:
 
     @property
     def model(self) -> str:
-        """The model of the curve; the leading one of an average."""
-        return self.fit.model if self.choice is None else self.choice.best
+        """The model of the curve, the leading one of an average; where nothing was fitted, what was done instead."""
+        return _NOT_FITTED.get(self.fit.status, self.fit.model)
 
     @property
     def voxel_model(self) -> str:
         """The model of the structure's voxels: that of the curve, as far as voxels (no tri) and points allow."""
-        if self.average is None:
-            return self.model
-        model = "f3" if self.model == "tri" else self.model
-        return model if MODELS[model].n_parameters <= self.average.times_h.size else "mono"
+        model = "f3" if self.fit.model == "tri" else self.fit.model
+        points = int(np.isfinite(self.activity_mbq).sum())
+        return model if MODELS[model].n_parameters <= points else "mono"
 
     @property
     def teff_h(self) -> float:
-        """Effective half-life of the last phase, h; NaN where there is none, or where Hänscheid's rule needs none.
+        """Effective half-life of the last phase, h; NaN where activity rises, or where Hänscheid's rule needs none.
 
-        Of an average that of its tail; NaN where activity still rises.
+        Of an average that of its tail. Where the tail is held at physical decay it is the physical one, a bound.
         """
         if self.average is not None:
             return self.average.teff_h
-        return float("nan") if self.fit.status is FitStatus.HAENSCHEID else self.fit.teff_h
+        return float("nan") if self.fit.status in _NO_HALF_LIFE else self.fit.teff_h
+
+    @property
+    def u_teff_h(self) -> float:
+        """Its standard uncertainty; NaN where the half-life was not fitted."""
+        known = np.isfinite(self.teff_h) and self.fit.u_teff_h > 0.0
+        return self.fit.u_teff_h if known else float("nan")
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What a reader should know of the curve."""
+        held = self.average is None and self.fit.status in _HELD_TAIL
+        return (*self.fit.flags, *([_TAIL_HELD] if held else []))
 
     @property
     def akaike_weight(self) -> float:
@@ -96,13 +127,14 @@ class StructureCurve:
 class BodyCurves:
     """The curves of the structures by name, of the whole body, and of its remainder, the whole body less them all.
 
-    The whole body are the voxels that every scan sees; `rest_ml` [i, j, k] is what of each of them belongs to no
-    structure, mL. Voxels that several structures claim are subtracted once.
+    The whole body are the voxels that every scan sees, `whole_ml` [i, j, k] their volumes; `rest_ml` is what of each
+    belongs to no structure. Voxels that several structures claim are subtracted once.
     """
 
     structures: Mapping[str, StructureCurve]
     whole_body: StructureCurve
     rest: StructureCurve
+    whole_ml: Image32
     rest_ml: Image32
 
     def of(self, name: str) -> StructureCurve:
@@ -173,7 +205,7 @@ def structure_curves(
         )
         for name, part_ml in ((WHOLE_BODY, whole_ml), (REST, rest_ml))
     }
-    return BodyCurves(found, body[WHOLE_BODY], body[REST], rest_ml)
+    return BodyCurves(found, body[WHOLE_BODY], body[REST], whole_ml, rest_ml)
 
 
 def share_rates(curves: Mapping[str, StructureCurve], model: str, half_life_h: float) -> dict[str, StructureCurve]:

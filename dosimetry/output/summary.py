@@ -26,10 +26,10 @@ def summary(results: PatientResults) -> str:
             significant(found.tia_mbq_h),
             significant(found.curve.teff_h),
             found.curve.model,
-            *(significant(found.dose[f"dose_{key}_gy"]) for key in ("mean", "d2", "d98")),
+            *(significant(found.dose.get(f"dose_{key}_gy", float("nan"))) for key in ("mean", "d2", "d98")),
             significant(found.unregistered.get("dose_mean_gy", float("nan"))),
         ]
-        for found in results.structures
+        for found in results.rows
     ]
-    lines = [text_table(columns, rows)] if rows else []
+    lines = [text_table(columns, rows), *(f"{found.name}: {flag}" for found in results.rows for flag in found.flags)]
     return "\n".join([*lines, *(f"warning: {warning}" for warning in results.warnings)])

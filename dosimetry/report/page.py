@@ -26,6 +26,7 @@ from dosimetry.report.tables import (
     balance_table,
     comparison_table,
     dose_table,
+    flag_notes,
     quality_table,
     structure_table,
 )
@@ -36,7 +37,6 @@ from nufitdose.run import RunRecord, versions
 REPORT = "report.html"
 _SAID_ABOVE = ("patient", "nuclide")  # notes of the record that head the page
 _GLANCE_ROWS = 8
-_UNLIKE_CURVE = 0.1  # voxels and curve of a structure differ by more than this share: say so
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ def _content(results: PatientResults, record: RunRecord) -> dict[str, Any]:
         "patient": results.study.patient,
         "facts": _facts(results, record, known),
         "glance": _glance(results, looks),
+        "flags": flag_notes(results),
         "lights": lights(results, balance),
         "warnings": results.warnings,
         "looks": looks,
@@ -205,22 +206,21 @@ def _parameters(s: StructureResult) -> tuple[tuple[str, str], ...]:
     fit, curve = s.fit, s.curve
     known = np.isfinite(fit.u_tia_mbq_h) and fit.rates_per_h.size == 1 and np.isfinite(fit.covariance).all()
     u_amplitude = float(np.sqrt(fit.covariance[0, 0])) if known else float("nan")
-    ratio = s.tia_mbq_h / curve.tia_mbq_h if curve.tia_mbq_h > 0 else float("nan")
     amplitude = "A(0) of the tail" if fit.rising_share > 0 or fit.rates_per_h.size > 1 else "A(0)"
     weight = f", Akaike weight {three(curve.akaike_weight, 2)}" if np.isfinite(curve.akaike_weight) else ""
     integral = "TIA, mean of models" if curve.averaged else "TIA"
     if curve.average is not None:
-        weight = f" leads with probability {three(curve.average.models[curve.model].weight, 2)}, bayes"
+        weight = f" leads with probability {three(curve.average.models[curve.average.best].weight, 2)}, bayes"
         integral = "TIA, median of models"
     return (
         ("model", f"{curve.model}{weight}"),
         (amplitude, f"{with_error(fit.amplitude_mbq, u_amplitude)} MBq"),
-        ("T_eff", f"{with_error(curve.teff_h, fit.u_teff_h)} h"),
+        ("T_eff", f"{with_error(curve.teff_h, curve.u_teff_h)} h"),
         (integral, f"{with_error(curve.tia_mbq_h, curve.u_tia_mbq_h)} MBq·h"),
         *_interval_rows(fit),
         ("before first scan", percent(100.0 * fit.before_first_fraction)),
         ("after last scan", percent(100.0 * fit.extrapolated_fraction)),
-        ("voxel sum / curve", three(ratio)),
+        ("voxel sum / curve", f"{three(s.sum_to_curve)} before scaling"),
         ("fit", re.split(r"[:,(]", fit.status.meaning)[0].strip()),
     )
 
@@ -236,12 +236,9 @@ def _interval_rows(fit: OrganFit) -> tuple[tuple[str, str], ...]:
 
 
 def _remarks(results: PatientResults, s: StructureResult) -> tuple[str, ...]:
-    remarks = [flag for flag in s.fit.flags if flag != s.fit.status.meaning]
+    remarks = [flag for flag in s.flags if flag != s.fit.status.meaning]
     if s.fit.dof <= 0 and not np.isfinite(s.curve.u_tia_mbq_h) and not any("degree" in remark for remark in remarks):
         remarks.insert(0, "no degree of freedom: no fit error")
-    ratio = s.tia_mbq_h / s.curve.tia_mbq_h if s.curve.tia_mbq_h > 0 else 1.0
-    if abs(ratio - 1.0) > _UNLIKE_CURVE:
-        remarks.append(f"the voxels' TIA and the curve's differ by {percent(100.0 * (ratio - 1.0))}")
     cut = [f.id for f, activity in zip(results.frames, s.curve.activity_mbq, strict=True) if np.isnan(activity)]
     if cut:
         remarks.append(f"left out, cut by the field of view: {', '.join(cut)}")

@@ -47,7 +47,7 @@ class Table:
 
 
 def structure_table(results: PatientResults, looks: Looks) -> Table:
-    """Size and kinetics of every structure."""
+    """Size and kinetics of every structure, of the remainder and of the whole body."""
     heads = ("structure", "role", "volume mL", "mass g", "TIA MBq·h", "TIAC h", "T_eff h", "model", "after last scan")
     rows = [
         Row(
@@ -56,17 +56,32 @@ def structure_table(results: PatientResults, looks: Looks) -> Table:
                 s.role,
                 three(s.volume_ml),
                 three(s.mass_g),
-                with_error(s.tia_mbq_h, s.u_tia_mbq_h),
-                with_error(s.tiac_h, s.budget.relative_u_tia * s.tiac_h),
-                with_error(s.curve.teff_h, s.fit.u_teff_h),
+                with_error(s.tia_mbq_h, s.relative_u_tia * s.tia_mbq_h),
+                with_error(s.tiac_h, s.relative_u_tia * s.tiac_h),
+                with_error(s.curve.teff_h, s.curve.u_teff_h),
                 s.curve.model,
-                percent(100.0 * s.fit.extrapolated_fraction),
+                _share(s.fit.extrapolated_fraction, s.fit.u_extrapolated_fraction),
             ),
-            looks[s.name],
+            looks.get(s.name),
         )
-        for s in results.structures
+        for s in results.rows
     ]
     return Table(heads, rows)
+
+
+def flag_notes(results: PatientResults) -> list[str]:
+    """What is to be said of the curves behind the first table: a sentence for each flag, and whose it is."""
+    whose: dict[str, list[str]] = {}
+    for row in results.rows:
+        for flag in row.flags:
+            whose.setdefault(flag, []).append(row.name)
+    everyone = len(results.rows)
+    return [f"{'all' if len(names) == everyone else ', '.join(names)}: {flag}" for flag, names in whose.items()]
+
+
+def _share(fraction: float, u: float) -> str:
+    """A share with its standard uncertainty, in percent."""
+    return f"{with_error(100.0 * fraction, 100.0 * u)} %" if np.isfinite(u) and u > 0 else percent(100.0 * fraction)
 
 
 def dose_table(results: PatientResults, looks: Looks) -> Table:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dosimetry.config import UncertaintySettings
+from dosimetry.config import REST, WHOLE_BODY, UncertaintySettings
 from dosimetry.curves.structures import BodyCurves, StructureCurve
 from dosimetry.uncertainty.budget import CURVE, Budget, Part, Source
 from dosimetry.uncertainty.chain import u_diameter_mm
@@ -77,8 +77,12 @@ def structure_budgets(
     density: Volume | None,
     settings: UncertaintySettings,
 ) -> dict[str, Budget]:
-    """The budget of every region; `frames` as the scanner made them, on the reference grid."""
-    structures, found = study.structures, {}
+    """The budget of every region, of the remainder and of the whole body.
+
+    `frames` are as the scanner made them, on the reference grid.
+    """
+    structures = study.structures
+    found = {name: _body_budget(curves.of(name), study.scanner, settings) for name in (REST, WHOLE_BODY)}
     for name, region in regions.items():
         assert structures is not None
         brightest = max(frames, key=lambda frame: region.integral(frame.activity))
@@ -95,6 +99,11 @@ def structure_budgets(
             half_life_h(study.nuclide),
         )
     return found
+
+
+def _body_budget(curve: StructureCurve, scanner: Scanner | None, settings: UncertaintySettings) -> Budget:
+    """Of the whole body or its remainder: neither outline nor recovery nor motion changes their activity much."""
+    return Budget((_curve_part(curve, ()), _calibration(scanner, settings), _engine(settings)))
 
 
 def structure_budget(
@@ -117,7 +126,7 @@ def structure_budget(
             _calibration(scanner, settings),
             _recovery(resolution),
             _volume(region, seen, density, outlines, resolution),
-            Part("dose engine", 0.0, settings.dose_percent / 100.0, Source.ASSUMED, "S value: spread between codes"),
+            _engine(settings),
         )
     )
 
@@ -132,19 +141,26 @@ def _independent(curve: StructureCurve, errors: PointErrors, weights: F64) -> tu
         return float(np.sqrt(np.sum((weights * relative_u) ** 2)))
 
     noise, moved, scan = carried(errors.noise), carried(errors.registration), carried(errors.scan)
-    tia, u_tia = curve.tia_mbq_h, curve.u_tia_mbq_h
-    if tia > 0 and np.isfinite(u_tia):
-        own = math.sqrt(max((u_tia / tia) ** 2 - noise**2 - moved**2 - scan**2, 0.0))
-        kind, basis = Source.MEASURED, "spread of the curves that agree with the points"
-    else:
-        own, kind, basis = _UNKNOWN_CURVE, Source.ASSUMED, "the points leave no degree of freedom"
     largest_mm = float(errors.displaced_mm.max(initial=0.0))
     return (
-        Part(CURVE, own, own, kind, basis),
+        _curve_part(curve, (noise, moved, scan)),
         Part("counting noise", noise, noise, errors.noise_source, "scatter of the voxels"),
         Part("registration", moved, moved, errors.registration_source, f"up to {largest_mm:.1f} mm along each axis"),
         Part("scan to scan", scan, scan, Source.ASSUMED, "attenuation, scatter, dead time of each scan"),
     )
+
+
+def _curve_part(curve: StructureCurve, of_points: tuple[float, ...]) -> Part:
+    """u of the curve less what its points bring in."""
+    tia, u_tia = curve.tia_mbq_h, curve.u_tia_mbq_h
+    if not (tia > 0 and np.isfinite(u_tia)):
+        return Part(CURVE, _UNKNOWN_CURVE, _UNKNOWN_CURVE, Source.ASSUMED, "the points leave no degree of freedom")
+    own = math.sqrt(max((u_tia / tia) ** 2 - sum(u**2 for u in of_points), 0.0))
+    return Part(CURVE, own, own, Source.MEASURED, "spread of the curves that agree with the points")
+
+
+def _engine(settings: UncertaintySettings) -> Part:
+    return Part("dose engine", 0.0, settings.dose_percent / 100.0, Source.ASSUMED, "S value: spread between codes")
 
 
 def _calibration(scanner: Scanner | None, settings: UncertaintySettings) -> Part:

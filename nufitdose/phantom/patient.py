@@ -95,6 +95,7 @@ def image_patient(
         reference_id="tp1",
         timepoints=tuple(timepoint for timepoint, _ in scans),
         scanner=describe_scanner(protocol.scanner, imager.mean_deep_share(), protocol.calibration_error),
+        tracer=recipe.name,
     )
     at_rest = protocol.crop_composition(imager.rest)
     return DigitalPatient(study, gather_truth(anatomy, distribution, at_rest, tuple(truth for _, truth in scans)))

@@ -104,6 +104,7 @@ class Manifest(Settings):
 
     patient: Name
     nuclide: Name
+    tracer: Name | None = None
     administration: AdministrationEntry
     reference: Name
     timepoints: list[TimePointEntry] = Field(min_length=1)

@@ -74,6 +74,7 @@ def _study_of(manifest: Manifest, path: Path) -> Study:
         timepoints=tuple(timepoints),
         dicom=manifest.dicom,
         statements=manifest.statements,
+        tracer=manifest.tracer,
     )
     scanner = manifest.described_scanner(path.parent)
     return study if scanner is None else study.with_scanner(scanner)

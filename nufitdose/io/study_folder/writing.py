@@ -39,6 +39,8 @@ def save_study(study: Study, folder: str | Path, *, tumours: Iterable[str] = ())
         "reference": study.reference_id,
         "timepoints": entries,
     }
+    if study.tracer:
+        manifest["tracer"] = study.tracer
     if study.administration.time is not None:
         manifest["administration"]["time"] = study.administration.time.isoformat()
     if study.structures is not None:
