@@ -78,12 +78,13 @@ class CurveResult:
     @property
     def relative_u_tia(self) -> float:
         """u(Ã)/Ã, all parts of the budget."""
-        return self.budget.relative_u_tia
+        return self.budget.relative_u_tia if self.tia_mbq_h > 0 else float("nan")
 
     @property
     def u_dose_mean_gy(self) -> float:
         """Standard uncertainty of the mean dose, all parts of the budget."""
-        return self.budget.relative_u_dose * self.dose["dose_mean_gy"]
+        mean_gy = self.dose.get("dose_mean_gy", float("nan"))
+        return self.budget.relative_u_dose * mean_gy if mean_gy > 0 else float("nan")
 
     @property
     def flags(self) -> tuple[str, ...]:

@@ -71,9 +71,9 @@ def _voxels(method: str, names: Sequence[str], everywhere: bool, results: Patien
 
 def _choice(results: PatientResults) -> list[str]:
     chosen = {name: curve for name, curve in results.curves.items() if curve.choice is not None}
-    whose = "each structure" if len(chosen) == len(results.curves) else join_words([*chosen])
     if not chosen:
         return []
+    whose = "each structure" if chosen.keys() >= {s.name for s in results.structures} else join_words([*chosen])
     compared = any(np.isfinite(curve.akaike_weight) for curve in chosen.values())
     if not compared:
         return ["The scans are too few to compare models by the corrected Akaike criterion: one exponential was used."]

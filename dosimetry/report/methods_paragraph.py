@@ -110,8 +110,8 @@ def left_out(results: PatientResults) -> list[str]:
         floor = three(settings.density_floor_g_ml)
         said.append(f"Densities below {floor} g/mL are held there; air outside the body has no dose.")
     said.append(
-        "No correction for the partial-volume effect, no recovery coefficients; the uncertainty of calibration, "
-        "contours and registration is not in the ± values, which come from the curve fit alone."
+        "The ± values hold curve, counting, registration, calibration, recovery, outlines and the dose per decay, as far "
+        "as each is measured, described or assumed."
     )
     said.append("Absorbed dose only: no relative biological effectiveness, no dose-rate effects.")
     return said

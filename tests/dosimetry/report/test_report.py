@@ -305,7 +305,7 @@ def test_overlapping_structures_are_counted_once(usual):
 
 
 def states(results: PatientResults) -> dict[str, State]:
-    return {light.topic: light.state for light in lights(results, balance_of(results))}
+    return {light.topic: light.state for light in lights(results)}
 
 
 def test_lights_of_a_sound_patient(usual):
