@@ -10,6 +10,7 @@ from dosimetry.curves.structures import StructureCurve
 from dosimetry.dose import AbsorbedDose
 from dosimetry.kinetics import OrganFit, VoxelFit
 from dosimetry.metrics import DoseVolume, Region
+from dosimetry.recovery import UNKNOWN, Recovery
 from dosimetry.uncertainty.budget import Budget
 from nufitdose.anatomy.prepared import PreparedAnatomy
 from nufitdose.registration.series import Frame
@@ -109,7 +110,8 @@ class PatientResults:
     """Frames, maps and the numbers of every structure; `unregistered` is None where nothing was registered.
 
     `rest` is the remainder of the body, whose curve gives the voxels of no structure their model; None without
-    structures, where it is the whole body.
+    structures, where it is the whole body. The frames are corrected as `recovery` says,
+    the unregistered ones alike; `measured_frames` are the registered ones before that, empty where nothing changed.
     """
 
     study: Study
@@ -123,6 +125,8 @@ class PatientResults:
     whole_body: CurveResult
     rest: CurveResult | None
     warnings: tuple[str, ...] = ()
+    recovery: Recovery = UNKNOWN
+    measured_frames: tuple[Frame, ...] = ()
 
     @property
     def density(self) -> Volume | None:

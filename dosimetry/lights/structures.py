@@ -11,7 +11,7 @@ import numpy as np
 
 from dosimetry.lights.values import Light, State, graded, worst
 from dosimetry.results import PatientResults, StructureResult
-from dosimetry.uncertainty.budget import Part, Source
+from dosimetry.uncertainty.budget import NOT_KNOWN, RECOVERY, Part, Source
 from dosimetry.uncertainty.chain import diameter_of_sphere_mm
 from nufitdose.emissions import chain_spectra
 from nufitdose.nuclides import half_life_h
@@ -93,9 +93,9 @@ def _points(structure: StructureResult) -> int:
 
 def _recovery(structure: StructureResult) -> Light:
     good, bad = RECOVERY_PERCENT
-    part = _part(structure, "recovery")
+    part = _part(structure, RECOVERY)
     guide = f"dose known to {good:g} % for the scanner's resolution"
-    if part is None or part.basis == "not known":
+    if part is None or part.basis == NOT_KNOWN:
         return Light("Recovery", State.UNKNOWN, "the scanner is not described", guide)
     return Light("Recovery", graded(100.0 * abs(part.dose), good, bad), part.basis, guide)
 

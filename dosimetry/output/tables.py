@@ -11,6 +11,7 @@ from dosimetry.lights.structures import judge
 from dosimetry.lights.values import Light
 from dosimetry.output.budget import INTERVALS, intervals, write_budget
 from dosimetry.output.source_regions import tiac_text
+from dosimetry.recovery import Recovery
 from dosimetry.results import CurveResult, PatientResults
 from nufitdose.io.csv_table import Row, write_csv
 from nufitdose.registration.output import write_registration_tables
@@ -24,7 +25,7 @@ def write_tables(results: PatientResults, folder: Path) -> None:
     columns = _metrics_columns(results)
     empty = dict.fromkeys(columns, float("nan"))
     judged = judge(results)
-    rows = ({**empty, **_metrics_row(row, judged.get(row.name))} for row in results.rows)
+    rows = ({**empty, **_metrics_row(row, judged.get(row.name), results.recovery)} for row in results.rows)
     write_csv(folder / "metrics.csv", columns, rows)
     write_budget(results, folder)
     write_csv(folder / "tac.csv", _TAC, _tac_rows(results))
@@ -46,11 +47,12 @@ def _metrics_columns(results: PatientResults) -> tuple[str, ...]:
         "u_tia_mbq_h", "u_tiac_h", "u_teff_h", "u_dose_mean_gy",
         "model", "akaike_weight", "u_tia_curve_mbq_h", "before_percent", "fit_flags",
         "u_extrapolated_percent",
+        "recovery", "u_recovery", "recovery_method",
         "u_tia_fit_mbq_h", *INTERVALS, "light", "light_reason",
     )  # fmt: skip
 
 
-def _metrics_row(result: CurveResult, light: Light | None) -> Row:
+def _metrics_row(result: CurveResult, light: Light | None, recovery: Recovery) -> Row:
     relative, mean_gy = result.relative_u_tia, result.dose.get("dose_mean_gy", float("nan"))
     return {
         "structure": result.name,
@@ -84,6 +86,9 @@ def _metrics_row(result: CurveResult, light: Light | None) -> Row:
         **intervals(result),
         "light": light.state.colour if light else "",
         "light_reason": light.sentence if light else "",
+        "recovery": recovery.value(result.name),
+        "u_recovery": recovery.relative_u(result.name) * recovery.value(result.name),
+        "recovery_method": recovery.method_of(result.name) + (" (assumed)" if recovery.assumed else ""),
     }
 
 

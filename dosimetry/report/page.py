@@ -36,7 +36,7 @@ from nufitdose.nuclides import canonical_name, half_life_h
 from nufitdose.run import RunRecord, versions
 
 REPORT = "report.html"
-_SAID_ABOVE = ("patient", "nuclide")  # notes of the record that head the page
+_SAID_ABOVE = ("patient", "nuclide", "scanner", "recovery")  # notes of the record that the page says elsewhere
 
 
 @dataclass(frozen=True)

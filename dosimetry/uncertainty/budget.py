@@ -69,7 +69,8 @@ class Budget:
         return ((part, part.dose**2 / whole if whole else 0.0) for part in self.parts)
 
 
-CURVE = "curve and model"
+CURVE, RECOVERY = "curve and model", "recovery"
+NOT_KNOWN = "not known"  # the basis of a part that nobody looked at
 
 
 def interval(value: float, relative_u: float, level: float) -> Pair:

@@ -6,7 +6,7 @@ covariances derived anew for a uniform sphere under a Gaussian response). All u 
 
 import math
 
-FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+from nufitdose.psf import FWHM_PER_SIGMA, sphere_recovery
 
 
 def diameter_of_sphere_mm(volume_ml: float) -> float:
@@ -33,25 +33,9 @@ def edge_term(diameter_mm: float, fwhm_mm: float) -> float:
     return math.erf(x / math.sqrt(2.0)) - 4.0 / (x * math.sqrt(2.0 * math.pi)) * -math.expm1(-0.5 * x * x)
 
 
-def sphere_recovery(diameter_mm: float, fwhm_mm: float) -> float:
-    """R: mean of a blurred unit sphere within its own outline.
-
-    R = ∫₀ᵈ 4π r² G(r) (1 - 3r/2d + r³/2d³) dr, the overlap of a sphere with itself under the Gaussian G.
-    """
-    sigma = fwhm_mm / FWHM_PER_SIGMA
-    if sigma == 0.0:
-        return 1.0
-    x = diameter_mm / sigma
-    bell = math.exp(-0.5 * x * x)
-    second = math.sqrt(math.pi / 2.0) * math.erf(x / math.sqrt(2.0)) - x * bell
-    third = 2.0 - (x**2 + 2.0) * bell
-    fifth = 8.0 - (x**4 + 4.0 * x**2 + 8.0) * bell
-    return math.sqrt(2.0 / math.pi) * (second - 1.5 * third / x + 0.5 * fifth / x**3)
-
-
-def recovery_slope(diameter_mm: float, fwhm_mm: float) -> float:
-    """(V/R) dR/dV of the same sphere: V R grows by φ dV, hence φ/R - 1."""
-    return edge_term(diameter_mm, fwhm_mm) / sphere_recovery(diameter_mm, fwhm_mm) - 1.0
+def recovery_slope(volume_ml: float, fwhm_mm: float) -> float:
+    """(V/R) dR/dV of a sphere: V R grows by φ dV, hence φ/R - 1."""
+    return edge_term(diameter_of_sphere_mm(volume_ml), fwhm_mm) / sphere_recovery(volume_ml, fwhm_mm) - 1.0
 
 
 def relative_u_counts(edge: float, recovery: float, u_volume: float) -> float:

@@ -7,9 +7,9 @@ import numpy as np
 from scipy import ndimage
 
 from dosimetry.kinetics import NoiseModel, estimate_noise
-from dosimetry.uncertainty.chain import FWHM_PER_SIGMA
 from nufitdose.anatomy.regions import Region
 from nufitdose.errors import InputError
+from nufitdose.psf import FWHM_PER_SIGMA
 from nufitdose.registration.series import Frame
 from nufitdose.types import F64
 from nufitdose.volume import Volume

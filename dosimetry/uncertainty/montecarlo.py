@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dosimetry.uncertainty.chain import diameter_of_sphere_mm, sphere_recovery
+from nufitdose.psf import sphere_recovery
 from nufitdose.types import F64
 
 _LEAST_VOLUME = 0.05  # of the volume: an outline cannot be drawn smaller than this
@@ -66,6 +66,6 @@ def draw_chain(errors: ChainErrors, *, draws: int = 20_000, seed: int = 0) -> Dr
 def _recovery_ratio(volume_ml: float, fwhm_mm: float) -> Callable[[F64], F64]:
     """R(V')/R(V) as a function of V'/V, off a table."""
     ratios = np.geomspace(_LEAST_VOLUME, 20.0, 200)
-    table = np.array([sphere_recovery(diameter_of_sphere_mm(volume_ml * ratio), fwhm_mm) for ratio in ratios])
-    own = sphere_recovery(diameter_of_sphere_mm(volume_ml), fwhm_mm)
+    table = np.array([sphere_recovery(volume_ml * ratio, fwhm_mm) for ratio in ratios])
+    own = sphere_recovery(volume_ml, fwhm_mm)
     return lambda ratio: np.interp(ratio, ratios, table / own)

@@ -50,7 +50,7 @@ def point_errors(
 ) -> dict[str, PointErrors]:
     """The errors of every region's activity in `frames` as the scanner made them.
 
-    `noise_gain` [scans] is by how much a later correction multiplies the noise of a region's activity.
+    `noise_gain` [scans] is by how much a later correction multiplies the relative noise of a region's activity.
     """
     noise = measure_noise(frames, regions.values(), half_life_h)
     found = {}
@@ -59,7 +59,7 @@ def point_errors(
         u_bq = np.array([noise.u_bq(region, frame.activity) for frame in frames])
         by_noise = np.divide(u_bq, sums, out=np.ones_like(sums), where=sums > 0)
         if noise_gain is not None and name in noise_gain:
-            by_noise = by_noise * noise_gain[name]
+            by_noise = by_noise * np.where(np.isfinite(noise_gain[name]), noise_gain[name], 1.0)
         displaced = [_displaced_mm(frame, name, settings) for frame in frames]
         u_mm = np.array([mm for mm, _ in displaced])
         shifts = [relative_u_of_shift(region, frame.activity, mm) for frame, mm in zip(frames, u_mm, strict=True)]

@@ -8,7 +8,8 @@ import numpy as np
 
 from dosimetry.config import REST, WHOLE_BODY, UncertaintySettings
 from dosimetry.curves.structures import BodyCurves, StructureCurve
-from dosimetry.uncertainty.budget import CURVE, Budget, Part, Source
+from dosimetry.recovery import Recovery
+from dosimetry.uncertainty.budget import CURVE, NOT_KNOWN, RECOVERY, Budget, Part, Source
 from dosimetry.uncertainty.chain import u_diameter_mm
 from dosimetry.uncertainty.outline import Outline, relative_u_of_rounding
 from dosimetry.uncertainty.points import PointErrors
@@ -27,21 +28,6 @@ _UNKNOWN_CURVE = 0.2
 #: Between observers on CT, of the order of 5 % of a kidney's volume; chosen here.
 _ON_CT_MM = 0.5
 _USUAL_FWHM_MM = 12.0
-
-
-@dataclass(frozen=True)
-class Resolution:
-    """What the resolution does to a structure: R of Ã, its relative u, d ln R/d ln V, whether it was corrected for."""
-
-    recovery: float
-    relative_u: float
-    volume_slope: float
-    corrected: bool
-    assumed: bool
-
-
-#: A structure whose recovery nobody looked at.
-NOT_LOOKED_AT = Resolution(math.nan, math.nan, 0.0, corrected=False, assumed=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +59,7 @@ def structure_budgets(
     regions: Mapping[str, Region],
     curves: BodyCurves,
     errors: Mapping[str, PointErrors],
-    resolutions: Mapping[str, Resolution],
+    recovery: Recovery,
     density: Volume | None,
     settings: UncertaintySettings,
 ) -> dict[str, Budget]:
@@ -87,13 +73,14 @@ def structure_budgets(
         assert structures is not None
         brightest = max(frames, key=lambda frame: region.integral(frame.activity))
         found[name] = structure_budget(
+            name,
             curves.of(name),
             errors[name],
             region,
             brightest.activity,
             density,
             outlined(study, structures, name),
-            resolutions.get(name, NOT_LOOKED_AT),
+            recovery,
             study.scanner,
             settings,
             half_life_h(study.nuclide),
@@ -107,13 +94,14 @@ def _body_budget(curve: StructureCurve, scanner: Scanner | None, settings: Uncer
 
 
 def structure_budget(
+    name: str,
     curve: StructureCurve,
     errors: PointErrors,
     region: Region,
     seen: Volume,
     density: Volume | None,
     outlines: Outlined,
-    resolution: Resolution,
+    recovery: Recovery,
     scanner: Scanner | None,
     settings: UncertaintySettings,
     physical_h: float,
@@ -124,8 +112,8 @@ def structure_budget(
         (
             *_independent(curve, errors, weights),
             _calibration(scanner, settings),
-            _recovery(resolution),
-            _volume(region, seen, density, outlines, resolution),
+            _recovery(name, recovery),
+            _volume(region, seen, density, outlines, _slope(name, recovery)),
             _engine(settings),
         )
     )
@@ -172,29 +160,30 @@ def _calibration(scanner: Scanner | None, settings: UncertaintySettings) -> Part
     return Part("calibration", u, u, source, basis)
 
 
-def _recovery(resolution: Resolution) -> Part:
+def _recovery(name: str, recovery: Recovery) -> Part:
     """Corrected: what R errs by. Not corrected: by how much the structure reads low or high, as an error."""
-    r, u = resolution.recovery, resolution.relative_u
+    r, u = recovery.value(name), recovery.relative_u(name)
     if not math.isfinite(r):
-        return Part("recovery", 0.0, 0.0, Source.ASSUMED, "not known")
-    if resolution.corrected:
-        source = Source.ASSUMED if resolution.assumed else Source.DESCRIBED
-        return Part("recovery", -u, -u, source, f"corrected, R = {r:.2f}")
+        return Part(RECOVERY, 0.0, 0.0, Source.ASSUMED, NOT_KNOWN)
+    if recovery.method_of(name) != "none":
+        return Part(RECOVERY, -u, -u, Source.DESCRIBED, f"corrected, R = {r:.2f}")
     missing = math.hypot(1.0 / r - 1.0, u / r)
-    return Part("recovery", missing, missing, Source.ASSUMED, f"not corrected: reads {r:.2f} of what is there")
+    return Part(RECOVERY, missing, missing, Source.ASSUMED, f"not corrected: reads {r:.2f} of what is there")
 
 
-def _volume(
-    region: Region, seen: Volume, density: Volume | None, outlines: Outlined, resolution: Resolution
-) -> Part:
+def _slope(name: str, recovery: Recovery) -> float:
+    """d ln R/d ln V where R was applied."""
+    return recovery.structures[name][0].volume_slope if recovery.method_of(name) != "none" else 0.0
+
+
+def _volume(region: Region, seen: Volume, density: Volume | None, outlines: Outlined, slope: float) -> Part:
     """An outline too wide takes in more counts, is corrected for less loss, and has more mass.
 
-    d ln Ã/d ln V is what the image shows at the edge over its mean, less d ln R/d ln V where R was applied; for the
+    d ln Ã/d ln V is what the image shows at the edge over its mean, less `slope`, d ln R/d ln V where R was applied; for the
     dose less the density at the edge over its mean: covariances of Ã with R and of Ã with S are in these.
     """
     outline = Outline.of(region, seen.grid)
     u_volume = math.hypot(outlines.u_mm * outline.volume_per_mm, relative_u_of_rounding(outline, outlines.voxel_ml))
-    slope = resolution.volume_slope if resolution.corrected else 0.0
     tia = outline.edge(seen, region) - slope
     mass = 1.0 if density is None else outline.edge(density, region)
     return Part("volume", tia * u_volume, (tia - mass) * u_volume, outlines.source, outlines.basis)

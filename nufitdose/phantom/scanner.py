@@ -13,9 +13,8 @@ import numpy as np
 from scipy import ndimage
 
 from nufitdose.grid import Grid
+from nufitdose.psf import FWHM_PER_SIGMA, blur
 from nufitdose.types import Image32
-
-_FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class SimulatedScanner:
     @property
     def reach_mm(self) -> float:
         """How far outside the field of view activity still matters: 2.5 standard deviations."""
-        return 2.5 * self.centre_fwhm_mm / _FWHM_PER_SIGMA
+        return 2.5 * self.centre_fwhm_mm / FWHM_PER_SIGMA
 
 
 #: Chosen here, of the order of clinical systems: 25 min at 10 cps/MBq (Lu-177, 208 keV, medium-energy) or 35 cps/MBq
@@ -102,10 +101,7 @@ def deep_share(depth_mm: Image32) -> Image32:
 
 
 def _gaussian(image: Image32, fwhm_mm: float, grid: Grid) -> Image32:
-    if fwhm_mm <= 0.0:
-        return image
-    sigma = [fwhm_mm / _FWHM_PER_SIGMA / s for s in grid.spacing_mm]
-    return np.asarray(ndimage.gaussian_filter(image, sigma, mode="constant", truncate=3.5), dtype=np.float32)
+    return blur(image, (fwhm_mm,) * 3, grid.spacing_mm)
 
 
 def scan_ct(

@@ -10,8 +10,10 @@ from dosimetry.kinetics import fit_organ
 from dosimetry.uncertainty import chain
 from dosimetry.uncertainty.budget import Budget, Part, Source, interval
 from dosimetry.uncertainty.montecarlo import ChainErrors, draw_chain
+from nufitdose.psf import FWHM_PER_SIGMA, sphere_recovery
 
 A_MM, FWHM_MM, D_MM = 4.8, 15.0, 30.0
+D_ML = math.pi / 6 * D_MM**3 / 1000.0
 
 
 def test_the_worked_example_of_the_chain():
@@ -26,28 +28,23 @@ def test_edge_and_recovery_of_a_sphere_are_those_of_a_blurred_ball():
     axis = np.arange(-40.0, 40.0 + spacing, spacing)
     r = np.sqrt(sum(a**2 for a in np.meshgrid(axis, axis, axis, indexing="ij", sparse=True)))
     ball = np.clip((D_MM / 2 - r) / spacing + 0.5, 0.0, 1.0)
-    blurred = ndimage.gaussian_filter(ball, FWHM_MM / chain.FWHM_PER_SIGMA / spacing)
+    blurred = ndimage.gaussian_filter(ball, FWHM_MM / FWHM_PER_SIGMA / spacing)
     at_edge = blurred[np.abs(r - D_MM / 2) < 0.4].mean()
     assert at_edge == pytest.approx(0.3304, abs=0.003)
     assert chain.edge_term(D_MM, FWHM_MM) / 2 == pytest.approx(at_edge, abs=0.003)
-    assert chain.sphere_recovery(D_MM, FWHM_MM) == pytest.approx((blurred * ball).sum() / ball.sum(), abs=0.003)
+    assert sphere_recovery(D_ML, FWHM_MM) == pytest.approx((blurred * ball).sum() / ball.sum(), abs=0.003)
 
 
-@pytest.mark.parametrize("diameter_mm", [8.0, 16.0, 30.0, 90.0])
-def test_the_slope_of_recovery_is_its_derivative(diameter_mm):
+@pytest.mark.parametrize("volume_ml", [0.3, 2.0, 14.0, 400.0])
+def test_the_slope_of_recovery_is_its_derivative(volume_ml):
     step = 1e-4
-    up, down = (chain.sphere_recovery(diameter_mm * (1 + s), FWHM_MM) for s in (step, -step))
-    derivative = (math.log(up) - math.log(down)) / (6 * step)  # ln V = 3 ln d
-    assert chain.recovery_slope(diameter_mm, FWHM_MM) == pytest.approx(derivative, rel=1e-5)
+    up, down = (sphere_recovery(volume_ml * (1 + s), FWHM_MM) for s in (step, -step))
+    assert chain.recovery_slope(volume_ml, FWHM_MM) == pytest.approx((math.log(up) - math.log(down)) / (2 * step), rel=1e-4)
 
 
-def test_a_resolution_of_nothing_loses_nothing_and_a_tiny_sphere_loses_all():
-    assert chain.sphere_recovery(20.0, 0.0) == 1.0
+def test_the_edge_of_a_sphere_that_nothing_blurs_is_whole():
     assert chain.edge_term(20.0, 0.0) == 1.0
-    tiny = 0.3
-    everywhere_the_same = (math.pi / 6 * tiny**3) * (FWHM_MM / chain.FWHM_PER_SIGMA * math.sqrt(2 * math.pi)) ** -3
-    assert chain.sphere_recovery(tiny, FWHM_MM) == pytest.approx(everywhere_the_same, rel=1e-3)
-    assert chain.sphere_recovery(2000.0, FWHM_MM) == pytest.approx(1.0, abs=0.02)
+    assert chain.edge_term(2000.0, FWHM_MM) == pytest.approx(1.0, abs=0.01)
 
 
 def test_one_exponential_through_four_points_and_a_systematic_error():
@@ -62,9 +59,9 @@ def test_one_exponential_through_four_points_and_a_systematic_error():
 
 @pytest.mark.parametrize(("diameter_mm", "u_volume"), [(25.0, 0.06), (60.0, 0.05), (120.0, 0.03)])
 def test_drawing_agrees_with_the_law_of_propagation(diameter_mm, u_volume):
-    edge, recovery, slope = (
-        f(diameter_mm, 12.0) for f in (chain.edge_term, chain.sphere_recovery, chain.recovery_slope)
-    )
+    volume_ml = math.pi / 6 * diameter_mm**3 / 1000.0
+    edge, recovery = chain.edge_term(diameter_mm, 12.0), sphere_recovery(volume_ml, 12.0)
+    slope = chain.recovery_slope(volume_ml, 12.0)
     u_q, u_r, u_curve, u_s, c = 0.04, 0.03, 0.05, 0.02, 0.98
     u_counts = chain.relative_u_counts(edge, recovery, u_volume)
     both = chain.relative_covariance_recovery_counts(edge, recovery, slope, u_volume)
@@ -72,7 +69,6 @@ def test_drawing_agrees_with_the_law_of_propagation(diameter_mm, u_volume):
     u_tia = chain.relative_u_tia(u_curve, u_common)
     shared = chain.relative_covariance_tia_s(edge, recovery, slope, c, u_volume)
     u_dose = chain.relative_u_dose(u_tia, math.hypot(u_s, c * u_volume), shared)
-    volume_ml = math.pi / 6 * diameter_mm**3 / 1000.0
     errors = ChainErrors(volume_ml, 12.0, edge / (2 * recovery), c, u_volume, u_r, u_q, u_curve, u_s)
     drawn = draw_chain(errors, draws=40_000, seed=3)
     assert drawn.relative_u_tia == pytest.approx(u_tia, rel=0.1)
@@ -82,7 +78,9 @@ def test_drawing_agrees_with_the_law_of_propagation(diameter_mm, u_volume):
 
 def test_volume_errs_less_in_a_dose_than_its_parts_do():
     """The covariance of Ã and S is negative: too wide an outline gains activity and mass."""
-    edge, recovery, slope = (f(40.0, 12.0) for f in (chain.edge_term, chain.sphere_recovery, chain.recovery_slope))
+    volume_ml = math.pi / 6 * 40.0**3 / 1000.0
+    edge, recovery = chain.edge_term(40.0, 12.0), sphere_recovery(volume_ml, 12.0)
+    slope = chain.recovery_slope(volume_ml, 12.0)
     shared = chain.relative_covariance_tia_s(edge, recovery, slope, 1.0, 0.1)
     assert shared < 0
     u_tia = (edge / (2 * recovery) - slope) * 0.1
