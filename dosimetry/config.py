@@ -70,7 +70,7 @@ class KineticsSettings(Settings):
         return self.models.get(structure, fallback)
 
     def population_h(self, structure: str) -> float | None:
-        """The effective half-life of a population given for it, h; the whole body has that of "rest" without its own."""
+        """The effective half-life of a population for it, h; that of "rest" for the whole body without its own."""
         fallback = self.half_lives_h.get(REST) if structure == WHOLE_BODY else None
         return self.half_lives_h.get(structure, fallback)
 

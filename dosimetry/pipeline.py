@@ -20,6 +20,7 @@ from dosimetry.recovery import correct_frames, plan_recovery
 from dosimetry.report import write_report
 from dosimetry.results import DoseMaps, PatientResults
 from dosimetry.structures import body_results, regions_of, structure_results
+from dosimetry.uncertainty.maps import total_u_dose
 from dosimetry.uncertainty.points import point_errors
 from dosimetry.uncertainty.structures import structure_budgets
 from nufitdose.anatomy.prepared import PreparedAnatomy, prepare_anatomy
@@ -116,6 +117,8 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
         budgets = structure_budgets(
             study, measured, regions, curves, errors, recovery, density, settings.uncertainty
         )
+        total = total_u_dose(maps.dose, maps.u_dose, regions, budgets)
+        maps = replace(maps, absorbed=replace(maps.absorbed, u_dose=total))
         structures = structure_results(study, settings, regions, curves, maps, unregistered, anatomy, budgets)
         whole_body, rest = body_results(study, curves, maps, unregistered, anatomy, budgets)
     return PatientResults(

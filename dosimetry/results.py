@@ -40,7 +40,7 @@ class DoseMaps:
 
     @property
     def u_dose(self) -> Volume | None:
-        """Its standard error by the dose engine, Gy; None where that gives none."""
+        """Its standard uncertainty, Gy, the parts of the budget that voxels have in common with their structure included."""
         return self.absorbed.u_dose
 
 
@@ -142,6 +142,18 @@ class PatientResults:
     def rows(self) -> tuple[CurveResult, ...]:
         """The structures, the remainder where there are structures, and the whole body."""
         return (*self.structures, *([self.rest] if self.rest else []), self.whole_body)
+
+    @property
+    def flag_lines(self) -> tuple[str, ...]:
+        """What is to be said of the curves, a line for each flag, and whose it is."""
+        whose: dict[str, list[str]] = {}
+        for row in self.rows:
+            for flag in row.flags:
+                whose.setdefault(flag, []).append(row.name)
+        everyone = len(self.rows)
+        return tuple(
+            f"{'all' if len(names) == everyone else ', '.join(names)}: {flag}" for flag, names in whose.items()
+        )
 
     @property
     def times_h(self) -> F64:

@@ -67,9 +67,7 @@ def organ_by_number_of_points(points: OrganPoints) -> AveragedCurve | ModelChoic
     """
     count = int(np.isfinite(points.activity_mbq).sum())
     if count < 2:
-        return fit_organ(
-            points.times_h, points.activity_mbq, points.half_life_h, u_activity_mbq=points.u_activity_mbq
-        )
+        return fit_organ(points.times_h, points.activity_mbq, points.half_life_h, u_activity_mbq=points.u_activity_mbq)
     average = organ_by_average(points)
     if count <= FEW or not isinstance(average, AveragedCurve):
         return average

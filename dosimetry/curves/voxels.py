@@ -171,6 +171,8 @@ def _preserve(
         if label == 0:  # those that some scan does not see are scaled alike
             voxels = np.flatnonzero(owner == 0)
             share_ml = curves.rest_ml.reshape(-1)[voxels].astype(np.float64)
+        if wanted_bq_h == 0.0 and not fit.part(voxels).tia.any():
+            continue
         try:
             fit.put(voxels, preserve_total(fit.part(voxels), wanted_bq_h, share_ml))
         except InputError as problem:

@@ -85,7 +85,13 @@ def fit_by_structure(
             body = by_label.get(NO_STRUCTURE, StructureKnowledge())
             own = given[sample] if given is not None and given.ndim == 2 else given
             by_label[label] = learn_structure(
-                chosen[label], activity[sample], times.part(sample), half_life_h, own, body.noise, (centres or {}).get(label)
+                chosen[label],
+                activity[sample],
+                times.part(sample),
+                half_life_h,
+                own,
+                body.noise,
+                (centres or {}).get(label),
             )
         elif label in (centres or {}):
             by_label[label] = StructureKnowledge.about((centres or {})[label], chosen[label])

@@ -42,10 +42,10 @@ def estimate_prior(
 ) -> RatePrior:
     """Mean and deviation of ln λ_bio over the voxels of one structure, the noise taken out.
 
-    Maximises Π_v ∫ p(y_v|λ) p(λ|m, s) dλ over m and s, or over s alone about a `centre` that is known. At most 4000 voxels, drawn with `seed`, are used, and of those
-    the ones whose amplitude is known to a third or better, where there are any: the others tell of the flat prior of
-    the amplitude only, which has more room at fast rates. Arguments as in `fit_voxels`; `InputError` without voxels of
-    two points.
+    Maximises Π_v ∫ p(y_v|λ) p(λ|m, s) dλ over m and s, or over s alone about a `centre` that is known. At most 4000
+    voxels, drawn with `seed`, are used, and of those the ones whose amplitude is known to a third or better, where
+    there are any: the others tell of the flat prior of the amplitude only, which has more room at fast rates. Arguments
+    as in `fit_voxels`; `InputError` without voxels of two points.
     """
     rate_p = physical_rate(half_life_h)
     noise = check_sigma(np.asarray(sigma, dtype=np.float64), activity)

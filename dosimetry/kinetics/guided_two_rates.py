@@ -114,7 +114,11 @@ def _evidence(
 
 def _maximise(evidence: F64, nodes: Sequence[F64], centre: Sequence[float] | None) -> tuple[RatePrior, ...]:
     """Expectation-maximisation of means and deviations over the nodes; the first rate is the slower of two."""
-    held = [None] * len(nodes) if centre is None else [float(np.clip(m, x[0], x[-1])) for m, x in zip(centre, nodes, strict=True)]
+    held = (
+        [None] * len(nodes)
+        if centre is None
+        else [float(np.clip(m, x[0], x[-1])) for m, x in zip(centre, nodes, strict=True)]
+    )
     likelihood = np.exp(evidence - evidence.max(axis=(1, 2), keepdims=True))
     if len(nodes) > 1:
         likelihood *= nodes[0][:, None] < nodes[1][None, :]

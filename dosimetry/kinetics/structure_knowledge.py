@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dosimetry.kinetics.guided import estimate_prior
 from dosimetry.kinetics.guided_two_rates import TWO_RATES, estimate_two_priors
 from dosimetry.kinetics.models import LN2, MODELS
-from dosimetry.kinetics.noise import NoiseModel, estimate_noise
+from dosimetry.kinetics.noise import NoiseModel, estimate_noise, estimate_noise_about
 from dosimetry.kinetics.rate_prior import RatePrior
 from dosimetry.kinetics.scan_times import ScanTimes
 from dosimetry.kinetics.status import FitStatus
@@ -109,6 +109,8 @@ def learn_structure(
         fitted = model if two else "mono"
         noise = _estimate_if_told(lambda: estimate_noise(curves, times, half_life_h, model=fitted))
         shape = _mean_curve(curves) if two else None
+        if noise is None and centre is not None:  # as many parameters as scans: what the structure's shape leaves
+            noise = _estimate_if_told(lambda: estimate_noise_about(curves, _mean_curve(curves)))
     found = StructureKnowledge(noise, shape=shape)
     sigma = estimate_sigma(found, body_noise, curves, times, half_life_h, given)
     if sigma is None:

@@ -2,7 +2,8 @@
 
 Names of OLINDA's regions are those of the kinetic data in its case files (ICRP 89 adult models, `Kidneys|0.0`, as in
 the templates of PyTheranostics); those of ICRP Publication 133 are what IDAC-Dose 2.1 calculates with
-(doi:10.1186/s13550-017-0339-3), as recalled. What is drawn of a hollow organ is taken for its contents. A whole case file also says which model, with which masses: that is not known here.
+(doi:10.1186/s13550-017-0339-3), as recalled. What is drawn of a hollow organ is taken for its contents. A whole case
+file also says which model, with which masses: that is not known here.
 """
 
 import math

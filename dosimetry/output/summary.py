@@ -37,5 +37,5 @@ def summary(results: PatientResults) -> str:
     ]
     judged = [[name, light.state.colour, light.sentence] for name, light in judge(results).items()]
     lights = [text_table(["structure", "light", "because"], judged)] if judged else []
-    lines = [text_table(columns, rows), *lights, *(f"{found.name}: {flag}" for found in results.rows for flag in found.flags)]
+    lines = [text_table(columns, rows), *lights, *results.flag_lines]
     return "\n".join([*lines, *(f"warning: {warning}" for warning in results.warnings)])

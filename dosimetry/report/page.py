@@ -27,7 +27,6 @@ from dosimetry.report.tables import (
     balance_table,
     comparison_table,
     dose_table,
-    flag_notes,
     quality_table,
     structure_table,
 )
@@ -88,7 +87,7 @@ def _content(results: PatientResults, record: RunRecord) -> dict[str, Any]:
         "assumed": assumed_words(results),
         "budget_picture": budget_bars(results),
         "budget": budget_table(results, looks),
-        "flags": flag_notes(results),
+        "flags": results.flag_lines,
         "lights": lights(results),
         "warnings": results.warnings,
         "looks": looks,

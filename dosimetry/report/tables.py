@@ -82,16 +82,6 @@ def structure_table(results: PatientResults, looks: Looks) -> Table:
     return Table(heads, rows)
 
 
-def flag_notes(results: PatientResults) -> list[str]:
-    """What is to be said of the curves behind the first table: a sentence for each flag, and whose it is."""
-    whose: dict[str, list[str]] = {}
-    for row in results.rows:
-        for flag in row.flags:
-            whose.setdefault(flag, []).append(row.name)
-    everyone = len(results.rows)
-    return [f"{'all' if len(names) == everyone else ', '.join(names)}: {flag}" for flag, names in whose.items()]
-
-
 def _share(fraction: float, u: float) -> str:
     """A share with its standard uncertainty, in percent."""
     return f"{with_error(100.0 * fraction, 100.0 * u)} %" if np.isfinite(u) and u > 0 else percent(100.0 * fraction)

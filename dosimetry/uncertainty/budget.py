@@ -53,9 +53,12 @@ class Budget:
         return math.sqrt(sum(part.dose**2 for part in self.parts))
 
     @property
-    def relative_common_dose(self) -> float:
-        """What of u(D)/D does not come from the curve: to be added to maps that hold the error of the curves."""
-        return math.sqrt(sum(part.dose**2 for part in self.parts if part.name != CURVE))
+    def relative_u_voxels(self) -> float:
+        """What all voxels of the structure have in common of u(D)/D: all but noise, which each has of its own, and volume.
+
+        An outline does not change the dose of a voxel within it.
+        """
+        return math.sqrt(sum(part.dose**2 for part in self.parts if part.name not in (NOISE, VOLUME)))
 
     @property
     def assumed(self) -> tuple[str, ...]:
@@ -69,7 +72,7 @@ class Budget:
         return ((part, part.dose**2 / whole if whole else 0.0) for part in self.parts)
 
 
-CURVE, RECOVERY = "curve and model", "recovery"
+CURVE, NOISE, RECOVERY, VOLUME = "curve and model", "counting noise", "recovery", "volume"
 NOT_KNOWN = "not known"  # the basis of a part that nobody looked at
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from dosimetry.config import REST, WHOLE_BODY, UncertaintySettings
 from dosimetry.curves.structures import BodyCurves, StructureCurve
 from dosimetry.recovery import Recovery
-from dosimetry.uncertainty.budget import CURVE, NOT_KNOWN, RECOVERY, Budget, Part, Source
+from dosimetry.uncertainty.budget import CURVE, NOISE, NOT_KNOWN, RECOVERY, VOLUME, Budget, Part, Source
 from dosimetry.uncertainty.chain import u_diameter_mm
 from dosimetry.uncertainty.outline import Outline, relative_u_of_rounding
 from dosimetry.uncertainty.points import PointErrors
@@ -132,7 +132,7 @@ def _independent(curve: StructureCurve, errors: PointErrors, weights: F64) -> tu
     largest_mm = float(errors.displaced_mm.max(initial=0.0))
     return (
         _curve_part(curve, (noise, moved, scan)),
-        Part("counting noise", noise, noise, errors.noise_source, "scatter of the voxels"),
+        Part(NOISE, noise, noise, errors.noise_source, "scatter of the voxels"),
         Part("registration", moved, moved, errors.registration_source, f"up to {largest_mm:.1f} mm along each axis"),
         Part("scan to scan", scan, scan, Source.ASSUMED, "attenuation, scatter, dead time of each scan"),
     )
@@ -186,5 +186,5 @@ def _volume(region: Region, seen: Volume, density: Volume | None, outlines: Outl
     u_volume = math.hypot(outlines.u_mm * outline.volume_per_mm, relative_u_of_rounding(outline, outlines.voxel_ml))
     tia = outline.edge(seen, region) - slope
     mass = 1.0 if density is None else outline.edge(density, region)
-    return Part("volume", tia * u_volume, (tia - mass) * u_volume, outlines.source, outlines.basis)
+    return Part(VOLUME, tia * u_volume, (tia - mass) * u_volume, outlines.source, outlines.basis)
 
