@@ -40,7 +40,7 @@ class DoseMaps:
 
     @property
     def u_dose(self) -> Volume | None:
-        """Its standard uncertainty, Gy, the parts of the budget that voxels have in common with their structure included."""
+        """Its standard uncertainty, Gy, with what voxels have in common with their structure; None where not known."""
         return self.absorbed.u_dose
 
 
@@ -50,7 +50,8 @@ class CurveResult:
 
     `tia_mbq_h` is the sum of the voxels, `curve` that of the whole structure; before they were scaled the voxels added
     to `sum_to_curve` times its integral. `dose` has columns of `dose_volume_metrics`; `unregistered` the same without
-    registration, empty where nothing was registered. `budget` holds what Ã and mean dose err by. Volume and mass are NaN where no body is known.
+    registration, empty where nothing was registered.
+    `budget` holds what Ã and mean dose err by. Volume and mass are NaN where no body is known.
     """
 
     name: str

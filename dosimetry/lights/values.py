@@ -1,5 +1,6 @@
 """A light, and the worst of several."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -39,7 +40,7 @@ class Light:
 
 def graded(value: float, good: float, bad: float) -> State:
     """Good up to `good`, bad beyond `bad`; not known where the value is not a number."""
-    if value != value:
+    if math.isnan(value):
         return State.UNKNOWN
     return State.GOOD if value <= good else State.LOOK if value <= bad else State.BAD
 

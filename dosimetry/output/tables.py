@@ -21,7 +21,7 @@ _DVH = ("structure", "dose_gy", "volume_percent")
 
 
 def write_tables(results: PatientResults, folder: Path) -> None:
-    """metrics.csv, uncertainty.csv, tac.csv, curves.json, dvh.csv, tiac.txt, registration.csv, registration_structures.csv."""
+    """metrics.csv, uncertainty.csv, tac.csv, curves.json, dvh.csv, tiac.txt, and the tables of the registration."""
     columns = _metrics_columns(results)
     empty = dict.fromkeys(columns, float("nan"))
     judged = judge(results)

@@ -1,4 +1,4 @@
-"""The lights of the run as a whole: what a physicist looks at first, each with its number and the value it is held against.
+"""The lights of the run as a whole, each with its number and the value it is held against.
 
 The limits are guide values of this program without published authority, except where a light cannot be
 right at all (more activity seen than administered, a registration that made things worse).

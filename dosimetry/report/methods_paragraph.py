@@ -143,8 +143,8 @@ def left_out(results: PatientResults) -> list[str]:
     if results.recovery.method == "none":
         said.append("No correction for the partial-volume effect, no recovery coefficients.")
     said.append(
-        "The ± values hold curve, counting, registration, calibration, recovery, outlines and the dose per decay, as far "
-        "as each is measured, described or assumed."
+        "The ± values hold curve, counting, registration, calibration, recovery, outlines and the dose per decay, as "
+        "far as each is measured, described or assumed."
     )
     said.append("Absorbed dose only: no relative biological effectiveness, no dose-rate effects.")
     return said

@@ -21,8 +21,6 @@ from dosimetry.report.numbers import percent, three, with_error
 from dosimetry.report.palette import Look, by_colour, look
 from dosimetry.report.planes import ORIENTATIONS, WORLD_LETTERS, Box, box_of
 from dosimetry.report.tables import (
-    Row,
-    Table,
     agreement_tables,
     balance_table,
     comparison_table,

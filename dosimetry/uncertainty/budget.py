@@ -54,9 +54,9 @@ class Budget:
 
     @property
     def relative_u_voxels(self) -> float:
-        """What all voxels of the structure have in common of u(D)/D: all but noise, which each has of its own, and volume.
+        """What all voxels of the structure have in common of u(D)/D: all but noise and volume.
 
-        An outline does not change the dose of a voxel within it.
+        Noise each voxel has of its own; an outline does not change the dose of a voxel within it.
         """
         return math.sqrt(sum(part.dose**2 for part in self.parts if part.name not in (NOISE, VOLUME)))
 

@@ -47,5 +47,3 @@ def _box_around(region: Region, activity: Volume, u_mm: float) -> tuple[tuple[sl
     weights = np.zeros(high - low)
     weights[tuple(where - low[:, None])] = region.part_ml
     return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True)), weights
-
-

@@ -66,7 +66,9 @@ def _of_rule(curve: StructureCurve, known: np.ndarray) -> F64:
     middles = 0.5 * (times_h[order][1:] + times_h[order][:-1])
     widths = np.diff(np.concatenate([[0.0], middles, times_h[order][-1:]]))
     shares = activity[order] * widths
-    shares[-1] += curve.fit.extrapolated_fraction * curve.tia_mbq_h if np.isfinite(curve.fit.extrapolated_fraction) else 0
+    shares[-1] += (
+        curve.fit.extrapolated_fraction * curve.tia_mbq_h if np.isfinite(curve.fit.extrapolated_fraction) else 0
+    )
     found = np.empty(times_h.size)
     found[order] = shares
     return found

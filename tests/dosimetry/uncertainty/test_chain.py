@@ -39,7 +39,9 @@ def test_edge_and_recovery_of_a_sphere_are_those_of_a_blurred_ball():
 def test_the_slope_of_recovery_is_its_derivative(volume_ml):
     step = 1e-4
     up, down = (sphere_recovery(volume_ml * (1 + s), FWHM_MM) for s in (step, -step))
-    assert chain.recovery_slope(volume_ml, FWHM_MM) == pytest.approx((math.log(up) - math.log(down)) / (2 * step), rel=1e-4)
+    assert chain.recovery_slope(volume_ml, FWHM_MM) == pytest.approx(
+        (math.log(up) - math.log(down)) / (2 * step), rel=1e-4
+    )
 
 
 def test_the_edge_of_a_sphere_that_nothing_blurs_is_whole():
