@@ -17,7 +17,7 @@ class Outline:
     """The surface of a structure as voxels see it: flat indices and mL gained in each for every mm outward.
 
     The rate is |∇ share| times the volume of the voxel: ∫ c |∇ share| dV is the integral of c over the surface, for
-    shares of voxels as for masks of whole voxels.
+    shares of voxels as for masks of whole voxels (up to a tenth high where the surface runs across the axes).
     """
 
     index: NDArray[np.int64]
