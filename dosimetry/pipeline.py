@@ -91,8 +91,7 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
     with steps.step("fitting voxel curves, computing dose", _COST["maps"]):
         tumours = study.structures.tumours if study.structures else ()
         gain = {name: np.array([row.value * row.noise for row in rows]) for name, rows in recovery.structures.items()}
-        physical_h = half_life_h(study.nuclide)
-        errors = point_errors(measured, regions, physical_h, settings.uncertainty, noise_gain=gain)
+        errors = point_errors(measured, regions, settings.uncertainty, scanner=study.scanner, noise_gain=gain)
         curves = structure_curves(
             frames,
             regions,

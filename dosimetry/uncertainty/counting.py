@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from dosimetry.kinetics import NoiseModel, estimate_noise
+from dosimetry.kinetics import NoiseModel
 from nufitdose.anatomy.regions import Region
-from nufitdose.errors import InputError
 from nufitdose.psf import FWHM_PER_SIGMA
 from nufitdose.registration.series import Frame
 from nufitdose.types import F64
@@ -16,7 +15,10 @@ from nufitdose.volume import Volume
 
 _ASSUMED_PERCENT = 30.0  # of a voxel's activity, where the scans are too few to tell
 _ASSUMED_FWHM_MM = 8.0  # of the filter that the noise went through, where it cannot be told
-_LEAST, _MOST = 0.02, 0.98  # correlations of neighbours that are believed
+_LEAST = 1e-3  # correlation of neighbours that is told from none
+_WHOLE = 0.99  # share of a voxel that makes it wholly a structure's
+_FEWEST = 50  # pairs of neighbours from which noise is told
+USUAL_FWHM_MM = 12.0  # of a scanner that is not described
 _REACH = 4.0  # standard deviations of the filter beyond which noise is not correlated
 
 
@@ -45,58 +47,64 @@ class ImageNoise:
         return float(np.sqrt(max((own * spread).sum(), 0.0)))
 
 
-def measure_noise(frames: Sequence[Frame], regions: Iterable[Region], half_life_h: float) -> ImageNoise:
-    """The noise of the voxels of all structures from their scatter about their curves; assumed where scans are too few.
+def measure_noise(frames: Sequence[Frame], regions: Iterable[Region], widest_mm: float = USUAL_FWHM_MM) -> ImageNoise:
+    """The noise of voxels, σ² = gain · A, from how neighbours within structures differ; assumed where too few do.
 
-    Correlation is that of what neighbours of one structure have beyond the shape that all scans share.
+    From every voxel's curve its structure's, A_i of its own size, is taken; of the rest, over √A_i and less what the size
+    takes, γ(h) = ½⟨(e(x+h) - e(x))²⟩ = gain (1 - e^(-h²/4s²)) at one and two voxels gives gain and filter s. Differences
+    of neighbours leave out what varies slowly, as clearance does within an organ. No noise is smoother than the image:
+    s is that of `widest_mm` at most.
     """
-    regions = [region for region in regions if region.index.size]
-    try:
-        if not regions:
-            raise InputError("no structures")
-        curves = np.concatenate([_curves(frames, region) for region in regions])
-        voxel = estimate_noise(curves, [frame.time_h for frame in frames], half_life_h)
-    except InputError:
-        largest = max((region.mean(frames[0].activity) for region in regions), default=0.0)
-        filter_mm = _ASSUMED_FWHM_MM / FWHM_PER_SIGMA
-        gain = (_ASSUMED_PERCENT / 100.0) ** 2 * max(largest, 0.0)
-        return ImageNoise(NoiseModel(0.0, gain), (filter_mm, filter_mm, filter_mm), assumed=True)
-    return ImageNoise(voxel, _filter_mm(frames, regions), assumed=False)
-
-
-def _curves(frames: Sequence[Frame], region: Region) -> F64:
-    """[voxels, times] Bq/mL, NaN where a scan does not see the voxel."""
-    curves = np.stack([region.values(frame.activity) for frame in frames], axis=1)
-    for number, frame in enumerate(frames):
-        if frame.inside is not None:
-            curves[~frame.inside.reshape(-1)[region.index], number] = np.nan
-    return curves
-
-
-def _filter_mm(frames: Sequence[Frame], regions: Sequence[Region]) -> tuple[float, float, float]:
-    """From the correlation of neighbours along each axis, ρ = e^(-h²/4s²)."""
     grid = frames[0].activity.grid
-    products, squares = np.zeros(3), np.zeros(3)
-    for region in regions:
-        curves = _curves(frames, region)
-        means = np.nanmean(curves, axis=0)
-        if not (means > 0).all():
-            continue
-        shapes = curves / means
-        excess = np.nan_to_num(shapes - np.nanmean(shapes, axis=1, keepdims=True))
-        where = np.array(np.unravel_index(region.index, grid.shape))
-        low = where.min(axis=1)
-        box = np.zeros((excess.shape[1], *(where.max(axis=1) - low + 1)))
-        own = np.zeros(box.shape[1:], dtype=bool)
-        place = tuple(where - low[:, None])
-        own[place] = True
-        box[(slice(None), *place)] = excess.T
+    found = [_variogram(frames, region) for region in regions if region.index.size]
+    sums = np.sum([total for total, _ in found], axis=0) if found else np.zeros((2, 3))
+    pairs = np.sum([count for _, count in found], axis=0) if found else np.zeros((2, 3))
+    if pairs.min() < _FEWEST or not sums.min() > 0:
+        return _assumed(frames, regions)
+    near, far = sums / pairs
+    steps = np.array(grid.spacing_mm)
+    most = np.exp(-((steps * FWHM_PER_SIGMA / (2.0 * widest_mm)) ** 2))
+    rho = np.array([_neighbour_correlation(ratio, high) for ratio, high in zip(far / near, most, strict=True)])
+    i, j, k = (float(s) for s in steps / np.sqrt(-4.0 * np.log(rho)))
+    return ImageNoise(NoiseModel(0.0, float(np.mean(near / (1.0 - rho)))), (i, j, k), assumed=False)
+
+
+def _assumed(frames: Sequence[Frame], regions: Iterable[Region]) -> ImageNoise:
+    largest = max((region.mean(frames[0].activity) for region in regions), default=0.0)
+    filter_mm = _ASSUMED_FWHM_MM / FWHM_PER_SIGMA
+    gain = (_ASSUMED_PERCENT / 100.0) ** 2 * max(largest, 0.0)
+    return ImageNoise(NoiseModel(0.0, gain), (filter_mm, filter_mm, filter_mm), assumed=True)
+
+
+def _neighbour_correlation(ratio: float, most: float) -> float:
+    """ρ of neighbours from γ(2)/γ(1) = (1 - ρ⁴)/(1 - ρ) = 1 + ρ + ρ² + ρ³."""
+    roots = np.roots([1.0, 1.0, 1.0, 1.0 - ratio])
+    real = float(roots[np.abs(roots.imag) < 1e-9].real.max())
+    return float(np.clip(real, _LEAST, most))
+
+
+def _variogram(frames: Sequence[Frame], region: Region) -> tuple[F64, F64]:
+    """Σ ½(e(x+h) - e(x))² and the number of pairs, [one and two voxels, axes], within the whole voxels of a region."""
+    grid = frames[0].activity.grid
+    whole = region.part_ml > _WHOLE * grid.voxel_volume_ml
+    index, empty = region.index[whole], np.zeros((2, 3))
+    seen = [frame.inside is None or bool(frame.inside.reshape(-1)[region.index].all()) for frame in frames]
+    curves = np.array([f.activity.data.reshape(-1)[index] for f, s in zip(frames, seen, strict=True) if s], np.float64)
+    if len(curves) < 2 or index.size < 2 or not (curves.mean(axis=1) > 0).all():
+        return empty, empty
+    shape = curves.mean(axis=1)
+    size = curves.sum(axis=0) / shape.sum()  # least squares weighted 1/A_i
+    expected = shape[:, None] * np.maximum(size, 1e-3)
+    leverage = shape / shape.sum()
+    excess = (curves - expected) / np.sqrt(expected * (1.0 - leverage)[:, None])
+    where = np.array(np.unravel_index(index, grid.shape))
+    low = where.min(axis=1)
+    box = np.full((len(curves), *(where.max(axis=1) - low + 1)), np.nan)
+    box[(slice(None), *(where - low[:, None]))] = excess
+    sums, pairs = np.zeros((2, 3)), np.zeros((2, 3))
+    for lag in (1, 2):
         for axis in range(3):
-            first = box.take(range(box.shape[axis + 1] - 1), axis + 1)
-            second = box.take(range(1, box.shape[axis + 1]), axis + 1)
-            both = own.take(range(own.shape[axis] - 1), axis) & own.take(range(1, own.shape[axis]), axis)
-            products[axis] += float((first * second * both).sum())
-            squares[axis] += 0.5 * float(((first**2 + second**2) * both).sum())
-    rho = np.clip(products / np.where(squares > 0, squares, np.inf), _LEAST, _MOST)
-    i, j, k = (float(step / np.sqrt(-4.0 * np.log(r))) for step, r in zip(grid.spacing_mm, rho, strict=True))
-    return i, j, k
+            there = np.moveaxis(box, axis + 1, 0)
+            squares = 0.5 * (there[lag:] - there[:-lag]) ** 2
+            sums[lag - 1, axis], pairs[lag - 1, axis] = np.nansum(squares), np.isfinite(squares).sum()
+    return sums, pairs

