@@ -107,14 +107,14 @@ class UncertaintySettings(Settings):
     """What enters the budget where neither the study nor its images say it; every such part is marked as assumed.
 
     Relative standard uncertainties: `calibration_percent` of all activities together, where no scanner is described;
-    `scan_percent` of each scan by itself beyond counting and motion (attenuation, scatter, dead time); `dose_percent`
-    of the dose per decay. `registration_mm` is the mean distance by which scans miss each other where structures are
+    `scan_percent` of each scan by itself beyond counting and motion (attenuation, scatter, dead time), where no scanner
+    is described; `dose_percent` of the dose per decay (codes differ by 2 % for Lu-177: 2 %/√3). `registration_mm` is the mean distance by which scans miss each other where structures are
     drawn on the reference alone; null: what the engine left on digital patients.
     """
 
     calibration_percent: float = Field(default=5.0, ge=0, le=100)
     scan_percent: float = Field(default=3.0, ge=0, le=100)
-    dose_percent: float = Field(default=2.0, ge=0, le=100)
+    dose_percent: float = Field(default=1.2, ge=0, le=100)
     registration_mm: float | None = Field(default=None, ge=0, le=100)
 
 

@@ -29,9 +29,12 @@ _ANNIHILATION_MEV, _IS_PET = 0.511, 0.1  # quanta per decay from which a nuclide
 # Relative standard uncertainty of a described resolution: it follows depth and object, and structures are not uniform.
 # Chosen here, so that u(R) is of the size of the errors left on digital patients (docs/explanation/recovery.md).
 _U_FWHM = 0.10
+# Relative standard uncertainty that the correction itself adds, where resolution and contour are right: of the matrix,
+# and of a curve that knows neither shape nor surroundings. Chosen here on the same patients.
+_U_MATRIX, _U_VOLUME = 0.03, 0.10
 _AROUND_FWHM = 1.0  # thickness of the tissue around a structure that is taken as uniform
-_MOST_NOISE = 4.0  # by which the correction may multiply the error of a structure's mean
-_LEAST_OWN = 0.1  # of a part's activity that must stay in it
+_MOST_NOISE = 25.0  # by which the correction may multiply the error of a structure's mean
+_LEAST_OWN = 0.02  # of a part's activity that must stay in it
 _LEAST_R = 0.2  # recovery by volume alone beneath which nothing is corrected
 _LEAST_SEEN = 0.5  # of a structure that every scan must see for it to be a part of its own
 _STEP = 1.02  # of the volume, for its derivative
@@ -141,11 +144,10 @@ def _row(plan: RecoveryPlan, name: str, region: Region, frame: Frame, versions: 
     alone = name in plan.single
     value = float(values[0]) if not plan.assumed else float(np.sqrt(values[0] * values[-1]))
     if alone:
-        value, relative_u = plan.single[name]
-    elif plan.assumed:  # all resolutions of the range alike
-        relative_u = float(abs(np.log(values[-1] / values[0]))) / np.sqrt(12.0)
-    else:
-        relative_u = float(abs(np.log(values[-1] / values[0])))
+        value, by_width = plan.single[name]
+    else:  # all resolutions of an assumed range alike
+        by_width = float(abs(np.log(values[-1] / values[0]))) / (np.sqrt(12.0) if plan.assumed else 1.0)
+    relative_u = float(np.hypot(by_width, _U_VOLUME if alone else _U_MATRIX))
     noise = 1.0
     if plan.matrices and not alone:
         names = plan.matrices[0].partition.names

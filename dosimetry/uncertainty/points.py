@@ -24,14 +24,15 @@ _UNREGISTERED_MM = 10.0
 class PointErrors:
     """Relative standard uncertainties of one structure's activity [scans], by cause.
 
-    `displaced_mm` [scans] is how far off, along each axis, the registration was taken to be; `registration_source` and
-    `noise_source` where that is from.
+    `displaced_mm` [scans] is how far off, along each axis, the registration was taken to be; the sources say where each
+    is from.
     """
 
     noise: F64
     registration: F64
     scan: F64
     displaced_mm: F64
+    scan_source: Source
     noise_source: Source
     registration_source: Source
 
@@ -54,6 +55,9 @@ def point_errors(
     `noise_gain` [scans] is by how much a later correction multiplies the relative noise of a region's activity.
     """
     fwhm_mm = USUAL_FWHM_MM if scanner is None else max(scanner.fwhm_mm)
+    calibration = None if scanner is None else scanner.calibration
+    described = None if calibration is None else calibration.u_scan_percent
+    by_itself = settings.scan_percent if described is None else described
     noise = measure_noise(frames, list(regions.values()), fwhm_mm)
     found = {}
     for name, region in regions.items():
@@ -68,8 +72,9 @@ def point_errors(
         found[name] = PointErrors(
             noise=np.minimum(by_noise, 1.0),
             registration=np.array(shifts),
-            scan=np.full(sums.size, settings.scan_percent / 100.0),
+            scan=np.full(sums.size, by_itself / 100.0),
             displaced_mm=u_mm,
+            scan_source=Source.ASSUMED if described is None else Source.DESCRIBED,
             noise_source=Source.ASSUMED if noise.assumed else Source.MEASURED,
             registration_source=_weakest([source for _, source in displaced]),
         )

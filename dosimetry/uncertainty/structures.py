@@ -134,7 +134,7 @@ def _independent(curve: StructureCurve, errors: PointErrors, weights: F64) -> tu
         _curve_part(curve, (noise, moved, scan)),
         Part(NOISE, noise, noise, errors.noise_source, "how neighbouring voxels differ"),
         Part("registration", moved, moved, errors.registration_source, f"up to {largest_mm:.1f} mm along each axis"),
-        Part("scan to scan", scan, scan, Source.ASSUMED, "attenuation, scatter, dead time of each scan"),
+        Part("scan to scan", scan, scan, errors.scan_source, "attenuation, scatter, dead time of each scan"),
     )
 
 
