@@ -103,6 +103,41 @@ def _known_name(name: str, find: Callable[[str], object]) -> str:
     return name
 
 
+class UncertaintySettings(Settings):
+    """What enters the budget where neither the study nor its images say it; every such part is marked as assumed.
+
+    Relative standard uncertainties: `calibration_percent` of all activities together, where no scanner is described;
+    `scan_percent` of each scan by itself beyond counting and motion (attenuation, scatter, dead time), where no scanner
+    is described; `dose_percent` of the dose per decay (codes differ by 2 % for Lu-177: 2 %/√3). `registration_mm` is the mean distance by which scans miss each other where structures are
+    drawn on the reference alone; null: what the engine left on digital patients.
+    """
+
+    calibration_percent: float = Field(default=5.0, ge=0, le=100)
+    scan_percent: float = Field(default=3.0, ge=0, le=100)
+    dose_percent: float = Field(default=1.2, ge=0, le=100)
+    registration_mm: float | None = Field(default=None, ge=0, le=100)
+
+
+class RecoverySettings(Settings):
+    """What is done about the resolution of the scanner.
+
+    `method`: "gtm", the geometric transfer matrix over the structures with voxels corrected region by region; "volume",
+    each structure divided by the recovery of its volume; "none"; "auto": "gtm" where the study describes its scanner,
+    else "none". Where it does not, `assumed_fwhm_mm` are the lowest and highest resolution for which it is told how
+    low each structure reads; null: usual ones of SPECT or PET.
+    """
+
+    method: Literal["auto", "none", "volume", "gtm"] = "auto"
+    assumed_fwhm_mm: tuple[float, float] | None = None
+
+    @field_validator("assumed_fwhm_mm")
+    @classmethod
+    def _in_order(cls, widths: tuple[float, float] | None) -> tuple[float, float] | None:
+        if widths is not None and not 0 < widths[0] <= widths[1] <= 60:
+            raise ValueError("two widths in mm are wanted, the lower first, above 0 and at most 60")
+        return widths
+
+
 class MetricsSettings(Settings):
     """`volume_at_gy`: the doses x of V_x, the share of a structure that receives at least x."""
 
@@ -120,7 +155,9 @@ class DosimetrySettings(Settings):
 
     registration: RegistrationSettings = RegistrationSettings()
     kinetics: KineticsSettings = KineticsSettings()
+    recovery: RecoverySettings = RecoverySettings()
     dose: DoseSettings = DoseSettings()
+    uncertainty: UncertaintySettings = UncertaintySettings()
     metrics: MetricsSettings = MetricsSettings()
     output: OutputSettings = OutputSettings()
 

@@ -1,8 +1,10 @@
-"""The patient run, top to bottom: registration, voxel curves, absorbed dose, structures, files."""
+"""The patient run, top to bottom: registration, recovery, voxel curves, absorbed dose, structures, files."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from dosimetry.config import DosimetrySettings
 from dosimetry.curves.requirements import check_methods, with_tracer
@@ -11,11 +13,16 @@ from dosimetry.curves.voxels import fit_frames
 from dosimetry.dose import absorbed_dose
 from dosimetry.metrics import Region
 from dosimetry.output.images import write_maps, write_rtdose_if_wanted
+from dosimetry.output.recovery import recovery_record
 from dosimetry.output.tables import write_tables
 from dosimetry.plausibility import check_study
+from dosimetry.recovery import correct_frames, plan_recovery
 from dosimetry.report import write_report
 from dosimetry.results import DoseMaps, PatientResults
 from dosimetry.structures import body_results, regions_of, structure_results
+from dosimetry.uncertainty.maps import total_u_dose
+from dosimetry.uncertainty.points import point_errors
+from dosimetry.uncertainty.structures import structure_budgets
 from nufitdose.anatomy.prepared import PreparedAnatomy, prepare_anatomy
 from nufitdose.io.study_run import study_run
 from nufitdose.nuclides import half_life_h
@@ -27,7 +34,7 @@ from nufitdose.study import Study
 from nufitdose.volume import Quantity, Volume
 
 # Expected seconds of a step on a whole-body study, for the progress bar alone.
-_COST = {"read": 2.0, "maps": 3.0, "unregistered": 3.0, "structures": 3.0, "write": 8.0, "report": 6.0}
+_COST = {"read": 2.0, "recovery": 3.0, "maps": 3.0, "unregistered": 3.0, "structures": 3.0, "write": 8.0, "report": 6.0}
 
 
 def run_patient(
@@ -57,7 +64,9 @@ def run_patient(
         with steps.step("writing tables and maps", _COST["write"]):
             write_tables(results, place)
             write_maps(results, place)
-            write_registered(results.study.reference, results.study.timepoints, results.frames, place)
+            record.notes |= recovery_record(results)
+            measured = results.measured_frames or results.frames
+            write_registered(results.study.reference, results.study.timepoints, measured, place)
             write_rtdose_if_wanted(results, place)
         with steps.step("writing the report", _COST["report"]):
             record.timings_s = steps.seconds
@@ -66,7 +75,7 @@ def run_patient(
 
 
 def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: str = "auto") -> PatientResults:
-    """The chain itself, in memory: study -> registered frames -> voxel curves -> dose -> structures."""
+    """The chain itself, in memory: study -> registered frames -> recovery -> voxel curves -> dose -> structures."""
     with steps.step("reading and checking the scans", _COST["read"]):
         grid, ct = study.reference.activity.grid, study.reference.ct
         beyond_g_ml = settings.dose.density_without_ct_g_ml
@@ -76,23 +85,39 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
         check_methods(settings.kinetics, regions, len(study.timepoints), half_life_h(study.nuclide))
         settings = settings.model_copy(update={"kinetics": with_tracer(settings.kinetics, study.tracer)})
     frames = register_series(study, settings.registration, steps, device=device)
+    with steps.step("recovery and spill-over", _COST["recovery"]):
+        plan = plan_recovery(study, frames, regions, anatomy, settings.recovery)
+        measured, (frames, recovery) = frames, correct_frames(plan, frames)
     with steps.step("fitting voxel curves, computing dose", _COST["maps"]):
         tumours = study.structures.tumours if study.structures else ()
-        curves = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide), tumours=tumours)
+        gain = {name: np.array([row.value * row.noise for row in rows]) for name, rows in recovery.structures.items()}
+        errors = point_errors(measured, regions, settings.uncertainty, scanner=study.scanner, noise_gain=gain)
+        curves = structure_curves(
+            frames,
+            regions,
+            settings.kinetics,
+            half_life_h(study.nuclide),
+            tumours=tumours,
+            relative_u={name: found.relative_u for name, found in errors.items()},
+        )
         warn_of_cuts(curves, frames)
         maps = dose_maps(frames, study, settings, regions, curves, anatomy)
     plain: tuple[Frame, ...] = ()
     unregistered = None
     if len(frames) > 1 and settings.registration.engine != "none":
         with steps.step("the same without registration", _COST["unregistered"]):
-            plain = overlay_series(study)
+            plain, _ = correct_frames(plan, overlay_series(study))
             plain_curves = structure_curves(
                 plain, regions, settings.kinetics, half_life_h(study.nuclide), tumours=tumours
             )
             unregistered = dose_maps(plain, study, settings, regions, plain_curves, anatomy)
     with steps.step("measuring structures", _COST["structures"]):
-        structures = structure_results(study, settings, regions, curves, maps, unregistered, anatomy)
-        whole_body, rest = body_results(study, curves, maps, unregistered, anatomy)
+        density = anatomy.density if anatomy else None
+        budgets = structure_budgets(study, measured, regions, curves, errors, recovery, density, settings.uncertainty)
+        total = total_u_dose(maps.dose, maps.u_dose, regions, budgets)
+        maps = replace(maps, absorbed=replace(maps.absorbed, u_dose=total))
+        structures = structure_results(study, settings, regions, curves, maps, unregistered, anatomy, budgets)
+        whole_body, rest = body_results(study, curves, maps, unregistered, anatomy, budgets)
     return PatientResults(
         study=study,
         settings=settings,
@@ -104,6 +129,8 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
         structures=structures,
         whole_body=whole_body,
         rest=rest,
+        recovery=recovery,
+        measured_frames=() if recovery.method == "none" else measured,
     )
 
 

@@ -10,6 +10,8 @@ from dosimetry.curves.structures import StructureCurve
 from dosimetry.dose import AbsorbedDose
 from dosimetry.kinetics import OrganFit, VoxelFit
 from dosimetry.metrics import DoseVolume, Region
+from dosimetry.recovery import UNKNOWN, Recovery
+from dosimetry.uncertainty.budget import Budget
 from nufitdose.anatomy.prepared import PreparedAnatomy
 from nufitdose.registration.series import Frame
 from nufitdose.study import Study
@@ -38,7 +40,7 @@ class DoseMaps:
 
     @property
     def u_dose(self) -> Volume | None:
-        """Its standard error by the dose engine, Gy; None where that gives none."""
+        """Its standard uncertainty, Gy, with what voxels have in common with their structure; None where not known."""
         return self.absorbed.u_dose
 
 
@@ -48,7 +50,8 @@ class CurveResult:
 
     `tia_mbq_h` is the sum of the voxels, `curve` that of the whole structure; before they were scaled the voxels added
     to `sum_to_curve` times its integral. `dose` has columns of `dose_volume_metrics`; `unregistered` the same without
-    registration, empty where nothing was registered. Volume and mass are NaN where no body is known.
+    registration, empty where nothing was registered.
+    `budget` holds what Ã and mean dose err by. Volume and mass are NaN where no body is known.
     """
 
     name: str
@@ -60,6 +63,7 @@ class CurveResult:
     tiac_h: float
     dose: Mapping[str, float]
     unregistered: Mapping[str, float]
+    budget: Budget
     sum_to_curve: float = float("nan")
 
     @property
@@ -68,10 +72,21 @@ class CurveResult:
         return self.curve.fit
 
     @property
-    def relative_u_tia(self) -> float:
-        """Relative standard uncertainty of the TIA by the curve; NaN without a degree of freedom."""
+    def relative_u_fit(self) -> float:
+        """Relative standard uncertainty of the TIA by the curve alone; NaN without a degree of freedom."""
         tia = self.curve.tia_mbq_h
         return self.curve.u_tia_mbq_h / tia if tia > 0 else float("nan")
+
+    @property
+    def relative_u_tia(self) -> float:
+        """u(Ã)/Ã, all parts of the budget."""
+        return self.budget.relative_u_tia if self.tia_mbq_h > 0 else float("nan")
+
+    @property
+    def u_dose_mean_gy(self) -> float:
+        """Standard uncertainty of the mean dose, all parts of the budget."""
+        mean_gy = self.dose.get("dose_mean_gy", float("nan"))
+        return self.budget.relative_u_dose * mean_gy if mean_gy > 0 else float("nan")
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -96,7 +111,8 @@ class PatientResults:
     """Frames, maps and the numbers of every structure; `unregistered` is None where nothing was registered.
 
     `rest` is the remainder of the body, whose curve gives the voxels of no structure their model; None without
-    structures, where it is the whole body.
+    structures, where it is the whole body. The frames are corrected as `recovery` says,
+    the unregistered ones alike; `measured_frames` are the registered ones before that, empty where nothing changed.
     """
 
     study: Study
@@ -110,6 +126,8 @@ class PatientResults:
     whole_body: CurveResult
     rest: CurveResult | None
     warnings: tuple[str, ...] = ()
+    recovery: Recovery = UNKNOWN
+    measured_frames: tuple[Frame, ...] = ()
 
     @property
     def density(self) -> Volume | None:

@@ -10,6 +10,7 @@ from dosimetry.curves.structures import BodyCurves, StructureCurve
 from dosimetry.kinetics import FitStatus
 from dosimetry.metrics import DoseVolume, Region, dose_volume_metrics, region_on
 from dosimetry.results import CurveResult, DoseMaps, StructureResult
+from dosimetry.uncertainty.budget import Budget
 from nufitdose.anatomy.prepared import PreparedAnatomy
 from nufitdose.grid import Grid
 from nufitdose.study import Structures, Study
@@ -45,11 +46,23 @@ def structure_results(
     maps: DoseMaps,
     unregistered: DoseMaps | None,
     anatomy: PreparedAnatomy | None,
+    budgets: Mapping[str, Budget],
 ) -> tuple[StructureResult, ...]:
     """One result for each region."""
     structures, density = study.structures, anatomy.density if anatomy else None
     return tuple(
-        _result(name, structures.role(name), region, study, settings, curves.of(name), maps, unregistered, density)
+        _result(
+            name,
+            structures.role(name),
+            region,
+            study,
+            settings,
+            curves.of(name),
+            maps,
+            unregistered,
+            density,
+            budgets[name],
+        )
         for name, region in regions.items()
         if structures is not None
     )
@@ -61,16 +74,17 @@ def body_results(
     maps: DoseMaps,
     unregistered: DoseMaps | None,
     anatomy: PreparedAnatomy | None,
+    budgets: Mapping[str, Budget],
 ) -> tuple[CurveResult, CurveResult | None]:
     """The rows of the whole body and of its remainder; without structures there is no remainder.
 
     Their integrals are those of all voxels that every scan sees; volume, mass and mean dose are of those within the
     body that the CT shows, NaN without one.
     """
-    whole = _body_result(WHOLE_BODY, curves.whole_ml, study, curves, maps, unregistered, anatomy)
+    whole = _body_result(WHOLE_BODY, curves.whole_ml, study, curves, maps, unregistered, anatomy, budgets[WHOLE_BODY])
     if not curves.structures:
         return whole, None
-    return whole, _body_result(REST, curves.rest_ml, study, curves, maps, unregistered, anatomy)
+    return whole, _body_result(REST, curves.rest_ml, study, curves, maps, unregistered, anatomy, budgets[REST])
 
 
 def _body_result(
@@ -81,6 +95,7 @@ def _body_result(
     maps: DoseMaps,
     unregistered: DoseMaps | None,
     anatomy: PreparedAnatomy | None,
+    budget: Budget,
 ) -> CurveResult:
     tia_mbq_h = 1e-6 * float(np.vdot(maps.tia.data.astype(np.float64), part_ml))
     volume_ml = mass_g = float("nan")
@@ -102,6 +117,7 @@ def _body_result(
         tiac_h=tia_mbq_h / study.administration.activity_mbq,
         dose=dose,
         unregistered=before,
+        budget=budget,
         sum_to_curve=maps.sum_to_curve.get(name, float("nan")),
     )
 
@@ -134,6 +150,7 @@ def _result(
     maps: DoseMaps,
     unregistered: DoseMaps | None,
     density: Volume | None,
+    budget: Budget,
 ) -> StructureResult:
     density_g_ml = region.values(density) if density else settings.dose.density_without_ct_g_ml
     tia_mbq_h = region.integral(maps.tia) * 1e-6
@@ -157,6 +174,7 @@ def _result(
         if unregistered
         else {},
         status_percent=_status_percent(region, maps),
+        budget=budget,
         sum_to_curve=maps.sum_to_curve.get(name, float("nan")),
     )
 

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from nufitdose.errors import InputError
+from nufitdose.scanner import Scanner
 from nufitdose.types import Mask, PerVoxel
 from nufitdose.volume import Quantity, Volume
 
@@ -45,12 +46,14 @@ class Structures:
     """Named regions as label maps; several layers where regions overlap.
 
     `names` maps a label to its structure; a label occurs in one layer only. `tumours` are the names
-    whose role is tumour.
+    whose role is tumour. `u_outline_mm` is the standard uncertainty of where the outlines lie, along their normal; None:
+    not known.
     """
 
     layers: tuple[Volume, ...]
     names: Mapping[int, str]
     tumours: frozenset[str] = field(default_factory=frozenset)
+    u_outline_mm: float | None = None
 
     def __post_init__(self) -> None:
         if any(layer.quantity is not Quantity.LABELS for layer in self.layers):
@@ -165,6 +168,16 @@ class TimePoint:
         """Structures drawn on this time point."""
         return self.read_structures() if self.read_structures else None
 
+    def multiplied_by(self, factor: float) -> "TimePoint":
+        """The same scan with its activity multiplied by a factor when it is read."""
+        read = self.read_activity
+
+        def read_scaled() -> Volume:
+            volume = read()
+            return volume.with_data(volume.data * np.float32(factor))
+
+        return self if factor == 1.0 else replace(self, read_activity=read_scaled)
+
     def released(self) -> "TimePoint":
         """The same time point with nothing held in memory."""
         return replace(self)
@@ -176,8 +189,9 @@ class Study:
 
     Time points are held in order of time. `dicom` holds the attributes (keyword -> value) that DICOM
     objects made for this patient must repeat, where the images came from DICOM; `statements` is what the user said
-    beside or against those images when they were imported; `tracer` is the radiopharmaceutical, as its label has it.
-    Raises `InputError` on no time points, two of one id or one time, or an unknown reference.
+    beside or against those images when they were imported; `scanner` is what is known of the scanner, the activity
+    has its calibration factor applied; `tracer` is the radiopharmaceutical, as its label has it. Raises `InputError` on
+    no time points, two of one id or one time, or an unknown reference.
     """
 
     patient: str
@@ -187,6 +201,7 @@ class Study:
     timepoints: tuple[TimePoint, ...]
     dicom: Mapping[str, str] | None = None
     statements: tuple[str, ...] = ()
+    scanner: Scanner | None = None
     tracer: str | None = None
 
     def __post_init__(self) -> None:
@@ -214,3 +229,8 @@ class Study:
     def structures(self) -> Structures | None:
         """The structures on the reference time point."""
         return self.reference.structures
+
+    def with_scanner(self, scanner: Scanner) -> "Study":
+        """This study with its scanner described; the calibration factor is applied to every scan's activity."""
+        scans = tuple(scan.multiplied_by(scanner.factor) for scan in self.timepoints)
+        return replace(self, scanner=scanner, timepoints=scans)

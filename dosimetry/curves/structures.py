@@ -176,18 +176,21 @@ def structure_curves(
     half_life_h: float,
     *,
     tumours: Collection[str] = (),
+    relative_u: Mapping[str, F64] | None = None,
 ) -> BodyCurves:
     """A curve for every region, for the whole body and for what is left of it.
 
     `tumours` names the regions whose rates are expected to be those of tumours; in the whole body and its remainder
-    nothing is expected to be taken up.
+    nothing is expected to be taken up. `relative_u` [scans] of a region is what its activities err by, for the methods
+    that average and where `settings.u_activity_percent` does not say.
     """
     found = {}
     together = {name for group in settings.shared_rates for name in group}
     for name, region in regions.items():
         points = np.array([observe_region(region, frame, half_life_h) for frame in frames])
         prior = find_prior(settings.tracer or "", name, tumour=name in tumours)
-        found[name] = _curve(name, points, settings, half_life_h, prior, alone=name not in together)
+        u = None if relative_u is None else relative_u.get(name)
+        found[name] = _curve(name, points, settings, half_life_h, prior, relative_u=u, alone=name not in together)
     for group in settings.shared_rates:
         found |= share_rates({name: found[name] for name in group}, settings.method(group[0]), half_life_h)
     whole_ml = common_ml(frames)
@@ -231,14 +234,25 @@ def warn_of_cuts(curves: BodyCurves, frames: Sequence[Frame]) -> None:
 
 
 def _curve(
-    name: str, seen: F64, settings: KineticsSettings, half_life_h: float, prior: CurvePrior, *, alone: bool = True
+    name: str,
+    seen: F64,
+    settings: KineticsSettings,
+    half_life_h: float,
+    prior: CurvePrior,
+    *,
+    relative_u: F64 | None = None,
+    alone: bool = True,
 ) -> StructureCurve:
     """The curve through `seen` [scans, (h, MBq)]; without intervals where it is not to stay `alone`."""
     times_h, activity = seen[:, 0], seen[:, 1]
     u = np.full_like(activity, np.nan)
-    if settings.u_activity_percent is not None and np.isfinite(activity).any():
+    if settings.u_activity_percent is not None:
+        relative_u = np.full_like(activity, settings.u_activity_percent / 100.0)
+    elif not find_method(settings.method(name)).averages:
+        relative_u = None
+    if relative_u is not None and np.isfinite(activity).any():
         largest = float(np.nanmax(np.abs(activity)))
-        u = settings.u_activity_percent / 100.0 * np.maximum(np.abs(activity), _LEAST_U * largest)
+        u = relative_u * np.maximum(np.abs(activity), _LEAST_U * largest)
     points = OrganPoints(
         times_h,
         activity,

@@ -9,6 +9,7 @@ from dosimetry.curves.structures import structure_curves
 from dosimetry.dose import absorbed_dose
 from dosimetry.metrics import dose_volume_metrics
 from dosimetry.pipeline import dose_maps, run_patient
+from dosimetry.recovery import correct_frames, plan_recovery
 from dosimetry.results import PatientResults
 from nufitdose.anatomy.prepared import prepare_anatomy
 from nufitdose.nuclides import half_life_h
@@ -22,9 +23,9 @@ from nufitdose.volume import Volume
 
 _METRICS = {"mean": "dose_mean_gy", "D2%": "dose_d2_gy", "D98%": "dose_d98_gy"}
 _LEGEND = """\
-Differences from the true dose. The truth is free of noise and blur, so every difference holds the
-scanner's own loss, which is large in small tumours; 'true motion' is what a perfect registration would
-have found in the same scans, 'unregistered' what no registration would."""
+Differences from the true dose. The truth is free of noise and blur, so every difference holds what recovery
+leaves of the scanner's own loss, largest in small tumours; 'true motion' is what a perfect registration
+would have found in the same scans, 'unregistered' what no registration would."""
 
 
 def run_demo(
@@ -95,10 +96,12 @@ def true_motion_dose(patient: DigitalPatient, results: PatientResults) -> Volume
         true = patient.truth.timepoint(frame.id)
         frames.append(_warp(frame, DisplacementField(true.field, true.grid), timepoint.activity))
     regions = {found.name: found.region for found in results.structures}
+    plan = plan_recovery(patient.study, frames, regions, results.anatomy, results.settings.recovery)
+    corrected, _ = correct_frames(plan, frames)
     kinetics, physical_h = results.settings.kinetics, half_life_h(patient.study.nuclide)
     tumours = [found.name for found in results.structures if found.role == "tumour"]
-    curves = structure_curves(frames, regions, kinetics, physical_h, tumours=tumours)
-    return dose_maps(tuple(frames), patient.study, results.settings, regions, curves, results.anatomy).dose
+    curves = structure_curves(corrected, regions, kinetics, physical_h, tumours=tumours)
+    return dose_maps(corrected, patient.study, results.settings, regions, curves, results.anatomy).dose
 
 
 def _warp(frame: Frame, field: DisplacementField, moving: Volume) -> Frame:

@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from dosimetry.kinetics import AveragedCurve, Intervals
+from dosimetry.lights.structures import judge
+from dosimetry.lights.values import Light
+from dosimetry.output.budget import INTERVALS, intervals, write_budget
 from dosimetry.output.source_regions import tiac_text
+from dosimetry.recovery import Recovery
 from dosimetry.results import CurveResult, PatientResults
 from nufitdose.io.csv_table import Row, write_csv
 from nufitdose.registration.output import write_registration_tables
@@ -17,10 +21,13 @@ _DVH = ("structure", "dose_gy", "volume_percent")
 
 
 def write_tables(results: PatientResults, folder: Path) -> None:
-    """metrics.csv, tac.csv, curves.json, dvh.csv, tiac.txt, registration.csv, registration_structures.csv."""
+    """metrics.csv, uncertainty.csv, tac.csv, curves.json, dvh.csv, tiac.txt, and the tables of the registration."""
     columns = _metrics_columns(results)
     empty = dict.fromkeys(columns, float("nan"))
-    write_csv(folder / "metrics.csv", columns, ({**empty, **_metrics_row(row)} for row in results.rows))
+    judged = judge(results)
+    rows = ({**empty, **_metrics_row(row, judged.get(row.name), results.recovery)} for row in results.rows)
+    write_csv(folder / "metrics.csv", columns, rows)
+    write_budget(results, folder)
     write_csv(folder / "tac.csv", _TAC, _tac_rows(results))
     curves = {row.name: _curve_record(row) for row in results.rows}
     (folder / "curves.json").write_text(json.dumps(curves, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -40,10 +47,12 @@ def _metrics_columns(results: PatientResults) -> tuple[str, ...]:
         "u_tia_mbq_h", "u_tiac_h", "u_teff_h", "u_dose_mean_gy",
         "model", "akaike_weight", "u_tia_curve_mbq_h", "before_percent", "fit_flags",
         "u_extrapolated_percent",
+        "recovery", "u_recovery", "recovery_method",
+        "u_tia_fit_mbq_h", *INTERVALS, "light", "light_reason",
     )  # fmt: skip
 
 
-def _metrics_row(result: CurveResult) -> Row:
+def _metrics_row(result: CurveResult, light: Light | None, recovery: Recovery) -> Row:
     relative, mean_gy = result.relative_u_tia, result.dose.get("dose_mean_gy", float("nan"))
     return {
         "structure": result.name,
@@ -66,13 +75,20 @@ def _metrics_row(result: CurveResult) -> Row:
         "u_tia_mbq_h": relative * result.tia_mbq_h,
         "u_tiac_h": relative * result.tiac_h,
         "u_teff_h": result.curve.u_teff_h,
-        "u_dose_mean_gy": relative * mean_gy,
+        "u_dose_mean_gy": result.u_dose_mean_gy,
         "model": result.curve.model,
         "akaike_weight": result.curve.akaike_weight,
         "u_tia_curve_mbq_h": result.curve.u_tia_mbq_h,
         "before_percent": 100.0 * result.fit.before_first_fraction,
         "fit_flags": "; ".join(result.flags),
         "u_extrapolated_percent": 100.0 * result.fit.u_extrapolated_fraction,
+        "u_tia_fit_mbq_h": result.relative_u_fit * result.tia_mbq_h,
+        **intervals(result),
+        "light": light.state.colour if light else "",
+        "light_reason": light.sentence if light else "",
+        "recovery": recovery.value(result.name),
+        "u_recovery": recovery.relative_u(result.name) * recovery.value(result.name),
+        "recovery_method": recovery.method_of(result.name) + (" (assumed)" if recovery.assumed else ""),
     }
 
 

@@ -8,6 +8,7 @@ from dosimetry.curves.methods import METHODS
 from dosimetry.dose import find_dose_engine
 from dosimetry.report.curve_words import curve_sentences, join_words
 from dosimetry.report.numbers import percent, three
+from dosimetry.report.recovery_words import recovery_sentences
 from dosimetry.results import PatientResults
 from nufitdose.nuclides import (
     Emissions,
@@ -57,19 +58,49 @@ _AKAIKE = Reference(
     "Burnham KP, Anderson DR. Model selection and multimodel inference. 2nd ed. New York: Springer; 2002."
 )
 
+_RECOVERY = {
+    "none": (),
+    "volume": (
+        Reference(
+            "Gear JI, Cox MG, Gustafsson J, et al. EANM practical guidance on uncertainty analysis for molecular "
+            "radiotherapy absorbed dose calculations. Eur J Nucl Med Mol Imaging 2018;45:2456–2474.",
+            "10.1007/s00259-018-4136-7",
+        ),
+    ),
+    "gtm": (
+        Reference(
+            "Rousset OG, Ma Y, Evans AC. Correction for partial volume effects in PET: principle and validation. "
+            "J Nucl Med 1998;39:904–911."
+        ),
+        Reference(
+            "Thomas BA, Erlandsson K, Modat M, et al. The importance of appropriate partial volume correction for PET "
+            "quantification in Alzheimer's disease. Eur J Nucl Med Mol Imaging 2011;38:1104–1119."
+        ),
+    ),
+}
+
 
 def references(results: PatientResults) -> list[Reference]:
     """What the methods of this run rest on."""
     used = {results.settings.kinetics.method(name) for name in results.curves}
     cited = [method.reference for name, method in METHODS.items() if name in used and method.reference]
-    found = [*REFERENCES, *(Reference(text, doi) for text, doi in cited)]
+    rests = [*REFERENCES, *(_RECOVERY[results.recovery.method])]
+    found = [*rests, *(Reference(text, doi) for text, doi in cited)]
     compared = any(np.isfinite(curve.akaike_weight) for curve in results.curves.values())
     return [*found, _AKAIKE] if compared else found
 
 
 def methods_paragraph(results: PatientResults, program: str) -> str:
     """The methods of this run as one paragraph."""
-    return " ".join([*_imaging(results, program), *curve_sentences(results), *_dose(results), *_numbers(results)])
+    return " ".join(
+        [
+            *_imaging(results, program),
+            *recovery_sentences(results),
+            *curve_sentences(results),
+            *_dose(results),
+            *_numbers(results),
+        ]
+    )
 
 
 def photon_percent(energy: Emissions) -> float:
@@ -109,9 +140,11 @@ def left_out(results: PatientResults) -> list[str]:
     else:
         floor = three(settings.density_floor_g_ml)
         said.append(f"Densities below {floor} g/mL are held there; air outside the body has no dose.")
+    if results.recovery.method == "none":
+        said.append("No correction for the partial-volume effect, no recovery coefficients.")
     said.append(
-        "No correction for the partial-volume effect, no recovery coefficients; the uncertainty of calibration, "
-        "contours and registration is not in the ± values, which come from the curve fit alone."
+        "The ± values hold curve, counting, registration, calibration, recovery, outlines and the dose per decay, as "
+        "far as each is measured, described or assumed."
     )
     said.append("Absorbed dose only: no relative biological effectiveness, no dose-rate effects.")
     return said

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from dosimetry.kinetics import OrganFit
 from dosimetry.report import pictures, plots
 from dosimetry.report.balance import balance_of
+from dosimetry.report.budget import assumed_words, budget_bars, budget_table, front_rows
 from dosimetry.report.checks import lights
 from dosimetry.report.figures import Picture, house_style
 from dosimetry.report.methods_paragraph import left_out, methods_paragraph, references
@@ -20,8 +21,6 @@ from dosimetry.report.numbers import percent, three, with_error
 from dosimetry.report.palette import Look, by_colour, look
 from dosimetry.report.planes import ORIENTATIONS, WORLD_LETTERS, Box, box_of
 from dosimetry.report.tables import (
-    Row,
-    Table,
     agreement_tables,
     balance_table,
     comparison_table,
@@ -34,8 +33,7 @@ from nufitdose.nuclides import canonical_name, half_life_h
 from nufitdose.run import RunRecord, versions
 
 REPORT = "report.html"
-_SAID_ABOVE = ("patient", "nuclide")  # notes of the record that head the page
-_GLANCE_ROWS = 8
+_SAID_ABOVE = ("patient", "nuclide", "scanner", "recovery")  # notes of the record that the page says elsewhere
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,12 @@ def _content(results: PatientResults, record: RunRecord) -> dict[str, Any]:
     return {
         "patient": results.study.patient,
         "facts": _facts(results, record, known),
-        "glance": _glance(results, looks),
+        "front": front_rows(results, looks),
+        "assumed": assumed_words(results),
+        "budget_picture": budget_bars(results),
+        "budget": budget_table(results, looks),
         "flags": results.flag_lines,
-        "lights": lights(results, balance),
+        "lights": lights(results),
         "warnings": results.warnings,
         "looks": looks,
         "colours": by_colour(looks),
@@ -162,20 +163,6 @@ def _scan(results: PatientResults, name: str, time_h: float) -> str:
 
 def _clock(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M} {time:%z}".strip()
-
-
-def _glance(results: PatientResults, looks: dict[str, Look]) -> list[Table]:
-    """Mean, D98% and D2% of all structures, in two columns where they are many."""
-    rows = []
-    for s in results.structures:
-        mean = s.dose["dose_mean_gy"]
-        ends = [three(s.dose["dose_d98_gy"]), three(s.dose["dose_d2_gy"])]
-        rows.append(Row(s.name, [with_error(mean, s.relative_u_tia * mean), *ends], looks[s.name]))
-    heads = ("structure", "mean Gy", "D98% Gy", "D2% Gy")
-    if len(rows) <= _GLANCE_ROWS:
-        return [Table(heads, rows)] if rows else []
-    half = (len(rows) + 1) // 2
-    return [Table(heads, rows[:half]), Table(heads, rows[half:])]
 
 
 def _planes(at_mm: np.ndarray) -> str:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from dosimetry.recovery import Recovery
 from dosimetry.report.balance import Balance
 from dosimetry.report.numbers import percent, three, with_error, with_sign
 from dosimetry.report.palette import Look
@@ -48,7 +49,18 @@ class Table:
 
 def structure_table(results: PatientResults, looks: Looks) -> Table:
     """Size and kinetics of every structure, of the remainder and of the whole body."""
-    heads = ("structure", "role", "volume mL", "mass g", "TIA MBq·h", "TIAC h", "T_eff h", "model", "after last scan")
+    heads = (
+        "structure",
+        "role",
+        "volume mL",
+        "mass g",
+        "TIA MBq·h",
+        "TIAC h",
+        "T_eff h",
+        "model",
+        "after last scan",
+        "recovery",
+    )
     rows = [
         Row(
             s.name,
@@ -61,6 +73,7 @@ def structure_table(results: PatientResults, looks: Looks) -> Table:
                 with_error(s.curve.teff_h, s.curve.u_teff_h),
                 s.curve.model,
                 _share(s.fit.extrapolated_fraction, s.fit.u_extrapolated_fraction),
+                recovery_cell(s.name, results.recovery),
             ),
             looks.get(s.name),
         )
@@ -72,6 +85,16 @@ def structure_table(results: PatientResults, looks: Looks) -> Table:
 def _share(fraction: float, u: float) -> str:
     """A share with its standard uncertainty, in percent."""
     return f"{with_error(100.0 * fraction, 100.0 * u)} %" if np.isfinite(u) and u > 0 else percent(100.0 * fraction)
+
+
+def recovery_cell(name: str, recovery: Recovery) -> str:
+    """Measured activity over that without blur, and whether it was corrected for."""
+    value = recovery.value(name)
+    if not np.isfinite(value):
+        return ""
+    method = recovery.method_of(name)
+    said = "corrected" if method != "none" else "assumed, not corrected" if recovery.assumed else "not corrected"
+    return f"{with_error(value, recovery.relative_u(name) * value)} {said}"
 
 
 def dose_table(results: PatientResults, looks: Looks) -> Table:
@@ -86,7 +109,7 @@ def dose_table(results: PatientResults, looks: Looks) -> Table:
     rows = []
     for s in results.structures:
         mean = s.dose["dose_mean_gy"]
-        cells = [with_error(mean, s.relative_u_tia * mean), three(per_gbq(s, results))]
+        cells = [with_error(mean, s.u_dose_mean_gy), three(per_gbq(s, results))]
         cells += [three(s.dose[column]) for column in columns]
         cells += [percent(s.dose[f"v_{gy:g}gy_percent"]).removesuffix(" %") for gy in thresholds]
         rows.append(Row(s.name, cells, looks[s.name]))

@@ -73,6 +73,10 @@ def import_(
         Path | None, typer.Option("--write-facts", help="Write what is known to a YAML file, ready to edit.")
     ] = None,
     reference: Annotated[str | None, typer.Option(help="Reference time point, as tp1.")] = None,
+    scanner: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Description of the scanner, as 'nufitdose recovery' writes it."),
+    ] = None,
 ) -> None:
     """Turn a folder of DICOM files into a study folder."""
     from nufitdose.io.importer.command import run_import
@@ -100,7 +104,9 @@ def import_(
         series=tuple(series or ()),
         reference=reference,
     )
-    told = run_import(dicom, None if dry_run else out, options, facts=new_facts, force=force, stream=sys.stderr)
+    told = run_import(
+        dicom, None if dry_run else out, options, facts=new_facts, scanner=scanner, force=force, stream=sys.stderr
+    )
     print(told.text)
     if told.refused:
         raise typer.Exit(2)

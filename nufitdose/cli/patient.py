@@ -1,4 +1,4 @@
-"""Commands of a patient: register, dosimetry, and the kernels of a nuclide."""
+"""Commands of a patient: register, dosimetry; the kernels of a nuclide, the recovery of a scanner."""
 
 import json
 import sys
@@ -75,3 +75,20 @@ def kernels(
     from dosimetry.output.kernel_file import write_kernel
 
     print(write_kernel(out, nuclide, read_sides(spacing), density, reach_mm=reach))
+
+
+def recovery(
+    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="Activity of the spheres (NIfTI, Bq/mL), or a study.")],
+    out: Annotated[Path, typer.Option("--out", help="Scanner file to write; it must be new.")],
+    truth_bq_ml: Annotated[float, typer.Option("--truth-bq-ml", help="What the spheres hold when scanned, Bq/mL.")],
+    labels: Annotated[Path | None, typer.Option(help="Label map (NIfTI) of the spheres, one label each.")] = None,
+    background_bq_ml: Annotated[
+        float | None,
+        typer.Option("--background-bq-ml", help="What is around them; by default the structure 'background', or 0."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the scanner.")] = "scanner",
+) -> None:
+    """Fit recovery by volume and the resolution of a scanner to a scan of spheres of known activity."""
+    from nufitdose.spheres.command import run_recovery
+
+    print(run_recovery(scan, out, labels=labels, truth_bq_ml=truth_bq_ml, background_bq_ml=background_bq_ml, name=name))

@@ -13,7 +13,7 @@ from nufitdose.phantom.chest_wall import find_chest_wall
 from nufitdose.phantom.composition import Composition
 from nufitdose.phantom.fields import BodyMap, SidedField
 from nufitdose.phantom.motion import MotionSize, Mover, motion_lattice
-from nufitdose.phantom.scanner import Scanner, scan, scan_ct
+from nufitdose.phantom.scanner import SimulatedScanner, deep_share, scan, scan_ct
 from nufitdose.phantom.tissues import Compartment
 from nufitdose.phantom.tracer import Distribution
 from nufitdose.phantom.truth import TimePointTruth
@@ -34,10 +34,13 @@ _MOTION, _EMISSION_NOISE, _CT_NOISE, _CT_PHASE = 4, 5, 6, 7  # streams of random
 
 @dataclass(frozen=True, eq=False)
 class Protocol:
-    """How one patient is imaged: scanner, grids, motion, and what goes wrong on the way."""
+    """How one patient is imaged: scanner, grids, motion, and what goes wrong on the way.
+
+    `calibration` multiplies every image; it was drawn with the relative standard deviation `calibration_error`.
+    """
 
     seed: int
-    scanner: Scanner
+    scanner: SimulatedScanner
     grid: Grid
     ct_grid: Grid
     motion: MotionSize
@@ -47,6 +50,7 @@ class Protocol:
     ct_breathing_mm: float
     ct_field_mm: float | None
     sliding: bool = False
+    calibration_error: float = 0.0
 
     @property
     def margin(self) -> int:
@@ -182,6 +186,17 @@ class Imager:
         )
         return ct, _structures(composition, self.anatomy.compartments, self.outlined, self.anatomy.tumours)
 
+    def mean_deep_share(self) -> float:
+        """`deep_share` in the mean over the outlined structures, each counting once; over the body where none is."""
+        deep, labels = deep_share(self.depth_mm), self.rest.labels
+        numbers = [
+            [n for n, compartment in enumerate(self.anatomy.compartments) if compartment.structure == name]
+            for name in self.outlined.values()
+        ]
+        masks = [np.isin(labels, group) for group in numbers]
+        shares = [float(deep[mask].mean()) for mask in masks if mask.any()]
+        return float(np.mean(shares)) if shares else float(deep[labels != 0].mean())
+
     def _name_outlined(self) -> dict[int, str]:
         """Label and name of the structures outlined: tumours, and organs that do not reach out of the field."""
         compartments, tumours = self.anatomy.compartments, self.anatomy.tumours
@@ -202,4 +217,4 @@ def _structures(
     number = {name: label for label, name in outlined.items()}
     table = np.array([number.get(compartment.structure, 0) for compartment in compartments], dtype=np.uint8)
     volume = Volume(table[composition.labels], composition.grid, Quantity.LABELS)
-    return Structures((volume,), outlined, tumours & set(number))
+    return Structures((volume,), outlined, tumours & set(number), u_outline_mm=0.0)  # drawn by whom made the body

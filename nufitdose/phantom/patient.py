@@ -10,6 +10,7 @@ from nufitdose.compiled import side_by_side
 from nufitdose.grid import Grid
 from nufitdose.phantom.anatomy import Anatomy, Implant, build_anatomy
 from nufitdose.phantom.build import Build, draw_build
+from nufitdose.phantom.description import describe_scanner
 from nufitdose.phantom.image_anatomy import anatomy_from_images, liver_centre_mm
 from nufitdose.phantom.imaging import Imager, Protocol
 from nufitdose.phantom.kinetics_tables import Tracer
@@ -57,6 +58,7 @@ def simulate_patient(settings: PatientSettings, *, on_progress: OnProgress | Non
         motion=settings.motion_size.scale(settings.motion),
         noise=settings.noise,
         ct_noise_hu=CT_NOISE_HU if settings.noise else 0.0,
+        calibration_error=settings.calibration_error,
         calibration=1.0 + settings.calibration_error * float(tracer_random.normal()),
         ct_breathing_mm=settings.ct_breathing_mm,
         ct_field_mm=settings.ct_field_mm,
@@ -92,6 +94,12 @@ def image_patient(
         administration=Administration(administered_mbq),
         reference_id="tp1",
         timepoints=tuple(timepoint for timepoint, _ in scans),
+        scanner=describe_scanner(
+            protocol.scanner,
+            imager.mean_deep_share(),
+            protocol.calibration_error,
+            scans_err=protocol.ct_breathing_mm > 0.0,
+        ),
         tracer=recipe.name,
     )
     at_rest = protocol.crop_composition(imager.rest)

@@ -13,13 +13,12 @@ import numpy as np
 from scipy import ndimage
 
 from nufitdose.grid import Grid
+from nufitdose.psf import FWHM_PER_SIGMA, blur
 from nufitdose.types import Image32
-
-_FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
 
 @dataclass(frozen=True)
-class Scanner:
+class SimulatedScanner:
     """An emission scanner with its acquisition and reconstruction.
 
     `events` are noise-equivalent events per MBq in a voxel: sensitivity x time x the share of the counts a voxel's
@@ -37,25 +36,27 @@ class Scanner:
     background: float = 0.0
     background_fwhm_mm: float = 90.0
 
-    def with_counts(self, level: float) -> "Scanner":
+    def with_counts(self, level: float) -> "SimulatedScanner":
         """The same scanner with `level` times the events."""
         return replace(self, events_per_mbq=self.events_per_mbq * level)
 
     @property
     def reach_mm(self) -> float:
         """How far outside the field of view activity still matters: 2.5 standard deviations."""
-        return 2.5 * self.centre_fwhm_mm / _FWHM_PER_SIGMA
+        return 2.5 * self.centre_fwhm_mm / FWHM_PER_SIGMA
 
 
 #: Chosen here, of the order of clinical systems: 25 min at 10 cps/MBq (Lu-177, 208 keV, medium-energy) or 35 cps/MBq
 #: (I-131, high-energy); PET 3 min a bed at 6 cps/kBq, Y-90 20 min with 3.2e-5 positrons a decay. Resolutions are those
 #: of reconstructed images.
 SCANNERS = {
-    "Lu-177": Scanner("SPECT, medium-energy collimator", 12.0, 9.0, 7.0, 10.0 * 1500 * 0.1, 0.115),
-    "I-131": Scanner("SPECT, high-energy collimator", 15.0, 11.0, 8.0, 35.0 * 1500 * 0.05, 0.095, background=0.06),
-    "F-18": Scanner("PET", 6.5, 6.5, 5.5, 6000.0 * 180 * 0.02, 0.096),
-    "Ga-68": Scanner("PET, Ga-68", 7.0, 7.0, 5.5, 5400.0 * 180 * 0.02, 0.096),
-    "Y-90": Scanner("PET, Y-90", 6.5, 6.5, 5.0, 6000.0 * 3.2e-5 * 1200 * 25, 0.096),
+    "Lu-177": SimulatedScanner("SPECT, medium-energy collimator", 12.0, 9.0, 7.0, 10.0 * 1500 * 0.1, 0.115),
+    "I-131": SimulatedScanner(
+        "SPECT, high-energy collimator", 15.0, 11.0, 8.0, 35.0 * 1500 * 0.05, 0.095, background=0.06
+    ),
+    "F-18": SimulatedScanner("PET", 6.5, 6.5, 5.5, 6000.0 * 180 * 0.02, 0.096),
+    "Ga-68": SimulatedScanner("PET, Ga-68", 7.0, 7.0, 5.5, 5400.0 * 180 * 0.02, 0.096),
+    "Y-90": SimulatedScanner("PET, Y-90", 6.5, 6.5, 5.0, 6000.0 * 3.2e-5 * 1200 * 25, 0.096),
 }
 
 
@@ -63,7 +64,7 @@ def scan(
     activity: Image32,
     depth_mm: Image32,
     grid: Grid,
-    scanner: Scanner,
+    scanner: SimulatedScanner,
     random: np.random.Generator,
     *,
     noise: bool = True,
@@ -80,13 +81,13 @@ def scan(
     return _gaussian((counts / events_per_unit).astype(np.float32), scanner.post_filter_fwhm_mm, grid)
 
 
-def _blur(activity: Image32, depth_mm: Image32, grid: Grid, scanner: Scanner) -> Image32:
+def _blur(activity: Image32, depth_mm: Image32, grid: Grid, scanner: SimulatedScanner) -> Image32:
     post = scanner.post_filter_fwhm_mm
     centre, edge = (math.sqrt(max(f**2 - post**2, 0.0)) for f in (scanner.centre_fwhm_mm, scanner.edge_fwhm_mm))
     if centre == edge:
         image = _gaussian(activity, centre, grid)
     else:
-        deep = np.clip(depth_mm / 100.0, 0.0, 1.0).astype(np.float32)
+        deep = deep_share(depth_mm)
         image = _gaussian(activity * deep, centre, grid) + _gaussian(activity * (1 - deep), edge, grid)
     if scanner.background > 0.0:
         halo = _gaussian(image, scanner.background_fwhm_mm, grid)
@@ -94,11 +95,13 @@ def _blur(activity: Image32, depth_mm: Image32, grid: Grid, scanner: Scanner) ->
     return image
 
 
+def deep_share(depth_mm: Image32) -> Image32:
+    """How much of the activity at a depth is seen with the resolution of the centre; the rest with that of the edge."""
+    return np.clip(depth_mm / 100.0, 0.0, 1.0).astype(np.float32)
+
+
 def _gaussian(image: Image32, fwhm_mm: float, grid: Grid) -> Image32:
-    if fwhm_mm <= 0.0:
-        return image
-    sigma = [fwhm_mm / _FWHM_PER_SIGMA / s for s in grid.spacing_mm]
-    return np.asarray(ndimage.gaussian_filter(image, sigma, mode="constant", truncate=3.5), dtype=np.float32)
+    return blur(image, (fwhm_mm,) * 3, grid.spacing_mm)
 
 
 def scan_ct(

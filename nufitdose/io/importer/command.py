@@ -8,6 +8,7 @@ from nufitdose.io.importer.options import ImportOptions
 from nufitdose.io.importer.planning import plan_import
 from nufitdose.io.importer.table import WIDTH, closing, describe
 from nufitdose.io.importer.writing import write_facts, write_study
+from nufitdose.io.study_folder import read_scanner
 from nufitdose.progress import Steps, Stream
 from nufitdose.run import RunRecord, collected_warnings, output_folder, write_record
 
@@ -25,15 +26,18 @@ def run_import(
     options: ImportOptions,
     *,
     facts: Path | None = None,
+    scanner: Path | None = None,
     force: bool = False,
     stream: Stream | None = None,
 ) -> Told:
     """Import a folder of DICOM files into `out`, or only say what would be done where `out` is None.
 
-    `facts` is a file to write with what is known, ready to edit. A study that is already at `out` is replaced only
+    `facts` is a file to write with what is known, ready to edit; `scanner` is a scanner file, copied into the study
+    with its calibration factor applied. A study that is already at `out` is replaced only
     with `force`. Raises `InputError` when a study is to be written and the series do not make one.
     """
-    record = RunRecord("import", options.to_dict())
+    described = None if scanner is None else read_scanner(scanner)
+    record = RunRecord("import", options.to_dict() | ({} if scanner is None else {"scanner": str(scanner)}))
     with Steps(10.0, stream) as steps, collected_warnings(record):
         with steps.step(f"reading DICOM headers in {dicom}", 3.0) as on_progress:
             plan = plan_import(dicom, options, on_progress=on_progress)
@@ -47,8 +51,10 @@ def run_import(
             raise plan.refusal
         with output_folder(out, kind="import", inputs=[dicom], keep=not force) as place:
             with steps.step("writing the study folder", 7.0):
-                manifest = write_study(plan, place)
+                manifest = write_study(plan, place, described)
             record.add_inputs(plan.files(), dicom)
+            if scanner is not None:
+                record.add_inputs([scanner], scanner.parent)
             record.timings_s = steps.seconds
             record.notes |= {"import": plan.record()}
             write_record(record, place)

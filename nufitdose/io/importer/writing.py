@@ -10,11 +10,12 @@ from nufitdose.files import write_whole
 from nufitdose.io.importer.facts import FACTS
 from nufitdose.io.importer.plan import ImportPlan, SeriesRow
 from nufitdose.io.study_folder import save_study
+from nufitdose.scanner import Scanner
 
 
-def write_study(plan: ImportPlan, out: Path) -> Path:
-    """Write the planned study as a study folder; returns its manifest."""
-    return save_study(plan.study, out)
+def write_study(plan: ImportPlan, out: Path, scanner: Scanner | None = None) -> Path:
+    """Write the planned study as a study folder, its scanner described where one is given; returns its manifest."""
+    return save_study(plan.study if scanner is None else plan.study.with_scanner(scanner), out)
 
 
 def write_facts(plan: ImportPlan, path: Path, folder: Path) -> Path:

@@ -1,45 +1,19 @@
 """`study.yaml`: what may stand in it, and how it is read."""
 
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from nufitdose.config import Settings, build, read_yaml
 from nufitdose.errors import InputError
+from nufitdose.io.study_folder.fields import Moment, Name, Number, Paths
+from nufitdose.io.study_folder.scanner_file import ScannerEntry, read_scanner
+from nufitdose.scanner import Scanner
 from nufitdose.types import PerVoxel
 
 MANIFEST = "study.yaml"
-
-
-def _as_name(value: Any) -> Any:
-    if isinstance(value, bool | float):
-        raise ValueError("a name is wanted; write it in quotes")
-    return str(value) if isinstance(value, int) else value
-
-
-def _as_number(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("a number is wanted, not yes or no")
-    return value
-
-
-def _as_moment(value: Any) -> Any:
-    if isinstance(value, bool | int | float):  # it would be read as seconds since 1970
-        raise ValueError("a date with a time of day in quotes is wanted, as '2018-11-15T09:22:00'")
-    return value
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-Name = Annotated[str, BeforeValidator(_as_name), Field(min_length=1)]
-Moment = Annotated[datetime, BeforeValidator(_as_moment)]
-Number = Annotated[float, BeforeValidator(_as_number)]
-Paths = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
 
 
 class AdministrationEntry(Settings):
@@ -104,11 +78,15 @@ class TimePointEntry(Settings):
 
 
 class StructuresEntry(Settings):
-    """`structures:` on the reference time point; several label maps where structures overlap."""
+    """`structures:` on the reference time point; several label maps where structures overlap.
+
+    `u_outline_mm`: standard uncertainty of where the outlines lie, along their normal, as two observers differ.
+    """
 
     labels: Paths
     names: dict[int, Name] = Field(min_length=1)
     tumours: tuple[Name, ...] = ()
+    u_outline_mm: Number | None = Field(default=None, ge=0, le=50, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _known_and_single(self) -> "StructuresEntry":
@@ -131,8 +109,15 @@ class Manifest(Settings):
     reference: Name
     timepoints: list[TimePointEntry] = Field(min_length=1)
     structures: StructuresEntry | None = None
+    scanner: ScannerEntry | str | None = None
     dicom: dict[str, str] | None = None
     statements: tuple[str, ...] = ()
+
+    def described_scanner(self, folder: Path) -> Scanner | None:
+        """The scanner described here, or in the file named here relative to `folder`."""
+        if isinstance(self.scanner, str):
+            return read_scanner(folder / self.scanner)
+        return None if self.scanner is None else self.scanner.scanner()
 
 
 def manifest_path(study: str | Path) -> Path:

@@ -19,8 +19,9 @@ def load_study(path: str | Path) -> Study:
     """Read and check `study.yaml` (or the folder that holds it); images are read on first use.
 
     Activity is delivered in Bq/mL at acquisition: where the manifest says `decay_corrected_to:
-    administration`, `c(t) = c_file · 2^(-t/T)` with the nuclide's physical half-life T. Raises `InputError`
-    on anything missing, unknown, contradictory or ambiguous.
+    administration`, `c(t) = c_file · 2^(-t/T)` with the nuclide's physical half-life T, and the calibration
+    factor of the scanner is applied where `scanner` gives one. Raises `InputError` on anything missing, unknown,
+    contradictory or ambiguous.
     """
     path = manifest_path(path)
     manifest = read_manifest(path)
@@ -38,6 +39,7 @@ def study_files(path: str | Path) -> list[Path]:
     for entry in manifest.timepoints:
         names += [entry.activity, *([entry.ct] if entry.ct else []), *(entry.structures or [])]
     names += manifest.structures.labels if manifest.structures else []
+    names += [manifest.scanner] if isinstance(manifest.scanner, str) else []
     return [path, *(path.parent / name for name in dict.fromkeys(names))]
 
 
@@ -64,7 +66,7 @@ def _study_of(manifest: Manifest, path: Path) -> Study:
                 remedy="Add 'structures:' with 'labels' and 'names'",
             )
         timepoints.append(_timepoint_of(entry, manifest, path.parent, physical_half_life_h, labels, names, tumours))
-    return Study(
+    study = Study(
         patient=manifest.patient,
         nuclide=manifest.nuclide,
         administration=Administration(manifest.administration.activity_mbq, manifest.administration.time),
@@ -74,6 +76,8 @@ def _study_of(manifest: Manifest, path: Path) -> Study:
         statements=manifest.statements,
         tracer=manifest.tracer,
     )
+    scanner = manifest.described_scanner(path.parent)
+    return study if scanner is None else study.with_scanner(scanner)
 
 
 def _timepoint_of(
@@ -106,7 +110,7 @@ def _timepoint_of(
 
     def read_structures() -> Structures:
         layers = tuple(load_volume(folder / name, Quantity.LABELS) for name in labels or ())
-        return Structures(layers, names, tumours)
+        return Structures(layers, names, tumours, manifest.structures.u_outline_mm if manifest.structures else None)
 
     return TimePoint(
         entry.id,

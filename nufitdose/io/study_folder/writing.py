@@ -13,6 +13,8 @@ from nufitdose.config import build
 from nufitdose.files import write_whole
 from nufitdose.io.nifti import save_volume
 from nufitdose.io.study_folder.manifest import MANIFEST, Manifest
+from nufitdose.io.study_folder.scanner_file import scanner_entry
+from nufitdose.scanner import Scanner
 from nufitdose.study import Structures, Study, TimePoint
 from nufitdose.types import PerVoxel
 from nufitdose.volume import Volume
@@ -21,7 +23,8 @@ from nufitdose.volume import Volume
 def save_study(study: Study, folder: str | Path, *, tumours: Iterable[str] = ()) -> Path:
     """Write a study as a folder of NIfTI images and its manifest; returns the manifest's path.
 
-    Activity is written as it is held, at acquisition. Structures of all time points share one list of
+    Activity is written as it is held, at acquisition and with the scanner's calibration factor applied: the factor in
+    the manifest is then 1 and a statement says so. Structures of all time points share one list of
     names; `tumours` adds to those the structures carry themselves.
     """
     folder = Path(folder)
@@ -48,12 +51,23 @@ def save_study(study: Study, folder: str | Path, *, tumours: Iterable[str] = ())
             "names": {number: name for name, number in names.items()},
             "tumours": sorted(marked & set(names)),
         }
+        if study.structures.u_outline_mm is not None:
+            manifest["structures"]["u_outline_mm"] = study.structures.u_outline_mm
     if study.dicom:
         manifest["dicom"] = dict(study.dicom)
-    if study.statements:
-        manifest["statements"] = list(study.statements)
+    statements = [*study.statements, *_applied_factor(study.scanner)]
+    if study.scanner is not None:
+        manifest["scanner"] = scanner_entry(study.scanner.with_factor_applied())
+    if statements:
+        manifest["statements"] = statements
     build(Manifest, manifest, where=folder / MANIFEST)
     return write_whole(folder / MANIFEST, yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True))
+
+
+def _applied_factor(scanner: Scanner | None) -> list[str]:
+    if scanner is None or scanner.factor == 1.0:
+        return []
+    return [f"the images are multiplied by the calibration factor {scanner.factor:g} of {scanner.name!r}"]
 
 
 def _shared_names(study: Study) -> dict[str, int]:

@@ -155,3 +155,17 @@ def test_a_patient_run_does_not_take_a_study_for_its_result(typed, folder, tmp_p
     assert code == 2
     assert "a result of 'import'" in err
     assert sorted(p.name for p in (tmp_path / "other").rglob("*")) == before
+
+
+def test_a_scanner_file_comes_into_the_study_with_its_factor_applied(typed, folder, tmp_path):
+    (tmp_path / "scanner.yaml").write_text("name: A\nfwhm_mm: 6.5\ncalibration: {factor: 1.1, u_percent: 3}\n")
+    assert typed("import", folder, "--out", tmp_path / "plain")[0] == 0
+    assert typed("import", folder, "--out", tmp_path / "out", "--scanner", tmp_path / "scanner.yaml")[0] == 0
+    plain, found = load_study(tmp_path / "plain"), load_study(tmp_path / "out")
+    assert found.scanner is not None
+    assert found.scanner.fwhm_mm == (6.5, 6.5, 6.5)
+    assert found.scanner.factor == 1.0
+    assert found.reference.activity.total_mbq() == pytest.approx(1.1 * plain.reference.activity.total_mbq(), rel=1e-5)
+    code, _, err = typed("import", folder, "--out", tmp_path / "other", "--scanner", tmp_path / "none.yaml")
+    assert code == 2
+    assert "none.yaml" in err

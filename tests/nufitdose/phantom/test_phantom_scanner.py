@@ -7,12 +7,12 @@ import pytest
 
 from nufitdose.grid import Grid
 from nufitdose.phantom.attenuation import correction_error, linear_attenuation
-from nufitdose.phantom.scanner import SCANNERS, Scanner, scan, scan_ct
+from nufitdose.phantom.scanner import SCANNERS, SimulatedScanner, scan, scan_ct
 
 _GRID = Grid.from_spacing((64, 64, 64), (3.0, 3.0, 3.0))
 _DEEP = np.full(_GRID.shape, 200.0, dtype=np.float32)
 _SKIN = np.zeros(_GRID.shape, dtype=np.float32)
-_SPECT = Scanner("test", 12.0, 9.0, 7.0, 1500.0, 0.11)
+_SPECT = SimulatedScanner("test", 12.0, 9.0, 7.0, 1500.0, 0.11)
 
 
 def ball(radius_mm, value=1e5, supersample=4):
@@ -83,7 +83,9 @@ def test_penetration_leaves_a_halo_of_its_share():
     scanner = SCANNERS["I-131"]
     true = ball(12.0)
     image = scan(true, _DEEP, _GRID, scanner, np.random.default_rng(1), noise=False)
-    plain = scan(true, _DEEP, _GRID, Scanner("x", 15.0, 11.0, 8.0, 1.0, 0.1), np.random.default_rng(1), noise=False)
+    plain = scan(
+        true, _DEEP, _GRID, SimulatedScanner("x", 15.0, 11.0, 8.0, 1.0, 0.1), np.random.default_rng(1), noise=False
+    )
     assert image[32, 32, 32] == pytest.approx((1 - scanner.background) * plain[32, 32, 32], rel=0.05)
     assert image[32, 32, 60] > 10 * plain[32, 32, 60]
 
