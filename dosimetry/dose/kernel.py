@@ -48,15 +48,15 @@ def convolve_with_kernels(request: DoseRequest) -> AbsorbedDose:
     if (emitted < 0.0).any():
         dose_gy -= _spread(np.maximum(-emitted, 0.0), density, request).dose_gy
     log.info("%.2g %% of the emitted energy leaves the field of view", 100.0 * found.left_the_field)
-    u_gy = None if request.u_tia is None else _error_gy(request.u_tia, emitted, dose_gy, density, request)
+    u_gy = None if request.u_tia is None else propagate_error_gy(request.u_tia, emitted, dose_gy, request)
     dose_gy[~known] = np.nan
-    u_dose = None if u_gy is None else tia.with_data(_masked(u_gy, request), Quantity.DOSE)
-    return AbsorbedDose(tia.with_data(_masked(dose_gy, request), Quantity.DOSE), u_dose, found.left_the_field)
+    u_dose = None if u_gy is None else tia.with_data(mask_air(u_gy, request), Quantity.DOSE)
+    return AbsorbedDose(tia.with_data(mask_air(dose_gy, request), Quantity.DOSE), u_dose, found.left_the_field)
 
 
-def _error_gy(
-    u_tia: Volume, emitted: Image32, dose_gy: Image32, density: Image32 | float, request: DoseRequest
-) -> Image32:
+def propagate_error_gy(u_tia: Volume, emitted: Image32, dose_gy: Image32, request: DoseRequest) -> Image32:
+    """Σ_j K_ij u(c̃_j); NaN where more than 1 % of the dose comes from activity of unknown error."""
+    density = floored_density_g_ml(request)
     active = emitted > 0.0
     unknown = active & ~np.isfinite(u_tia.data)
     if unknown.sum() == active.sum():
@@ -90,7 +90,8 @@ def _mean_density_g_ml(density: Image32 | float, request: DoseRequest) -> float:
     return float(np.mean(density, where=request.anatomy.takes_dose, dtype=float))
 
 
-def _masked(values: Image32, request: DoseRequest) -> Image32:
+def mask_air(values: Image32, request: DoseRequest) -> Image32:
+    """The values with 0 where no dose is taken; written into `values`."""
     if request.anatomy is not None:
         values[~request.anatomy.takes_dose] = 0.0
     return values
