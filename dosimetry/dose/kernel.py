@@ -11,7 +11,7 @@ from nufitdose.types import Image32
 from nufitdose.volume import Quantity, Volume
 
 if TYPE_CHECKING:
-    from dosimetry.dose.convolution import KernelDose
+    from dosimetry.dose.spreading import KernelDose
 
 log = logging.getLogger(__name__)
 
@@ -71,14 +71,17 @@ def propagate_error_gy(u_tia: Volume, emitted: Image32, dose_gy: Image32, reques
 def _spread(tia_bq_h_ml: Image32, density: Image32 | float, request: DoseRequest) -> "KernelDose":
     from numba import get_num_threads
 
-    from dosimetry.dose.convolution import kernel_dose  # it loads what compiles the kernels
+    from dosimetry.dose.scatter import Surroundings
+    from dosimetry.dose.spreading import kernel_dose  # it loads what compiles the kernels
 
+    anatomy = request.anatomy
     return kernel_dose(
         tia_bq_h_ml,
         request.nuclide,
         request.tia.grid.spacing_mm,
         density,
         photon_density_g_ml=_mean_density_g_ml(density, request),
+        surroundings=None if anatomy is None else Surroundings(anatomy.density.data, anatomy.tissue),
         workers=get_num_threads(),
     )
 

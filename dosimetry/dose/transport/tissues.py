@@ -9,16 +9,21 @@ from numpy import ndarray
 
 from dosimetry.dose.transport.photon_tables import (
     COHERENT,
+    HIGHEST_MEV,
     INCOHERENT,
+    LOWEST_MEV,
     PHOTOELECTRIC,
+    TOTAL,
     PhotonTables,
     energy_grid,
     photon_tables,
 )
 from dosimetry.dose.transport.water import ELECTRON_MEV, Numbers
+from nufitdose.emissions import Spectrum
 
 _ANGSTROM_MEV = 0.0123984198
 _ANGLES = 400
+_SCATTERED_BINS = 160
 
 
 class TissueTables(NamedTuple):
@@ -71,3 +76,30 @@ def _mean_transfer(tables: PhotonTables) -> Numbers:
     x2 = (E / _ANGSTROM_MEV) ** 2 * (1.0 - cosine) / 2.0
     weight = e**2 * (e + 1.0 / e - 1.0 + cosine**2) * np.interp(x2, tables.x_squared, tables.bound)
     return np.asarray(np.trapezoid(weight * (1.0 - e), cosine) / np.trapezoid(weight, cosine))
+
+
+def absorbed_at(tables: PhotonTables, energy_mev: Numbers) -> tuple[Numbers, Numbers]:
+    """μ/ρ and μ_tr/ρ at these energies."""
+    at, nodes = np.log(energy_mev), np.log(energy_grid())
+    return np.interp(at, nodes, tables.values[:, TOTAL]), np.interp(at, nodes, energy_absorption(tables))
+
+
+def scattered_once(photons: Spectrum, tables: PhotonTables) -> Spectrum:
+    """The photons of a spectrum after their first collision, by energy."""
+    cosine = np.linspace(-1.0, 1.0, 41)
+    middle = (cosine[1:] + cosine[:-1]) / 2
+    E = photons.energy_mev[:, None]
+    e = 1.0 / (1.0 + E / ELECTRON_MEV * (1.0 - middle))
+    x2 = (E / _ANGSTROM_MEV) ** 2 * (1.0 - middle) / 2.0
+    weight = e**2 * (e + 1.0 / e - 1.0 + middle**2) * np.interp(x2, tables.x_squared, tables.bound)
+    weight /= weight.sum(axis=1, keepdims=True)
+    at, nodes = np.log(photons.energy_mev), np.log(energy_grid())
+    scattering = [np.interp(at, nodes, tables.values[:, column]) for column in (INCOHERENT, TOTAL)]
+    number = (photons.per_decay * scattering[0] / scattering[1])[:, None] * weight
+    edges = np.geomspace(LOWEST_MEV, HIGHEST_MEV, _SCATTERED_BINS + 1)
+    energy = E * e
+    where = np.clip(np.searchsorted(edges, energy.ravel()) - 1, 0, _SCATTERED_BINS - 1)
+    count = np.bincount(where, weights=number.ravel(), minlength=_SCATTERED_BINS)
+    carried = np.bincount(where, weights=(number * energy).ravel(), minlength=_SCATTERED_BINS)
+    filled = count > 0.0
+    return Spectrum(carried[filled] / count[filled], count[filled])

@@ -29,16 +29,11 @@ def held(place, count):
 
 @compiled
 @no_type_check
-def score_track(x, y, z, a, b, c, length, row, part, amount, tables, tissue, tally):
-    """Add amount · l · μ_tr/ρ to every voxel that the track from (x, y, z) along (a, b, c) passes within the grid."""
+def score_track(x, y, z, a, b, c, length, per_cm, tissue, tally):
+    """Add l times its tissue's `per_cm` to every voxel that the track from (x, y, z) along (a, b, c) passes on the grid."""
     nx, ny, nz = tissue.shape
-    absorbed = tables[6]
     start, end = 0.0, length
     for position, step, count in ((x, a, nx), (y, b, ny), (z, c, nz)):
-        if abs(step) < 1e-12:
-            if position < 0.0 or position >= count:
-                return
-            continue
         near, far = -position / step, (count - position) / step
         if near > far:
             near, far = far, near
@@ -46,52 +41,47 @@ def score_track(x, y, z, a, b, c, length, row, part, amount, tables, tissue, tal
     if start >= end:
         return
     i, j, k = held(x + start * a, nx), held(y + start * b, ny), held(z + start * c, nz)
-    to_x = ((i + 1 if a > 0.0 else i) - x) / a if abs(a) > 1e-12 else np.inf
-    to_y = ((j + 1 if b > 0.0 else j) - y) / b if abs(b) > 1e-12 else np.inf
-    to_z = ((k + 1 if c > 0.0 else k) - z) / c if abs(c) > 1e-12 else np.inf
-    across_x = abs(1.0 / a) if abs(a) > 1e-12 else np.inf
-    across_y = abs(1.0 / b) if abs(b) > 1e-12 else np.inf
-    across_z = abs(1.0 / c) if abs(c) > 1e-12 else np.inf
-    sx, sy, sz = 1 if a > 0.0 else -1, 1 if b > 0.0 else -1, 1 if c > 0.0 else -1
+    to_x, across_x = ((i + 1 if a > 0.0 else i) - x) / a, abs(1.0 / a)
+    to_y, across_y = ((j + 1 if b > 0.0 else j) - y) / b, abs(1.0 / b)
+    to_z, across_z = ((k + 1 if c > 0.0 else k) - z) / c, abs(1.0 / c)
+    next_x, next_y, next_z = 1 if a > 0.0 else -1, 1 if b > 0.0 else -1, 1 if c > 0.0 else -1
     at = start
     while True:
-        m = tissue[i, j, k]
-        per_g = amount * (absorbed[row, m] + part * (absorbed[row + 1, m] - absorbed[row, m]))
-        if to_x <= to_y and to_x <= to_z:
-            leave = to_x
-            if leave >= end:
-                break
-            tally[i, j, k] += per_g * (leave - at)
-            i += sx
+        p, q, r = np.uint64(i), np.uint64(j), np.uint64(k)  # unsigned: no test for indices from the end
+        amount = per_cm[tissue[p, q, r]]
+        leaves = min(to_x, to_y, to_z)
+        if leaves >= end:
+            tally[p, q, r] += amount * (end - at)
+            return
+        tally[p, q, r] += amount * (leaves - at)
+        at = leaves
+        if leaves == to_x:
+            i += next_x
             to_x += across_x
             if i < 0 or i >= nx:
                 return
-        elif to_y <= to_z:
-            leave = to_y
-            if leave >= end:
-                break
-            tally[i, j, k] += per_g * (leave - at)
-            j += sy
+        elif leaves == to_y:
+            j += next_y
             to_y += across_y
             if j < 0 or j >= ny:
                 return
         else:
-            leave = to_z
-            if leave >= end:
-                break
-            tally[i, j, k] += per_g * (leave - at)
-            k += sz
+            k += next_z
             to_z += across_z
             if k < 0 or k >= nz:
                 return
-        at = leave
-    if end > at:
-        tally[i, j, k] += per_g * (end - at)
 
 
 @compiled
 @no_type_check
-def follow_photon_in_voxels(x, y, z, u, v, w, E, weight, medium, tables, waiting, tally, stream):
+def off_axis(u):
+    """A component of a direction that can be divided by."""
+    return u if abs(u) > 1e-9 else 1e-9
+
+
+@compiled
+@no_type_check
+def follow_photon_in_voxels(x, y, z, u, v, w, E, weight, medium, tables, waiting, per_cm, tally, stream):
     """Carry one photon and its annihilation quanta to their end.
 
     `medium` is (density, tissue, majorant, sides, low, high): g/cm³ and row of `tables` by voxel, largest attenuation by
@@ -99,7 +89,7 @@ def follow_photon_in_voxels(x, y, z, u, v, w, E, weight, medium, tables, waiting
     `tally` gains MeV/g times `weight`.
     """
     density, tissue, majorant, sides, low, high = medium
-    ln_lowest, per_ln, total, incoherent, coherent, photoelectric, _, x_squared, bound, integral = tables
+    ln_lowest, per_ln, total, incoherent, coherent, photoelectric, absorbed, x_squared, bound, integral = tables
     nx, ny, nz = tissue.shape
     per_volume = 1.0 / (sides[0] * sides[1] * sides[2])
     level = 0
@@ -108,7 +98,7 @@ def follow_photon_in_voxels(x, y, z, u, v, w, E, weight, medium, tables, waiting
         while E > STOP_MEV:
             i, f = node(np.log(E), ln_lowest, per_ln, total.shape[0])
             most = majorant[i] + f * (majorant[i + 1] - majorant[i])
-            a, b, c = u / sides[0], v / sides[1], w / sides[2]
+            a, b, c = off_axis(u) / sides[0], off_axis(v) / sides[1], off_axis(w) / sides[2]
             flown, m, mu = 0.0, 0, 0.0
             while True:
                 flown -= np.log(uniform(stream)) / most
@@ -118,12 +108,15 @@ def follow_photon_in_voxels(x, y, z, u, v, w, E, weight, medium, tables, waiting
                 )
                 if lost:
                     break
-                px, py, pz = held(p, nx), held(q, ny), held(r, nz)
+                px, py, pz = np.uint64(held(p, nx)), np.uint64(held(q, ny)), np.uint64(held(r, nz))
                 m = tissue[px, py, pz]
                 mu = total[i, m] + f * (total[i + 1, m] - total[i, m])
                 if uniform(stream) * most < mu * density[px, py, pz]:
                     break
-            score_track(x, y, z, a, b, c, flown, i, f, weight * E * per_volume, tables, tissue, tally)
+            amount = weight * E * per_volume
+            for n in range(per_cm.shape[0]):
+                per_cm[n] = amount * (absorbed[i, n] + f * (absorbed[i + 1, n] - absorbed[i, n]))
+            score_track(x, y, z, a, b, c, flown, per_cm, tissue, tally)
             if lost:
                 break
             x, y, z = p, q, r
@@ -169,7 +162,7 @@ def photon_batch(first, number, seed, source, spectrum, medium, tables, tally):
     cumulative, voxels, signs = source
     energy_mev, shares, mev_per_decay = spectrum
     _, ny, nz = tally.shape
-    stream, waiting = np.zeros(1, np.uint64), np.empty((_WAITING, 6))
+    stream, waiting, per_cm = np.zeros(1, np.uint64), np.empty((_WAITING, 6)), np.empty(tables[6].shape[1])
     start_stream(stream, seed, first)
     offset, at = uniform(stream), 0
     whole = cumulative[-1]
@@ -184,4 +177,4 @@ def photon_batch(first, number, seed, source, spectrum, medium, tables, tally):
         E = energy_mev[min(np.searchsorted(shares, uniform(stream)), energy_mev.shape[0] - 1)]
         u, v, w = isotropic(stream)
         weight = signs[at] * whole * mev_per_decay / (number * E)
-        follow_photon_in_voxels(x, y, z, u, v, w, E, weight, medium, tables, waiting, tally, stream)
+        follow_photon_in_voxels(x, y, z, u, v, w, E, weight, medium, tables, waiting, per_cm, tally, stream)
