@@ -19,7 +19,7 @@ from dosimetry.structures import regions_of, structure_results
 from nufitdose.anatomy.prepared import PreparedAnatomy, prepare_anatomy
 from nufitdose.io.study_run import study_run
 from nufitdose.nuclides import half_life_h
-from nufitdose.progress import Steps, Stream
+from nufitdose.progress import OnProgress, Steps, Stream
 from nufitdose.registration.output import write_registered
 from nufitdose.registration.series import SECONDS_A_PAIR, Frame, overlay_series, register_series, weights_sha256
 from nufitdose.run import RunRecord
@@ -51,7 +51,7 @@ def run_patient(
         study_run([study], out, record) as (place, (loaded,)),
         Steps(sum(_COST.values()) + SECONDS_A_PAIR * (len(loaded.timepoints) - 1), stream) as steps,
     ):
-        results = analyse(loaded, settings, steps, device=device)
+        results = analyse(loaded, settings, steps, device=device, seed=seed)
         results = replace(results, warnings=tuple(record.warnings))
         record.notes["weights_sha256"] = weights_sha256(results.frames)
         with steps.step("writing tables and maps", _COST["write"]):
@@ -65,7 +65,9 @@ def run_patient(
     return results
 
 
-def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: str = "auto") -> PatientResults:
+def analyse(
+    study: Study, settings: DosimetrySettings, steps: Steps, *, device: str = "auto", seed: int = 0
+) -> PatientResults:
     """The chain itself, in memory: study -> registered frames -> voxel curves -> dose -> structures."""
     with steps.step("reading and checking the scans", _COST["read"]):
         grid, ct = study.reference.activity.grid, study.reference.ct
@@ -75,20 +77,22 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
         regions = regions_of(study)
         check_methods(settings.kinetics, regions, len(study.timepoints), half_life_h(study.nuclide))
     frames = register_series(study, settings.registration, steps, device=device)
-    with steps.step("fitting voxel curves, computing dose", _COST["maps"]):
+    with steps.step("fitting voxel curves, computing dose", _COST["maps"]) as on_progress:
         tumours = study.structures.tumours if study.structures else ()
         curves = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide), tumours=tumours)
         warn_of_cuts(curves, frames)
-        maps = dose_maps(frames, study, settings, regions, curves, anatomy)
+        maps = dose_maps(frames, study, settings, regions, curves, anatomy, seed=seed, on_progress=on_progress)
     plain: tuple[Frame, ...] = ()
     unregistered = None
     if len(frames) > 1 and settings.registration.engine != "none":
-        with steps.step("the same without registration", _COST["unregistered"]):
+        with steps.step("the same without registration", _COST["unregistered"]) as on_progress:
             plain = overlay_series(study)
             plain_curves = structure_curves(
                 plain, regions, settings.kinetics, half_life_h(study.nuclide), tumours=tumours
             )
-            unregistered = dose_maps(plain, study, settings, regions, plain_curves, anatomy)
+            unregistered = dose_maps(
+                plain, study, settings, regions, plain_curves, anatomy, seed=seed, on_progress=on_progress
+            )
     with steps.step("measuring structures", _COST["structures"]):
         structures = structure_results(study, settings, regions, curves, maps, unregistered, anatomy)
     return PatientResults(
@@ -111,12 +115,22 @@ def dose_maps(
     regions: Mapping[str, Region],
     curves: BodyCurves,
     anatomy: PreparedAnatomy | None,
+    *,
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
 ) -> DoseMaps:
     """Voxel curves of the models of `curves`, their exact integral, and the dose of it with its error."""
     grid = study.reference.activity.grid
     fit = fit_frames(frames, half_life_h(study.nuclide), settings.kinetics, regions, curves)
     tia, u_tia = (Volume(values.reshape(grid.shape), grid, Quantity.TIA) for values in (fit.tia, fit.u_tia))
     absorbed = absorbed_dose(
-        tia, u_tia=u_tia, nuclide=study.nuclide, ct=anatomy, engine=settings.dose.engine, settings=settings.dose
+        tia,
+        u_tia=u_tia,
+        nuclide=study.nuclide,
+        ct=anatomy,
+        engine=settings.dose.engine,
+        settings=settings.dose,
+        seed=seed,
+        on_progress=on_progress,
     )
     return DoseMaps(fit, tia, absorbed)

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from dosimetry.dose.density import floored_density_g_ml
 from dosimetry.dose.kernels.radial import all_photons, radiated_part
 from dosimetry.dose.transport.electron_tables import ElectronTables, electron_tables
 from dosimetry.dose.transport.electron_tables import energy_grid as electron_energies
@@ -50,19 +49,18 @@ def _limits(request: DoseRequest) -> tuple[Numbers, Numbers]:
     grid, anatomy = request.tia.grid, request.anatomy
     low, high = np.zeros(3), np.array(grid.shape, float)
     for axis, side in enumerate(grid.spacing_mm):
-        faces = (True, True)
-        if anatomy is not None:
-            faces = tuple(bool(anatomy.takes_dose.take(end, axis=axis).any()) for end in (0, -1))
-        low[axis] -= faces[0] * _MARGIN_MM / side
-        high[axis] += faces[1] * _MARGIN_MM / side
+        first, last = (anatomy is None or bool(anatomy.takes_dose.take(end, axis=axis).any()) for end in (0, -1))
+        low[axis] -= first * _MARGIN_MM / side
+        high[axis] += last * _MARGIN_MM / side
     return low, high
 
 
-def electron_medium(request: DoseRequest) -> tuple[tuple[Image32, Image32, Numbers], ElectronTables, Numbers, Numbers]:
-    """Floored density, 1/mass (1/g) and sides; tables of electrons, their ranges and the part they do not radiate."""
+def electron_medium(
+    density_g_ml: Image32 | float, request: DoseRequest
+) -> tuple[tuple[Image32, Image32, Numbers], ElectronTables, Numbers, Numbers]:
+    """Density, 1/mass (1/g) and sides; tables of electrons, their ranges and the part they do not radiate."""
     grid = request.tia.grid
-    density = np.broadcast_to(np.asarray(floored_density_g_ml(request), np.float32), grid.shape)
-    density = np.ascontiguousarray(density)
+    density = np.ascontiguousarray(np.broadcast_to(np.asarray(density_g_ml, np.float32), grid.shape))
     per_gram = (1.0 / (density * grid.voxel_volume_ml)).astype(np.float32)
     sides = np.array(grid.spacing_mm) / 10.0
     stop_mev = energy_of_range(_STOP_PART * float(sides.min()) * request.settings.density_floor_g_ml)
@@ -82,7 +80,7 @@ def electron_lines(spectra: EmissionSpectra) -> Lines:
 
 
 def local_mev(spectra: EmissionSpectra) -> float:
-    """Energy per decay that local deposition gives: all of charged particles but what they radiate, slow photons too."""
+    """Energy per decay that is deposited locally: all of charged particles but what they radiate, and slow photons."""
     electrons, photons = spectra.electron, all_photons(spectra)
     kept = electrons.energy_mev * electrons.per_decay * (1.0 - radiated_part(electrons.energy_mev))
     slow = photons.energy_mev < STOP_MEV

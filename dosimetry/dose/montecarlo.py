@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dosimetry.dose.density import floored_density_g_ml
 from dosimetry.dose.kernel import mask_air, propagate_error_gy
 from dosimetry.dose.values import AbsorbedDose, DoseRequest
 from nufitdose.emissions import chain_spectra
@@ -23,9 +24,9 @@ _GY_PER_MEV_G = JOULE_PER_MEV * 1e3
 _DECAYS_PER_BQ_H = DECAYS_PER_MBQ_H * 1e-6
 
 METHOD = (
-    "Monte Carlo on the CT (emissions of ICRP Publication 107; tissues by Schneider 2000): photons ({photon_mev} MeV per "
-    "decay) by Woodcock tracking with a track-length estimator, electrons by condensed history scaled with density, alphas "
-    "and recoils where they arise ({local_mev} MeV per decay),"
+    "Monte Carlo on the CT (emissions of ICRP Publication 107; tissues by Schneider 2000): photons ({photon_mev} MeV "
+    "per decay) by Woodcock tracking with a track-length estimator, electrons by condensed history scaled with "
+    "density, alphas and recoils where they arise ({local_mev} MeV per decay),"
 )
 LEFT_OUT = (
     "What photons set free stays where it arises; electrons slow down as in water of the local density.",
@@ -45,19 +46,18 @@ def transport_on_ct(request: DoseRequest) -> AbsorbedDose:
 
     u(D)² = u_statistical² + u_propagated², the second as in the engine `kernel` where `u_tia` is given.
     """
-    tia = request.tia
+    tia, density = request.tia, floored_density_g_ml(request)
     known = np.isfinite(tia.data)
     emitted = np.where(known, tia.data, np.float32(0.0))
-    found, local, left = _simulate(emitted, request)
+    found, local, left = _simulate(emitted, density, request)
     dose_gy = (local + found.mean).astype(np.float32)
     u_gy = found.error.astype(np.float32)
     if request.u_tia is not None:
-        u_gy = np.hypot(u_gy, propagate_error_gy(request.u_tia, emitted, dose_gy, request))
+        u_gy = np.hypot(u_gy, propagate_error_gy(request.u_tia, emitted, dose_gy, density, request))
     dose_gy[~known] = np.nan
-    log.info("%.2g %% of the emitted energy leaves the field of view", 100.0 * left)
     if found.block_percent > request.settings.statistical_percent:
         log.warning(
-            "the time for transport was over at a statistical error of %.2g %% of blocks of 20 mL (%.2g %% was asked for)",
+            "the time for transport was over at a statistical error of %.2g %% in blocks of 20 mL, %.2g %% was wanted",
             found.block_percent,
             request.settings.statistical_percent,
         )
@@ -69,7 +69,7 @@ def transport_on_ct(request: DoseRequest) -> AbsorbedDose:
     )
 
 
-def _simulate(emitted: Image32, request: DoseRequest) -> "tuple[Estimate, F64, float]":
+def _simulate(emitted: Image32, density: Image32 | float, request: DoseRequest) -> "tuple[Estimate, F64, float]":
     """The estimate of what transport adds, local deposition (Gy), and the share of the energy outside the field."""
     from dosimetry.dose import histories, medium  # they load what compiles transport
     from dosimetry.dose.transport.voxel_electrons import electron_batch
@@ -80,7 +80,7 @@ def _simulate(emitted: Image32, request: DoseRequest) -> "tuple[Estimate, F64, f
     photons, electrons = medium.photon_lines(spectra), medium.electron_lines(spectra)
     source = medium.source_of(emitted, grid.voxel_volume_ml)
     tissue_medium, tissues = medium.photon_medium(request)
-    water_medium, tables, ranges, kept = medium.electron_medium(request)
+    water_medium, tables, ranges, kept = medium.electron_medium(density, request)
     many_photons, many_electrons = _numbers(photons[2], electrons[2]) if source[0].size else (0, 0)
     floored_g = water_medium[0].astype(float) * grid.voxel_volume_ml
     mass_g = tissue_medium[0].astype(float) * grid.voxel_volume_ml

@@ -50,7 +50,7 @@ def absorbed_dose(
     *,
     nuclide: str,
     ct: Volume | PreparedAnatomy | None = None,
-    engine: str = "local",
+    engine: str = "kernel",
     u_tia: Volume | None = None,
     settings: DoseSettings | None = None,
     seed: int = 0,

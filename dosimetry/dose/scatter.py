@@ -1,9 +1,10 @@
-"""What a body's outline, lungs and bones do to scattered photons, to first order.
+"""What a body's outline, lungs and bones do to photons, to first order.
 
-In water all around, a point gets scattered photons from every side; near the skin one side is missing, and lung
-scatters little. The scattered dose of the water kernel is therefore multiplied by the share that the masses around
-scatter of what water would: Σ_j G(x - x_j) P_j ρ_j over Σ_j G(x - x_j) P_j ρ_w, P the primary dose (the photons that can be
-scattered there) and G the kernel of photons that were scattered once, taken as isotropic.
+Primary photons are attenuated by the tissue on their way (`rays`). In water all around, a point gets scattered
+photons from every side; near the skin one side is missing, and lung scatters little. The scattered dose of the water
+kernel is therefore multiplied by what the masses around scatter over what water would: Σ_j G(x - x_j) P_j ρ_j over
+Σ_j G(x - x_j) P'_j ρ_w, P the primary dose (where photons can be scattered), P' that in water, and G the kernel of
+photons that were scattered once, taken as isotropic.
 """
 
 import math
@@ -15,6 +16,7 @@ import numpy as np
 from dosimetry.dose.convolution import EvenSpectrum, convolved, even_spectrum, pooled, spread
 from dosimetry.dose.kernels.radial import EDGES_G_CM2, all_photons, photon_shells
 from dosimetry.dose.kernels.voxel import octant_kernel
+from dosimetry.dose.rays import passed_share, source_points
 from dosimetry.dose.transport.photon_tables import WATER, photon_tables
 from dosimetry.dose.transport.photons import STOP_MEV
 from dosimetry.dose.transport.tissues import absorbed_at, scattered_once
@@ -25,6 +27,8 @@ from nufitdose.types import F64, Image32, Labels
 _COARSE_MM = 9.0
 _MARGIN_MM = 150.0
 _REACH_MM = 400.0
+_ORDERS = 6  # of scattering, for the energies of scattered photons
+_PATHS = np.arange(1200) * 0.1  # g/cm²
 
 Sides = tuple[float, float, float]
 
@@ -55,50 +59,94 @@ def primary_mev(nuclide: str, edges_g_cm2: F64) -> F64:
 
 
 @lru_cache(maxsize=8)
-def tissue_factor(nuclide: str) -> F64:
-    """Dose to a tissue over dose to water in the same photons, by row of `SCHNEIDER_PERCENT`.
+def tissue_factors(nuclide: str) -> tuple[F64, F64]:
+    """Dose to a tissue over dose to water in primary and in scattered photons, by row of `SCHNEIDER_PERCENT`.
 
-    μ_tr/ρ is averaged over what the decay's photons and those scattered once give to water.
+    μ_tr/ρ averaged over the tracks of the decay's photons, and of those scattered once, twice ... in water.
     """
+    order = _photons(nuclide)
+    primary, scattered = _absorbed_by_row(order), np.zeros(len(SCHNEIDER_PERCENT) + 1)
+    for _ in range(_ORDERS):
+        order = scattered_once(order, photon_tables(WATER))
+        scattered += _absorbed_by_row(order)
+    return _over_water(primary), _over_water(scattered)
+
+
+def _absorbed_by_row(photons: Spectrum) -> F64:
+    """What these photons give per g/cm² of their tracks to each tissue, water last, if all of them collide in water."""
+    energy, water = photons.energy_mev, photon_tables(WATER)
+    energy_tracks = photons.per_decay * energy / absorbed_at(water, energy)[0]
+    tables = [*(photon_tables(mass_fractions(row)) for row in range(len(SCHNEIDER_PERCENT))), water]
+    return np.array([energy_tracks @ absorbed_at(each, energy)[1] for each in tables])
+
+
+def _over_water(absorbed: F64) -> F64:
+    return absorbed[:-1] / absorbed[-1] if absorbed[-1] > 0.0 else np.ones(absorbed.size - 1)
+
+
+@lru_cache(maxsize=8)
+def _attenuation_factor(nuclide: str) -> F64:
+    """μ/ρ of a tissue over that of water, by row of `SCHNEIDER_PERCENT`, averaged over what primaries give to water."""
+    photons, water = _photons(nuclide), photon_tables(WATER)
+    total, absorbed = absorbed_at(water, photons.energy_mev)
+    weight = photons.energy_mev * photons.per_decay * absorbed
+    weight /= weight.sum()
+    rows = range(len(SCHNEIDER_PERCENT))
+    return np.array(
+        [weight @ (absorbed_at(photon_tables(mass_fractions(row)), photons.energy_mev)[0] / total) for row in rows]
+    )
+
+
+@lru_cache(maxsize=8)
+def _passed(nuclide: str) -> F64:
+    """What primary photons give to water behind 0, 0.1, 0.2 ... g/cm²: Σ y E μ_tr e^(-μw)."""
     photons = _photons(nuclide)
-    once = scattered_once(photons, photon_tables(WATER))
-    energy = np.concatenate([photons.energy_mev, once.energy_mev])
-    number = np.concatenate([photons.per_decay, once.per_decay])
-    flux = number / absorbed_at(photon_tables(WATER), energy)[0]  # track per g/cm² of photons that all collide
-    water = float((flux * energy * absorbed_at(photon_tables(WATER), energy)[1]).sum())
-    given = [
-        float((flux * energy * absorbed_at(photon_tables(mass_fractions(row)), energy)[1]).sum())
-        for row in range(len(SCHNEIDER_PERCENT))
-    ]
-    return np.array(given) / water if water > 0.0 else np.ones(len(given))
+    total, absorbed = absorbed_at(photon_tables(WATER), photons.energy_mev)
+    return np.asarray(np.exp(-np.outer(_PATHS, total)) @ (photons.energy_mev * photons.per_decay * absorbed))
 
 
-def scattered_share(
+@dataclass(frozen=True, eq=False)
+class PhotonShares:
+    """Primary and scattered dose over those in water of one density all around, on the volume's grid."""
+
+    primary: Image32
+    scattered: Image32
+
+
+def photon_shares(
     bq_h: Image32,
     nuclide: str,
     sides_mm: Sides,
     density_g_ml: float,
     surroundings: Surroundings,
     workers: int | None = None,
-) -> Image32:
-    """Scattered dose over that in water of `density_g_ml` all around, on a grid of about 9 mm, spread onto the volume's."""
+) -> PhotonShares:
+    """Both shares, computed on a grid of about 9 mm. Scattered photons start where primaries arrive in real tissue."""
     by = max(1, round(_COARSE_MM / min(sides_mm)))
     coarse_mm: Sides = tuple(side * by for side in sides_mm)  # type: ignore[assignment]
     margins = [(math.ceil(_MARGIN_MM / side),) * 2 for side in coarse_mm]
-    activity = np.pad(pooled(bq_h, by), margins)
-    counted = pooled(np.ones(bq_h.shape, np.float32), by)
-    relative = np.pad(pooled(surroundings.density_g_ml, by) / (counted * np.float32(density_g_ml)), margins, "edge")
-    primary, once = _spectra(nuclide, coarse_mm, density_g_ml, activity.shape)
-    reached = convolved(activity, primary, workers=workers)
-    there = convolved(reached * relative, once, workers=workers)
+    inner = tuple(slice(low, -high) for low, high in margins)
+    activity, counted = pooled(bq_h, by), pooled(np.ones(bq_h.shape, np.float32), by)
+    water = surroundings.density_g_ml
+    if surroundings.tissue is not None:
+        water = water * _attenuation_factor(nuclide).astype(np.float32)[surroundings.tissue]
+    water = pooled(water, by) / counted
+    sides_cm = np.array(coarse_mm) / 10.0
+    passed = passed_share(source_points(activity), water, density_g_ml, sides_cm, _passed(nuclide), float(_PATHS[1]))
+    relative = np.pad(water / np.float32(density_g_ml), margins, "edge")
+    primary, once = _spectra(nuclide, coarse_mm, density_g_ml, relative.shape)
+    reached = convolved(np.pad(activity, margins), primary, workers=workers)
+    there = convolved(reached * np.pad(passed, margins, "edge") * relative, once, workers=workers)
     in_water = convolved(reached, once, workers=workers)
     share = np.divide(there, in_water, out=np.ones_like(there), where=in_water > 1e-6 * in_water.max(initial=0.0))
-    inner = tuple(slice(low, -high) for low, high in margins)
-    return spread(np.clip(share[inner], 0.0, 3.0), by, bq_h.shape)
+    both = (spread(np.clip(values, 0.0, 4.0), by, bq_h.shape) for values in (passed, share[inner]))
+    return PhotonShares(*both)
 
 
 @lru_cache(maxsize=2)
-def _spectra(nuclide: str, sides_mm: Sides, density: float, shape: tuple[int, ...]) -> tuple[EvenSpectrum, EvenSpectrum]:
+def _spectra(
+    nuclide: str, sides_mm: Sides, density: float, shape: tuple[int, ...]
+) -> tuple[EvenSpectrum, EvenSpectrum]:
     """Of the primary dose, and of photons scattered once, in water."""
     once = scattered_once(_photons(nuclide), photon_tables(WATER))
     size_mm = max(n * side for n, side in zip(shape, sides_mm, strict=True))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dosimetry.dose.convolution import EvenSpectrum, convolved, even_spectrum, pooled, spread
 from dosimetry.dose.kernels.radial import RadialKernel, radial_kernel
 from dosimetry.dose.kernels.voxel import octant_kernel
-from dosimetry.dose.scatter import Surroundings, primary_mev, scattered_share, tissue_factor
+from dosimetry.dose.scatter import Surroundings, photon_shares, primary_mev, tissue_factors
 from nufitdose.errors import InputError
 from nufitdose.nuclides import JOULE_PER_MEV
 from nufitdose.types import Triple
@@ -51,8 +51,8 @@ def kernel_dose(
     The energy of charged particles spreads by the water kernel and is divided by the local mass,
     D = κ Σ A E_c / (ρV); photons give their water dose, the kernel scaled to `photon_density_g_ml` (the mean density
     where not given), near the source on the volume's grid and farther on one `coarsening` times as wide. With
-    `surroundings` what scattered photons give is what the masses around a voxel scatter (`scatter.scattered_share`), and
-    water's dose is turned into that of its tissue.
+    `surroundings`, primary and scattered photons are those of the body around (`scatter.photon_shares`), and water's
+    dose is turned into that of its tissue.
     """
     activity = _checked(tia_bq_h_ml, density_g_ml)
     kernel = radial_kernel(nuclide)
@@ -110,12 +110,15 @@ def _photon_dose(
 
     if surroundings is None:
         return part("photon")
-    dose = part("scattered")
-    dose *= scattered_share(bq_h, nuclide, sides_mm, density, surroundings, workers)
-    dose += part("primary")
+    if not bq_h.any():
+        return np.zeros_like(bq_h)
+    shares = photon_shares(bq_h, nuclide, sides_mm, density, surroundings, workers)
+    primary, scattered = part("primary") * shares.primary, part("scattered") * shares.scattered
     if surroundings.tissue is not None:
-        dose *= tissue_factor(nuclide).astype(np.float32)[surroundings.tissue]
-    return dose
+        factors = [factor.astype(np.float32)[surroundings.tissue] for factor in tissue_factors(nuclide)]
+        primary, scattered = primary * factors[0], scattered * factors[1]
+    primary += scattered
+    return primary
 
 
 def _near_and_far(

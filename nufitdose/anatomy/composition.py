@@ -7,11 +7,11 @@ from nufitdose.types import Numbers
 
 #: Atomic numbers of the columns of `SCHNEIDER_PERCENT`: H C N O Na Mg P S Cl Ar K Ca.
 ELEMENTS = (1, 6, 7, 8, 11, 12, 15, 16, 17, 18, 19, 20)
-#: Schneider, Bortfeld, Schlegel, Phys Med Biol 2000;45:459, doi:10.1088/0031-9155/45/2/314: lowest HU of each tissue, and
-#: its composition in percent by mass. The first is air, the second lung; from 120 HU on it is bone with its marrow.
+#: Schneider, Bortfeld, Schlegel, Phys Med Biol 2000;45:459, doi:10.1088/0031-9155/45/2/314: lowest HU of each tissue,
+#: and its composition in percent by mass. The first is air, the second lung; from 120 HU on it is bone with its marrow.
 #: The densest bone goes on where the source lists metals (from 1640 HU): a CT does not tell which metal.
 SCHNEIDER_LOWEST_HU = np.array(
-    [-1050, -950, -120, -82, -52, -22, 8, 19, 80, 120, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 1100, 1200, 1300, 1400, 1500],
+    [-1050, -950, -120, -82, -52, -22, 8, 19, 80, 120, *range(200, 1600, 100)],
     dtype=float,
 )
 SCHNEIDER_PERCENT = np.array(

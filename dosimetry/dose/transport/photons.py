@@ -29,7 +29,7 @@ def on_grid(values, x2, grid):
 @compiled
 @no_type_check
 def on_x_grid(values, x2, grid):
-    """`on_grid` for the grid of x² of the tables, whose nodes after the first are even in ln x²: found without a search."""
+    """`on_grid` for the tables' grid of x², whose nodes after the first are even in ln x²: found without a search."""
     last = grid.shape[0] - 1
     if x2 <= grid[1]:
         return values[0] + x2 / grid[1] * (values[1] - values[0])

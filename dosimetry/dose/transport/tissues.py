@@ -48,10 +48,8 @@ def tissue_tables(compositions: Sequence[Mapping[int, float]]) -> TissueTables:
     total, incoherent, coherent, photoelectric = (np.ascontiguousarray(values[:, n]) for n in range(4))
     absorbed = np.stack([energy_absorption(tables) for tables in each], axis=-1)
     bound, integral = np.stack([t.bound for t in each]), np.stack([t.coherent_integral for t in each])
-    first = each[0]
-    return TissueTables(
-        first.ln_lowest, first.per_ln, total, incoherent, coherent, photoelectric, absorbed, first.x_squared, bound, integral
-    )
+    grid, x2 = (each[0].ln_lowest, each[0].per_ln), each[0].x_squared
+    return TissueTables(*grid, total, incoherent, coherent, photoelectric, absorbed, x2, bound, integral)
 
 
 def energy_absorption(tables: PhotonTables) -> Numbers:

@@ -48,7 +48,7 @@ def advance(x, y, z, u, v, w, g_cm2, density, sides):
         to_x = ((i + 1 if a > 0.0 else i) - x) / a if a != 0.0 else np.inf
         to_y = ((j + 1 if b > 0.0 else j) - y) / b if b != 0.0 else np.inf
         to_z = ((k + 1 if c > 0.0 else k) - z) / c if c != 0.0 else np.inf
-        way = max(min(to_x, min(to_y, to_z)), 0.0)
+        way = max(min(to_x, to_y, to_z), 0.0)
         rho = density[i, j, k]
         if way * rho >= g_cm2:
             way = g_cm2 / rho
@@ -91,7 +91,7 @@ def follow_electron_in_voxels(stack, weight, medium, tables, ranges, kept, tally
         u, v, w, E = stack[level, 3], stack[level, 4], stack[level, 5], stack[level, 6]
         while inside(x, y, z, density.shape):
             i, f = node(np.log(E), ln_lowest, per_ln, values.shape[0])
-            if E <= stop_mev or ranges[i] + f * (ranges[i + 1] - ranges[i]) < border_g_cm2(x, y, z, density, sides):
+            if stop_mev >= E or ranges[i] + f * (ranges[i + 1] - ranges[i]) < border_g_cm2(x, y, z, density, sides):
                 leave(x, y, z, E * (kept[i] + f * (kept[i + 1] - kept[i])), weight, per_gram, tally)
                 break
             hinge, s, lost, cosine, majorant = soft_step(E, tables, stream)
@@ -111,7 +111,7 @@ def follow_electron_in_voxels(stack, weight, medium, tables, ranges, kept, tally
 @compiled
 @no_type_check
 def electron_batch(first, number, seed, source, spectrum, medium, tables, ranges, kept, tally):
-    """`number` histories from streams `first` on, spread evenly over the activity, as in `voxel_photons.photon_batch`."""
+    """`number` histories from streams `first` on, spread evenly over the activity, as `voxel_photons.photon_batch`."""
     cumulative, voxels, signs = source
     energy_mev, shares, mev_per_decay = spectrum
     density, per_gram, sides = medium

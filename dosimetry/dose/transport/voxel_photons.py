@@ -30,7 +30,7 @@ def held(place, count):
 @compiled
 @no_type_check
 def score_track(x, y, z, a, b, c, length, per_cm, tissue, tally):
-    """Add l times its tissue's `per_cm` to every voxel that the track from (x, y, z) along (a, b, c) passes on the grid."""
+    """Add l times its tissue's `per_cm` to every voxel that a track along (a, b, c) passes on the grid."""
     nx, ny, nz = tissue.shape
     start, end = 0.0, length
     for position, step, count in ((x, a, nx), (y, b, ny), (z, c, nz)):
@@ -84,9 +84,9 @@ def off_axis(u):
 def follow_photon_in_voxels(x, y, z, u, v, w, E, weight, medium, tables, waiting, per_cm, tally, stream):
     """Carry one photon and its annihilation quanta to their end.
 
-    `medium` is (density, tissue, majorant, sides, low, high): g/cm³ and row of `tables` by voxel, largest attenuation by
-    energy (1/cm), voxel sides in cm, and where transport ends, in voxels; beyond the grid its outermost voxels go on.
-    `tally` gains MeV/g times `weight`.
+    `medium` is (density, tissue, majorant, sides, low, high): g/cm³ and row of `tables` by voxel, largest attenuation
+    by energy (1/cm), voxel sides in cm, and where transport ends, in voxels; beyond the grid its outermost voxels go
+    on. `tally` gains MeV/g times `weight`.
     """
     density, tissue, majorant, sides, low, high = medium
     ln_lowest, per_ln, total, incoherent, coherent, photoelectric, absorbed, x_squared, bound, integral = tables
@@ -103,9 +103,7 @@ def follow_photon_in_voxels(x, y, z, u, v, w, E, weight, medium, tables, waiting
             while True:
                 flown -= np.log(uniform(stream)) / most
                 p, q, r = x + flown * a, y + flown * b, z + flown * c
-                lost = (
-                    p < low[0] or p >= high[0] or q < low[1] or q >= high[1] or r < low[2] or r >= high[2]
-                )
+                lost = p < low[0] or p >= high[0] or q < low[1] or q >= high[1] or r < low[2] or r >= high[2]
                 if lost:
                     break
                 px, py, pz = np.uint64(held(p, nx)), np.uint64(held(q, ny)), np.uint64(held(r, nz))
@@ -156,8 +154,8 @@ def follow_photon_in_voxels(x, y, z, u, v, w, E, weight, medium, tables, waiting
 def photon_batch(first, number, seed, source, spectrum, medium, tables, tally):
     """`number` histories from streams `first` on, spread evenly over the activity.
 
-    `source` is (cumulative decays, voxel, sign) of the voxels with activity, `spectrum` (energies, cumulative share of the
-    energy, MeV per decay); every history carries the same energy. `tally` gains MeV/g.
+    `source` is (cumulative decays, voxel, sign) of the voxels with activity, `spectrum` (energies, cumulative share of
+    the energy, MeV per decay); every history carries the same energy. `tally` gains MeV/g.
     """
     cumulative, voxels, signs = source
     energy_mev, shares, mev_per_decay = spectrum
