@@ -21,8 +21,7 @@ METHOD = (
 )
 LEFT_OUT = (
     "Kernels are used because they agree with Monte Carlo on digital patients, I-131 and Lu-177: within 2 % in organs "
-    "and tumours with activity of their own, within 6 % in the spinal cord and 4 % in lungs, heart, brain and ribs "
-    "without.",
+    "and tumours, within 5 % in lungs and what borders on them (ribs, aorta, shoulders).",
     "Activity outside the field of view gives no dose.",
     "The error of a voxel's dose is an upper bound: the errors of the activities that reach it are added as if all of "
     "them erred in the same direction, photons included.",
@@ -33,7 +32,7 @@ def convolve_with_kernels(request: DoseRequest) -> AbsorbedDose:
     """D_i = Σ_j K_ij c̃_j, charged particles by a short kernel over the local mass, photons by a long one of water.
 
     ρ is bounded below by `density_floor_g_ml`, and air outside the body receives no dose. Photons spread as in water of
-    the mean ρ of the voxels that take dose; with a CT, primary and scattered ones are then corrected for the body
+    the median ρ of the voxels that take dose; with a CT, primary and scattered ones are then corrected for the body
     (`scatter.photon_shares`). Activity that is not a number gives none to others, and its own voxel's dose is none.
 
     u(D_i) = Σ_j K_ij u(c̃_j), the largest that any correlation between voxels allows, and the local engine's where
@@ -80,17 +79,17 @@ def _spread(tia_bq_h_ml: Image32, density: Image32 | float, request: DoseRequest
         request.nuclide,
         request.tia.grid.spacing_mm,
         density,
-        photon_density_g_ml=_mean_density_g_ml(density, request),
+        photon_density_g_ml=_body_density_g_ml(density, request),
         surroundings=None if anatomy is None else Surroundings(anatomy.density.data, anatomy.tissue),
         workers=get_num_threads(),
     )
 
 
-def _mean_density_g_ml(density: Image32 | float, request: DoseRequest) -> float:
-    """Mean over the voxels that take dose; what is set for scans without CT where none does."""
+def _body_density_g_ml(density: Image32 | float, request: DoseRequest) -> float:
+    """Median over the voxels that take dose, soft tissue; what is set for scans without CT where none does."""
     if request.anatomy is None or not request.anatomy.takes_dose.any():
         return request.settings.density_without_ct_g_ml
-    return float(np.mean(density, where=request.anatomy.takes_dose, dtype=float))
+    return float(np.median(np.asarray(density)[request.anatomy.takes_dose]))
 
 
 def mask_air(values: Image32, request: DoseRequest) -> Image32:

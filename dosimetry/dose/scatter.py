@@ -1,10 +1,12 @@
 """What a body's outline, lungs and bones do to photons, to first order.
 
 Primary photons are attenuated by the tissue on their way (`rays`). In water all around, a point gets scattered
-photons from every side; near the skin one side is missing, and lung scatters little. The scattered dose of the water
-kernel is therefore multiplied by what the masses around scatter over what water would: Σ_j G(x - x_j) P_j ρ_j over
-Σ_j G(x - x_j) P'_j ρ_w, P the primary dose (where photons can be scattered), P' that in water, and G the kernel of
-photons that were scattered once, taken as isotropic.
+photons from every side; near the skin one side is missing, and lung scatters little. The scattered dose S of the
+water kernel is therefore multiplied by a share s, what the masses around scatter over what water would:
+s(x) = Σ_j G(x - x_j) ρ_j (p P + min(s, 1) S)_j over Σ_j G(x - x_j) ρ_w (P + S)_j, P the primary dose in water, p the share
+of it that is let through, and G what scattered photons, taken as isotropic, give to water at their next collision. As s
+stands on both sides, it is found by repetition, once for each time that photons are scattered; it is held at 1 there
+because denser tissue absorbs more of what it scatters again. That G is water's makes the dose in lungs too low.
 """
 
 import math
@@ -14,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 
 from dosimetry.dose.convolution import EvenSpectrum, convolved, even_spectrum, pooled, spread
-from dosimetry.dose.kernels.radial import EDGES_G_CM2, all_photons, photon_shells
+from dosimetry.dose.kernels.radial import EDGES_G_CM2, all_photons, radial_kernel
 from dosimetry.dose.kernels.voxel import octant_kernel
 from dosimetry.dose.rays import passed_share, source_points
 from dosimetry.dose.transport.photon_tables import WATER, photon_tables
@@ -26,8 +28,8 @@ from nufitdose.types import F64, Image32, Labels
 
 _COARSE_MM = 9.0
 _MARGIN_MM = 150.0
-_REACH_MM = 400.0
-_ORDERS = 6  # of scattering, for the energies of scattered photons
+_ORDERS = 6  # of scattering
+_LARGEST_SHARE = 4.0
 _PATHS = np.arange(1200) * 0.1  # g/cm²
 
 Sides = tuple[float, float, float]
@@ -50,8 +52,13 @@ def _photons(nuclide: str) -> Spectrum:
 
 
 def primary_mev(nuclide: str, edges_g_cm2: F64) -> F64:
-    """Energy per decay that photons give at their first collision, by shell: Σ y E μ_tr/μ (e^(-μr₁) - e^(-μr₂))."""
-    photons, water = _photons(nuclide), photon_tables(WATER)
+    """Energy per decay that photons give at their first collision, by shell."""
+    return _first_collisions(_photons(nuclide), edges_g_cm2)
+
+
+def _first_collisions(photons: Spectrum, edges_g_cm2: F64) -> F64:
+    """Σ y E μ_tr/μ (e^(-μr₁) - e^(-μr₂)), MeV by shell."""
+    water = photon_tables(WATER)
     total, absorbed = absorbed_at(water, photons.energy_mev)
     given = photons.energy_mev * photons.per_decay * absorbed / total
     through = np.exp(-np.outer(edges_g_cm2, total))
@@ -133,23 +140,32 @@ def photon_shares(
     water = pooled(water, by) / counted
     sides_cm = np.array(coarse_mm) / 10.0
     passed = passed_share(source_points(activity), water, density_g_ml, sides_cm, _passed(nuclide), float(_PATHS[1]))
-    relative = np.pad(water / np.float32(density_g_ml), margins, "edge")
-    primary, once = _spectra(nuclide, coarse_mm, density_g_ml, relative.shape)
-    reached = convolved(np.pad(activity, margins), primary, workers=workers)
-    there = convolved(reached * np.pad(passed, margins, "edge") * relative, once, workers=workers)
-    in_water = convolved(reached, once, workers=workers)
-    share = np.divide(there, in_water, out=np.ones_like(there), where=in_water > 1e-6 * in_water.max(initial=0.0))
-    both = (spread(np.clip(values, 0.0, 4.0), by, bq_h.shape) for values in (passed, share[inner]))
+    relative = np.pad(pooled(surroundings.density_g_ml, by) / (counted * np.float32(density_g_ml)), margins, "edge")
+    spectra = _spectra(nuclide, coarse_mm, density_g_ml, relative.shape)
+    primary, scattered = (convolved(np.pad(activity, margins), each, workers=workers) for each in spectra[:2])
+    in_water = convolved(primary + scattered, spectra[2], workers=workers)
+    in_water = np.maximum(in_water, 1e-9 * in_water.max())
+    let_through = primary * np.pad(passed, margins, "edge")
+    share = np.ones_like(relative)
+    for _ in range(_ORDERS):
+        share = convolved((let_through + np.minimum(share, 1.0) * scattered) * relative, spectra[2], workers=workers) / in_water
+        share = np.clip(share, 0.0, _LARGEST_SHARE)
+    both = (spread(values, by, bq_h.shape) for values in (np.minimum(passed, _LARGEST_SHARE), share[inner]))
     return PhotonShares(*both)
 
 
 @lru_cache(maxsize=2)
-def _spectra(
-    nuclide: str, sides_mm: Sides, density: float, shape: tuple[int, ...]
-) -> tuple[EvenSpectrum, EvenSpectrum]:
-    """Of the primary dose, and of photons scattered once, in water."""
-    once = scattered_once(_photons(nuclide), photon_tables(WATER))
+def _spectra(nuclide: str, sides_mm: Sides, density: float, shape: tuple[int, ...]) -> tuple[EvenSpectrum, ...]:
+    """Of primary and of scattered dose, and of the next collisions of scattered photons, in water."""
+    order, all_orders = _photons(nuclide), []
+    for _ in range(_ORDERS):
+        order = scattered_once(order, photon_tables(WATER))
+        all_orders.append(order)
+    energy, number = ([getattr(each, name) for each in all_orders] for name in ("energy_mev", "per_decay"))
+    again = Spectrum(np.concatenate(energy), np.concatenate(number))
     size_mm = max(n * side for n, side in zip(shape, sides_mm, strict=True))
-    primary = octant_kernel(EDGES_G_CM2, primary_mev(nuclide, EDGES_G_CM2), sides_mm, density, size_mm)
-    second = octant_kernel(EDGES_G_CM2, photon_shells(once), sides_mm, density, min(size_mm, _REACH_MM))
-    return even_spectrum(primary, shape), even_spectrum(second, shape)
+    primary = primary_mev(nuclide, EDGES_G_CM2)
+    scattered = np.maximum(radial_kernel(nuclide).photon_mev - primary, 0.0)
+    shells = (primary, scattered, _first_collisions(again, EDGES_G_CM2))
+    octants = (octant_kernel(EDGES_G_CM2, mev, sides_mm, density, size_mm) for mev in shells)
+    return tuple(even_spectrum(octant, shape) for octant in octants)

@@ -126,11 +126,6 @@ def _electrons(spectrum: Spectrum, edges: Numbers) -> tuple[Numbers, Numbers]:
     return np.diff(inside), np.sqrt((errors**2).sum(axis=0))
 
 
-def photon_shells(spectrum: Spectrum, edges_g_cm2: Numbers = EDGES_G_CM2) -> Numbers:
-    """Energy per decay that these photons leave in the shells around their source, MeV."""
-    return _photons(spectrum, edges_g_cm2)[0]
-
-
 def _photons(spectrum: Spectrum, edges: Numbers) -> tuple[Numbers, Numbers, float]:
     """Energy of photons in the shells, a bound of its standard error, and what passes the outermost edge."""
     table = _table("photons")
