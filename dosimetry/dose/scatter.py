@@ -3,10 +3,11 @@
 Primary photons are attenuated by the tissue on their way (`rays`). In water all around, a point gets scattered
 photons from every side; near the skin one side is missing, and lung scatters little. The scattered dose S of the
 water kernel is therefore multiplied by a share s, what the masses around scatter over what water would:
-s(x) = Σ_j G(x - x_j) ρ_j (p P + min(s, 1) S)_j over Σ_j G(x - x_j) ρ_w (P + S)_j, P the primary dose in water, p the share
-of it that is let through, and G what scattered photons, taken as isotropic, give to water at their next collision. As s
-stands on both sides, it is found by repetition, once for each time that photons are scattered; it is held at 1 there
-because denser tissue absorbs more of what it scatters again. That G is water's makes the dose in lungs too low.
+s(x) = Σ_j G(x - x_j) ρ_j (p P + min(s, 1) S)_j over Σ_j G(x - x_j) ρ_w (P + S)_j, P the primary dose in water, p the
+share of it that is let through, and G what scattered photons, taken as isotropic, give to water at their next
+collision. As s stands on both sides, it is found by repetition, once for each time that photons are scattered; it is
+held at 1 on the right because denser tissue absorbs more of what it scatters again. That G is water's makes the dose in
+lungs too low.
 """
 
 import math
@@ -113,34 +114,29 @@ def _passed(nuclide: str) -> F64:
 
 
 @dataclass(frozen=True, eq=False)
-class PhotonShares:
-    """Primary and scattered dose over those in water of one density all around, on the volume's grid."""
+class BodyEffect:
+    """Photon dose over that in water of one density all around, and the part of it that is primary, by voxel."""
 
-    primary: Image32
-    scattered: Image32
+    share: Image32
+    primary_part: Image32
 
 
-def photon_shares(
+def body_effect(
     bq_h: Image32,
     nuclide: str,
     sides_mm: Sides,
     density_g_ml: float,
     surroundings: Surroundings,
     workers: int | None = None,
-) -> PhotonShares:
-    """Both shares, computed on a grid of about 9 mm. Scattered photons start where primaries arrive in real tissue."""
+) -> BodyEffect:
+    """What the body does to its photon dose, computed on a grid of about 9 mm and spread onto the volume's."""
     by = max(1, round(_COARSE_MM / min(sides_mm)))
     coarse_mm: Sides = tuple(side * by for side in sides_mm)  # type: ignore[assignment]
     margins = [(math.ceil(_MARGIN_MM / side),) * 2 for side in coarse_mm]
-    inner = tuple(slice(low, -high) for low, high in margins)
     activity, counted = pooled(bq_h, by), pooled(np.ones(bq_h.shape, np.float32), by)
-    water = surroundings.density_g_ml
-    if surroundings.tissue is not None:
-        water = water * _attenuation_factor(nuclide).astype(np.float32)[surroundings.tissue]
-    water = pooled(water, by) / counted
-    sides_cm = np.array(coarse_mm) / 10.0
-    passed = passed_share(source_points(activity), water, density_g_ml, sides_cm, _passed(nuclide), float(_PATHS[1]))
-    relative = np.pad(pooled(surroundings.density_g_ml, by) / (counted * np.float32(density_g_ml)), margins, "edge")
+    density = pooled(surroundings.density_g_ml, by) / counted
+    passed = _passed_share(activity, density, counted, by, nuclide, coarse_mm, density_g_ml, surroundings)
+    relative = np.pad(density / np.float32(density_g_ml), margins, "edge")
     spectra = _spectra(nuclide, coarse_mm, density_g_ml, relative.shape)
     primary, scattered = (convolved(np.pad(activity, margins), each, workers=workers) for each in spectra[:2])
     in_water = convolved(primary + scattered, spectra[2], workers=workers)
@@ -148,10 +144,33 @@ def photon_shares(
     let_through = primary * np.pad(passed, margins, "edge")
     share = np.ones_like(relative)
     for _ in range(_ORDERS):
-        share = convolved((let_through + np.minimum(share, 1.0) * scattered) * relative, spectra[2], workers=workers) / in_water
-        share = np.clip(share, 0.0, _LARGEST_SHARE)
-    both = (spread(values, by, bq_h.shape) for values in (np.minimum(passed, _LARGEST_SHARE), share[inner]))
-    return PhotonShares(*both)
+        around = (let_through + np.minimum(share, 1.0) * scattered) * relative
+        share = np.clip(convolved(around, spectra[2], workers=workers) / in_water, 0.0, _LARGEST_SHARE)
+    both, least = let_through + share * scattered, 1e-9 * (primary + scattered).max()
+    inner = tuple(slice(low, -high) for low, high in margins)
+    fields = (both / np.maximum(primary + scattered, least), let_through / np.maximum(both, least))
+    return BodyEffect(*(spread(np.clip(values[inner], 0.0, _LARGEST_SHARE), by, bq_h.shape) for values in fields))
+
+
+def _passed_share(
+    activity: Image32,
+    density: Image32,
+    counted: Image32,
+    by: int,
+    nuclide: str,
+    sides_mm: Sides,
+    density_g_ml: float,
+    surroundings: Surroundings,
+) -> Image32:
+    """Primary dose over that in water of one density, by rays through the coarse grid."""
+    water = density
+    if surroundings.tissue is not None:
+        factor = _attenuation_factor(nuclide).astype(np.float32)
+        water = pooled(surroundings.density_g_ml * factor[surroundings.tissue], by) / counted
+    sides_cm = np.array(sides_mm) / 10.0
+    points = source_points(activity)
+    share = passed_share(points, water, density_g_ml, sides_cm, _passed(nuclide), float(_PATHS[1]))
+    return np.minimum(share, np.float32(_LARGEST_SHARE))
 
 
 @lru_cache(maxsize=2)

@@ -11,9 +11,9 @@ from numpy import ndarray
 from numpy.typing import NDArray
 
 from dosimetry.dose.convolution import EvenSpectrum, convolved, even_spectrum, pooled, spread
-from dosimetry.dose.kernels.radial import RadialKernel, radial_kernel
+from dosimetry.dose.kernels.radial import radial_kernel
 from dosimetry.dose.kernels.voxel import octant_kernel
-from dosimetry.dose.scatter import Surroundings, photon_shares, primary_mev, tissue_factors
+from dosimetry.dose.scatter import Surroundings, body_effect, tissue_factors
 from nufitdose.errors import InputError
 from nufitdose.nuclides import JOULE_PER_MEV
 from nufitdose.types import Triple
@@ -51,8 +51,8 @@ def kernel_dose(
     The energy of charged particles spreads by the water kernel and is divided by the local mass,
     D = κ Σ A E_c / (ρV); photons give their water dose, the kernel scaled to `photon_density_g_ml` (the mean density
     where not given), near the source on the volume's grid and farther on one `coarsening` times as wide. With
-    `surroundings`, primary and scattered photons are those of the body around (`scatter.photon_shares`), and water's
-    dose is turned into that of its tissue.
+    `surroundings`, photons are those of the body around (`scatter.body_effect`), and water's dose is turned into that
+    of its tissue.
     """
     activity = _checked(tia_bq_h_ml, density_g_ml)
     kernel = radial_kernel(nuclide)
@@ -102,47 +102,27 @@ def _photon_dose(
     coarsening: int,
     workers: int | None,
 ) -> NDArray[np.float32]:
-    """Photon dose: in water, or with what is scattered in the body in place of what water all around would scatter."""
+    """Photon dose: in water, or in the body and to its tissues."""
     density = float(f"{density:.{_DENSITY_DIGITS}g}")
-
-    def part(name: str) -> NDArray[np.float32]:
-        return _near_and_far(bq_h, nuclide, name, sides_mm, density, coarsening, workers)
-
-    if surroundings is None:
-        return part("photon")
-    if not bq_h.any():
-        return np.zeros_like(bq_h)
-    shares = photon_shares(bq_h, nuclide, sides_mm, density, surroundings, workers)
-    primary, scattered = part("primary") * shares.primary, part("scattered") * shares.scattered
-    if surroundings.tissue is not None:
-        factors = [factor.astype(np.float32)[surroundings.tissue] for factor in tissue_factors(nuclide)]
-        primary, scattered = primary * factors[0], scattered * factors[1]
-    primary += scattered
-    return primary
-
-
-def _near_and_far(
-    bq_h: NDArray[np.float32],
-    nuclide: str,
-    part: str,
-    sides_mm: Sides,
-    density: float,
-    coarsening: int,
-    workers: int | None,
-) -> NDArray[np.float32]:
-    near, far = _photon_spectra(nuclide, part, sides_mm, density, coarsening, bq_h.shape)
+    near, far = _photon_spectra(nuclide, sides_mm, density, coarsening, bq_h.shape)
     dose = convolved(bq_h, near, workers=workers)
     dose += spread(convolved(pooled(bq_h, coarsening), far, workers=workers), coarsening, bq_h.shape)
+    if surroundings is None or not bq_h.any():
+        return dose
+    effect = body_effect(bq_h, nuclide, sides_mm, density, surroundings, workers)
+    dose *= effect.share
+    if surroundings.tissue is not None:
+        primary, scattered = (each.astype(np.float32)[surroundings.tissue] for each in tissue_factors(nuclide))
+        dose *= scattered + effect.primary_part * (primary - scattered)
     return dose
 
 
-@lru_cache(maxsize=3)
+@lru_cache(maxsize=2)
 def _photon_spectra(
-    nuclide: str, part: str, sides_mm: Sides, density: float, coarsening: int, shape: Shape
+    nuclide: str, sides_mm: Sides, density: float, coarsening: int, shape: Shape
 ) -> tuple[EvenSpectrum, EvenSpectrum]:
     """Shells are shared between a near and a far kernel by a window that falls smoothly."""
     kernel = radial_kernel(nuclide)
-    energy_mev = _part_mev(kernel, part)
     coarse_mm: Sides = tuple(side * coarsening for side in sides_mm)  # type: ignore[assignment]
     start, end = (factor * max(coarse_mm) / 10.0 * density for factor in _WINDOW)
     middle = (kernel.edges_g_cm2[1:] + kernel.edges_g_cm2[:-1]) / 2
@@ -150,13 +130,6 @@ def _photon_spectra(
     near_mm = end / density * 10.0
     coarse_shape = tuple(-(-n // coarsening) for n in shape)
     far_mm = max(n * side for n, side in zip(coarse_shape, coarse_mm, strict=True))
-    near = octant_kernel(kernel.edges_g_cm2, energy_mev * (1.0 - far), sides_mm, density, near_mm)
-    wide = octant_kernel(kernel.edges_g_cm2, energy_mev * far, coarse_mm, density, far_mm)
+    near = octant_kernel(kernel.edges_g_cm2, kernel.photon_mev * (1.0 - far), sides_mm, density, near_mm)
+    wide = octant_kernel(kernel.edges_g_cm2, kernel.photon_mev * far, coarse_mm, density, far_mm)
     return even_spectrum(near * _PER_MGY_PER_MBQ_S, shape), even_spectrum(wide * _PER_MGY_PER_MBQ_S, coarse_shape)
-
-
-def _part_mev(kernel: RadialKernel, part: str) -> NDArray[np.float64]:
-    if part == "photon":
-        return kernel.photon_mev
-    primary = np.minimum(primary_mev(kernel.nuclide, kernel.edges_g_cm2), kernel.photon_mev)
-    return primary if part == "primary" else kernel.photon_mev - primary

@@ -31,7 +31,9 @@ def simulate_patient(
     labels: Annotated[Path | None, typer.Option(help="Label map (NIfTI) of its organs; needs --names.")] = None,
     names: Annotated[Path | None, typer.Option(help="YAML or JSON file: label -> organ.")] = None,
     icrp110: Annotated[Path | None, typer.Option(help="Folder of the ICRP 110 phantom to take the body from.")] = None,
-    dose: Annotated[bool, typer.Option("--dose", help="Write truth/dose.nii.gz too, by Monte Carlo: a minute.")] = False,
+    dose: Annotated[
+        bool, typer.Option("--dose", help="Write truth/dose.nii.gz too, by Monte Carlo: a minute.")
+    ] = False,
     seed: Seed = 1,
 ) -> None:
     """Simulate one patient: a study folder, and truth/ beside it."""

@@ -54,7 +54,7 @@ def test_uniform_activity_gives_the_energy_of_its_decays(nuclide, few):
 
 @pytest.mark.parametrize("nuclide", ["I-131", "Y-90"])
 def test_what_is_emitted_is_deposited_or_leaves(nuclide, few):
-    """Where the field of view is the world, the energy in it and the share that left it are the energy of the decays."""
+    """The energy in the field of view and the share that left it are the energy of the decays."""
     tia = block((24, 24, 24), np.s_[10:14, 10:14, 10:14], 5.0)
     found = absorbed_dose(tia, nuclide=nuclide, engine="montecarlo", settings=ROUGH)
     energy, decays = chain_emissions(nuclide), tia.data.sum(dtype=float) * 0.125 * 3600.0
@@ -112,9 +112,7 @@ def test_the_seed_decides_and_the_number_of_threads_does_not(few):
 
 def test_the_stated_error_is_the_scatter_between_seeds(few):
     tia = block((14, 14, 14), np.s_[5:9, 5:9, 5:9], 8.0)
-    runs = [
-        absorbed_dose(tia, nuclide="Lu-177", engine="montecarlo", settings=ROUGH, seed=seed) for seed in range(4)
-    ]
+    runs = [absorbed_dose(tia, nuclide="Lu-177", engine="montecarlo", settings=ROUGH, seed=seed) for seed in range(4)]
     scatter = np.std([run.dose.data for run in runs], axis=0, ddof=1)
     stated = np.sqrt(np.mean([run.u_dose.data**2 for run in runs], axis=0))
     assert np.sqrt((scatter**2).mean()) == pytest.approx(np.sqrt((stated**2).mean()), rel=0.25)
@@ -135,7 +133,7 @@ def test_electrons_in_lung_go_as_far_as_their_mass_allows(monkeypatch):
 
 
 def test_slabs_of_bone_lung_and_air_take_what_their_tissue_takes(few):
-    """Photons of I-131 behind soft tissue: bone takes more and shades what is behind it, lung is not divided by its mass."""
+    """Photons of I-131 behind soft tissue: bone takes more and shades what is behind, lung is not divided by mass."""
     shape = (40, 20, 20)
     tia = block(shape, np.s_[0:8], 5.0)
     hu = np.full(shape, 30.0, np.float32)

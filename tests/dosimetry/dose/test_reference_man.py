@@ -24,8 +24,8 @@ ORGANS = {
     "right lung": (98, 99),
     "thoracic spine, cortical": (48,),
 }
-#: mGy/(MBq·s), Lu-177: OpenDose (Chauvin et al., J Nucl Med 2020;61:1514, doi:10.2967/jnumed.119.240366) for ICRP 110 AM,
-#: as quoted in dsarrut/rpt_dosi (`rpt_dosi/data/ICRP_110_AM`). Cross values above 1 % of nothing: photons alone.
+#: mGy/(MBq·s), Lu-177: OpenDose (Chauvin et al., J Nucl Med 2020;61:1514, doi:10.2967/jnumed.119.240366) for ICRP 110
+#: AM, as quoted in dsarrut/rpt_dosi (`rpt_dosi/data/ICRP_110_AM`). Cross values are photons' alone, 0.02 to 2 % of self.
 OPENDOSE = {
     "liver": {
         "liver": 1.3713e-5, "right kidney": 2.2932e-7, "left kidney": 4.7165e-8, "spleen": 4.1688e-8,
@@ -71,13 +71,13 @@ def man(real_data):
     return labels, anatomy, grid
 
 
-def s_values(man, source, nuclide, engine, percent=4.0):
+def s_values(man, source, nuclide, engine):
     """mGy/(MBq·s) to every organ from one."""
     labels, anatomy, grid = man
     where = np.isin(labels, ORGANS[source])
     tia = Volume(where.astype(np.float32), grid, Quantity.TIA)
     decays = where.sum() * grid.voxel_volume_ml * 3600.0
-    settings = DoseSettings(statistical_percent=percent)
+    settings = DoseSettings(statistical_percent=4.0)
     dose = absorbed_dose(tia, nuclide=nuclide, engine=engine, ct=anatomy, settings=settings).dose.data
     mass = anatomy.density.data
     organs = {name: np.isin(labels, numbers) for name, numbers in ORGANS.items()}
@@ -85,11 +85,15 @@ def s_values(man, source, nuclide, engine, percent=4.0):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("source", "engine"), [("liver", "montecarlo"), ("spleen", "montecarlo"), ("left kidney", "montecarlo"),
-                           ("liver", "kernel"), ("spleen", "kernel"), ("left kidney", "kernel")],
-)  # fmt: skip
-def test_lutetium_s_values_are_those_of_opendose(man, source, engine):
-    found = s_values(man, source, "Lu-177", engine)
+@pytest.mark.parametrize("source", OPENDOSE)
+def test_lutetium_s_values_are_those_of_opendose(man, source):
+    found = s_values(man, source, "Lu-177", "montecarlo")
     for target, published in OPENDOSE[source].items():
-        assert found[target] == pytest.approx(published, rel=0.03 if target == source else 0.15), target
+        assert found[target] == pytest.approx(published, rel=0.01 if target == source else 0.10), target
+
+
+def test_kernels_give_the_self_dose_and_near_organs(man):
+    """Far organs get photons scattered again and again, whose share `scatter` estimates."""
+    found = s_values(man, "liver", "Lu-177", "kernel")
+    for target in ("liver", "right kidney", "pancreas", "stomach wall"):
+        assert found[target] == pytest.approx(OPENDOSE["liver"][target], rel=0.03), target
