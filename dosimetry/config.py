@@ -11,19 +11,22 @@ from nufitdose.errors import InputError
 from nufitdose.registration.settings import RegistrationSettings
 
 REST = "rest"  # in `models` and `half_lives_h`: the voxels of no structure
+WHOLE_BODY = "whole_body"  # all voxels that every scan sees; in `models` it follows "rest" unless it is named
 
 
 class KineticsSettings(Settings):
     """Which curve goes through the activity of each structure and its voxels; names as in docs/how-to/curves.md.
 
     `model` is the curve method of every structure that `models` does not name; "rest" there stands for the voxels of
-    no structure. "auto" takes for each structure the model with the largest Akaike weight, "aicc_voxel" the best one
-    for each voxel, "bayes" averages over models. `tracer` names the published half-lives that "bayes" starts from,
-    such as PSMA-617; null: wide ones. `half_lives_h` are effective half-lives of a population, for "population" alone.
-    `u_activity_percent` is the relative standard uncertainty of a structure's activity at each scan, independent
-    between scans; without it errors come from the residuals. `averaged`: a structure's own integral is the mean over
-    the models, weighted by Akaike. `preserve_total`: the voxels of a structure are scaled to its own integral.
-    `guided`: voxels of a structure borrow its rate as far as their noise asks for (three scans or more). `intervals`:
+    no structure. "auto" takes what the number of scans asks for: physical decay for one, "bayes" for two to four,
+    "aicc" from five on. "aicc" takes the model with the largest Akaike weight, "aicc_voxel" the best one for each
+    voxel, "bayes" averages over models. `tracer` names the published half-lives that "bayes" starts from, such as
+    PSMA-617; null: that of the study where it names one, else wide ones. `half_lives_h` are effective half-lives of a
+    population, for "population" alone. `u_activity_percent` is the relative standard uncertainty of a structure's
+    activity at each scan, independent between scans; without it "bayes" assumes 5 %, and errors of fits come from
+    the residuals. `averaged`: a structure's own integral is the mean over the models, weighted by Akaike.
+    `preserve_total`: voxels are scaled to the integral of their structure, those of no structure to the remainder's.
+    `guided`: voxels of a structure borrow its rates as far as their noise asks for (three scans or more). `intervals`:
     95 % confidence intervals of the fitted curves. `shared_rates`: groups of structures whose curves have their rates
     in common, such as both kidneys.
     """
@@ -34,8 +37,8 @@ class KineticsSettings(Settings):
     half_lives_h: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
     u_activity_percent: float | None = Field(default=None, gt=0, le=100)
     averaged: bool = False
-    preserve_total: bool = False
-    guided: bool = False
+    preserve_total: bool = True
+    guided: bool = True
     intervals: Literal["none", "profile", "bootstrap"] = "none"
     shared_rates: tuple[tuple[str, ...], ...] = ()
 
@@ -62,20 +65,30 @@ class KineticsSettings(Settings):
         return tracer_named(name)
 
     def method(self, structure: str) -> str:
-        """The curve method asked for this structure, or for "rest"."""
-        return self.models.get(structure, self.model)
+        """The curve method asked for this structure, for "rest" or for "whole_body"."""
+        fallback = self.models.get(REST, self.model) if structure == WHOLE_BODY else self.model
+        return self.models.get(structure, fallback)
+
+    def population_h(self, structure: str) -> float | None:
+        """The effective half-life of a population for it, h; that of "rest" for the whole body without its own."""
+        fallback = self.half_lives_h.get(REST) if structure == WHOLE_BODY else None
+        return self.half_lives_h.get(structure, fallback)
 
 
 class DoseSettings(Settings):
     """How time-integrated activity becomes dose.
 
     `density_without_ct_g_ml` is the density of every voxel where the reference has no CT;
-    `density_floor_g_ml` bounds the division by density in lung and gas.
+    `density_floor_g_ml` bounds the division by density in lung and gas. `montecarlo` goes on until blocks of 20 mL have
+    a statistical standard error of `statistical_percent` (95 % of those with 1 % of the greatest dose), or for
+    `time_budget_s` (null: as long as it takes).
     """
 
-    engine: str = Field(default="local", validate_default=False)
+    engine: str = Field(default="kernel", validate_default=False)
     density_without_ct_g_ml: float = Field(default=1.0, gt=0, le=25)
     density_floor_g_ml: float = Field(default=0.2, gt=0, le=2)
+    statistical_percent: float = Field(default=2.0, ge=0.05, le=50)
+    time_budget_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     @field_validator("engine")
     @classmethod
@@ -92,6 +105,21 @@ def _known_name(name: str, find: Callable[[str], object]) -> str:
     except InputError as error:
         raise ValueError(f"{error.problem}. {error.remedy}") from error
     return name
+
+
+class UncertaintySettings(Settings):
+    """What enters the budget where neither the study nor its images say it; every such part is marked as assumed.
+
+    Relative standard uncertainties: `calibration_percent` of all activities together, where no scanner is described;
+    `scan_percent` of each scan by itself beyond counting and motion (attenuation, scatter, dead time), where no scanner
+    is described; `dose_percent` of the dose per decay (codes differ by 2 % for Lu-177: 2 %/√3). `registration_mm` is the mean distance by which scans miss each other where structures are
+    drawn on the reference alone; null: what the engine left on digital patients.
+    """
+
+    calibration_percent: float = Field(default=5.0, ge=0, le=100)
+    scan_percent: float = Field(default=3.0, ge=0, le=100)
+    dose_percent: float = Field(default=1.2, ge=0, le=100)
+    registration_mm: float | None = Field(default=None, ge=0, le=100)
 
 
 class RecoverySettings(Settings):
@@ -133,6 +161,7 @@ class DosimetrySettings(Settings):
     kinetics: KineticsSettings = KineticsSettings()
     recovery: RecoverySettings = RecoverySettings()
     dose: DoseSettings = DoseSettings()
+    uncertainty: UncertaintySettings = UncertaintySettings()
     metrics: MetricsSettings = MetricsSettings()
     output: OutputSettings = OutputSettings()
 

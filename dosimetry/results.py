@@ -1,7 +1,7 @@
 """What a patient run found: values only, ready for tables, figures and tests."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,20 +11,27 @@ from dosimetry.dose import AbsorbedDose
 from dosimetry.kinetics import OrganFit, VoxelFit
 from dosimetry.metrics import DoseVolume, Region
 from dosimetry.recovery import UNKNOWN, Recovery
+from dosimetry.uncertainty.budget import Budget
 from nufitdose.anatomy.prepared import PreparedAnatomy
 from nufitdose.registration.series import Frame
 from nufitdose.study import Study
 from nufitdose.types import F64
 from nufitdose.volume import Volume
 
+UNLIKE_CURVE_PERCENT = 5.0  # sums of voxels and curves that differ by more are flagged; chosen here
+
 
 @dataclass(frozen=True, eq=False)
 class DoseMaps:
-    """Voxel curves and what follows from them, on the reference activity grid."""
+    """Voxel curves and what follows from them, on the reference activity grid.
+
+    `sum_to_curve` is, by structure, what the integrals of its voxels added to before they were scaled, over its own.
+    """
 
     fit: VoxelFit
     tia: Volume
     absorbed: AbsorbedDose
+    sum_to_curve: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def dose(self) -> Volume:
@@ -33,35 +40,31 @@ class DoseMaps:
 
     @property
     def u_dose(self) -> Volume | None:
-        """Its standard error by the dose engine, Gy; None where that gives none."""
+        """Its standard uncertainty, Gy, with what voxels have in common with their structure; None where not known."""
         return self.absorbed.u_dose
 
 
-@dataclass(frozen=True, eq=False)
-class StructureResult:
-    """One row of metrics.csv and what stands behind it.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CurveResult:
+    """One row of metrics.csv and what stands behind it: a structure, the whole body, or its remainder.
 
-    `tia_mbq_h` is the sum of the voxels, `curve` that of the whole structure. `dose` has the columns of
-    `dose_volume_metrics`; `unregistered` the same without registration, empty where nothing was
-    registered. `status_percent` is the share of the volume by `FitStatus` name.
+    `tia_mbq_h` is the sum of the voxels, `curve` that of the whole structure; before they were scaled the voxels added
+    to `sum_to_curve` times its integral. `dose` has columns of `dose_volume_metrics`; `unregistered` the same without
+    registration, empty where nothing was registered.
+    `budget` holds what Ã and mean dose err by. Volume and mass are NaN where no body is known.
     """
 
     name: str
     role: str
-    region: Region
+    volume_ml: float
     mass_g: float
     curve: StructureCurve
     tia_mbq_h: float
     tiac_h: float
     dose: Mapping[str, float]
-    histogram: DoseVolume
     unregistered: Mapping[str, float]
-    status_percent: Mapping[str, float]
-
-    @property
-    def volume_ml(self) -> float:
-        """Volume within the reference scan."""
-        return self.region.volume_ml
+    budget: Budget
+    sum_to_curve: float = float("nan")
 
     @property
     def fit(self) -> OrganFit:
@@ -69,17 +72,46 @@ class StructureResult:
         return self.curve.fit
 
     @property
-    def relative_u_tia(self) -> float:
-        """Relative standard uncertainty of the TIA by the fit of the curve; NaN without a degree of freedom."""
+    def relative_u_fit(self) -> float:
+        """Relative standard uncertainty of the TIA by the curve alone; NaN without a degree of freedom."""
         tia = self.curve.tia_mbq_h
         return self.curve.u_tia_mbq_h / tia if tia > 0 else float("nan")
+
+    @property
+    def relative_u_tia(self) -> float:
+        """u(Ã)/Ã, all parts of the budget."""
+        return self.budget.relative_u_tia if self.tia_mbq_h > 0 else float("nan")
+
+    @property
+    def u_dose_mean_gy(self) -> float:
+        """Standard uncertainty of the mean dose, all parts of the budget."""
+        mean_gy = self.dose.get("dose_mean_gy", float("nan"))
+        return self.budget.relative_u_dose * mean_gy if mean_gy > 0 else float("nan")
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What is to be said of the curve and of how its voxels add to it."""
+        off = 100.0 * (self.sum_to_curve - 1.0)
+        if not abs(off) > UNLIKE_CURVE_PERCENT:
+            return self.curve.flags
+        return (*self.curve.flags, f"the integrals of its voxels add to {off:+.0f} % of the curve's before scaling")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StructureResult(CurveResult):
+    """The row of a structure, with its voxels, its histogram, and the share of its volume by `FitStatus` name."""
+
+    region: Region
+    histogram: DoseVolume
+    status_percent: Mapping[str, float]
 
 
 @dataclass(frozen=True, eq=False)
 class PatientResults:
     """Frames, maps and the numbers of every structure; `unregistered` is None where nothing was registered.
 
-    `whole_body` is the curve whose model the voxels of no structure take. The frames are corrected as `recovery` says,
+    `rest` is the remainder of the body, whose curve gives the voxels of no structure their model; None without
+    structures, where it is the whole body. The frames are corrected as `recovery` says,
     the unregistered ones alike; `measured_frames` are the registered ones before that, empty where nothing changed.
     """
 
@@ -91,7 +123,8 @@ class PatientResults:
     unregistered: DoseMaps | None
     anatomy: PreparedAnatomy | None
     structures: tuple[StructureResult, ...]
-    whole_body: StructureCurve
+    whole_body: CurveResult
+    rest: CurveResult | None
     warnings: tuple[str, ...] = ()
     recovery: Recovery = UNKNOWN
     measured_frames: tuple[Frame, ...] = ()
@@ -104,7 +137,24 @@ class PatientResults:
     @property
     def curves(self) -> Mapping[str, StructureCurve]:
         """The curves of the structures, and under "rest" that whose model the other voxels take."""
-        return {**{found.name: found.curve for found in self.structures}, REST: self.whole_body}
+        return {**{found.name: found.curve for found in self.structures}, REST: (self.rest or self.whole_body).curve}
+
+    @property
+    def rows(self) -> tuple[CurveResult, ...]:
+        """The structures, the remainder where there are structures, and the whole body."""
+        return (*self.structures, *([self.rest] if self.rest else []), self.whole_body)
+
+    @property
+    def flag_lines(self) -> tuple[str, ...]:
+        """What is to be said of the curves, a line for each flag, and whose it is."""
+        whose: dict[str, list[str]] = {}
+        for row in self.rows:
+            for flag in row.flags:
+                whose.setdefault(flag, []).append(row.name)
+        everyone = len(self.rows)
+        return tuple(
+            f"{'all' if len(names) == everyone else ', '.join(names)}: {flag}" for flag, names in whose.items()
+        )
 
     @property
     def times_h(self) -> F64:

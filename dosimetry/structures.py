@@ -1,23 +1,25 @@
-"""The numbers of every structure, from the maps and the frames."""
+"""The numbers of every structure, of the whole body and of its remainder, from the maps and the frames."""
 
 import logging
 from collections.abc import Mapping
 
 import numpy as np
 
-from dosimetry.config import DosimetrySettings
+from dosimetry.config import REST, WHOLE_BODY, DosimetrySettings
 from dosimetry.curves.structures import BodyCurves, StructureCurve
 from dosimetry.kinetics import FitStatus
 from dosimetry.metrics import DoseVolume, Region, dose_volume_metrics, region_on
-from dosimetry.results import DoseMaps, StructureResult
+from dosimetry.results import CurveResult, DoseMaps, StructureResult
+from dosimetry.uncertainty.budget import Budget
 from nufitdose.anatomy.prepared import PreparedAnatomy
 from nufitdose.grid import Grid
 from nufitdose.study import Structures, Study
-from nufitdose.types import F64
+from nufitdose.types import F64, Image32
 from nufitdose.volume import Volume
 
 log = logging.getLogger(__name__)
 
+_IN_BODY = 0.5  # share of a voxel within the body from which its dose counts
 _COVERED = 0.99  # share of a structure that a CT or a scan must hold for nothing to be said
 
 
@@ -44,14 +46,85 @@ def structure_results(
     maps: DoseMaps,
     unregistered: DoseMaps | None,
     anatomy: PreparedAnatomy | None,
+    budgets: Mapping[str, Budget],
 ) -> tuple[StructureResult, ...]:
     """One result for each region."""
     structures, density = study.structures, anatomy.density if anatomy else None
     return tuple(
-        _result(name, structures.role(name), region, study, settings, curves.of(name), maps, unregistered, density)
+        _result(
+            name,
+            structures.role(name),
+            region,
+            study,
+            settings,
+            curves.of(name),
+            maps,
+            unregistered,
+            density,
+            budgets[name],
+        )
         for name, region in regions.items()
         if structures is not None
     )
+
+
+def body_results(
+    study: Study,
+    curves: BodyCurves,
+    maps: DoseMaps,
+    unregistered: DoseMaps | None,
+    anatomy: PreparedAnatomy | None,
+    budgets: Mapping[str, Budget],
+) -> tuple[CurveResult, CurveResult | None]:
+    """The rows of the whole body and of its remainder; without structures there is no remainder.
+
+    Their integrals are those of all voxels that every scan sees; volume, mass and mean dose are of those within the
+    body that the CT shows, NaN without one.
+    """
+    whole = _body_result(WHOLE_BODY, curves.whole_ml, study, curves, maps, unregistered, anatomy, budgets[WHOLE_BODY])
+    if not curves.structures:
+        return whole, None
+    return whole, _body_result(REST, curves.rest_ml, study, curves, maps, unregistered, anatomy, budgets[REST])
+
+
+def _body_result(
+    name: str,
+    part_ml: Image32,
+    study: Study,
+    curves: BodyCurves,
+    maps: DoseMaps,
+    unregistered: DoseMaps | None,
+    anatomy: PreparedAnatomy | None,
+    budget: Budget,
+) -> CurveResult:
+    tia_mbq_h = 1e-6 * float(np.vdot(maps.tia.data.astype(np.float64), part_ml))
+    volume_ml = mass_g = float("nan")
+    dose: dict[str, float] = {}
+    before: dict[str, float] = {}
+    if anatomy is not None and (anatomy.body_share >= _IN_BODY).any():
+        inside_ml = np.where(anatomy.body_share >= _IN_BODY, part_ml, 0.0).astype(np.float64)
+        mass = inside_ml * anatomy.density.data
+        volume_ml, mass_g = float(inside_ml.sum()), float(mass.sum())
+        dose = _mean_dose(maps, mass)
+        before = _mean_dose(unregistered, mass) if unregistered else {}
+    return CurveResult(
+        name=name,
+        role=name,
+        volume_ml=volume_ml,
+        mass_g=mass_g,
+        curve=curves.of(name),
+        tia_mbq_h=tia_mbq_h,
+        tiac_h=tia_mbq_h / study.administration.activity_mbq,
+        dose=dose,
+        unregistered=before,
+        budget=budget,
+        sum_to_curve=maps.sum_to_curve.get(name, float("nan")),
+    )
+
+
+def _mean_dose(maps: DoseMaps, mass_g: F64) -> dict[str, float]:
+    whole = float(mass_g.sum())
+    return {"dose_mean_gy": float(np.vdot(maps.dose.data.astype(np.float64), mass_g)) / whole} if whole > 0.0 else {}
 
 
 def _region(structures: Structures, name: str, onto: Grid) -> Region:
@@ -77,6 +150,7 @@ def _result(
     maps: DoseMaps,
     unregistered: DoseMaps | None,
     density: Volume | None,
+    budget: Budget,
 ) -> StructureResult:
     density_g_ml = region.values(density) if density else settings.dose.density_without_ct_g_ml
     tia_mbq_h = region.integral(maps.tia) * 1e-6
@@ -87,6 +161,7 @@ def _result(
         name=name,
         role=role,
         region=region,
+        volume_ml=region.volume_ml,
         mass_g=float(np.sum(region.part_ml * density_g_ml)),
         curve=curve,
         tia_mbq_h=tia_mbq_h,
@@ -99,6 +174,8 @@ def _result(
         if unregistered
         else {},
         status_percent=_status_percent(region, maps),
+        budget=budget,
+        sum_to_curve=maps.sum_to_curve.get(name, float("nan")),
     )
 
 

@@ -66,13 +66,15 @@ class Calibration:
     """`factor` multiplies the activity of the images; its relative standard uncertainty is common to all scans.
 
     `u_percent` is that of the factor itself, `u_cross_calibration_percent` that of the agreement between the scanner
-    and the meter that measured the administered activity; `date` is when it was made.
+    and the meter that measured the administered activity; `u_scan_percent` is what each scan errs by itself beyond
+    counting noise (attenuation, scatter, dead time), None: not known; `date` is when it was made.
     """
 
     factor: float = 1.0
     u_percent: float
     date: datetime.date | None = None
     u_cross_calibration_percent: float = 0.0
+    u_scan_percent: float | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.factor) and 1.0 / _MOST_FACTOR <= self.factor <= _MOST_FACTOR):
@@ -83,6 +85,7 @@ class Calibration:
         for name, value in (
             ("u_percent", self.u_percent),
             ("u_cross_calibration_percent", self.u_cross_calibration_percent),
+            ("u_scan_percent", self.u_scan_percent or 0.0),
         ):
             if not (math.isfinite(value) and 0 <= value <= 100):
                 raise InputError(f"a calibration with {name} = {value} was given, wanted 0 to 100 %")

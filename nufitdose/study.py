@@ -46,12 +46,14 @@ class Structures:
     """Named regions as label maps; several layers where regions overlap.
 
     `names` maps a label to its structure; a label occurs in one layer only. `tumours` are the names
-    whose role is tumour.
+    whose role is tumour. `u_outline_mm` is the standard uncertainty of where the outlines lie, along their normal; None:
+    not known.
     """
 
     layers: tuple[Volume, ...]
     names: Mapping[int, str]
     tumours: frozenset[str] = field(default_factory=frozenset)
+    u_outline_mm: float | None = None
 
     def __post_init__(self) -> None:
         if any(layer.quantity is not Quantity.LABELS for layer in self.layers):
@@ -188,8 +190,8 @@ class Study:
     Time points are held in order of time. `dicom` holds the attributes (keyword -> value) that DICOM
     objects made for this patient must repeat, where the images came from DICOM; `statements` is what the user said
     beside or against those images when they were imported; `scanner` is what is known of the scanner, the activity
-    has its calibration factor applied. Raises `InputError` on no time points, two of one id or one time, or an unknown
-    reference.
+    has its calibration factor applied; `tracer` is the radiopharmaceutical, as its label has it. Raises `InputError` on
+    no time points, two of one id or one time, or an unknown reference.
     """
 
     patient: str
@@ -200,6 +202,7 @@ class Study:
     dicom: Mapping[str, str] | None = None
     statements: tuple[str, ...] = ()
     scanner: Scanner | None = None
+    tracer: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timepoints", tuple(sorted(self.timepoints, key=lambda tp: tp.time_h)))

@@ -22,7 +22,8 @@ from dosimetry.kinetics import (
 )
 from dosimetry.kinetics.models import model_named
 
-CANDIDATES = ("mono", "f3", "f3a", "bi")  # what "auto" chooses from: the models that voxels can have too
+CANDIDATES = ("mono", "f3", "f3a", "bi")  # what "aicc" chooses from: the models that voxels can have too
+FEW = 4  # points up to which AICc has nothing to compare: K + 2 of them for two models, more where noise is estimated
 _LEVEL = 0.95
 _NONE = (float("nan"), float("nan"))
 
@@ -55,6 +56,31 @@ def organ_by_aicc(points: OrganPoints) -> ModelChoice:
         intervals=points.intervals == "profile",
     )
     return replace(choice, fits={**choice.fits, choice.best: _with_bootstrap(choice.fit, points)})
+
+
+def organ_by_number_of_points(points: OrganPoints) -> AveragedCurve | ModelChoice | OrganFit:
+    """What so many points ask for: physical decay (one), the average over models (two to four), AICc (five or more).
+
+    AICc compares few models still with five or six points, and punishes two phases by more than they gain; its choice
+    stands where the marginal likelihood agrees: its integral within the 95 % interval of the average. Elsewhere, and
+    where given uncertainties reject every model, the average stands, and says so.
+    """
+    count = int(np.isfinite(points.activity_mbq).sum())
+    if count < 2:
+        return fit_organ(points.times_h, points.activity_mbq, points.half_life_h, u_activity_mbq=points.u_activity_mbq)
+    average = organ_by_average(points)
+    if count <= FEW or not isinstance(average, AveragedCurve):
+        return average
+    if average.birge_ratio > 1.0 and points.u_activity_mbq is not None:
+        return average  # no model follows the points: the average says so and widens
+    choice = organ_by_aicc(points)
+    low, high = average.tia_95_mbq_h
+    if low <= choice.fit.tia_mbq_h <= high:
+        return choice
+    ratio = choice.fit.tia_mbq_h / average.tia_mbq_h
+    return replace(
+        average, remark=f"averaged over models: AICc takes {choice.best}, with {ratio:.2f} times this integral"
+    )
 
 
 def organ_by_average(points: OrganPoints) -> AveragedCurve | OrganFit:
@@ -97,6 +123,7 @@ def representative_fit(average: AveragedCurve, points: OrganPoints) -> OrganFit:
         rising_share=0.0,
         flags=(*average.flags, *([f"not to rely on: {average.red}"] if average.red else [])),
         intervals=Intervals(_LEVEL, IntervalMethod.POSTERIOR, average.tia_95_mbq_h, teff_95_h, {}),
+        u_extrapolated_fraction=average.u_extrapolated_fraction,
     )
 
 

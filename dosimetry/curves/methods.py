@@ -33,20 +33,24 @@ class CurveMethod:
     needs_half_life: bool = False
     reference: tuple[str, str] | None = None
 
-    @property
-    def chooses(self) -> bool:
-        """Whether the model of a structure is chosen by the corrected Akaike criterion."""
-        return self.organ is fits.organ_by_aicc
+    def chooses(self, scans: int) -> bool:
+        """Whether the model of a structure with so many scans may be chosen by the corrected Akaike criterion."""
+        return self.organ is fits.organ_by_aicc or (self.by_number and scans > fits.FEW)
 
     @property
     def averages(self) -> bool:
-        """Whether a structure's curve is averaged over models by marginal likelihood."""
-        return self.organ is fits.organ_by_average
+        """Whether a structure's curve may be averaged over models by marginal likelihood."""
+        return self.organ is fits.organ_by_average or self.by_number
+
+    @property
+    def by_number(self) -> bool:
+        """Whether the number of scans decides what is done."""
+        return self.organ is fits.organ_by_number_of_points
 
     @property
     def fixed_model(self) -> bool:
         """Whether one model, named beforehand, is fitted to structures and voxels."""
-        return self.model is not None and not self.chooses
+        return self.model is not None and self.organ is not fits.organ_by_aicc
 
 
 def _fit_method(model: str, fewest_scans: int, words: str, *statuses: FitStatus) -> CurveMethod:
@@ -89,7 +93,9 @@ _MADSEN_2018 = (
 METHODS: Mapping[str, CurveMethod] = {
     method.name: method
     for method in (
-        CurveMethod("auto", 1, fits.organ_by_aicc, None),
+        CurveMethod("auto", 1, fits.organ_by_number_of_points, None, reference=_HOETING_1999),
+        CurveMethod("bayes", 2, fits.organ_by_average, None, reference=_HOETING_1999),
+        CurveMethod("aicc", 2, fits.organ_by_aicc, None),
         _fit_method(
             "mono",
             2,
@@ -131,7 +137,6 @@ METHODS: Mapping[str, CurveMethod] = {
             "itself was {how} and integrated to infinity.",
             model="aicc",
         ),
-        CurveMethod("bayes", 2, fits.organ_by_average, None, reference=_HOETING_1999),
         _one_scan_method(
             "physical",
             FitStatus.ONE_POINT,

@@ -54,6 +54,7 @@ def organ_from_one_scan(method: str, points: OrganPoints) -> OrganFit:
         u_teff_h=float("nan"),
         before_first_fraction=1.0 - 2.0 ** (-time_h / taken_h),
         extrapolated_fraction=2.0 ** (-time_h / taken_h),
+        u_extrapolated_fraction=float("nan"),
         flags=(flag,),
     )
 
@@ -112,6 +113,7 @@ def organ_by_trapezoid(points: OrganPoints) -> OrganFit:
         dof=0,
         before_first_fraction=0.5 * float(y[0] * t[0]) / tia,
         extrapolated_fraction=float(y[-1]) / rate / tia,
+        u_extrapolated_fraction=float("nan"),
         rising_share=1.0,
         flags=(),
     )

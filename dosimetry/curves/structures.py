@@ -6,25 +6,44 @@ from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dosimetry.config import REST, KineticsSettings
+from dosimetry.config import REST, WHOLE_BODY, KineticsSettings
 from dosimetry.curves.fits import representative_fit
 from dosimetry.curves.methods import find_method
+from dosimetry.curves.observed import common_ml, leftover_ml, observe_region, observe_voxels
 from dosimetry.curves.points import OrganPoints
 from dosimetry.kinetics import AveragedCurve, FitStatus, ModelChoice, OrganFit, fit_shared
 from dosimetry.kinetics.models import MODELS
-from dosimetry.kinetics.priors import CurvePrior, find_prior
+from dosimetry.kinetics.priors import WIDE_BODY, CurvePrior, find_prior
 from dosimetry.metrics import Region
 from nufitdose.registration.series import Frame
-from nufitdose.types import F64
+from nufitdose.types import F64, Image32
 
 log = logging.getLogger(__name__)
 
 
-_COVERED = 0.99  # share of a structure a field of view must hold for its activity to count
 _MOST_U = 10.0  # times the integral: beyond, errors propagated linearly mean nothing
 _LEAST_U = 0.01  # of the largest activity: the uncertainty of a value that is nearly nothing refers to this
+# What stands in place of a model's name where its rate was not fitted.
+_NOT_FITTED: Mapping[FitStatus, str] = {
+    FitStatus.NOTHING: "none",
+    FitStatus.NOT_POSITIVE: "none",
+    FitStatus.ONE_POINT: "physical",
+    FitStatus.MONO_AT_PHYSICAL: "physical tail",
+    FitStatus.MONO_AT_FASTEST: "fastest decay",
+    FitStatus.RISING: "rising, physical tail",
+    FitStatus.SLOW: "slow, physical tail",
+}
+_NO_HALF_LIFE = (FitStatus.HAENSCHEID, FitStatus.RISING, FitStatus.TRAPEZOID)
+_HELD_TAIL = (
+    FitStatus.ONE_POINT,
+    FitStatus.MONO_AT_PHYSICAL,
+    FitStatus.RISING,
+    FitStatus.SLOW,
+    FitStatus.TRAPEZOID,
+    FitStatus.CLEARANCE_RETENTION,
+)
+_TAIL_HELD = "tail held at physical decay: the integral after the last scan is an upper bound"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,26 +67,37 @@ class StructureCurve:
 
     @property
     def model(self) -> str:
-        """The model of the curve; the leading one of an average."""
-        return self.fit.model if self.choice is None else self.choice.best
+        """The model of the curve, the leading one of an average; where nothing was fitted, what was done instead."""
+        return _NOT_FITTED.get(self.fit.status, self.fit.model)
 
     @property
     def voxel_model(self) -> str:
         """The model of the structure's voxels: that of the curve, as far as voxels (no tri) and points allow."""
-        if self.average is None:
-            return self.model
-        model = "f3" if self.model == "tri" else self.model
-        return model if MODELS[model].n_parameters <= self.average.times_h.size else "mono"
+        model = "f3" if self.fit.model == "tri" else self.fit.model
+        points = int(np.isfinite(self.activity_mbq).sum())
+        return model if MODELS[model].n_parameters <= points else "mono"
 
     @property
     def teff_h(self) -> float:
-        """Effective half-life of the last phase, h; NaN where there is none, or where Hänscheid's rule needs none.
+        """Effective half-life of the last phase, h; NaN where activity rises, or where Hänscheid's rule needs none.
 
-        Of an average that of its tail; NaN where activity still rises.
+        Of an average that of its tail. Where the tail is held at physical decay it is the physical one, a bound.
         """
         if self.average is not None:
             return self.average.teff_h
-        return float("nan") if self.fit.status is FitStatus.HAENSCHEID else self.fit.teff_h
+        return float("nan") if self.fit.status in _NO_HALF_LIFE else self.fit.teff_h
+
+    @property
+    def u_teff_h(self) -> float:
+        """Its standard uncertainty; NaN where the half-life was not fitted."""
+        known = np.isfinite(self.teff_h) and self.fit.u_teff_h > 0.0
+        return self.fit.u_teff_h if known else float("nan")
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What a reader should know of the curve."""
+        held = self.average is None and self.fit.status in _HELD_TAIL
+        return (*self.fit.flags, *([_TAIL_HELD] if held else []))
 
     @property
     def akaike_weight(self) -> float:
@@ -82,8 +112,8 @@ class StructureCurve:
 
     @property
     def u_tia_mbq_h(self) -> float:
-        """Its standard uncertainty by the fit, that of the choice included where averaged; NaN where not determined."""
-        if not (self.averaged and self.choice):
+        """Its standard uncertainty by the fit, that of a choice among models included; NaN where not determined."""
+        if self.choice is None:
             return self.fit.u_tia_mbq_h if _is_determined(self.fit) else float("nan")
         told = [(self.choice.weights[name], fit) for name, fit in self.choice.fits.items() if _is_determined(fit)]
         whole = sum(weight for weight, _ in told)
@@ -95,14 +125,21 @@ class StructureCurve:
 
 @dataclass(frozen=True, eq=False)
 class BodyCurves:
-    """The curves of the structures by name, and that of the whole body, whose model the voxels of no structure take."""
+    """The curves of the structures by name, of the whole body, and of its remainder, the whole body less them all.
+
+    The whole body are the voxels that every scan sees, `whole_ml` [i, j, k] their volumes; `rest_ml` is what of each
+    belongs to no structure. Voxels that several structures claim are subtracted once.
+    """
 
     structures: Mapping[str, StructureCurve]
     whole_body: StructureCurve
+    rest: StructureCurve
+    whole_ml: Image32
+    rest_ml: Image32
 
     def of(self, name: str) -> StructureCurve:
-        """The curve of a structure; for "rest" that of the whole body."""
-        return self.whole_body if name == REST else self.structures[name]
+        """The curve of a structure, of "rest" or of "whole_body"."""
+        return {REST: self.rest, WHOLE_BODY: self.whole_body}.get(name) or self.structures[name]
 
 
 def _is_determined(fit: OrganFit) -> bool:
@@ -139,21 +176,36 @@ def structure_curves(
     half_life_h: float,
     *,
     tumours: Collection[str] = (),
+    relative_u: Mapping[str, F64] | None = None,
 ) -> BodyCurves:
-    """A curve for every region and for the whole body, whose model the voxels of no structure take.
+    """A curve for every region, for the whole body and for what is left of it.
 
-    `tumours` names the regions whose rates are expected to be those of tumours.
+    `tumours` names the regions whose rates are expected to be those of tumours; in the whole body and its remainder
+    nothing is expected to be taken up. `relative_u` [scans] of a region is what its activities err by, for the methods
+    that average and where `settings.u_activity_percent` does not say.
     """
     found = {}
-    priors = {name: find_prior(settings.tracer or "", name, tumour=name in tumours) for name in (*regions, REST)}
     together = {name for group in settings.shared_rates for name in group}
     for name, region in regions.items():
-        points = np.array([_observe(region, frame, half_life_h) for frame in frames])
-        found[name] = _curve(name, points, settings, half_life_h, priors[name], alone=name not in together)
+        points = np.array([observe_region(region, frame, half_life_h) for frame in frames])
+        prior = find_prior(settings.tracer or "", name, tumour=name in tumours)
+        u = None if relative_u is None else relative_u.get(name)
+        found[name] = _curve(name, points, settings, half_life_h, prior, relative_u=u, alone=name not in together)
     for group in settings.shared_rates:
         found |= share_rates({name: found[name] for name in group}, settings.method(group[0]), half_life_h)
-    whole = np.array([_observe_whole_body(frames, number, half_life_h) for number in range(len(frames))])
-    return BodyCurves(found, _curve(REST, whole, settings, half_life_h, priors[REST]))
+    whole_ml = common_ml(frames)
+    rest_ml = leftover_ml(whole_ml, regions.values())
+    body = {
+        name: _curve(
+            name,
+            np.array([observe_voxels(part_ml, frame, half_life_h) for frame in frames]),
+            settings,
+            half_life_h,
+            WIDE_BODY,
+        )
+        for name, part_ml in ((WHOLE_BODY, whole_ml), (REST, rest_ml))
+    }
+    return BodyCurves(found, body[WHOLE_BODY], body[REST], whole_ml, rest_ml)
 
 
 def share_rates(curves: Mapping[str, StructureCurve], model: str, half_life_h: float) -> dict[str, StructureCurve]:
@@ -182,20 +234,31 @@ def warn_of_cuts(curves: BodyCurves, frames: Sequence[Frame]) -> None:
 
 
 def _curve(
-    name: str, seen: F64, settings: KineticsSettings, half_life_h: float, prior: CurvePrior, *, alone: bool = True
+    name: str,
+    seen: F64,
+    settings: KineticsSettings,
+    half_life_h: float,
+    prior: CurvePrior,
+    *,
+    relative_u: F64 | None = None,
+    alone: bool = True,
 ) -> StructureCurve:
     """The curve through `seen` [scans, (h, MBq)]; without intervals where it is not to stay `alone`."""
     times_h, activity = seen[:, 0], seen[:, 1]
     u = np.full_like(activity, np.nan)
-    if settings.u_activity_percent is not None and np.isfinite(activity).any():
+    if settings.u_activity_percent is not None:
+        relative_u = np.full_like(activity, settings.u_activity_percent / 100.0)
+    elif not find_method(settings.method(name)).averages:
+        relative_u = None
+    if relative_u is not None and np.isfinite(activity).any():
         largest = float(np.nanmax(np.abs(activity)))
-        u = settings.u_activity_percent / 100.0 * np.maximum(np.abs(activity), _LEAST_U * largest)
+        u = relative_u * np.maximum(np.abs(activity), _LEAST_U * largest)
     points = OrganPoints(
         times_h,
         activity,
         half_life_h,
         u_activity_mbq=u if (u > 0).any() else None,
-        population_h=settings.half_lives_h.get(name),
+        population_h=settings.population_h(name),
         intervals=settings.intervals if alone else "none",
         prior=prior,
     )
@@ -205,36 +268,3 @@ def _curve(
     if isinstance(found, AveragedCurve):
         return StructureCurve(times_h, activity, u, representative_fit(found, points), average=found)
     return StructureCurve(times_h, activity, u, found)
-
-
-def _observe(region: Region, frame: Frame, half_life_h: float) -> tuple[float, float]:
-    """When a scan saw the structure, h, and its activity then, MBq; NaN where the field of view cuts it."""
-    if frame.inside is not None:
-        held = float(frame.inside.reshape(-1)[region.index] @ region.part_ml) / region.volume_ml
-        if held < _COVERED:
-            return frame.time_h, float("nan")
-    return _mean_time_and_sum(region.values(frame.activity) * region.part_ml, frame, region.index, half_life_h)
-
-
-def _observe_whole_body(frames: Sequence[Frame], number: int, half_life_h: float) -> tuple[float, float]:
-    """The same for all voxels that every scan sees."""
-    frame = frames[number]
-    volume_ml = frame.activity.grid.voxel_volume_ml
-    common = [other.inside for other in frames if other.inside is not None]
-    if not common:
-        return _mean_time_and_sum(frame.activity.data.reshape(-1) * volume_ml, frame, slice(None), half_life_h)
-    index = np.flatnonzero(np.logical_and.reduce(common))
-    return _mean_time_and_sum(frame.activity.data.reshape(-1)[index] * volume_ml, frame, index, half_life_h)
-
-
-def _mean_time_and_sum(
-    activity_bq: NDArray[np.floating], frame: Frame, index: NDArray[np.int64] | slice, half_life_h: float
-) -> tuple[float, float]:
-    """Σ A at the mean time of its voxels, weighted by their activity, so that it is exact to first order."""
-    if frame.offset_h is None or not activity_bq.size:
-        return frame.time_h, 1e-6 * float(activity_bq.sum(dtype=np.float64))
-    offset_h = frame.offset_h.reshape(-1)[index]
-    own = activity_bq * 2.0 ** (-offset_h / half_life_h)
-    total = float(own.sum(dtype=np.float64))
-    mean_h = float(np.dot(own, offset_h)) / total if total > 0.0 else 0.0
-    return frame.time_h + float(np.clip(mean_h, offset_h.min(), offset_h.max())), 1e-6 * total

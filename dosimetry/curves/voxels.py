@@ -1,7 +1,8 @@
-"""The voxel curves of a run: every voxel with the model of its structure, by itself or with what that knows."""
+"""The voxel curves of a run: every voxel with the model of its structure, guided by it and adding up to it."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +12,23 @@ from dosimetry.curves.methods import CurveMethod, find_method
 from dosimetry.curves.points import VoxelPoints
 from dosimetry.curves.structures import BodyCurves, StructureCurve
 from dosimetry.kinetics import ScanTimes, VoxelFit, VoxelFitBuilder, fit_by_structure, preserve_total
+from dosimetry.kinetics.models import MODELS, Role, physical_rate
 from dosimetry.metrics import Region
 from nufitdose.errors import InputError
 from nufitdose.registration.series import Frame
-from nufitdose.types import Curves, PerVoxel
+from nufitdose.types import F64, Curves, PerVoxel
 
 log = logging.getLogger(__name__)
+
+_GUIDED_FROM = 3  # scans that tell the noise of voxels
+
+
+@dataclass(frozen=True, eq=False)
+class BodyVoxels:
+    """The fit of every voxel, and by structure what its voxels added to before they were scaled, over its curve's Ã."""
+
+    fit: VoxelFit
+    sum_to_curve: Mapping[str, float]
 
 
 def fit_frames(
@@ -25,42 +37,48 @@ def fit_frames(
     settings: KineticsSettings,
     regions: Mapping[str, Region],
     curves: BodyCurves,
-) -> VoxelFit:
+) -> BodyVoxels:
     """Fit every voxel of the frames with the model of its structure, others with that of "rest".
 
-    A voxel that a scan does not see lacks that time. Regions later in order win where two share a voxel. Where
-    `settings.guided`, voxels borrow from their structure; where `settings.preserve_total`, or where a structure's
-    curve is averaged over models, those of a structure are scaled to its own integral.
+    A voxel that a scan does not see lacks that time. Where structures share a voxel the smallest of them has it. Where
+    `settings.guided`, voxels of a structure borrow its rates; where `settings.preserve_total`, they are scaled to its
+    own integral, and those of no structure to that of the remainder.
     """
     activity = voxel_curves(frames, half_life_h)
-    owner = np.zeros(activity.shape[0], dtype=np.int32)
-    for number, region in enumerate(regions.values(), start=1):
-        owner[region.index] = number
-    labels = dict(enumerate([REST, *regions]))
-    methods = {label: _voxel_method(settings, name, curves.of(name)) for label, name in labels.items()}
-    everywhere = methods[0]
+    names = [REST, *regions]
+    owner = _owners(regions, activity.shape[0])
+    methods = {label: _voxel_method(settings, name, curves.of(name)) for label, name in enumerate(names)}
+    guided = _guided_models(settings, methods, len(frames))
 
     def fit_part(label: int, voxels: NDArray[np.intp] | None) -> VoxelFit:
         """These voxels (None: all) by the method of a label."""
-        some, population_h = activity if voxels is None else activity[voxels], settings.half_lives_h.get(labels[label])
+        some = activity if voxels is None else activity[voxels]
         times_h = [_time(frame, voxels) for frame in frames]
-        return _form(methods[label])(VoxelPoints(some, times_h, half_life_h, population_h))
+        return _form(methods[label])(VoxelPoints(some, times_h, half_life_h, settings.population_h(names[label])))
 
-    models = {label: method.model for label, method in methods.items() if method.model}
-    if settings.guided and models:
-        times = ScanTimes.from_scans([_time(frame, None) for frame in frames])
-        fit = VoxelFitBuilder.from_fit(fit_by_structure(activity, times, half_life_h, owner, models=models).fit)
-        apart = [label for label in methods if label not in models]
-    else:
-        fit = VoxelFitBuilder.from_fit(fit_part(0, None))
-        apart = [
-            label for label, method in methods.items() if label and (method != everywhere or method.needs_half_life)
-        ]
-    for label in apart:
-        voxels = np.flatnonzero(owner == label)
-        fit.put(voxels, fit_part(label, voxels))
-    _preserve(fit, regions, curves, owner, everywhere=settings.preserve_total)
-    return fit.result()
+    fit = VoxelFitBuilder.from_fit(fit_part(0, None))
+    everywhere = methods[0]
+    for label, method in methods.items():
+        if label and label not in guided and (method != everywhere or method.needs_half_life):
+            voxels = np.flatnonzero(owner == label)
+            fit.put(voxels, fit_part(label, voxels))
+    voxels = np.flatnonzero(np.isin(owner, list(guided)))
+    if voxels.size:
+        rate_p = physical_rate(half_life_h)
+        centres = {label: _rates_of(curves.of(names[label]), model, rate_p) for label, model in guided.items()}
+        found = fit_by_structure(
+            activity[voxels],
+            ScanTimes.from_scans([_time(frame, voxels) for frame in frames]),
+            half_life_h,
+            owner[voxels],
+            models=guided,
+            centres={label: rates for label, rates in centres.items() if rates is not None},
+        )
+        fit.put(voxels, found.fit)
+    ratios = _sums_to_curves(fit, regions, curves)
+    if settings.preserve_total:
+        _preserve(fit, regions, curves, owner)
+    return BodyVoxels(fit.result(), ratios)
 
 
 def voxel_curves(frames: Sequence[Frame], half_life_h: float) -> Curves:
@@ -73,6 +91,35 @@ def voxel_curves(frames: Sequence[Frame], half_life_h: float) -> Curves:
         if frame.inside is not None:
             curves[number, ~frame.inside.reshape(-1)] = np.nan
     return curves.T
+
+
+def _owners(regions: Mapping[str, Region], count: int) -> NDArray[np.int32]:
+    """The label of the structure of each voxel, 0 for none; where several claim one, the smallest structure."""
+    owner = np.zeros(count, dtype=np.int32)
+    for number, region in sorted(enumerate(regions.values(), start=1), key=lambda pair: -pair[1].volume_ml):
+        owner[region.index] = number
+    return owner
+
+
+def _guided_models(settings: KineticsSettings, methods: Mapping[int, CurveMethod], scans: int) -> dict[int, str]:
+    """The models of the structures whose voxels borrow from them.
+
+    What belongs to no structure is not of one kind; voxels with models of their own do not borrow.
+    """
+    if not settings.guided or scans < _GUIDED_FROM:
+        return {}
+    models = {label: method.model or "" for label, method in methods.items() if label}
+    return {label: model for label, model in models.items() if model in MODELS}
+
+
+def _rates_of(curve: StructureCurve, model: str, rate_p: float) -> tuple[float, ...] | None:
+    """ln λ_bio of the free rates of a structure's curve, slow first; None unless it is a fit of the voxels' model."""
+    fit = curve.fit
+    if fit.model != model or fit.status is not MODELS[model].status:
+        return None
+    free = fit.rates_per_h[-1:] if Role.PHYSICAL in MODELS[model].roles else fit.rates_per_h
+    biological = free - rate_p
+    return tuple(np.log(biological).tolist()) if (biological > 0.0).all() else None
 
 
 def _voxel_method(settings: KineticsSettings, name: str, curve: StructureCurve) -> CurveMethod:
@@ -94,27 +141,44 @@ def _time(frame: Frame, voxels: NDArray[np.intp] | None) -> float | PerVoxel:
     return frame.time_h + (offset_h if voxels is None else offset_h[voxels]).astype(np.float64)
 
 
-def _preserve(
-    fit: VoxelFitBuilder,
-    regions: Mapping[str, Region],
-    curves: BodyCurves,
-    owner: NDArray[np.int32],
-    *,
-    everywhere: bool,
-) -> None:
-    """Scale the voxels that a structure owns so that all its voxels add to its own integral; the last owner first.
+def _sum_bq_h(fit: VoxelFitBuilder, index: NDArray[np.int64], part_ml: F64) -> float:
+    return float(fit.part(index).tia.astype(np.float64) @ part_ml)
 
-    Not `everywhere`: those of structures alone whose curve is averaged over models, which voxels do not have.
+
+def _sums_to_curves(fit: VoxelFitBuilder, regions: Mapping[str, Region], curves: BodyCurves) -> dict[str, float]:
+    """Σ of the voxels' integrals over that of the curve, by structure and for the rest; NaN where there is no curve."""
+    sums = {name: _sum_bq_h(fit, region.index, region.part_ml) for name, region in regions.items()}
+    sums[REST] = _sum_bq_h(fit, *_rest_of(curves))
+    totals = {name: 1e6 * curves.of(name).tia_mbq_h for name in sums}
+    return {name: sums[name] / total if total > 0.0 else float("nan") for name, total in totals.items()}
+
+
+def _rest_of(curves: BodyCurves) -> tuple[NDArray[np.int64], F64]:
+    """The voxels of which something belongs to no structure, and how much, mL."""
+    index = np.flatnonzero(curves.rest_ml)
+    return index, curves.rest_ml.reshape(-1)[index].astype(np.float64)
+
+
+def _preserve(
+    fit: VoxelFitBuilder, regions: Mapping[str, Region], curves: BodyCurves, owner: NDArray[np.int32]
+) -> None:
+    """Scale the voxels that each structure owns so that all its voxels add to its own integral, the smallest first.
+
+    Voxels shared with a smaller structure stay as they are by then. Those of no structure come last.
     """
-    for label, (name, region) in reversed(list(enumerate(regions.items(), start=1))):
-        if not everywhere and curves.structures[name].average is None:
+    order = sorted(enumerate(regions.items(), start=1), key=lambda item: item[1][1].volume_ml)
+    parts = [(label, name, region.index, region.part_ml) for label, (name, region) in order]
+    for label, name, index, part_ml in [*parts, (0, REST, *_rest_of(curves))]:
+        own = owner[index] == label
+        wanted_bq_h = 1e6 * curves.of(name).tia_mbq_h - _sum_bq_h(fit, index[~own], part_ml[~own])
+        voxels, share_ml = index[own], part_ml[own]
+        if label == 0:  # those that some scan does not see are scaled alike
+            voxels = np.flatnonzero(owner == 0)
+            share_ml = curves.rest_ml.reshape(-1)[voxels].astype(np.float64)
+        if wanted_bq_h == 0.0 and not fit.part(voxels).tia.any():
             continue
-        own = owner[region.index] == label
-        others = fit.part(region.index[~own]).tia.astype(np.float64)
-        shared_bq_h = float(others @ region.part_ml[~own])
-        voxels, part_ml = region.index[own], region.part_ml[own]
-        total_bq_h = curves.structures[name].tia_mbq_h * 1e6 - shared_bq_h
         try:
-            fit.put(voxels, preserve_total(fit.part(voxels), total_bq_h, part_ml))
+            fit.put(voxels, preserve_total(fit.part(voxels), wanted_bq_h, share_ml))
         except InputError as problem:
-            log.warning("structure %r: its voxels keep their own integrals, %s", name, problem.problem)
+            whose = "voxels of no structure" if name == REST else f"structure {name!r}"
+            log.warning("%s: voxels keep their own integrals, %s", whose, problem.problem)

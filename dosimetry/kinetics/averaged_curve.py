@@ -42,7 +42,7 @@ class AveragedCurve:
     `best` is the model of the largest weight, or a simpler one that it hardly surpasses; `amplitudes_mbq` and
     `rates_per_h`, slowest first, are its most probable curve that integrates to `tia_mbq_h`. `u_activity_mbq` [times]
     are the uncertainties that the curves were weighed with: as given, or assumed (`u_assumed`), times `birge_ratio`,
-    which is 1 where some model follows the points.
+    which is 1 where some model follows the points. `remark` is what else is to be said of it.
     """
 
     best: str
@@ -57,6 +57,7 @@ class AveragedCurve:
     amplitudes_mbq: F64
     rates_per_h: F64
     curves: PosteriorCurves
+    remark: str = ""
 
     @property
     def status(self) -> FitStatus:
@@ -175,6 +176,8 @@ class AveragedCurve:
         if self.tail_held:
             most = f"{self.tia_at_most_mbq_h:.4g} MBq h"
             flags.append(f"the tail is not told from physical decay: {most}, nothing cleared, is an upper bound")
+        if self.remark:
+            flags.append(self.remark)
         return tuple(flags)
 
     def curve(self, times_h: ArrayLike) -> F64:

@@ -1,6 +1,6 @@
 """Every voxel of a body fitted as its structure asks for: noise, prior and model structure by structure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,14 +59,16 @@ def fit_by_structure(
     sigma: ArrayLike | float | None = None,
     *,
     models: Mapping[int, str] | None = None,
+    centres: Mapping[int, Sequence[float]] | None = None,
 ) -> StructuredFit:
     """Fit the voxels of every structure with its model, their rates guided by the structure where its voxels tell them.
 
     `structure` holds a label for each voxel, 0 for none; `models` the model of a label, "mono" where not given ("aicc"
     is not guided). Without `sigma` the noise of each structure is estimated from its voxels, which takes three time
     points; with fewer, and with one, voxels are fitted on their own. Structures of fewer than 50 voxels, and voxels of
-    no structure, take noise and prior of one rate of the whole body. A structure of one rate where more than a tenth of
-    the voxels do not fall is not guided. Other arguments, and errors, as in `fit_voxels`.
+    no structure, take noise and prior of one rate of the whole body. `centres` are ln λ_bio of the free rates of a
+    label's own curve, slow first: its voxels are then guided towards them. Without, a structure of one rate where more
+    than a tenth of the voxels do not fall is not guided. Other arguments, and errors, as in `fit_voxels`.
     """
     if structure.shape != activity.shape[:1]:
         raise ValueError(f"{activity.shape[0]} voxels need as many structure labels, got {structure.shape}")
@@ -83,8 +85,16 @@ def fit_by_structure(
             body = by_label.get(NO_STRUCTURE, StructureKnowledge())
             own = given[sample] if given is not None and given.ndim == 2 else given
             by_label[label] = learn_structure(
-                chosen[label], activity[sample], times.part(sample), half_life_h, own, body.noise
+                chosen[label],
+                activity[sample],
+                times.part(sample),
+                half_life_h,
+                own,
+                body.noise,
+                (centres or {}).get(label),
             )
+        elif label in (centres or {}):
+            by_label[label] = StructureKnowledge.about((centres or {})[label], chosen[label])
     known, fit = BodyKnowledge(by_label), VoxelFitBuilder(activity.shape[0])
     for start in chunks:
         here = structure[start : start + CHUNK]

@@ -32,14 +32,20 @@ MAX_ROUNDS = 300
 
 
 def estimate_prior(
-    activity: Curves, times_h: ArrayLike | ScanTimes, half_life_h: float, sigma: ArrayLike | float, *, seed: int = 0
+    activity: Curves,
+    times_h: ArrayLike | ScanTimes,
+    half_life_h: float,
+    sigma: ArrayLike | float,
+    *,
+    centre: float | None = None,
+    seed: int = 0,
 ) -> RatePrior:
     """Mean and deviation of ln λ_bio over the voxels of one structure, the noise taken out.
 
-    Maximises Π_v ∫ p(y_v|λ) p(λ|m, s) dλ over m and s. At most 4000 voxels, drawn with `seed`, are used, and of those
-    the ones whose amplitude is known to a third or better, where there are any: the others tell of the flat prior of
-    the amplitude only, which has more room at fast rates. Arguments as in `fit_voxels`; `InputError` without voxels of
-    two points.
+    Maximises Π_v ∫ p(y_v|λ) p(λ|m, s) dλ over m and s, or over s alone about a `centre` that is known. At most 4000
+    voxels, drawn with `seed`, are used, and of those the ones whose amplitude is known to a third or better, where
+    there are any: the others tell of the flat prior of the amplitude only, which has more room at fast rates. Arguments
+    as in `fit_voxels`; `InputError` without voxels of two points.
     """
     rate_p = physical_rate(half_life_h)
     noise = check_sigma(np.asarray(sigma, dtype=np.float64), activity)
@@ -57,7 +63,7 @@ def estimate_prior(
         raise InputError("no voxel has two measured values: a structure's rate cannot be estimated from these scans")
     evidence, seen = (np.concatenate(parts) for parts in zip(*found, strict=True))
     told = seen >= TOLD**2
-    return _maximise(evidence[told] if told.any() else evidence, x)
+    return _maximise(evidence[told] if told.any() else evidence, x, centre)
 
 
 def _evidence(activity: Curves, noise: NDArray[np.floating], group: Group, rate_p: float, x: F64) -> tuple[F64, F64]:
@@ -76,10 +82,15 @@ def _evidence(activity: Curves, noise: NDArray[np.floating], group: Group, rate_
     return np.asarray(evidence - evidence.max(axis=1, keepdims=True)), np.asarray(seen.max(axis=1))
 
 
-def _maximise(evidence: F64, x: F64) -> RatePrior:
-    """Expectation-maximisation of the mean and the deviation over the nodes x; evidence [voxels, nodes]."""
+def _maximise(evidence: F64, x: F64, centre: float | None) -> RatePrior:
+    """Expectation-maximisation of the mean, where there is no centre, and the deviation over the nodes x.
+
+    `evidence` is [voxels, nodes].
+    """
     likelihood = np.exp(evidence)
+    held = None if centre is None else float(np.clip(centre, x[0], x[-1]))
     mean, sd = float(np.average(x, weights=likelihood.sum(axis=0))), float(np.ptp(x) / 4)
+    mean = mean if held is None else held
     spacing = float(x[1] - x[0])
     for _ in range(MAX_ROUNDS):
         prior = np.exp(-0.5 * ((x - mean) / sd) ** 2)
@@ -87,7 +98,7 @@ def _maximise(evidence: F64, x: F64) -> RatePrior:
         share /= share.sum(axis=1, keepdims=True) + 1e-300
         mass = share.sum(axis=0)
         previous = (mean, sd)
-        mean = float(np.average(x, weights=mass))
+        mean = float(np.average(x, weights=mass)) if held is None else held
         sd = max(float(np.sqrt(np.average((x - mean) ** 2, weights=mass))), 0.5 * spacing)
         if abs(mean - previous[0]) + abs(sd - previous[1]) < 1e-4:
             break

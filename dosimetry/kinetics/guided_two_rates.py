@@ -35,13 +35,14 @@ def estimate_two_priors(
     sigma: ArrayLike | float,
     model: Model,
     *,
+    centre: Sequence[float] | None = None,
     seed: int = 0,
 ) -> tuple[RatePrior, ...]:
     """Mean and deviation of ln λ_bio of each free rate over the voxels of one structure, slow first, noise taken out.
 
     Maximises Π_v Σ_x p(y_v|x) p(x|m, s), p(y|x) that of the best amplitudes >= 0 at rates x, over at most 1000 voxels
-    whose best amplitude exceeds three times its uncertainty. `InputError` without voxels of as many points as
-    parameters.
+    whose best amplitude exceeds three times its uncertainty; with a `centre` of each m over s alone. `InputError`
+    without voxels of as many points as parameters.
     """
     rate_p = physical_rate(half_life_h)
     noise = check_sigma(np.asarray(sigma, dtype=np.float64), activity)
@@ -62,7 +63,7 @@ def estimate_two_priors(
     told = evidence.max(axis=(1, 2)) >= 0.5 * TOLD**2
     if not told.any():
         raise InputError("no voxel stands out of its noise: the rates of the structure cannot be told from these scans")
-    return _maximise(evidence[told], nodes)
+    return _maximise(evidence[told], nodes, centre)
 
 
 def fit_two_rates_guided(
@@ -111,13 +112,19 @@ def _evidence(
     return np.asarray(0.5 * np.where(both, (a * n0 + b * n1) / np.where(both, determinant, 1.0), one))
 
 
-def _maximise(evidence: F64, nodes: Sequence[F64]) -> tuple[RatePrior, ...]:
+def _maximise(evidence: F64, nodes: Sequence[F64], centre: Sequence[float] | None) -> tuple[RatePrior, ...]:
     """Expectation-maximisation of means and deviations over the nodes; the first rate is the slower of two."""
+    held = (
+        [None] * len(nodes)
+        if centre is None
+        else [float(np.clip(m, x[0], x[-1])) for m, x in zip(centre, nodes, strict=True)]
+    )
     likelihood = np.exp(evidence - evidence.max(axis=(1, 2), keepdims=True))
     if len(nodes) > 1:
         likelihood *= nodes[0][:, None] < nodes[1][None, :]
     priors = [
-        RatePrior(float(np.quantile(x, q)), float(np.ptp(x) / 6)) for x, q in zip(nodes, (0.4, 0.8), strict=False)
+        RatePrior(float(np.quantile(x, q)) if m is None else m, float(np.ptp(x) / 6))
+        for x, q, m in zip(nodes, (0.4, 0.8), held, strict=False)
     ]
     for _ in range(MAX_ROUNDS):
         shape = [np.exp(-0.5 * ((x - p.mean_ln_rate) / p.sd_ln_rate) ** 2) for x, p in zip(nodes, priors, strict=True)]
@@ -125,13 +132,13 @@ def _maximise(evidence: F64, nodes: Sequence[F64]) -> tuple[RatePrior, ...]:
         share = np.einsum("vij,ij->v", likelihood, weight) + 1e-300
         mass = weight * np.einsum("vij,v->ij", likelihood, 1.0 / share)
         previous = np.array([(p.mean_ln_rate, p.sd_ln_rate) for p in priors])
-        priors = [_moments(x, mass.sum(axis=1 - axis)) for axis, x in enumerate(nodes)]
+        priors = [_moments(x, mass.sum(axis=1 - axis), held[axis]) for axis, x in enumerate(nodes)]
         if np.abs(previous - [(p.mean_ln_rate, p.sd_ln_rate) for p in priors]).max() < 1e-3:
             break
     return tuple(priors)
 
 
-def _moments(x: F64, mass: F64) -> RatePrior:
-    mean = float(np.average(x, weights=mass))
+def _moments(x: F64, mass: F64, held: float | None) -> RatePrior:
+    mean = float(np.average(x, weights=mass)) if held is None else held
     deviation = float(np.sqrt(np.average((x - mean) ** 2, weights=mass)))
     return RatePrior(mean, max(deviation, NARROWEST * float(x[1] - x[0])))

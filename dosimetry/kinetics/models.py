@@ -76,10 +76,14 @@ class Model:
         by_rate = -times_h[:, None] * decays * (amplitudes @ self.matrix)
         return np.hstack([decays @ self.matrix.T, by_rate[:, list(self.free_rates)]])
 
-    def tia_gradient(self, amplitudes: F64, rates_per_h: F64) -> F64:
-        """[K]: ∂Ã/∂A_k = Σ_j M_kj/λ_j, then ∂Ã/∂λ_j = -Σ_k A_k M_kj / λ_j²."""
-        by_rate = -(amplitudes @ self.matrix) / rates_per_h**2
-        return np.concatenate([self.matrix @ (1.0 / rates_per_h), by_rate[list(self.free_rates)]])
+    def tia_gradient(self, amplitudes: F64, rates_per_h: F64, after_h: float = 0.0) -> F64:
+        """[K] of the integral from T = `after_h` on, E_j = e^(-λ_j T).
+
+        ∂Ã/∂A_k = Σ_j M_kj E_j/λ_j, then ∂Ã/∂λ_j = -Σ_k A_k M_kj E_j (1/λ_j² + T/λ_j).
+        """
+        left = np.exp(-rates_per_h * after_h)
+        by_rate = -(amplitudes @ self.matrix) * left * (1.0 / rates_per_h**2 + after_h / rates_per_h)
+        return np.concatenate([self.matrix @ (left / rates_per_h), by_rate[list(self.free_rates)]])
 
     def bounds(self, times_h: F64, rate_p: float) -> F64:
         """[rates, 2]: the least and the largest λ_j for points at these times."""

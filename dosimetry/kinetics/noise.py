@@ -81,6 +81,25 @@ def estimate_noise(
     return found_model
 
 
+def estimate_noise_about(activity: Curves, shape: F64) -> NoiseModel:
+    """Floor and gain from the scatter of voxels about one `shape` [times] of their own size each.
+
+    Σ r²/(n - 1) of each voxel against its mean activity; rates that differ between voxels count as noise. `InputError`
+    without 50 voxels of two values.
+    """
+    y = np.asarray(activity, dtype=np.float64)
+    known = np.isfinite(y)
+    enough = known.sum(axis=1) > 1
+    if enough.sum() < FEWEST:
+        raise InputError(f"noise cannot be told from {int(enough.sum())} voxels of two values, wanted {FEWEST}")
+    y, known = np.where(known, y, 0.0)[enough], known[enough]
+    n = known.sum(axis=1)
+    size = (y @ shape) / (known @ shape**2)
+    residual = np.where(known, y - size[:, None] * shape, 0.0)
+    mean = np.maximum(size * (known @ shape) / n, 0.0)
+    return _floor_and_gain((residual**2).sum(axis=1) / (n - 1), mean)
+
+
 def _from_scatter(y: F64, known: NDArray[np.bool_], fit: VoxelFit, shape: Model) -> NoiseModel:
     """Floor² and gain from Σ r²/(n - K) of voxels that follow the model, against their mean activity."""
     use = fit.status == shape.status
@@ -88,11 +107,17 @@ def _from_scatter(y: F64, known: NDArray[np.bool_], fit: VoxelFit, shape: Model)
         raise InputError(f"too few voxels follow {shape.name} for their noise to be told from their scatter")
     n = known[use].sum(axis=1)
     variance = fit.rmse[use].astype(np.float64) ** 2 * n / (n - shape.n_parameters)
-    mean = np.maximum(np.where(known, y, 0.0)[use].sum(axis=1) / n, 0.0)
-    expected = np.full(n.size, variance.mean())
+    return _floor_and_gain(variance, np.maximum(np.where(known, y, 0.0)[use].sum(axis=1) / n, 0.0))
+
+
+def _floor_and_gain(variance: F64, mean: F64) -> NoiseModel:
+    """σ² = floor² + gain · mean through what each voxel scatters, weighted 1/σ⁴."""
+    if not variance.mean() > 0.0:
+        return NoiseModel(0.0, 0.0)
+    expected = np.full(variance.size, variance.mean())
     for _ in range(ROUNDS):
         design = np.stack([1.0 / expected, mean / expected], axis=1)
-        size = design.max(axis=0)
+        size = np.maximum(design.max(axis=0), 1e-300)
         floor2, gain = nnls(design / size, variance / expected)[0] / size
         expected = np.maximum(floor2 + gain * mean, 1e-9 * variance.mean() + 1e-300)
     return NoiseModel(float(np.sqrt(floor2)), float(gain))

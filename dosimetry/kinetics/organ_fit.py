@@ -25,7 +25,8 @@ class OrganFit:
     was missing too; `chi2` weighted by 1/u² if u was given, otherwise in MBq²; `dof` points less parameters.
     Where `rising_share` s is not 0 (`FitStatus.RISING`, `SLOW`) the exponential is the tail only; before the last
     point the curve is s times the lines through the points and 1 - s times the exponential held at physical decay.
-    `before_first_fraction` and `extrapolated_fraction` are the shares of Ã before the first and after the last point.
+    `before_first_fraction` and `extrapolated_fraction` are the shares of Ã before the first and after the last point,
+    `u_extrapolated_fraction` the standard uncertainty of the latter, NaN where the tail follows a rule.
     `r_squared` is the share of the points' variation that the curve explains, NaN without degrees of freedom;
     `intervals` are confidence intervals where they were asked for and the curve is a fit, not a rule.
     """
@@ -50,6 +51,7 @@ class OrganFit:
     flags: tuple[str, ...]
     r_squared: float = float("nan")
     intervals: Intervals | None = None
+    u_extrapolated_fraction: float = float("nan")
 
     @property
     def teff_h(self) -> float:
@@ -204,9 +206,20 @@ def _conclude(
         rising_share=share,
         flags=tuple(flags),
         r_squared=r_squared(*points) if dof > 0 and not share else float("nan"),
+        u_extrapolated_fraction=float("nan") if share else _u_tail_share(shape, amplitudes, rates, covariance, last),
     )
     fit.fitted_mbq[:] = np.where(known, fit.curve(t), np.nan)
     return fit
+
+
+def _u_tail_share(shape: Model, amplitudes: F64, rates: F64, covariance: F64, last_h: float) -> float:
+    """u of the share s = Ã(t_n, ∞)/Ã by its gradient, (∇Ã(t_n, ∞) - s ∇Ã)/Ã."""
+    terms = amplitudes @ shape.matrix
+    whole = float(kinetics.integral(terms, rates))
+    share = float(kinetics.integral(terms, rates, last_h)) / whole
+    gradient = shape.tia_gradient(amplitudes, rates, last_h) - share * shape.tia_gradient(amplitudes, rates)
+    variance = float(gradient @ covariance @ gradient)
+    return float(np.sqrt(max(variance, 0.0))) / whole  # NaN stays
 
 
 def _covariance(shape: Model, t: F64, weight: F64, amplitudes: F64, rates: F64, free: Sequence[int]) -> F64:

@@ -21,6 +21,9 @@ EVEN: Mapping[str, float] = dict.fromkeys(MODELS, 1.0 / len(MODELS))
 # Nothing is in a lesion when the tracer is given, and it fills for hours (chosen here); three of four thyroids hold
 # more at 24 h than at 4 h (PMC5557855). In other organs uptake is over soon, and models without it describe the same.
 UPTAKE_SEEN: Mapping[str, float] = {"mono": 1 / 30, "f3": 0.45, "f3a": 1 / 30, "bi": 1 / 30, "tri": 0.45}
+# All of the tracer is in the body when it is given, and part of it in what no structure holds: nothing fills from zero,
+# unless it enters the view (chosen here).
+NO_UPTAKE_SEEN: Mapping[str, float] = {"mono": 0.3, "f3": 0.05, "f3a": 0.3, "bi": 0.3, "tri": 0.05}
 LEAST_SPREAD = 1.1  # no earlier fit or population tells a rate of today better than to 10 %
 
 
@@ -89,6 +92,7 @@ _PSMA_ORGANS = "median T_eff of 20 patients, Lu-177-PSMA-617 (AAPM 2026, abstrac
 WIDE = CurvePrior("wide", half_life_prior(80.0, 4.0), _EARLY, half_life_prior(1.5, 4.0), _UNKNOWN)
 WIDE_ORGAN = replace(WIDE, name="wide, organ", uptake=_ORGAN_UPTAKE, source="chosen here: T_bio 80 h within a factor 4")
 WIDE_TUMOUR = CurvePrior("wide, tumour", WIDE.clearance, _EARLY, _TUMOUR_UPTAKE, WIDE_ORGAN.source, weights=UPTAKE_SEEN)
+WIDE_BODY = replace(WIDE_ORGAN, name="wide, body", weights=NO_UPTAKE_SEEN)
 
 
 def _organ(name: str, median_h: float, spread: float, source: str, verified: bool = False) -> CurvePrior:
@@ -146,6 +150,21 @@ def tracer_named(name: str) -> str:
             remedy=f"{hint}Known: {', '.join(TRACERS)}; leave it out (null) for the wide prior",
         )
     return known[bare]
+
+
+# Words by which headers and study folders name a tracer; brand and generic names too.
+_WORDS = (
+    (r"psma[- ]?i\s?(&|and)\s?t\b|zadavotide", "PSMA-I&T"),
+    (r"psma|vipivotide|pluvicto", "PSMA-617"),
+    (r"dotatoc|edotreotide", "DOTATOC"),
+    (r"dotatate|oxodotreotide|lutathera", "DOTATATE"),
+    (r"iodide|\bnai\b", "NaI"),
+)
+
+
+def tracer_in(text: str) -> str | None:
+    """The one of `TRACERS` that a radiopharmaceutical's name means ("Lutetium Lu-177 dotatate"); None for others."""
+    return next((tracer for word, tracer in _WORDS if re.search(word, text.lower())), None)
 
 
 def find_prior(tracer: str, structure: str, *, tumour: bool = False) -> CurvePrior:

@@ -57,8 +57,8 @@ def choose_model(
         for shape in comparable
     }
     criterion = np.array([fit.aicc for fit in fits.values()])
-    weights = np.ones(1)
-    if criterion.size > 1:
+    weights = np.eye(1, criterion.size)[0]  # without activity there is nothing to compare
+    if criterion.size > 1 and not np.isnan(criterion).all():
         best = np.nanmin(criterion)
         weights = (
             np.where(criterion == best, 1.0, np.exp(-0.5 * (criterion - best)))

@@ -1,7 +1,7 @@
 """What the voxels of a structure tell of themselves: their noise, and where the prior of their rates lies."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dosimetry.kinetics.guided import estimate_prior
 from dosimetry.kinetics.guided_two_rates import TWO_RATES, estimate_two_priors
 from dosimetry.kinetics.models import LN2, MODELS
-from dosimetry.kinetics.noise import NoiseModel, estimate_noise
+from dosimetry.kinetics.noise import NoiseModel, estimate_noise, estimate_noise_about
 from dosimetry.kinetics.rate_prior import RatePrior
 from dosimetry.kinetics.scan_times import ScanTimes
 from dosimetry.kinetics.status import FitStatus
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Noise = NDArray[np.floating]
 NOT_FALLING = (FitStatus.MONO_AT_PHYSICAL, FitStatus.RISING, FitStatus.SLOW)
+UNTOLD_SPREAD = 0.3  # deviation of ln λ_bio about a structure's own rate where no voxel tells it, chosen here
 RISING_LIMIT = 0.1  # share of such voxels from which one falling exponential does not describe a structure
 
 
@@ -40,6 +41,14 @@ class StructureKnowledge:
     two_rate_priors: tuple[RatePrior, ...] | None = None
     shape: F64 | None = None
     rising: bool = False
+
+    @classmethod
+    def about(
+        cls, centre: Sequence[float], model: str, noise: NoiseModel | None = None, shape: F64 | None = None
+    ) -> "StructureKnowledge":
+        """What a structure's own curve alone tells: ln λ_bio of its free rates, with a spread chosen here."""
+        priors = tuple(RatePrior(m, UNTOLD_SPREAD) for m in centre)
+        return cls(noise, None, priors, shape) if model in TWO_RATES else cls(noise, priors[0])
 
     def expected(self, curves: Curves, times: ScanTimes, half_life_h: float) -> F64:
         """Activity to expect of voxels: the mean curve at the voxel's size, or the voxel's own fit of one rate."""
@@ -83,13 +92,15 @@ def learn_structure(
     half_life_h: float,
     given: Noise | None,
     body_noise: NoiseModel | None,
+    centre: Sequence[float] | None = None,
 ) -> StructureKnowledge:
     """Noise, where σ is not `given`, and priors of the rates of `model`, from a sample of a structure's voxels.
 
-    Where the voxels do not tell their noise, that of the body serves.
+    Where the voxels do not tell their noise, that of the body serves. `centre` is ln λ_bio of each free rate of the
+    structure's own curve, where that is a fit of `model`: the priors are then about it.
     """
     two = model in TWO_RATES
-    if not two:
+    if not two and centre is None:
         status = fit_voxels(curves, times, half_life_h).status
         if np.isin(status, NOT_FALLING).mean() > RISING_LIMIT:
             return StructureKnowledge(rising=True)
@@ -98,15 +109,25 @@ def learn_structure(
         fitted = model if two else "mono"
         noise = _estimate_if_told(lambda: estimate_noise(curves, times, half_life_h, model=fitted))
         shape = _mean_curve(curves) if two else None
+        if noise is None and centre is not None:  # as many parameters as scans: what the structure's shape leaves
+            noise = _estimate_if_told(lambda: estimate_noise_about(curves, _mean_curve(curves)))
     found = StructureKnowledge(noise, shape=shape)
     sigma = estimate_sigma(found, body_noise, curves, times, half_life_h, given)
     if sigma is None:
         return found
+    rates: RatePrior | tuple[RatePrior, ...] | None = None
     if two:
-        priors = _estimate_if_told(lambda: estimate_two_priors(curves, times, half_life_h, sigma, MODELS[model]))
-        return StructureKnowledge(noise, None, priors, shape)
-    prior = _estimate_if_told(lambda: estimate_prior(curves, times, half_life_h, sigma)) if model == "mono" else None
-    return StructureKnowledge(noise, prior)
+        rates = _estimate_if_told(
+            lambda: estimate_two_priors(curves, times, half_life_h, sigma, MODELS[model], centre=centre)
+        )
+    elif model == "mono":
+        middle = None if centre is None else centre[0]
+        rates = _estimate_if_told(lambda: estimate_prior(curves, times, half_life_h, sigma, centre=middle))
+    if rates is None and centre is not None:
+        return StructureKnowledge.about(centre, model, noise, shape)
+    if isinstance(rates, tuple):
+        return StructureKnowledge(noise, None, rates, shape)
+    return StructureKnowledge(noise, rates, None, shape)
 
 
 def estimate_sigma(

@@ -1,11 +1,12 @@
 """What a run found, in one table for the terminal."""
 
+from dosimetry.lights.structures import judge
 from dosimetry.results import PatientResults
 from nufitdose.text import significant, text_table
 
 
 def summary(results: PatientResults) -> str:
-    """Structures with TIA and dose, beside the dose without registration, and the warnings."""
+    """Structures with TIA and dose, beside the dose without registration, their lights, and the warnings."""
     columns = [
         "structure",
         "role",
@@ -14,6 +15,7 @@ def summary(results: PatientResults) -> str:
         "T_eff h",
         "model",
         "mean Gy",
+        "± total",
         "D2% Gy",
         "D98% Gy",
         "mean Gy unregistered",
@@ -26,10 +28,14 @@ def summary(results: PatientResults) -> str:
             significant(found.tia_mbq_h),
             significant(found.curve.teff_h),
             found.curve.model,
-            *(significant(found.dose[f"dose_{key}_gy"]) for key in ("mean", "d2", "d98")),
+            significant(found.dose.get("dose_mean_gy", float("nan"))),
+            significant(found.u_dose_mean_gy, 2),
+            *(significant(found.dose.get(f"dose_{key}_gy", float("nan"))) for key in ("d2", "d98")),
             significant(found.unregistered.get("dose_mean_gy", float("nan"))),
         ]
-        for found in results.structures
+        for found in results.rows
     ]
-    lines = [text_table(columns, rows)] if rows else []
+    judged = [[name, light.state.colour, light.sentence] for name, light in judge(results).items()]
+    lights = [text_table(["structure", "light", "because"], judged)] if judged else []
+    lines = [text_table(columns, rows), *lights, *results.flag_lines]
     return "\n".join([*lines, *(f"warning: {warning}" for warning in results.warnings)])

@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from dosimetry.kinetics import AveragedCurve, Intervals
+from dosimetry.lights.structures import judge
+from dosimetry.lights.values import Light
+from dosimetry.output.budget import INTERVALS, intervals, write_budget
+from dosimetry.output.source_regions import tiac_text
 from dosimetry.recovery import Recovery
-from dosimetry.results import PatientResults, StructureResult
+from dosimetry.results import CurveResult, PatientResults
 from nufitdose.io.csv_table import Row, write_csv
 from nufitdose.registration.output import write_registration_tables
 
@@ -17,16 +21,18 @@ _DVH = ("structure", "dose_gy", "volume_percent")
 
 
 def write_tables(results: PatientResults, folder: Path) -> None:
-    """metrics.csv, tac.csv, curves.json, dvh.csv, registration.csv, registration_structures.csv."""
-    write_csv(
-        folder / "metrics.csv",
-        _metrics_columns(results),
-        (_metrics_row(s, results.recovery) for s in results.structures),
-    )
+    """metrics.csv, uncertainty.csv, tac.csv, curves.json, dvh.csv, tiac.txt, and the tables of the registration."""
+    columns = _metrics_columns(results)
+    empty = dict.fromkeys(columns, float("nan"))
+    judged = judge(results)
+    rows = ({**empty, **_metrics_row(row, judged.get(row.name), results.recovery)} for row in results.rows)
+    write_csv(folder / "metrics.csv", columns, rows)
+    write_budget(results, folder)
     write_csv(folder / "tac.csv", _TAC, _tac_rows(results))
-    curves = {structure.name: _curve_record(structure) for structure in results.structures}
+    curves = {row.name: _curve_record(row) for row in results.rows}
     (folder / "curves.json").write_text(json.dumps(curves, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     write_csv(folder / "dvh.csv", _DVH, _dvh_rows(results))
+    (folder / "tiac.txt").write_text(tiac_text(results), encoding="utf-8")
     write_registration_tables(results.frames, folder)
 
 
@@ -40,12 +46,14 @@ def _metrics_columns(results: PatientResults) -> tuple[str, ...]:
         "dose_mean_unregistered_gy", "dose_d2_unregistered_gy", "dose_d98_unregistered_gy",
         "u_tia_mbq_h", "u_tiac_h", "u_teff_h", "u_dose_mean_gy",
         "model", "akaike_weight", "u_tia_curve_mbq_h", "before_percent", "fit_flags",
+        "u_extrapolated_percent",
         "recovery", "u_recovery", "recovery_method",
+        "u_tia_fit_mbq_h", *INTERVALS, "light", "light_reason",
     )  # fmt: skip
 
 
-def _metrics_row(result: StructureResult, recovery: Recovery) -> Row:
-    relative = result.relative_u_tia
+def _metrics_row(result: CurveResult, light: Light | None, recovery: Recovery) -> Row:
+    relative, mean_gy = result.relative_u_tia, result.dose.get("dose_mean_gy", float("nan"))
     return {
         "structure": result.name,
         "role": result.role,
@@ -55,7 +63,7 @@ def _metrics_row(result: StructureResult, recovery: Recovery) -> Row:
         "tiac_h": result.tiac_h,
         "teff_h": result.curve.teff_h,
         **result.dose,
-        "dose_mean_gy_per_gbq": result.dose["dose_mean_gy"] * result.tiac_h / result.tia_mbq_h * 1e3
+        "dose_mean_gy_per_gbq": mean_gy * result.tiac_h / result.tia_mbq_h * 1e3
         if result.tia_mbq_h > 0
         else float("nan"),
         "tia_curve_mbq_h": result.curve.tia_mbq_h,
@@ -66,13 +74,18 @@ def _metrics_row(result: StructureResult, recovery: Recovery) -> Row:
         },
         "u_tia_mbq_h": relative * result.tia_mbq_h,
         "u_tiac_h": relative * result.tiac_h,
-        "u_teff_h": result.fit.u_teff_h,
-        "u_dose_mean_gy": relative * result.dose["dose_mean_gy"],
+        "u_teff_h": result.curve.u_teff_h,
+        "u_dose_mean_gy": result.u_dose_mean_gy,
         "model": result.curve.model,
         "akaike_weight": result.curve.akaike_weight,
         "u_tia_curve_mbq_h": result.curve.u_tia_mbq_h,
         "before_percent": 100.0 * result.fit.before_first_fraction,
-        "fit_flags": "; ".join(result.fit.flags),
+        "fit_flags": "; ".join(result.flags),
+        "u_extrapolated_percent": 100.0 * result.fit.u_extrapolated_fraction,
+        "u_tia_fit_mbq_h": result.relative_u_fit * result.tia_mbq_h,
+        **intervals(result),
+        "light": light.state.colour if light else "",
+        "light_reason": light.sentence if light else "",
         "recovery": recovery.value(result.name),
         "u_recovery": recovery.relative_u(result.name) * recovery.value(result.name),
         "recovery_method": recovery.method_of(result.name) + (" (assumed)" if recovery.assumed else ""),
@@ -80,14 +93,14 @@ def _metrics_row(result: StructureResult, recovery: Recovery) -> Row:
 
 
 def _tac_rows(results: PatientResults) -> Iterable[Row]:
-    for structure in results.structures:
-        curve = structure.curve
+    for row in results.rows:
+        curve = row.curve
         points = zip(
             curve.times_h, curve.activity_mbq, curve.u_activity_mbq, curve.fit.curve(curve.times_h), strict=True
         )
         for frame, (time_h, activity, u, fitted) in zip(results.frames, points, strict=True):
             yield {
-                "structure": structure.name,
+                "structure": row.name,
                 "timepoint": frame.id,
                 "time_h": float(time_h),
                 "activity_mbq": float(activity),
@@ -96,9 +109,9 @@ def _tac_rows(results: PatientResults) -> Iterable[Row]:
             }
 
 
-def _curve_record(structure: StructureResult) -> dict[str, Any]:
-    """A structure's curve for other programs: f(t) = Σ a_j e^(-λ_j t); null where unknown."""
-    curve, fit = structure.curve, structure.fit
+def _curve_record(row: CurveResult) -> dict[str, Any]:
+    """The curve of a structure, the remainder or the body, f(t) = Σ a_j e^(-λ_j t); null where unknown."""
+    curve, fit = row.curve, row.fit
     compared = curve.choice.weights if curve.choice else {}
     asked_for: dict[str, Any] = {"intervals": _interval_record(fit.intervals)} if fit.intervals else {}
     if curve.average is not None:
@@ -117,13 +130,15 @@ def _curve_record(structure: StructureResult) -> dict[str, Any]:
         "tia_mbq_h": _known(curve.tia_mbq_h),
         "u_tia_mbq_h": _known(curve.u_tia_mbq_h),
         "teff_h": _known(curve.teff_h),
-        "u_teff_h": _known(fit.u_teff_h),
+        "u_teff_h": _known(curve.u_teff_h),
         "before_first_fraction": _known(fit.before_first_fraction),
         "extrapolated_fraction": _known(fit.extrapolated_fraction),
+        "u_extrapolated_fraction": _known(fit.u_extrapolated_fraction),
+        "voxel_sum_before_scaling": _known(row.sum_to_curve),
         "chi2": _known(fit.chi2),
         "aicc": _known(fit.aicc),
         "degrees_of_freedom": fit.dof,
-        "flags": list(fit.flags),
+        "flags": list(row.flags),
         **asked_for,
     }
 

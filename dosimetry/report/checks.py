@@ -1,61 +1,38 @@
-"""The traffic lights: what a physicist looks at first, each with its number and the value it is held against.
+"""The lights of the run as a whole, each with its number and the value it is held against.
 
 The limits are guide values of this program without published authority, except where a light cannot be
 right at all (more activity seen than administered, a registration that made things worse).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
 from dosimetry.curves.methods import FITTED_STATUSES
 from dosimetry.kinetics import FitStatus
 from dosimetry.kinetics.averaged_curve import RED_LIMIT
-from dosimetry.report.balance import Balance
+from dosimetry.lights.structures import activity_balance
+from dosimetry.lights.values import Light, State
 from dosimetry.report.numbers import percent, three
 from dosimetry.results import PatientResults, StructureResult
-from nufitdose.study import LEAST_OF_ADMINISTERED, MOST_OF_ADMINISTERED
 
 CENTROID_MM = 6.0
 FOLDING_PERCENT = 0.0
 WARPED_ACTIVITY_PERCENT = 5.0
 FITTED_PERCENT = 80.0
-OF_ADMINISTERED_PERCENT = 100.0 * MOST_OF_ADMINISTERED
-LEAST_PERCENT = 100.0 * LEAST_OF_ADMINISTERED
 EXTRAPOLATED_PERCENT = 20.0
 MOSTLY_EXTRAPOLATED_PERCENT = 50.0
 HALF_LIVES_COVERED = 3.0
 OUTSIDE_PERCENT = 1.0
 
 
-class State(StrEnum):
-    """How a light stands; the value is its word in the report."""
-
-    GOOD = "within guide"
-    LOOK = "outside guide"
-    BAD = "far outside"
-    UNKNOWN = "not known"
-
-
-@dataclass(frozen=True)
-class Light:
-    """One line of the list: what was found, and the guide value behind the state."""
-
-    topic: str
-    state: State
-    found: str
-    guide: str
-
-
-def lights(results: PatientResults, balance: Balance) -> tuple[Light, ...]:
+def lights(results: PatientResults) -> tuple[Light, ...]:
     """All lights in reading order."""
     return (
         _registration(results),
         _folding(results),
         _fit(results),
-        _balance(results, balance),
+        activity_balance(results),
         _tail(results),
         _coverage(results),
     )
@@ -140,21 +117,6 @@ def _fit(results: PatientResults) -> Light:
 def short(status: FitStatus) -> str:
     """The status in a word or two."""
     return status.name.replace("_", " ").lower()
-
-
-def _balance(results: PatientResults, balance: Balance) -> Light:
-    guide = f"{LEAST_PERCENT:g} to {OF_ADMINISTERED_PERCENT:g} % of administered × decay"
-    share = 100.0 * balance.whole_mbq / balance.administered_mbq
-    most = int(np.argmax(share))
-    listed = ", ".join(percent(float(s)) for s in share)
-    found = f"field of view holds {listed} of administered × decay"
-    if share[most] > OF_ADMINISTERED_PERCENT:
-        return Light("Activity balance", State.BAD, f"{found}: check calibration and units", guide)
-    if share.min() < LEAST_PERCENT:
-        return Light("Activity balance", State.BAD, f"{found}: hardly any, check calibration, units and dates", guide)
-    if (np.diff(share) > 5.0).any():
-        return Light("Activity balance", State.LOOK, f"{found}: the share rises, the views may differ", guide)
-    return Light("Activity balance", State.GOOD, found, guide)
 
 
 def _tail(results: PatientResults) -> Light:

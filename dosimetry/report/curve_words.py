@@ -19,6 +19,7 @@ _RISING = (
 )
 
 
+_REST_WORDS = "voxels of no structure took that of the remainder, the whole body less all structures."
 _INTERVALS = {
     "profile": "Their 95 % intervals come from the profile of the sum of squares, or from the covariance where there "
     "is no profile.",
@@ -72,46 +73,56 @@ def _choice(results: PatientResults) -> list[str]:
     chosen = {name: curve for name, curve in results.curves.items() if curve.choice is not None}
     if not chosen:
         return []
+    whose = "each structure" if chosen.keys() >= {s.name for s in results.structures} else join_words([*chosen])
     compared = any(np.isfinite(curve.akaike_weight) for curve in chosen.values())
     if not compared:
         return ["The scans are too few to compare models by the corrected Akaike criterion: one exponential was used."]
     said = [
-        f"Of {join_words(list(CANDIDATES))}, as far as the scans allow, the model of each structure was the one of the "
+        f"Of {join_words(list(CANDIDATES))}, as far as the scans allow, the model of {whose} was the one of the "
         "largest Akaike weight (AICc)"
     ]
-    whole_body = METHODS[results.settings.kinetics.method(REST)]
-    said[0] += "; voxels of no structure took that of the whole body." if whole_body.voxels is None else "."
+    asked = {METHODS[results.settings.kinetics.method(name)] for name in chosen}
+    if any(method.by_number for method in asked):
+        said[0] += ", where the marginal likelihood agrees with it"
+    said[0] += f"; {_REST_WORDS}" if METHODS[results.settings.kinetics.method(REST)].voxels is None else "."
     if results.settings.kinetics.averaged:
         said.append("The structures' own integrals are means over the models, weighted by Akaike.")
     return said
 
 
 def _average(results: PatientResults) -> list[str]:
-    """What "bayes" did: models, priors, voxels."""
-    drawn = [s.name for s in results.structures if s.curve.average is not None]
-    if not drawn and results.whole_body.average is None:
+    """What averaging over models did: models, priors, voxels."""
+    averaged = {name: curve.average for name, curve in results.curves.items() if curve.average is not None}
+    if not averaged:
         return []
-    whose = f"of {join_words(drawn)}" if drawn else "of the whole body"
+    whose = join_words(["the remainder of the body" if name == REST else name for name in averaged])
+    wide = [name for name, average in averaged.items() if average.prior.name.startswith("wide")]
+    known = sorted({average.prior.name for name, average in averaged.items() if name not in wide})
     tracer = results.settings.kinetics.tracer
-    known = f"published half-lives of {tracer} where there are any" if tracer else "no knowledge of the tracer"
+    priors = [f"published half-lives of {tracer} ({join_words(known)})"] if known else []
+    if wide:
+        reason = "" if tracer else ": no tracer was named"
+        priors.append(f"wide priors chosen by this program for {join_words(wide)}{reason}")
     return [
-        f"The time-integrated activity {whose} is the median over curves of {join_words(list(FEW_SCAN_MODELS))}, "
-        f"weighed by their marginal likelihood with weak priors of the rates ({known}; bayes); its uncertainty and its "
-        "95 % interval hold what noise, rates and the choice of a model leave open.",
-        "Voxels took the leading model of their structure (f3 for tri) and were scaled to its integral; those of no "
-        "structure keep their own fit.",
+        f"The time-integrated activity of {whose} is the median over curves of {join_words(list(FEW_SCAN_MODELS))}, "
+        f"weighed by their marginal likelihood with weak priors of the rates ({'; '.join(priors)}; bayes); its "
+        "uncertainty and its 95 % interval hold what noise, rates and the choice of a model leave open.",
+        f"Voxels took the leading model of their structure as far as their points allow (f3 for tri); {_REST_WORDS}",
     ]
 
 
 def _borrowing(results: PatientResults) -> list[str]:
     said, settings = [], results.settings.kinetics
-    if (results.maps.fit.status == FitStatus.GUIDED).any():
+    if np.isin(results.maps.fit.status, (FitStatus.GUIDED, FitStatus.GUIDED_TWO_RATES)).any():
         said.append(
-            "Voxels of one exponential borrowed the rate of their structure as far as their noise, estimated from the "
-            "images, asked for (log-normal prior of the biological rate, empirical Bayes)."
+            "Voxels of a structure borrowed the rates of its curve as far as their noise, estimated from the images, "
+            "asked for (log-normal prior of the biological rates, its width by empirical Bayes)."
         )
     if settings.preserve_total:
-        said.append("The voxels of each structure were scaled to the integral of the structure's own curve.")
+        said.append(
+            "The voxels of each structure were scaled to the integral of the structure's own curve, those of no "
+            "structure to that of the remainder."
+        )
     return said
 
 

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from dosimetry.kinetics import OrganFit
 from dosimetry.report import pictures, plots
 from dosimetry.report.balance import balance_of
+from dosimetry.report.budget import assumed_words, budget_bars, budget_table, front_rows
 from dosimetry.report.checks import lights
 from dosimetry.report.figures import Picture, house_style
 from dosimetry.report.methods_paragraph import left_out, methods_paragraph, references
@@ -21,8 +22,6 @@ from dosimetry.report.palette import Look, by_colour, look
 from dosimetry.report.planes import ORIENTATIONS, WORLD_LETTERS, Box, box_of
 from dosimetry.report.recovery_words import recovery_fact
 from dosimetry.report.tables import (
-    Row,
-    Table,
     agreement_tables,
     balance_table,
     comparison_table,
@@ -36,8 +35,6 @@ from nufitdose.run import RunRecord, versions
 
 REPORT = "report.html"
 _SAID_ABOVE = ("patient", "nuclide", "scanner", "recovery")  # notes of the record that the page says elsewhere
-_GLANCE_ROWS = 8
-_UNLIKE_CURVE = 0.1  # voxels and curve of a structure differ by more than this share: say so
 
 
 @dataclass(frozen=True)
@@ -85,8 +82,12 @@ def _content(results: PatientResults, record: RunRecord) -> dict[str, Any]:
     return {
         "patient": results.study.patient,
         "facts": _facts(results, record, known),
-        "glance": _glance(results, looks),
-        "lights": lights(results, balance),
+        "front": front_rows(results, looks),
+        "assumed": assumed_words(results),
+        "budget_picture": budget_bars(results),
+        "budget": budget_table(results, looks),
+        "flags": results.flag_lines,
+        "lights": lights(results),
         "warnings": results.warnings,
         "looks": looks,
         "colours": by_colour(looks),
@@ -168,20 +169,6 @@ def _clock(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M} {time:%z}".strip()
 
 
-def _glance(results: PatientResults, looks: dict[str, Look]) -> list[Table]:
-    """Mean, D98% and D2% of all structures, in two columns where they are many."""
-    rows = []
-    for s in results.structures:
-        mean = s.dose["dose_mean_gy"]
-        ends = [three(s.dose["dose_d98_gy"]), three(s.dose["dose_d2_gy"])]
-        rows.append(Row(s.name, [with_error(mean, s.relative_u_tia * mean), *ends], looks[s.name]))
-    heads = ("structure", "mean Gy", "D98% Gy", "D2% Gy")
-    if len(rows) <= _GLANCE_ROWS:
-        return [Table(heads, rows)] if rows else []
-    half = (len(rows) + 1) // 2
-    return [Table(heads, rows[:half]), Table(heads, rows[half:])]
-
-
 def _planes(at_mm: np.ndarray) -> str:
     """Where the three planes lie, in words of the patient."""
     words = []
@@ -209,22 +196,21 @@ def _parameters(s: StructureResult) -> tuple[tuple[str, str], ...]:
     fit, curve = s.fit, s.curve
     known = np.isfinite(fit.u_tia_mbq_h) and fit.rates_per_h.size == 1 and np.isfinite(fit.covariance).all()
     u_amplitude = float(np.sqrt(fit.covariance[0, 0])) if known else float("nan")
-    ratio = s.tia_mbq_h / curve.tia_mbq_h if curve.tia_mbq_h > 0 else float("nan")
     amplitude = "A(0) of the tail" if fit.rising_share > 0 or fit.rates_per_h.size > 1 else "A(0)"
     weight = f", Akaike weight {three(curve.akaike_weight, 2)}" if np.isfinite(curve.akaike_weight) else ""
     integral = "TIA, mean of models" if curve.averaged else "TIA"
     if curve.average is not None:
-        weight = f" leads with probability {three(curve.average.models[curve.model].weight, 2)}, bayes"
+        weight = f" leads with probability {three(curve.average.models[curve.average.best].weight, 2)}, bayes"
         integral = "TIA, median of models"
     return (
         ("model", f"{curve.model}{weight}"),
         (amplitude, f"{with_error(fit.amplitude_mbq, u_amplitude)} MBq"),
-        ("T_eff", f"{with_error(curve.teff_h, fit.u_teff_h)} h"),
+        ("T_eff", f"{with_error(curve.teff_h, curve.u_teff_h)} h"),
         (integral, f"{with_error(curve.tia_mbq_h, curve.u_tia_mbq_h)} MBq·h"),
         *_interval_rows(fit),
         ("before first scan", percent(100.0 * fit.before_first_fraction)),
         ("after last scan", percent(100.0 * fit.extrapolated_fraction)),
-        ("voxel sum / curve", three(ratio)),
+        ("voxel sum / curve", f"{three(s.sum_to_curve)} before scaling"),
         ("fit", re.split(r"[:,(]", fit.status.meaning)[0].strip()),
     )
 
@@ -240,12 +226,9 @@ def _interval_rows(fit: OrganFit) -> tuple[tuple[str, str], ...]:
 
 
 def _remarks(results: PatientResults, s: StructureResult) -> tuple[str, ...]:
-    remarks = [flag for flag in s.fit.flags if flag != s.fit.status.meaning]
+    remarks = [flag for flag in s.flags if flag != s.fit.status.meaning]
     if s.fit.dof <= 0 and not np.isfinite(s.curve.u_tia_mbq_h) and not any("degree" in remark for remark in remarks):
         remarks.insert(0, "no degree of freedom: no fit error")
-    ratio = s.tia_mbq_h / s.curve.tia_mbq_h if s.curve.tia_mbq_h > 0 else 1.0
-    if abs(ratio - 1.0) > _UNLIKE_CURVE:
-        remarks.append(f"the voxels' TIA and the curve's differ by {percent(100.0 * (ratio - 1.0))}")
     cut = [f.id for f, activity in zip(results.frames, s.curve.activity_mbq, strict=True) if np.isnan(activity)]
     if cut:
         remarks.append(f"left out, cut by the field of view: {', '.join(cut)}")

@@ -48,7 +48,7 @@ class Table:
 
 
 def structure_table(results: PatientResults, looks: Looks) -> Table:
-    """Size and kinetics of every structure."""
+    """Size and kinetics of every structure, of the remainder and of the whole body."""
     heads = (
         "structure",
         "role",
@@ -70,16 +70,21 @@ def structure_table(results: PatientResults, looks: Looks) -> Table:
                 three(s.mass_g),
                 with_error(s.tia_mbq_h, s.relative_u_tia * s.tia_mbq_h),
                 with_error(s.tiac_h, s.relative_u_tia * s.tiac_h),
-                with_error(s.curve.teff_h, s.fit.u_teff_h),
+                with_error(s.curve.teff_h, s.curve.u_teff_h),
                 s.curve.model,
-                percent(100.0 * s.fit.extrapolated_fraction),
+                _share(s.fit.extrapolated_fraction, s.fit.u_extrapolated_fraction),
                 recovery_cell(s.name, results.recovery),
             ),
-            looks[s.name],
+            looks.get(s.name),
         )
-        for s in results.structures
+        for s in results.rows
     ]
     return Table(heads, rows)
+
+
+def _share(fraction: float, u: float) -> str:
+    """A share with its standard uncertainty, in percent."""
+    return f"{with_error(100.0 * fraction, 100.0 * u)} %" if np.isfinite(u) and u > 0 else percent(100.0 * fraction)
 
 
 def recovery_cell(name: str, recovery: Recovery) -> str:
@@ -104,7 +109,7 @@ def dose_table(results: PatientResults, looks: Looks) -> Table:
     rows = []
     for s in results.structures:
         mean = s.dose["dose_mean_gy"]
-        cells = [with_error(mean, s.relative_u_tia * mean), three(per_gbq(s, results))]
+        cells = [with_error(mean, s.u_dose_mean_gy), three(per_gbq(s, results))]
         cells += [three(s.dose[column]) for column in columns]
         cells += [percent(s.dose[f"v_{gy:g}gy_percent"]).removesuffix(" %") for gy in thresholds]
         rows.append(Row(s.name, cells, looks[s.name]))

@@ -20,13 +20,16 @@ _DRAWN = Grid.from_spacing((128, 128, 64), (2.0, 2.0, 2.0))
 _CIRCLE_MM = 80.0  # on which the spheres lie, in order of size
 
 
-def describe_scanner(simulated: SimulatedScanner, deep_share: float, calibration_error: float) -> Scanner:
+def describe_scanner(
+    simulated: SimulatedScanner, deep_share: float, calibration_error: float, *, scans_err: bool = False
+) -> Scanner:
     """The description of a simulated scanner for structures of which `deep_share` lies as deep as resolution follows.
 
     Its Gaussian is the one of the mean variance, FWHM² = s F_centre² + (1 - s) F_edge², s = `deep_share`: an
     approximation, as SPECT resolution follows the depth of each voxel. The recovery curve is fitted to spheres that
     this scanner sees without noise at the depth of that share. The calibration factor is 1 and its uncertainty the
-    relative standard deviation that the simulation draws its error from, 0 where it draws none.
+    relative standard deviation that the simulation draws its error from, 0 where it draws none. A scan by itself errs
+    by noise alone, unless `scans_err`: then it is not known by how much.
     """
     variance = deep_share * simulated.centre_fwhm_mm**2 + (1.0 - deep_share) * simulated.edge_fwhm_mm**2
     fwhm_mm = math.sqrt(variance)
@@ -34,7 +37,7 @@ def describe_scanner(simulated: SimulatedScanner, deep_share: float, calibration
         name=f"simulated {simulated.name}",
         fwhm_mm=(fwhm_mm, fwhm_mm, fwhm_mm),
         recovery=_recovery_curve(replace(simulated, events_per_mbq=1.0), round(20.0 * deep_share) / 20.0),
-        calibration=Calibration(u_percent=100.0 * calibration_error),
+        calibration=Calibration(u_percent=100.0 * calibration_error, u_scan_percent=None if scans_err else 0.0),
     )
 
 

@@ -217,4 +217,4 @@ def _structures(
     number = {name: label for label, name in outlined.items()}
     table = np.array([number.get(compartment.structure, 0) for compartment in compartments], dtype=np.uint8)
     volume = Volume(table[composition.labels], composition.grid, Quantity.LABELS)
-    return Structures((volume,), outlined, tumours & set(number))
+    return Structures((volume,), outlined, tumours & set(number), u_outline_mm=0.0)  # drawn by whom made the body

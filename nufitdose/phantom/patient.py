@@ -94,7 +94,13 @@ def image_patient(
         administration=Administration(administered_mbq),
         reference_id="tp1",
         timepoints=tuple(timepoint for timepoint, _ in scans),
-        scanner=describe_scanner(protocol.scanner, imager.mean_deep_share(), protocol.calibration_error),
+        scanner=describe_scanner(
+            protocol.scanner,
+            imager.mean_deep_share(),
+            protocol.calibration_error,
+            scans_err=protocol.ct_breathing_mm > 0.0,
+        ),
+        tracer=recipe.name,
     )
     at_rest = protocol.crop_composition(imager.rest)
     return DigitalPatient(study, gather_truth(anatomy, distribution, at_rest, tuple(truth for _, truth in scans)))

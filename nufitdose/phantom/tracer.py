@@ -98,6 +98,15 @@ class Distribution:
         over_slabs(_integrate, slices, *parts, *tables, amount, clearance, tia, half_life)
         return tia, half_life
 
+    def integral_by_slot(self, composition: Composition) -> list[Image32]:
+        """The time-integrated activity of `integral` in its parts, as those of `by_slot`."""
+        slots = range(len(composition.compartments))
+        alone = [
+            Composition(composition.grid, composition.compartments[n : n + 1], composition.shares[n : n + 1])
+            for n in slots
+        ]
+        return [self.integral(part)[0] for part in alone]
+
     def _unevenness(self, grid: Grid, pull: Field | None) -> tuple[Image32, Image32]:
         return self.amount_noise.on(grid, pull), self.clearance_noise.on(grid, pull)
 

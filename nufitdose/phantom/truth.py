@@ -46,7 +46,9 @@ class Landmark:
 class OrganTruth:
     """A structure on the reference grid: `tiac_h` is Ã over the administered activity, `teff_h` = Σ Ã T / Σ Ã.
 
-    `activity_mbq` holds the total at each time point, at rest.
+    `tia_mbq_h` is that of the voxels of its label, which at its edge hold others too; `own_tia_mbq_h` is that of the
+    structure alone in all voxels it has a share of, as `volume_ml` is its volume. `activity_mbq` holds the total at each
+    time point, at rest.
     """
 
     structure: str
@@ -56,6 +58,7 @@ class OrganTruth:
     tiac_h: float
     teff_h: float
     activity_mbq: Mapping[str, float]
+    own_tia_mbq_h: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +128,7 @@ def _organs(
         return np.bincount(flat, weights=values.ravel(), minlength=len(names) + 1) * mega
 
     compartment_ml = composition.volumes_ml(len(structures))
+    own = distribution.compartment_totals(composition, distribution.integral_by_slot(composition)) * mega
     tia_mbq_h, weighted = totals(tia), totals(tia * half_life)
     at_rest = {tp.id: totals(distribution.activity(composition, tp.time_h)) for tp in timepoints}
     rows = []
@@ -141,6 +145,9 @@ def _organs(
                 tiac_h=total / distribution.administered_mbq,
                 teff_h=float(weighted[label]) / total if total > 0 else LN2 / distribution.decay_per_h,
                 activity_mbq={key: float(values[label]) for key, values in at_rest.items()},
+                own_tia_mbq_h=float(
+                    sum(tia for tia, structure in zip(own, structures, strict=True) if structure == name)
+                ),
             )
         )
     return tuple(rows)

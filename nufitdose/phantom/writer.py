@@ -101,9 +101,14 @@ def _write_tables(truth: PatientTruth, folder: Path) -> None:
     number = {name: label for label, name in truth.names.items()}
     _table(
         folder / "organs.csv",
-        ["label", "structure", "role", "volume_ml", "tia_mbq_h", "tiac_h", "teff_h"],
+        ["label", "structure", "role", "volume_ml", "tia_mbq_h", "tiac_h", "teff_h", "own_tia_mbq_h"],
         (
-            [number[o.structure], o.structure, o.role, *_digits(o.volume_ml, o.tia_mbq_h, o.tiac_h, o.teff_h)]
+            [
+                number[o.structure],
+                o.structure,
+                o.role,
+                *_digits(o.volume_ml, o.tia_mbq_h, o.tiac_h, o.teff_h, o.own_tia_mbq_h),
+            ]
             for o in truth.organs
         ),
     )

@@ -21,7 +21,7 @@ from nufitdose.scanner import Calibration, Scanner
 from nufitdose.study import Study, TimePoint
 from nufitdose.volume import Quantity, Volume
 
-AS_LAID = load_settings(None, ["registration.engine=none"])
+AS_LAID = load_settings(None, ["registration.engine=none", "kinetics.model=mono"])  # closed forms
 
 
 def rows(path):
@@ -35,7 +35,7 @@ def test_a_decaying_sphere_gets_the_dose_of_its_exponential(tmp_path):
     density = 1.03 + (40 - 23) / (100 - 23) * (1.1199 - 1.031) + 0.001  # Schneider at 40 HU
     dose = tia * 1e-6 * chain_emissions("Lu-177").local_gy_g_per_mbq_h / density
     volume_ml = sphere().sum() * GRID.voxel_volume_ml
-    (row,) = rows(tmp_path / "out/metrics.csv")
+    row, *_body = rows(tmp_path / "out/metrics.csv")
     assert row["structure"] == "liver"
     assert row["role"] == "organ"
     assert float(row["volume_ml"]) == pytest.approx(volume_ml, rel=1e-5)
@@ -57,7 +57,15 @@ def test_every_promised_file_is_there_and_means_what_it_says(tmp_path):
     maps = {
         f"maps/{m}.nii.gz" for m in ("tia", "dose", "dose_uncertainty", "effective_half_life", "fit_model", "fit_rmse")
     }
-    tables = {"metrics.csv", "tac.csv", "dvh.csv", "registration.csv", "registration_structures.csv", "curves.json"}
+    tables = {
+        "metrics.csv",
+        "tac.csv",
+        "dvh.csv",
+        "registration.csv",
+        "registration_structures.csv",
+        "curves.json",
+        "tiac.txt",
+    }
     assert found == scans | fields | maps | tables | {"report.html", "run.json"}
     tia = load_volume(out / "maps/tia.nii.gz", Quantity.TIA)
     assert tia.grid.matches(GRID)
@@ -69,7 +77,7 @@ def test_every_promised_file_is_there_and_means_what_it_says(tmp_path):
     assert {entry["path"] for entry in record["inputs"]} >= {"study.yaml", "tp1/activity.nii.gz"}
     assert record["versions"]["nufitdose"]
     assert record["timings_s"]
-    curve = rows(out / "tac.csv")
+    curve = [row for row in rows(out / "tac.csv") if row["structure"] == "liver"]
     assert [float(r["time_h"]) for r in curve] == [4.0, 24.0, 96.0]
     for row in curve:
         assert float(row["fitted_mbq"]) == pytest.approx(float(row["activity_mbq"]), rel=1e-3)
@@ -78,7 +86,7 @@ def test_every_promised_file_is_there_and_means_what_it_says(tmp_path):
 def test_one_time_point_is_physical_decay_and_says_so(tmp_path):
     results = run_patient(small_study((24.0,)), tmp_path / "out")
     assert set(np.unique(results.maps.fit.status.reshape(GRID.shape)[sphere()])) == {FitStatus.ONE_POINT}
-    (row,) = rows(tmp_path / "out/metrics.csv")
+    row, *_body = rows(tmp_path / "out/metrics.csv")
     assert float(row["teff_h"]) == pytest.approx(159.528, rel=1e-4)
     assert row["u_tia_mbq_h"] == ""
     assert any("degree of freedom" in warning for warning in results.warnings)
@@ -120,7 +128,7 @@ def shifted(k):
 
 def test_a_study_without_structures_or_ct_still_gives_maps(tmp_path):
     results = run_patient(small_study((4.0, 24.0), ct=False, structures=False), tmp_path / "out", AS_LAID)
-    assert rows(tmp_path / "out/metrics.csv") == []
+    assert [row["structure"] for row in rows(tmp_path / "out/metrics.csv")] == ["whole_body"]
     assert (tmp_path / "out/report.html").stat().st_size > 0
     assert {"no CT", "no structures"} <= {
         s for s in ("no CT", "no structures") if any(s in w for w in results.warnings)
@@ -188,10 +196,9 @@ def test_guided_voxels_scatter_less_around_the_same_truth(tmp_path):
             TimePoint.of(tp.id, tp.time_h, tp.activity.with_data(tp.activity.data + noise), tp.ct, tp.structures)
         )
     noisy = Study("P", "Lu-177", study.administration, "tp1", tuple(points))
-    free = run_patient(noisy, tmp_path / "free", AS_LAID)
-    guided = run_patient(
-        noisy, tmp_path / "guided", load_settings(None, ["registration.engine=none", "kinetics.guided=true"])
-    )
+    alone = load_settings(None, ["registration.engine=none", "kinetics.model=mono", "kinetics.guided=false"])
+    free = run_patient(noisy, tmp_path / "free", alone)
+    guided = run_patient(noisy, tmp_path / "guided", AS_LAID)
     truth, inside = 2e5 * 60.0 / math.log(2), sphere()
     assert guided.maps.tia.data[inside].std() < 0.8 * free.maps.tia.data[inside].std()
     assert guided.maps.tia.data[inside].mean() == pytest.approx(truth, rel=0.03)
@@ -201,7 +208,7 @@ def test_guided_voxels_scatter_less_around_the_same_truth(tmp_path):
 def test_the_dose_engine_is_chosen_by_name_and_named_in_the_report(tmp_path):
     """By kernels some of the sphere's dose lands around it, and the report says how much leaves the field of view."""
     study = small_study()
-    kernel = load_settings(None, ["registration.engine=none", "dose.engine=kernel"])
+    kernel = load_settings(None, ["registration.engine=none", "kinetics.model=mono", "dose.engine=kernel"])
     by_kernel = run_patient(study, tmp_path / "kernel", kernel)
     locally = run_patient(study, tmp_path / "local", AS_LAID)
     (spread,), (kept,) = by_kernel.structures, locally.structures

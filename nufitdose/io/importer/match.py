@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -178,7 +178,7 @@ def read_drawn(drawn: Sequence[Drawn]) -> Structures | None:
     for layer in structures.layers:
         there = Volume(layer.data, Grid(layer.grid.shape, first.moved @ layer.grid.affine), layer.quantity)
         layers.append(there.resampled_to(first.onto.grid))
-    return Structures(tuple(layers), structures.names, structures.tumours)
+    return replace(structures, layers=tuple(layers))
 
 
 def when_made(header: Header) -> datetime | None:

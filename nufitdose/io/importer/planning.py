@@ -14,7 +14,7 @@ from nufitdose.io.dicom.read.copies import without_copies
 from nufitdose.io.dicom.read.decay import Undone, undo_decay
 from nufitdose.io.dicom.read.find import Found, find_dicom
 from nufitdose.io.dicom.read.images import ImageSeries, read_ct
-from nufitdose.io.dicom.read.isotope import decay_half_life_s
+from nufitdose.io.dicom.read.isotope import decay_half_life_s, tracer_of
 from nufitdose.io.dicom.read.registrations import read_registrations
 from nufitdose.io.dicom.read.series import Kind, gather
 from nufitdose.io.importer.administration import (
@@ -227,6 +227,7 @@ def _study(
         timepoints=tuple(_timepoint(place) for place in places),
         dicom={keyword: header.text(keyword) for keyword in _REPEATED if header.has(keyword)},
         statements=tuple(statements),
+        tracer=tracer_of(header, treatment.nuclide),
     )
 
 

@@ -78,11 +78,15 @@ class TimePointEntry(Settings):
 
 
 class StructuresEntry(Settings):
-    """`structures:` on the reference time point; several label maps where structures overlap."""
+    """`structures:` on the reference time point; several label maps where structures overlap.
+
+    `u_outline_mm`: standard uncertainty of where the outlines lie, along their normal, as two observers differ.
+    """
 
     labels: Paths
     names: dict[int, Name] = Field(min_length=1)
     tumours: tuple[Name, ...] = ()
+    u_outline_mm: Number | None = Field(default=None, ge=0, le=50, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _known_and_single(self) -> "StructuresEntry":
@@ -100,6 +104,7 @@ class Manifest(Settings):
 
     patient: Name
     nuclide: Name
+    tracer: Name | None = None
     administration: AdministrationEntry
     reference: Name
     timepoints: list[TimePointEntry] = Field(min_length=1)

@@ -74,6 +74,7 @@ def _study_of(manifest: Manifest, path: Path) -> Study:
         timepoints=tuple(timepoints),
         dicom=manifest.dicom,
         statements=manifest.statements,
+        tracer=manifest.tracer,
     )
     scanner = manifest.described_scanner(path.parent)
     return study if scanner is None else study.with_scanner(scanner)
@@ -109,7 +110,7 @@ def _timepoint_of(
 
     def read_structures() -> Structures:
         layers = tuple(load_volume(folder / name, Quantity.LABELS) for name in labels or ())
-        return Structures(layers, names, tumours)
+        return Structures(layers, names, tumours, manifest.structures.u_outline_mm if manifest.structures else None)
 
     return TimePoint(
         entry.id,

@@ -45,6 +45,7 @@ class CalibrationEntry(Settings):
     u_percent: Number
     date: Day | None = None
     u_cross_calibration_percent: Number = 0.0
+    u_scan_percent: Number | None = None
 
 
 class ScannerEntry(Settings):
@@ -98,4 +99,6 @@ def scanner_entry(scanner: Scanner) -> dict[str, Any]:
             entry["calibration"]["date"] = known.date.isoformat()
         if known.u_cross_calibration_percent:
             entry["calibration"]["u_cross_calibration_percent"] = float(known.u_cross_calibration_percent)
+        if known.u_scan_percent is not None:
+            entry["calibration"]["u_scan_percent"] = float(known.u_scan_percent)
     return entry

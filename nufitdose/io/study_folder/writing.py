@@ -39,6 +39,8 @@ def save_study(study: Study, folder: str | Path, *, tumours: Iterable[str] = ())
         "reference": study.reference_id,
         "timepoints": entries,
     }
+    if study.tracer:
+        manifest["tracer"] = study.tracer
     if study.administration.time is not None:
         manifest["administration"]["time"] = study.administration.time.isoformat()
     if study.structures is not None:
@@ -49,6 +51,8 @@ def save_study(study: Study, folder: str | Path, *, tumours: Iterable[str] = ())
             "names": {number: name for name, number in names.items()},
             "tumours": sorted(marked & set(names)),
         }
+        if study.structures.u_outline_mm is not None:
+            manifest["structures"]["u_outline_mm"] = study.structures.u_outline_mm
     if study.dicom:
         manifest["dicom"] = dict(study.dicom)
     statements = [*study.statements, *_applied_factor(study.scanner)]

@@ -85,11 +85,11 @@ def fitted(study, *overrides):
     """Curves and voxel fits of a study without its dose."""
     settings, frames, regions = settings_of(*overrides).kinetics, overlay_series(study), regions_of(study)
     curves = structure_curves(frames, regions, settings, LU_H)
-    return curves, fit_frames(frames, LU_H, settings, regions, curves)
+    return curves, fit_frames(frames, LU_H, settings, regions, curves).fit
 
 
 def test_auto_finds_the_two_phases_and_leaves_the_other_structure_its_one(tmp_path):
-    results = run_patient(study_of(noise=0.02), tmp_path / "out", settings_of())
+    results = run_patient(study_of(noise=0.02), tmp_path / "out", settings_of("kinetics.guided=false"))
     found = rows(tmp_path / "out/metrics.csv")
     assert (found["liver"]["model"], found["kidney_left"]["model"]) == ("bi", "mono")
     volume_ml = {name: float(found[name]["volume_ml"]) for name in found}
@@ -110,7 +110,7 @@ def test_auto_finds_the_two_phases_and_leaves_the_other_structure_its_one(tmp_pa
 
 
 def test_one_exponential_through_two_phases_is_wrong_where_auto_is_right():
-    """What the default gains: the same study with mono in every structure."""
+    """What the choice gains: the same study with mono in every structure."""
     _, plain = fitted(study_of(), "kinetics.model=mono")
     _, auto = fitted(study_of())
     liver = halves().reshape(-1) == 1
@@ -120,17 +120,18 @@ def test_one_exponential_through_two_phases_is_wrong_where_auto_is_right():
 
 def test_a_structure_has_the_model_asked_for_it():
     curves, fit = fitted(study_of(), "kinetics.models={liver: f3a, rest: trapezoid}", "kinetics.model=mono")
-    assert tuple(curves.of(name).model for name in ("liver", "kidney_left", REST)) == ("f3a", "mono", "trapezoid")
+    assert tuple(curves.of(name).model for name in ("liver", "kidney_left", REST)) == ("f3a", "mono", "none")
+    assert curves.whole_body.model == "trapezoid"  # as the rest, which is empty here
     labels = halves().reshape(-1)
-    assert set(np.unique(fit.status[labels == 1])) == {FitStatus.CLEARANCE_RETENTION}
+    assert set(np.unique(fit.status[labels == 1])) <= {FitStatus.CLEARANCE_RETENTION, FitStatus.GUIDED_TWO_RATES}
     assert set(np.unique(fit.status[labels == 2])) == {FitStatus.MONO}
     assert set(np.unique(fit.status[labels == 0])) == {FitStatus.NOTHING}
 
 
 def test_the_integral_averaged_over_models_lies_between_theirs():
-    known = "kinetics.u_activity_percent=20"
+    known = "kinetics.u_activity_percent=20", "kinetics.model=aicc"
     best, mean = (
-        fitted(study_of(noise=0.1), known, *more)[0].structures["liver"] for more in ((), ("kinetics.averaged=true",))
+        fitted(study_of(noise=0.1), *known, *more)[0].structures["liver"] for more in ((), ("kinetics.averaged=true",))
     )
     tias = [fit.tia_mbq_h for fit in best.choice.fits.values()]
     assert min(tias) < mean.tia_mbq_h < max(tias)
@@ -141,7 +142,8 @@ def test_the_integral_averaged_over_models_lies_between_theirs():
 
 
 def test_given_uncertainties_weigh_the_points_and_reach_the_tables(tmp_path):
-    run_patient(study_of((4.0, 24.0)), tmp_path / "out", settings_of("kinetics.u_activity_percent=5"))
+    asked = settings_of("kinetics.u_activity_percent=5", "kinetics.model=mono")
+    run_patient(study_of((4.0, 24.0)), tmp_path / "out", asked)
     kidney = rows(tmp_path / "out/metrics.csv")["kidney_left"]
     with (tmp_path / "out/tac.csv").open() as file:
         points = [row for row in csv.DictReader(file) if row["structure"] == "kidney_left"]
@@ -251,7 +253,7 @@ REFUSED = {
         ["kinetics.models={liver: bi, kidney_left: mono}", "kinetics.shared_rates=[[liver, kidney_left]]"],
         "with the model bi and mono",
     ),
-    "nothing to average": ((4.0, 24.0), ["kinetics.model=mono", "kinetics.averaged=true"], "nothing to average"),
+    "nothing to average": ((4.0, 24.0), ["kinetics.model=mono", "kinetics.averaged=true"], "nothing to weigh"),
 }
 
 
@@ -279,10 +281,10 @@ def test_a_method_that_does_not_exist_is_refused_with_the_nearest():
 
 
 def test_every_method_says_what_it_needs_and_what_it_gives():
-    """The registry against the fits: fewest scans are the parameters; voxels take what "auto" and "bayes" find."""
+    """The registry against the fits: fewest scans are the parameters; voxels take what is chosen or averaged."""
     for name, method in METHODS.items():
         assert method.name == name
-        assert (method.voxels is None) == (name in {"auto", "bayes"})
+        assert (method.voxels is None) == (name in {"auto", "bayes", "aicc"})
         assert bool(method.sentence) == (method.voxels is not None)
         if method.fixed_model:
             assert method.fewest_scans == MODELS[name].n_parameters
@@ -326,11 +328,11 @@ def test_a_voxel_that_is_not_positive_gets_nothing_from_trapezoids():
     assert fit.status.tolist() == [FitStatus.NOT_POSITIVE, FitStatus.NOTHING, FitStatus.NOTHING]
 
 
-def test_the_voxels_add_to_the_integral_of_their_structure_on_request():
+def test_the_voxels_add_to_the_integral_of_their_structure_unless_told_not_to():
     study = study_of((4.0, 24.0, 96.0), noise=0.2)
     regions = regions_of(study)
-    curves, free = fitted(study)
-    _, scaled = fitted(study, "kinetics.preserve_total=true")
+    curves, scaled = fitted(study)
+    _, free = fitted(study, "kinetics.preserve_total=false")
     for name, region in regions.items():
         wanted = curves.structures[name].tia_mbq_h * 1e6
         assert float(scaled.tia[region.index].astype(float) @ region.part_ml) == pytest.approx(wanted, rel=1e-5)
@@ -407,7 +409,8 @@ def test_structures_that_share_their_rates_have_one_half_life(tmp_path):
     assert liver.fit.intervals is None
     assert u_of_curve_mbq(liver.fit, np.array([1.0])) is None
     assert kidney.fit.u_teff_h < alone.structures["kidney_left"].fit.u_teff_h
-    np.testing.assert_array_equal(voxels.tia, voxels_alone.tia)
+    ratio = [fit.tia[halves().reshape(-1) == 1].sum() for fit in (voxels, voxels_alone)]
+    assert ratio[0] / ratio[1] == pytest.approx(liver.tia_mbq_h / alone.structures["liver"].tia_mbq_h, rel=1e-5)
     run_patient(study, tmp_path / "out", settings_of(*shared))
     assert json.loads((tmp_path / "out/curves.json").read_text())["liver"]["shared_rates_with"] == ["kidney_left"]
     assert "curves of liver and kidney_left had their rates in common" in (tmp_path / "out/report.html").read_text()
@@ -507,6 +510,6 @@ def test_a_scan_short_of_a_bed_drops_that_time_there_alone():
     regions, settings = regions_of(study), settings_of("kinetics.model=mono").kinetics
     curves = structure_curves(frames, regions, settings, LU_H)
     assert np.isnan(curves.structures["kidney_left"].activity_mbq[1])
-    fit = fit_frames(frames, LU_H, settings, regions, curves)
+    fit = fit_frames(frames, LU_H, settings, regions, curves).fit
     kidney = halves().reshape(-1) == 2
     assert fit.tia[kidney] == pytest.approx(np.full(kidney.sum(), MONO_TIA), rel=1e-4)

@@ -19,7 +19,7 @@ from dosimetry.config import DosimetrySettings
 from dosimetry.curves.structures import structure_curves
 from dosimetry.dose import AbsorbedDose, absorbed_dose
 from dosimetry.kinetics import fit_voxels
-from dosimetry.recovery import Recovery, StructureRecovery
+from dosimetry.recovery import UNKNOWN, Recovery, StructureRecovery
 from dosimetry.report import pictures, write_report
 from dosimetry.report.balance import balance_of
 from dosimetry.report.checks import State, lights
@@ -31,7 +31,9 @@ from dosimetry.report.planes import AXIAL, CORONAL, ORIENTATIONS, SAGITTAL, Box,
 from dosimetry.report.recovery_words import recovery_fact, recovery_sentences
 from dosimetry.report.tables import recovery_cell
 from dosimetry.results import DoseMaps, PatientResults
-from dosimetry.structures import regions_of, structure_results
+from dosimetry.structures import body_results, regions_of, structure_results
+from dosimetry.uncertainty.points import point_errors
+from dosimetry.uncertainty.structures import structure_budgets
 from nufitdose.anatomy.prepared import prepare_anatomy
 from nufitdose.grid import Grid
 from nufitdose.nuclides import half_life_h
@@ -113,13 +115,15 @@ def patient(
     anatomy = prepare_anatomy(study.reference.ct, grid) if ct else None
     regions = regions_of(study)
     found = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide))
-    results = structure_results(
-        study, settings, regions, found, maps, unregistered if len(times_h) > 1 else None, anatomy
-    )
+    errors = point_errors(frames, regions, settings.uncertainty)
+    density = anatomy.density if anatomy else None
+    budgets = structure_budgets(study, frames, regions, found, errors, UNKNOWN, density, settings.uncertainty)
+    before = unregistered if len(times_h) > 1 else None
+    results = structure_results(study, settings, regions, found, maps, before, anatomy, budgets)
+    whole_body, rest = body_results(study, found, maps, before, anatomy, budgets)
     return PatientResults(
-        study, settings, tuple(frames), maps, tuple(plain),
-        unregistered if len(times_h) > 1 else None, anatomy, results, found.whole_body,
-    )  # fmt: skip
+        study, settings, tuple(frames), maps, tuple(plain), before, anatomy, results, whole_body, rest
+    )
 
 
 def dose_maps(frames, study) -> DoseMaps:
@@ -308,7 +312,7 @@ def test_overlapping_structures_are_counted_once(usual):
 
 
 def states(results: PatientResults) -> dict[str, State]:
-    return {light.topic: light.state for light in lights(results, balance_of(results))}
+    return {light.topic: light.state for light in lights(results)}
 
 
 def test_lights_of_a_sound_patient(usual):
@@ -349,7 +353,7 @@ def test_an_early_last_scan_is_far_outside():
 
 def test_without_structures_the_map_tells_what_was_extrapolated():
     one = patient((24.0,), names={})
-    light = next(n for n in lights(one, balance_of(one)) if n.topic == "Extrapolation")
+    light = next(n for n in lights(one) if n.topic == "Extrapolation")
     assert light.state is State.BAD
     assert percent(100.0 * 2 ** (-24.0 / half_life_h("Lu-177"))) in light.found  # e^(-λt) of it is after the scan
 

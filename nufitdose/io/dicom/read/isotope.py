@@ -110,6 +110,26 @@ def _half_life_s(drug: Header) -> float | None:
     return half_life_s
 
 
+def tracer_of(header: Header, nuclide: str) -> str | None:
+    """The name of the radiopharmaceutical, Radiopharmaceutical (0018,0031) or its code's meaning; None without one.
+
+    What only repeats the nuclide names no tracer.
+    """
+    try:
+        drug = radiopharmaceutical(header)
+    except InputError:
+        return None  # several nuclides at once: the user said which
+    if drug is None:
+        return None
+    named = drug.text("Radiopharmaceutical")
+    codes = drug.items("RadiopharmaceuticalCodeSequence")
+    named = named or (codes[0].text("CodeMeaning") if codes else "")
+    try:
+        return None if not named or canonical_name(named) == nuclide else named
+    except InputError:
+        return named
+
+
 def nuclide_of(stated: Isotope, given: str | None, header: Header) -> str:
     """The nuclide given by the user, else that of the file; `InputError` where neither is known."""
     if given is not None:

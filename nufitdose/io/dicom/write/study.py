@@ -156,7 +156,7 @@ def _write_ct(ct: Volume, common: Dataset, folder: Path) -> list[str]:
 def _drug(study: Study, administered_at: datetime, *, bq_per_unit: float) -> Dataset:
     """What was given; the activity is in Bq in PT objects (PS3.3 C.8.9.2), in MBq in NM objects (C.8.4.10)."""
     drug, code = Dataset(), Dataset()
-    drug.Radiopharmaceutical = study.nuclide
+    drug.Radiopharmaceutical = study.tracer or study.nuclide
     drug.RadiopharmaceuticalStartDateTime = administered_at.strftime("%Y%m%d%H%M%S.%f")
     drug.RadiopharmaceuticalStartTime = administered_at.strftime("%H%M%S.%f")
     drug.RadionuclideTotalDose = format_number_as_ds(study.administration.activity_mbq * 1e6 / bq_per_unit)

@@ -1,0 +1,100 @@
+"""What each structure's activity errs by at each scan, independently of the other scans."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dosimetry.config import UncertaintySettings
+from dosimetry.uncertainty.budget import Source
+from dosimetry.uncertainty.counting import USUAL_FWHM_MM, measure_noise
+from dosimetry.uncertainty.displacement import relative_u_of_shift, u_of_axis_mm
+from nufitdose.anatomy.regions import Region
+from nufitdose.registration.series import Frame
+from nufitdose.scanner import Scanner
+from nufitdose.types import F64
+
+#: Mean distance of organ landmarks on digital patients with CT (docs/explanation/registration.md), mm; without
+#: registration what the scans were apart. Other engines: as `rigid`.
+_USUAL_MM = {"rigid": 6.6, "affine": 6.1, "network": 2.5, "refine": 1.4, "nufit": 1.4}
+_UNREGISTERED_MM = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class PointErrors:
+    """Relative standard uncertainties of one structure's activity [scans], by cause.
+
+    `displaced_mm` [scans] is how far off, along each axis, the registration was taken to be; the sources say where each
+    is from.
+    """
+
+    noise: F64
+    registration: F64
+    scan: F64
+    displaced_mm: F64
+    scan_source: Source
+    noise_source: Source
+    registration_source: Source
+
+    @property
+    def relative_u(self) -> F64:
+        """[scans]: all causes together."""
+        return np.sqrt(self.noise**2 + self.registration**2 + self.scan**2)
+
+
+def point_errors(
+    frames: Sequence[Frame],
+    regions: Mapping[str, Region],
+    settings: UncertaintySettings,
+    *,
+    scanner: Scanner | None = None,
+    noise_gain: Mapping[str, F64] | None = None,
+) -> dict[str, PointErrors]:
+    """The errors of every region's activity in `frames` as the scanner made them.
+
+    `noise_gain` [scans] is by how much a later correction multiplies the relative noise of a region's activity.
+    """
+    fwhm_mm = USUAL_FWHM_MM if scanner is None else max(scanner.fwhm_mm)
+    calibration = None if scanner is None else scanner.calibration
+    described = None if calibration is None else calibration.u_scan_percent
+    by_itself = settings.scan_percent if described is None else described
+    noise = measure_noise(frames, list(regions.values()), fwhm_mm)
+    found = {}
+    for name, region in regions.items():
+        sums = np.array([region.integral(frame.activity) for frame in frames])
+        u_bq = np.array([noise.u_bq(region, frame.activity) for frame in frames])
+        by_noise = np.divide(u_bq, sums, out=np.ones_like(sums), where=sums > 0)
+        if noise_gain is not None and name in noise_gain:
+            by_noise = by_noise * np.where(np.isfinite(noise_gain[name]), noise_gain[name], 1.0)
+        displaced = [_displaced_mm(frame, name, settings) for frame in frames]
+        u_mm = np.array([mm for mm, _ in displaced])
+        shifts = [relative_u_of_shift(region, frame.activity, mm) for frame, mm in zip(frames, u_mm, strict=True)]
+        found[name] = PointErrors(
+            noise=np.minimum(by_noise, 1.0),
+            registration=np.array(shifts),
+            scan=np.full(sums.size, by_itself / 100.0),
+            displaced_mm=u_mm,
+            scan_source=Source.ASSUMED if described is None else Source.DESCRIBED,
+            noise_source=Source.ASSUMED if noise.assumed else Source.MEASURED,
+            registration_source=_weakest([source for _, source in displaced]),
+        )
+    return found
+
+
+def _displaced_mm(frame: Frame, structure: str, settings: UncertaintySettings) -> tuple[float, Source]:
+    """How far off along each axis a scan lies at a structure, and how that is known."""
+    if frame.registration is None:
+        return 0.0, Source.MEASURED
+    for row in frame.agreement:
+        if row.structure == structure and np.isfinite(row.centroid_after_mm):
+            return u_of_axis_mm(row.centroid_after_mm), Source.MEASURED
+    if settings.registration_mm is not None:
+        return u_of_axis_mm(settings.registration_mm), Source.DESCRIBED
+    engine = frame.registration.engine
+    usual_mm = _UNREGISTERED_MM if engine == "none" else _USUAL_MM.get(engine, _USUAL_MM["rigid"])
+    return u_of_axis_mm(usual_mm), Source.ASSUMED
+
+
+def _weakest(sources: Sequence[Source]) -> Source:
+    order = list(Source)
+    return max(sources, key=order.index)
