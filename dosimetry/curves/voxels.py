@@ -125,8 +125,8 @@ def _rates_of(curve: StructureCurve, model: str, rate_p: float) -> tuple[float, 
 def _voxel_method(settings: KineticsSettings, name: str, curve: StructureCurve) -> CurveMethod:
     """How the voxels of a structure are fitted: as asked for, or with the model that was chosen.
 
-    Where the remainder's curve is an average, voxels of no structure get one exponential each: they are not of one kind,
-    few scans leave two rates of a voxel open, and the scaling gives them the average's integral.
+    Where the remainder's curve is an average, voxels of no structure get one exponential each: they are not of one
+    kind, few scans leave two rates of a voxel open, and the scaling gives them the average's integral.
     """
     asked = find_method(settings.method(name))
     if asked.voxels:

@@ -108,7 +108,8 @@ def _average(results: PatientResults) -> list[str]:
         f"The time-integrated activity of {whose} is the median over curves of {join_words(list(FEW_SCAN_MODELS))}, "
         f"weighed by their marginal likelihood with weak priors of the rates ({'; '.join(priors)}; bayes); its "
         "uncertainty and its 95 % interval hold what noise, rates and the choice of a model leave open.",
-        f"Voxels took the leading model of their structure as far as their points allow (f3 for tri); those of no structure took one exponential each.",
+        "Voxels took the leading model of their structure as far as their points allow (f3 for tri); those of no "
+        "structure took one exponential each.",
     ]
 
 
