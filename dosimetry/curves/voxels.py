@@ -123,9 +123,15 @@ def _rates_of(curve: StructureCurve, model: str, rate_p: float) -> tuple[float, 
 
 
 def _voxel_method(settings: KineticsSettings, name: str, curve: StructureCurve) -> CurveMethod:
-    """How the voxels of a structure are fitted: as asked for, or with the model that was chosen."""
+    """How the voxels of a structure are fitted: as asked for, or with the model that was chosen.
+
+    Where the remainder's curve is an average, voxels of no structure get one exponential each: they are not of one
+    kind, few scans leave two rates of a voxel open, and the scaling gives them the average's integral.
+    """
     asked = find_method(settings.method(name))
-    return asked if asked.voxels else find_method(curve.voxel_model)
+    if asked.voxels:
+        return asked
+    return find_method("mono" if name == REST and curve.average is not None else curve.voxel_model)
 
 
 def _form(method: CurveMethod) -> Callable[[VoxelPoints], VoxelFit]:

@@ -94,9 +94,7 @@ def _maximise(evidence: F64, x: F64, centre: float | None) -> RatePrior:
     spacing = float(x[1] - x[0])
     for _ in range(MAX_ROUNDS):
         prior = np.exp(-0.5 * ((x - mean) / sd) ** 2)
-        share = likelihood * prior
-        share /= share.sum(axis=1, keepdims=True) + 1e-300
-        mass = share.sum(axis=0)
+        mass = prior * ((1.0 / (likelihood @ prior + 1e-300)) @ likelihood)
         previous = (mean, sd)
         mean = float(np.average(x, weights=mass)) if held is None else held
         sd = max(float(np.sqrt(np.average((x - mean) ** 2, weights=mass))), 0.5 * spacing)

@@ -108,7 +108,7 @@ def learn_structure(
     if given is None:
         fitted = model if two else "mono"
         noise = _estimate_if_told(lambda: estimate_noise(curves, times, half_life_h, model=fitted))
-        shape = _mean_curve(curves) if two else None
+        shape = _mean_curve(curves) if two or centre is not None else None
         if noise is None and centre is not None:  # as many parameters as scans: what the structure's shape leaves
             noise = _estimate_if_told(lambda: estimate_noise_about(curves, _mean_curve(curves)))
     found = StructureKnowledge(noise, shape=shape)

@@ -45,7 +45,8 @@ def _voxel_methods(results: PatientResults) -> dict[str, str]:
     found = {}
     for name, curve in results.curves.items():
         asked = results.settings.kinetics.method(name)
-        method = asked if METHODS[asked].voxels else curve.voxel_model
+        chosen = "mono" if name == REST and curve.average is not None else curve.voxel_model
+        method = asked if METHODS[asked].voxels else chosen
         one_scan = len(results.frames) == 1 and not METHODS[method].one_scan_only
         found[name] = "physical" if one_scan else method
     return found
@@ -107,7 +108,8 @@ def _average(results: PatientResults) -> list[str]:
         f"The time-integrated activity of {whose} is the median over curves of {join_words(list(FEW_SCAN_MODELS))}, "
         f"weighed by their marginal likelihood with weak priors of the rates ({'; '.join(priors)}; bayes); its "
         "uncertainty and its 95 % interval hold what noise, rates and the choice of a model leave open.",
-        f"Voxels took the leading model of their structure as far as their points allow (f3 for tri); {_REST_WORDS}",
+        "Voxels took the leading model of their structure as far as their points allow (f3 for tri); those of no "
+        "structure took one exponential each.",
     ]
 
 

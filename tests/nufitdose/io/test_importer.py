@@ -83,6 +83,14 @@ def test_a_study_of_two_scans_with_ct_and_structures(tmp_path):
     assert again.dicom["FrameOfReferenceUID"] == first[0].FrameOfReferenceUID
 
 
+@pytest.mark.parametrize(
+    ("named", "tracer"), [("Lutetium Lu-177 dotatate", "Lutetium Lu-177 dotatate"), ("Lu-177", None), (None, None)]
+)
+def test_the_radiopharmaceutical_is_the_tracer_unless_it_repeats_the_nuclide(tmp_path, named, tracer):
+    plan = plan_of(tmp_path, drugs(pet(), Radiopharmaceutical=named) if named else pet())
+    assert plan.study.tracer == tracer
+
+
 def test_rows_say_what_a_series_is(tmp_path):
     plan = plan_of(tmp_path, pet(), ct())
     row = next(row for row in plan.series if row.modality == "PT")
