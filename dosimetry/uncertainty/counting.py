@@ -59,8 +59,10 @@ def measure_noise(frames: Sequence[Frame], regions: Iterable[Region], widest_mm:
     found = [_variogram(frames, region) for region in regions if region.index.size]
     sums = np.sum([total for total, _ in found], axis=0) if found else np.zeros((2, 3))
     pairs = np.sum([count for _, count in found], axis=0) if found else np.zeros((2, 3))
-    if pairs.min() < _FEWEST or not sums.min() > 0:
+    if pairs.min() < _FEWEST:
         return _assumed(frames, regions)
+    if not sums.all():
+        return ImageNoise(NoiseModel(0.0, 0.0), _isotropic(_ASSUMED_FWHM_MM), assumed=False)
     near, far = sums / pairs
     steps = np.array(grid.spacing_mm)
     most = np.exp(-((steps * FWHM_PER_SIGMA / (2.0 * widest_mm)) ** 2))
@@ -71,9 +73,12 @@ def measure_noise(frames: Sequence[Frame], regions: Iterable[Region], widest_mm:
 
 def _assumed(frames: Sequence[Frame], regions: Iterable[Region]) -> ImageNoise:
     largest = max((region.mean(frames[0].activity) for region in regions), default=0.0)
-    filter_mm = _ASSUMED_FWHM_MM / FWHM_PER_SIGMA
     gain = (_ASSUMED_PERCENT / 100.0) ** 2 * max(largest, 0.0)
-    return ImageNoise(NoiseModel(0.0, gain), (filter_mm, filter_mm, filter_mm), assumed=True)
+    return ImageNoise(NoiseModel(0.0, gain), _isotropic(_ASSUMED_FWHM_MM), assumed=True)
+
+
+def _isotropic(fwhm_mm: float) -> tuple[float, float, float]:
+    return (fwhm_mm / FWHM_PER_SIGMA,) * 3
 
 
 def _neighbour_correlation(ratio: float, most: float) -> float:
