@@ -27,7 +27,7 @@ _SPECT_MM, _PET_MM, _EITHER_MM = (12.0, 15.0), (5.0, 7.0), (6.0, 15.0)
 _EITHER = ("Y-90",)  # imaged both ways
 _ANNIHILATION_MEV, _IS_PET = 0.511, 0.1  # quanta per decay from which a nuclide is taken as imaged by PET
 # Relative standard uncertainty of a described resolution: it follows depth and object, and structures are not uniform.
-# Chosen here, so that intervals hold the truth as often as they say on digital patients (docs/explanation/uncertainty.md).
+# Chosen here: intervals then hold the truth of digital patients as often as they say (docs/explanation/uncertainty.md).
 _U_FWHM = 0.07
 # Relative standard uncertainty that the correction itself adds, where resolution and contour are right: of the matrix,
 # and of a curve that knows neither shape nor surroundings. Chosen here on the same patients.

@@ -50,10 +50,10 @@ class ImageNoise:
 def measure_noise(frames: Sequence[Frame], regions: Iterable[Region], widest_mm: float = USUAL_FWHM_MM) -> ImageNoise:
     """The noise of voxels, σ² = gain · A, from how neighbours within structures differ; assumed where too few do.
 
-    From every voxel's curve its structure's, A_i of its own size, is taken; of the rest, over √A_i and less what the size
-    takes, γ(h) = ½⟨(e(x+h) - e(x))²⟩ = gain (1 - e^(-h²/4s²)) at one and two voxels gives gain and filter s. Differences
-    of neighbours leave out what varies slowly, as clearance does within an organ. No noise is smoother than the image:
-    s is that of `widest_mm` at most.
+    From every voxel's curve its structure's, A_i of its own size, is taken; of the rest, over √A_i and less what the
+    size takes, γ(h) = ½⟨(e(x+h) - e(x))²⟩ = gain (1 - e^(-h²/4s²)) at one and two voxels gives gain and filter s.
+    Differences of neighbours leave out what varies slowly, as clearance does within an organ. No noise is smoother than
+    the image: s is that of `widest_mm` at most.
     """
     grid = frames[0].activity.grid
     found = [_variogram(frames, region) for region in regions if region.index.size]

@@ -103,7 +103,12 @@ def _write_tables(truth: PatientTruth, folder: Path) -> None:
         folder / "organs.csv",
         ["label", "structure", "role", "volume_ml", "tia_mbq_h", "tiac_h", "teff_h", "own_tia_mbq_h"],
         (
-            [number[o.structure], o.structure, o.role, *_digits(o.volume_ml, o.tia_mbq_h, o.tiac_h, o.teff_h, o.own_tia_mbq_h)]
+            [
+                number[o.structure],
+                o.structure,
+                o.role,
+                *_digits(o.volume_ml, o.tia_mbq_h, o.tiac_h, o.teff_h, o.own_tia_mbq_h),
+            ]
             for o in truth.organs
         ),
     )

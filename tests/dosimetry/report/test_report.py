@@ -19,6 +19,7 @@ from dosimetry.config import DosimetrySettings
 from dosimetry.curves.structures import structure_curves
 from dosimetry.dose import AbsorbedDose, absorbed_dose
 from dosimetry.kinetics import fit_voxels
+from dosimetry.recovery import UNKNOWN
 from dosimetry.report import pictures, write_report
 from dosimetry.report.balance import balance_of
 from dosimetry.report.checks import State, lights
@@ -27,7 +28,6 @@ from dosimetry.report.methods_paragraph import left_out, methods_paragraph
 from dosimetry.report.numbers import percent, three, with_error, with_sign
 from dosimetry.report.palette import look
 from dosimetry.report.planes import AXIAL, CORONAL, ORIENTATIONS, SAGITTAL, Box, box_of, cut
-from dosimetry.recovery import UNKNOWN
 from dosimetry.results import DoseMaps, PatientResults
 from dosimetry.structures import body_results, regions_of, structure_results
 from dosimetry.uncertainty.points import point_errors
