@@ -21,8 +21,8 @@ install: $(VENV)/.installed        ## a virtual environment with everything for 
 demo: install                      ## a digital patient through the whole chain, compared with its truth
 	$(BIN)/nufitdose demo --out $(OUT)
 
-test: install                      ## all tests
-	$(BIN)/python -m pytest
+test: install                      ## all tests, side by side
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test-fast: install                 ## the tests that take seconds
 	$(BIN)/python -m pytest -m 'not slow'

@@ -12,8 +12,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from dosimetry.curves.methods import find_method
+from dosimetry.curves.points import OrganPoints
 from dosimetry.kinetics import choose_model, fit_organ
-from dosimetry.kinetics.model_average import average_models
 from dosimetry.kinetics.priors import WIDE, find_prior
 from nufitdose import kinetics
 from nufitdose.nuclides import half_life_h
@@ -104,9 +105,9 @@ def points(truth, protocol, rng=None):
 
 
 def fit(truth, protocol, y, u=NOISE, prior=None):
-    return average_models(
-        np.array(protocol), y, physical(truth.nuclide), u_activity_mbq=u * y, prior=prior or truth.prior
-    )
+    """The curve as the patient run has it by default."""
+    given = OrganPoints(np.array(protocol), y, physical(truth.nuclide), u * y, prior=prior or truth.prior)
+    return find_method("auto").organ(given)
 
 
 def telling(truth, protocol):

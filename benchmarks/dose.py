@@ -7,9 +7,10 @@ import time
 import numpy as np
 from scipy.signal import fftconvolve
 
-from dosimetry.dose.convolution import convolved_with_octant, kernel_dose
+from dosimetry.dose.convolution import convolved_with_octant
 from dosimetry.dose.kernels.radial import radial_kernel
 from dosimetry.dose.kernels.voxel import mirrored, octant_kernel, voxel_kernel
+from dosimetry.dose.spreading import kernel_dose
 from dosimetry.dose.transport.electron_kernels import electron_kernel
 from dosimetry.dose.transport.photon_kernels import photon_kernel
 

@@ -72,16 +72,19 @@ def measure(inside, protocol, noise, voxels=40_000, seed=0, **settings):
 
 
 def main(voxels):
-    print(f"{'curve':6}{'scans':>6}{'noise':>6}{'sum/truth':>11}{'rest':>8}{'unscaled/curve':>16}{'rest':>8}  model")
+    head = (
+        f"{'curve':6}{'scans':>6}{'noise':>6}{'sum/truth':>11}{'rest':>8}{'unscaled/curve':>16}{'alone':>8}{'rest':>8}"
+    )
+    print(f"{head}  model")
     for protocol in PROTOCOLS:
         for inside in CURVES:
             for noise in NOISE:
-                own, rest, before, rest_before, curve, _ = measure(
-                    inside, protocol, noise, voxels, u_activity_percent=2.0
-                )
+                given = {"voxels": voxels, "u_activity_percent": 2.0}
+                own, rest, before, rest_before, curve, _ = measure(inside, protocol, noise, **given)
+                alone = measure(inside, protocol, noise, guided=False, **given)[2]
                 print(
-                    f"{inside:6}{len(protocol):6}{noise:6.1f}{own:11.3f}{rest:8.3f}{before:16.3f}{rest_before:8.3f}  "
-                    f"{curve.model}, u {100 * curve.u_tia_mbq_h / curve.tia_mbq_h:.1f} %",
+                    f"{inside:6}{len(protocol):6}{noise:6.1f}{own:11.3f}{rest:8.3f}{before:16.3f}{alone:8.3f}"
+                    f"{rest_before:8.3f}  {curve.model}, u {100 * curve.u_tia_mbq_h / curve.tia_mbq_h:.1f} %",
                     flush=True,
                 )
 

@@ -79,12 +79,16 @@ class DoseSettings(Settings):
     """How time-integrated activity becomes dose.
 
     `density_without_ct_g_ml` is the density of every voxel where the reference has no CT;
-    `density_floor_g_ml` bounds the division by density in lung and gas.
+    `density_floor_g_ml` bounds the division by density in lung and gas. `montecarlo` goes on until blocks of 20 mL have
+    a statistical standard error of `statistical_percent` (95 % of those with 1 % of the greatest dose), or for
+    `time_budget_s` (null: as long as it takes).
     """
 
-    engine: str = Field(default="local", validate_default=False)
+    engine: str = Field(default="kernel", validate_default=False)
     density_without_ct_g_ml: float = Field(default=1.0, gt=0, le=25)
     density_floor_g_ml: float = Field(default=0.2, gt=0, le=2)
+    statistical_percent: float = Field(default=2.0, ge=0.05, le=50)
+    time_budget_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     @field_validator("engine")
     @classmethod

@@ -26,7 +26,7 @@ from dosimetry.uncertainty.structures import structure_budgets
 from nufitdose.anatomy.prepared import PreparedAnatomy, prepare_anatomy
 from nufitdose.io.study_run import study_run
 from nufitdose.nuclides import half_life_h
-from nufitdose.progress import Steps, Stream
+from nufitdose.progress import OnProgress, Steps, Stream
 from nufitdose.registration.output import write_registered
 from nufitdose.registration.series import SECONDS_A_PAIR, Frame, overlay_series, register_series, weights_sha256
 from nufitdose.run import RunRecord
@@ -58,7 +58,7 @@ def run_patient(
         study_run([study], out, record) as (place, (loaded,)),
         Steps(sum(_COST.values()) + SECONDS_A_PAIR * (len(loaded.timepoints) - 1), stream) as steps,
     ):
-        results = analyse(loaded, settings, steps, device=device)
+        results = analyse(loaded, settings, steps, device=device, seed=seed)
         results = replace(results, warnings=tuple(record.warnings))
         record.notes["weights_sha256"] = weights_sha256(results.frames)
         with steps.step("writing tables and maps", _COST["write"]):
@@ -74,7 +74,9 @@ def run_patient(
     return results
 
 
-def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: str = "auto") -> PatientResults:
+def analyse(
+    study: Study, settings: DosimetrySettings, steps: Steps, *, device: str = "auto", seed: int = 0
+) -> PatientResults:
     """The chain itself, in memory: study -> registered frames -> recovery -> voxel curves -> dose -> structures."""
     with steps.step("reading and checking the scans", _COST["read"]):
         grid, ct = study.reference.activity.grid, study.reference.ct
@@ -88,7 +90,7 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
     with steps.step("recovery and spill-over", _COST["recovery"]):
         plan = plan_recovery(study, frames, regions, anatomy, settings.recovery)
         measured, (frames, recovery) = frames, correct_frames(plan, frames)
-    with steps.step("fitting voxel curves, computing dose", _COST["maps"]):
+    with steps.step("fitting voxel curves, computing dose", _COST["maps"]) as on_progress:
         tumours = study.structures.tumours if study.structures else ()
         gain = {name: np.array([row.value * row.noise for row in rows]) for name, rows in recovery.structures.items()}
         errors = point_errors(measured, regions, settings.uncertainty, scanner=study.scanner, noise_gain=gain)
@@ -101,16 +103,18 @@ def analyse(study: Study, settings: DosimetrySettings, steps: Steps, *, device: 
             relative_u={name: found.relative_u for name, found in errors.items()},
         )
         warn_of_cuts(curves, frames)
-        maps = dose_maps(frames, study, settings, regions, curves, anatomy)
+        maps = dose_maps(frames, study, settings, regions, curves, anatomy, seed=seed, on_progress=on_progress)
     plain: tuple[Frame, ...] = ()
     unregistered = None
     if len(frames) > 1 and settings.registration.engine != "none":
-        with steps.step("the same without registration", _COST["unregistered"]):
+        with steps.step("the same without registration", _COST["unregistered"]) as on_progress:
             plain, _ = correct_frames(plan, overlay_series(study))
             plain_curves = structure_curves(
                 plain, regions, settings.kinetics, half_life_h(study.nuclide), tumours=tumours
             )
-            unregistered = dose_maps(plain, study, settings, regions, plain_curves, anatomy)
+            unregistered = dose_maps(
+                plain, study, settings, regions, plain_curves, anatomy, seed=seed, on_progress=on_progress
+            )
     with steps.step("measuring structures", _COST["structures"]):
         density = anatomy.density if anatomy else None
         budgets = structure_budgets(study, measured, regions, curves, errors, recovery, density, settings.uncertainty)
@@ -141,6 +145,9 @@ def dose_maps(
     regions: Mapping[str, Region],
     curves: BodyCurves,
     anatomy: PreparedAnatomy | None,
+    *,
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
 ) -> DoseMaps:
     """Voxel curves of the models of `curves`, their exact integral, and the dose of it with its error."""
     grid = study.reference.activity.grid
@@ -148,6 +155,13 @@ def dose_maps(
     fit = voxels.fit
     tia, u_tia = (Volume(values.reshape(grid.shape), grid, Quantity.TIA) for values in (fit.tia, fit.u_tia))
     absorbed = absorbed_dose(
-        tia, u_tia=u_tia, nuclide=study.nuclide, ct=anatomy, engine=settings.dose.engine, settings=settings.dose
+        tia,
+        u_tia=u_tia,
+        nuclide=study.nuclide,
+        ct=anatomy,
+        engine=settings.dose.engine,
+        settings=settings.dose,
+        seed=seed,
+        on_progress=on_progress,
     )
     return DoseMaps(fit, tia, absorbed, voxels.sum_to_curve)

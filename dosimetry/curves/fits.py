@@ -62,8 +62,8 @@ def organ_by_number_of_points(points: OrganPoints) -> AveragedCurve | ModelChoic
     """What so many points ask for: physical decay (one), the average over models (two to four), AICc (five or more).
 
     AICc compares few models still with five or six points, and punishes two phases by more than they gain; its choice
-    stands where the marginal likelihood agrees: its integral within the 95 % interval of the average. Elsewhere the
-    average stands, and says so.
+    stands where the marginal likelihood agrees: its integral within the 95 % interval of the average. Elsewhere, and
+    where given uncertainties reject every model, the average stands, and says so.
     """
     count = int(np.isfinite(points.activity_mbq).sum())
     if count < 2:
@@ -71,6 +71,8 @@ def organ_by_number_of_points(points: OrganPoints) -> AveragedCurve | ModelChoic
     average = organ_by_average(points)
     if count <= FEW or not isinstance(average, AveragedCurve):
         return average
+    if average.birge_ratio > 1.0 and points.u_activity_mbq is not None:
+        return average  # no model follows the points: the average says so and widens
     choice = organ_by_aicc(points)
     low, high = average.tia_95_mbq_h
     if low <= choice.fit.tia_mbq_h <= high:

@@ -35,7 +35,7 @@ def check_methods(settings: KineticsSettings, structures: Collection[str], scans
         )
     if settings.tracer is not None and not any(find_method(settings.method(name)).averages for name in names):
         raise InputError(
-            f"kinetics.tracer is {settings.tracer!r}, but no structure's model is 'auto' or 'bayes': nothing asks for it",
+            f"kinetics.tracer is {settings.tracer!r}, but no structure's model is 'auto' or 'bayes'",
             remedy="Set kinetics.model=auto, or leave kinetics.tracer out",
         )
     _check_shared_rates(settings, structures)

@@ -102,16 +102,20 @@ def _owners(regions: Mapping[str, Region], count: int) -> NDArray[np.int32]:
 
 
 def _guided_models(settings: KineticsSettings, methods: Mapping[int, CurveMethod], scans: int) -> dict[int, str]:
-    """The models of the structures whose voxels borrow from them; what belongs to none is not of one kind."""
+    """The models of the structures whose voxels borrow from them.
+
+    What belongs to no structure is not of one kind; voxels with models of their own do not borrow.
+    """
     if not settings.guided or scans < _GUIDED_FROM:
         return {}
-    return {label: method.model for label, method in methods.items() if label and method.model}
+    models = {label: method.model or "" for label, method in methods.items() if label}
+    return {label: model for label, model in models.items() if model in MODELS}
 
 
 def _rates_of(curve: StructureCurve, model: str, rate_p: float) -> tuple[float, ...] | None:
     """ln λ_bio of the free rates of a structure's curve, slow first; None unless it is a fit of the voxels' model."""
     fit = curve.fit
-    if model not in MODELS or fit.model != model or fit.status is not MODELS[model].status:
+    if fit.model != model or fit.status is not MODELS[model].status:
         return None
     free = fit.rates_per_h[-1:] if Role.PHYSICAL in MODELS[model].roles else fit.rates_per_h
     biological = free - rate_p

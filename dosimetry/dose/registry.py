@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dosimetry.config import DoseSettings
-from dosimetry.dose import kernel, local
+from dosimetry.dose import kernel, local, montecarlo
 from dosimetry.dose.values import AbsorbedDose, DoseRequest
 from nufitdose.anatomy.prepared import PreparedAnatomy, prepare_anatomy
 from nufitdose.errors import InputError
+from nufitdose.progress import OnProgress
 from nufitdose.registry import find_by_name
 from nufitdose.volume import Quantity, Volume
 
@@ -34,6 +35,7 @@ ENGINES: Mapping[str, DoseEngine] = {
     for engine in (
         DoseEngine("local", local.deposit_locally, local.METHOD, local.LEFT_OUT),
         DoseEngine("kernel", kernel.convolve_with_kernels, kernel.METHOD, kernel.LEFT_OUT),
+        DoseEngine("montecarlo", montecarlo.transport_on_ct, montecarlo.METHOD, montecarlo.LEFT_OUT),
     )
 }
 
@@ -48,14 +50,17 @@ def absorbed_dose(
     *,
     nuclide: str,
     ct: Volume | PreparedAnatomy | None = None,
-    engine: str = "local",
+    engine: str = "kernel",
     u_tia: Volume | None = None,
     settings: DoseSettings | None = None,
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
 ) -> AbsorbedDose:
     """Dose in Gy on the grid of `tia` (Bq·h/mL) and its standard error, which needs `u_tia` (Bq·h/mL).
 
     `ct` in HU, or what was prepared of it on the grid of `tia`, for several doses on it. Without CT, and beyond its
-    field of view, density is `settings.density_without_ct_g_ml`. `settings.engine` is not looked at. `InputError` for
+    field of view, density is `settings.density_without_ct_g_ml`. `settings.engine` is not looked at; `seed` and
+    `on_progress` (the finished share) are for `montecarlo`. `InputError` for
     an unknown engine or nuclide, or where the engine needs a CT and there is none.
     """
     for volume in (tia, *([] if u_tia is None else [u_tia])):
@@ -71,4 +76,4 @@ def absorbed_dose(
         )
     if isinstance(ct, Volume):
         ct = prepare_anatomy(ct, tia.grid, beyond_ct_g_ml=settings.density_without_ct_g_ml)
-    return chosen.compute(DoseRequest(tia, u_tia, nuclide, ct, settings))
+    return chosen.compute(DoseRequest(tia, u_tia, nuclide, ct, settings, seed, on_progress))

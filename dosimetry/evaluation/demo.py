@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dosimetry.config import DosimetrySettings
 from dosimetry.curves.structures import structure_curves
-from dosimetry.dose import absorbed_dose
+from dosimetry.evaluation.true_dose import true_dose
 from dosimetry.metrics import dose_volume_metrics
 from dosimetry.pipeline import dose_maps, run_patient
 from dosimetry.recovery import correct_frames, plan_recovery
@@ -23,9 +23,9 @@ from nufitdose.volume import Volume
 
 _METRICS = {"mean": "dose_mean_gy", "D2%": "dose_d2_gy", "D98%": "dose_d98_gy"}
 _LEGEND = """\
-Differences from the true dose. The truth is free of noise and blur, so every difference holds what recovery
-leaves of the scanner's own loss, largest in small tumours; 'true motion' is what a perfect registration
-would have found in the same scans, 'unregistered' what no registration would."""
+Differences from the true dose, by Monte Carlo. The truth is free of noise and blur, so every difference holds
+what recovery leaves of the scanner's own loss, largest in small tumours; 'true motion' is what a perfect
+registration would have found in the same scans, 'unregistered' what no registration would."""
 
 
 def run_demo(
@@ -34,12 +34,15 @@ def run_demo(
     """Simulate the patient into out/study, run it into out/results, and return the comparison as text."""
     record = RunRecord("demo", settings.model_dump(mode="json"), seed=seed, device=device)
     with one_clock(), output_folder(out, kind=record.command) as place:
-        with Steps(1.0, stream) as steps, steps.step("simulating the digital patient"):
-            patient = demo_patient(seed)
-            write_patient(patient, place / "study")
+        with Steps(2.0, stream) as steps:
+            with steps.step("simulating the digital patient"):
+                patient = demo_patient(seed)
+                write_patient(patient, place / "study")
+            with steps.step("computing its true dose") as on_progress:
+                true = true_dose(place / "study", on_progress=on_progress)
         results = run_patient(place / "study", place / "results", settings, device=device, seed=seed, stream=stream)
         with collected_warnings(record):
-            table = comparison(patient, results)
+            table = comparison(patient, true, results)
         record.timings_s = steps.seconds
         write_record(record, place)
     warnings = (f"warning: {warning}" for warning in results.warnings)
@@ -61,11 +64,10 @@ def demo_patient(seed: int) -> DigitalPatient:
     )
 
 
-def comparison(patient: DigitalPatient, results: PatientResults) -> str:
+def comparison(patient: DigitalPatient, true_dose: Volume, results: PatientResults) -> str:
     """Mean dose, D2% and D98% of every structure against the truth, as text."""
-    truth, perfect = patient.truth, true_motion_dose(patient, results)
-    anatomy = prepare_anatomy(truth.ct, truth.tia.grid)
-    true_dose = absorbed_dose(truth.tia, nuclide=patient.study.nuclide, ct=anatomy).dose
+    perfect = true_motion_dose(patient, results)
+    anatomy = prepare_anatomy(patient.truth.ct, patient.truth.tia.grid)
     rows = []
     for found in results.structures:
         region = found.region

@@ -218,7 +218,8 @@ def _u_tail_share(shape: Model, amplitudes: F64, rates: F64, covariance: F64, la
     whole = float(kinetics.integral(terms, rates))
     share = float(kinetics.integral(terms, rates, last_h)) / whole
     gradient = shape.tia_gradient(amplitudes, rates, last_h) - share * shape.tia_gradient(amplitudes, rates)
-    return float(np.sqrt(max(gradient @ covariance @ gradient, 0.0))) / whole  # NaN stays
+    variance = float(gradient @ covariance @ gradient)
+    return float(np.sqrt(max(variance, 0.0))) / whole  # NaN stays
 
 
 def _covariance(shape: Model, t: F64, weight: F64, amplitudes: F64, rates: F64, free: Sequence[int]) -> F64:

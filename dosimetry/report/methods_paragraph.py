@@ -125,7 +125,13 @@ def left_out(results: PatientResults) -> list[str]:
     said = [sentence.format(**_energies(energy)) for sentence in find_dose_engine(settings.engine).left_out]
     left = results.maps.absorbed.left_the_field
     if left is not None:
-        said.append(f"{percent(100.0 * left)} of the emitted energy lands outside the field of view, taken as water.")
+        said.append(f"{percent(100.0 * left)} of the emitted energy leaves the field of view or lands in air.")
+    statistical = results.maps.absorbed.statistical_percent
+    if statistical is not None:
+        said.append(
+            f"The statistical standard error of the mean over 20 mL is {percent(statistical)} or less where the dose "
+            "is at least 1 % of the greatest (95 % of such blocks)."
+        )
     included, outliving = progeny_decays(nuclide), long_lived_progeny(nuclide)
     if included:
         named = ", ".join(f"{name} ({three(share)} per decay)" for name, share in included.items())

@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from nufitdose.anatomy.body import body_mask_from_ct
-from nufitdose.anatomy.density import density_from_ct
+from nufitdose.anatomy.composition import SOFT_TISSUE, tissue_of_hu
+from nufitdose.anatomy.density import SCHNEIDER_HU, density_from_ct
+from nufitdose.errors import InputError
 from nufitdose.grid import Grid
-from nufitdose.types import Image32, Mask
+from nufitdose.types import Image32, Labels, Mask
 from nufitdose.volume import Volume
 
 
@@ -14,19 +18,31 @@ class PreparedAnatomy:
     """The body on a grid and its mass density, g/mL.
 
     `body_share` is the share of each voxel within the body that the CT shows, 0 beyond the CT. `takes_dose` marks the
-    voxels of the body, and those that the CT does not cover: what is there is unknown, not air.
+    voxels of the body, and those that the CT does not cover: what is there is unknown, not air. `tissue` is the row of
+    `composition.SCHNEIDER_PERCENT` by voxel; None stands for water everywhere.
     """
 
     body_share: Image32
     takes_dose: Mask
     density: Volume
+    tissue: Labels | None = None
 
 
 def prepare_anatomy(ct: Volume, onto: Grid, *, beyond_ct_g_ml: float = 1.0) -> PreparedAnatomy:
-    """Body and density of a CT on the grid `onto`; beyond the CT density is `beyond_ct_g_ml`."""
+    """Body, density and tissue of a CT on the grid `onto`; beyond it soft tissue of the density `beyond_ct_g_ml`.
+
+    Raises `InputError` where the CT covers no voxel of the grid.
+    """
     share, covered = body_mask_from_ct(ct).averaged_onto(onto).data, ct.grid.covers(onto)
+    if not covered.any():
+        raise InputError(
+            "the CT covers no voxel of the activity: they lie in different places",
+            remedy="Check that both images stand in one frame of reference, or leave the CT out",
+        )
     density = density_from_ct(ct, onto, beyond_ct_g_ml=beyond_ct_g_ml)
-    return PreparedAnatomy(share * covered, (share >= 0.5) | ~covered, density)
+    held_hu = np.clip(ct.data, SCHNEIDER_HU[0], SCHNEIDER_HU[-1])  # padding far below air must not weigh in the mean
+    tissue = np.where(covered, tissue_of_hu(ct.with_data(held_hu).averaged_onto(onto).data), np.uint8(SOFT_TISSUE))
+    return PreparedAnatomy(share * covered, (share >= 0.5) | ~covered, density, tissue)
 
 
 def share_in_body(ct: Volume, onto: Grid) -> Image32:

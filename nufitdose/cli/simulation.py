@@ -31,6 +31,9 @@ def simulate_patient(
     labels: Annotated[Path | None, typer.Option(help="Label map (NIfTI) of its organs; needs --names.")] = None,
     names: Annotated[Path | None, typer.Option(help="YAML or JSON file: label -> organ.")] = None,
     icrp110: Annotated[Path | None, typer.Option(help="Folder of the ICRP 110 phantom to take the body from.")] = None,
+    dose: Annotated[
+        bool, typer.Option("--dose", help="Write truth/dose.nii.gz too, by Monte Carlo: a minute.")
+    ] = False,
     seed: Seed = 1,
 ) -> None:
     """Simulate one patient: a study folder, and truth/ beside it."""
@@ -49,6 +52,12 @@ def simulate_patient(
         seed=seed,
     )
     folder = simulate_one(out, settings, dicom=dicom, dicom_as=dicom_as, stream=sys.stderr)
+    if dose:
+        from dosimetry.evaluation.true_dose import true_dose
+        from nufitdose.progress import Steps
+
+        with Steps(1.0, sys.stderr) as steps, steps.step("computing the true dose") as on_progress:
+            true_dose(folder, on_progress=on_progress)
     print(f"study: {folder / 'study.yaml'}")
 
 

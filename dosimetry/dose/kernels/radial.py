@@ -65,9 +65,9 @@ def radial_kernel(nuclide: str, *, progeny: bool = True) -> RadialKernel:
 
 def compose(name: str, spectra: EmissionSpectra, edges_g_cm2: Numbers = EDGES_G_CM2) -> RadialKernel:
     """Radial kernel of what a decay emits; alphas, recoils and what is too slow for the tables stay at the source."""
-    charged, u_charged, radiated = _electrons(spectra.electron, edges_g_cm2)
+    charged, u_charged = _electrons(spectra.electron, edges_g_cm2)
     charged[0] += spectra.alpha.total_mev + spectra.recoil.total_mev
-    deposited, u_photon, escaped_mev = _photons(_both(spectra.photon, radiated), edges_g_cm2)
+    deposited, u_photon, escaped_mev = _photons(all_photons(spectra), edges_g_cm2)
     return RadialKernel(name, edges_g_cm2, charged, deposited, u_charged, u_photon, spectra.total_mev, escaped_mev)
 
 
@@ -93,22 +93,37 @@ def _shares(spectrum: Spectrum, nodes_mev: Numbers) -> tuple[float, list[tuple[f
     return float(energy_mev[~followed].sum()), [(float(e), int(row), float(w)) for e, row, w in rows if w > 0.0]
 
 
-def _electrons(spectrum: Spectrum, edges: Numbers) -> tuple[Numbers, Numbers, Spectrum]:
-    """Energy of electrons in the shells, a bound of its standard error, and the photons that they radiate."""
+def all_photons(spectra: EmissionSpectra) -> Spectrum:
+    """Photons of a decay and those that its electrons radiate in water, which are taken to start with it."""
+    table = _table("electrons")
+    radiated = np.zeros(table["radiated"].shape[1])
+    for _, row, share_mev in _shares(spectra.electron, table["energy_mev"])[1]:
+        radiated += share_mev * table["radiated"][row]
+    middle = np.sqrt(PHOTON_EDGES_MEV[1:] * PHOTON_EDGES_MEV[:-1])
+    return _both(spectra.photon, Spectrum(middle, radiated / middle))
+
+
+def radiated_part(energy_mev: Numbers) -> Numbers:
+    """Part of an electron's energy that it radiates in water, by its energy; the same as in `all_photons`."""
+    table = _table("electrons")
+    nodes = np.log(table["energy_mev"])
+    part = np.interp(np.log(energy_mev), nodes, table["radiated"].sum(axis=1))
+    return np.where(energy_mev < table["energy_mev"][0], 0.0, part)
+
+
+def _electrons(spectrum: Spectrum, edges: Numbers) -> tuple[Numbers, Numbers]:
+    """Energy of electrons in the shells, and a bound of its standard error."""
     table = _table("electrons")
     cumulative = np.cumsum(np.pad(table["deposited"], ((0, 0), (1, 0))), axis=1)
     radius = np.arange(cumulative.shape[1]) / SHELLS_PER_RANGE
     slow_mev, shares = _shares(spectrum, table["energy_mev"])
     inside = _at_source(slow_mev, edges)
     errors = np.zeros((table["energy_mev"].size, edges.size - 1))
-    radiated = np.zeros(table["radiated"].shape[1])
     ranges = csda_range(np.array([energy_mev for energy_mev, _, _ in shares]))
     for (_, row, share_mev), R in zip(shares, ranges, strict=True):
         inside += share_mev * np.interp(edges / R, radius, cumulative[row])
-        radiated += share_mev * table["radiated"][row]
         errors[row] += share_mev * _shared_out(table["u_deposited"][row], radius, edges / R)
-    middle = np.sqrt(PHOTON_EDGES_MEV[1:] * PHOTON_EDGES_MEV[:-1])
-    return np.diff(inside), np.sqrt((errors**2).sum(axis=0)), Spectrum(middle, radiated / middle)
+    return np.diff(inside), np.sqrt((errors**2).sum(axis=0))
 
 
 def _photons(spectrum: Spectrum, edges: Numbers) -> tuple[Numbers, Numbers, float]:

@@ -140,6 +140,73 @@ def score(tally, shells, starts, x, y, z, energy):
 
 @compiled
 @no_type_check
+def soft_step(E, tables, stream):
+    """One step of soft collisions: its length (g/cm²) to the hinge and in all, the energy lost and the cosine turned.
+
+    The last of the five values is the majorant of hard events where one may end the step, else zero.
+    """
+    ln_lowest, per_ln, values, _, _ = tables
+    rows = values.shape[0]
+    i, f = node(np.log(E), ln_lowest, per_ln, rows)
+    majorant = values[i, MAJORANT] + f * (values[i + 1, MAJORANT] - values[i, MAJORANT])
+    loss_per_cm = values[i, SOFT_LOSS] + f * (values[i + 1, SOFT_LOSS] - values[i, SOFT_LOSS])
+    s = -np.log(uniform(stream)) / majorant
+    longest = LARGEST_LOSS * E / loss_per_cm
+    collides = s < longest
+    s = min(s, longest)
+    hinge = s * uniform(stream)
+    i, f = node(np.log(E - 0.5 * loss_per_cm * s), ln_lowest, per_ln, rows)  # halfway, where a step's means lie
+    loss_per_cm = values[i, SOFT_LOSS] + f * (values[i + 1, SOFT_LOSS] - values[i, SOFT_LOSS])
+    variance = values[i, STRAGGLING] + f * (values[i + 1, STRAGGLING] - values[i, STRAGGLING])
+    lost = min(soft_loss(loss_per_cm * s, variance * s, stream), E)
+    t1 = values[i, SOFT_T1] + f * (values[i + 1, SOFT_T1] - values[i, SOFT_T1])
+    t2 = values[i, SOFT_T2] + f * (values[i + 1, SOFT_T2] - values[i, SOFT_T2])
+    return hinge, s, lost, soft_turn(t1 * s, t2 * s, stream), majorant if collides else 0.0
+
+
+@compiled
+@no_type_check
+def hard_event(x, y, z, u, v, w, E, majorant, tables, stack, level, stream):
+    """What ends a step: elastic scattering, a new electron or a photon on `stack`, or nothing (the majorant's rest).
+
+    Returns direction, energy and the height of the stack.
+    """
+    ln_lowest, per_ln, values, photon_mev, stop_mev = tables
+    i, f = node(np.log(E), ln_lowest, per_ln, values.shape[0])
+    pick = uniform(stream) * majorant
+    beta2 = values[i, BETA2] + f * (values[i + 1, BETA2] - values[i, BETA2])
+    pick -= values[i, ELASTIC] + f * (values[i + 1, ELASTIC] - values[i, ELASTIC])
+    if pick < 0.0:
+        cut = values[i, MU_CUT] + f * (values[i + 1, MU_CUT] - values[i, MU_CUT])
+        eta = values[i, SCREENING] + f * (values[i + 1, SCREENING] - values[i, SCREENING])
+        u, v, w = turned(u, v, w, elastic_turn(cut, eta, beta2, stream), 2.0 * np.pi * uniform(stream))
+        return u, v, w, E, level
+    pick -= values[i, MOLLER] + f * (values[i + 1, MOLLER] - values[i, MOLLER])
+    if pick < 0.0:
+        if 2.0 * stop_mev < E:
+            W = moller_loss(E, stop_mev, stream)
+            phi = 2.0 * np.pi * uniform(stream)
+            cos_new = np.sqrt(W * (E + 2.0 * M) / (E * (W + 2.0 * M)))
+            a, b, c = turned(u, v, w, cos_new, phi + np.pi)
+            level = push(stack, level, x, y, z, a, b, c, W, 0.0)
+            cos_old = np.sqrt((E - W) * (E + 2.0 * M) / (E * (E - W + 2.0 * M)))
+            u, v, w = turned(u, v, w, cos_old, phi)
+            E -= W
+        return u, v, w, E, level
+    pick -= values[i, RADIATIVE] + f * (values[i + 1, RADIATIVE] - values[i, RADIATIVE])
+    if pick < 0.0:
+        place = uniform(stream) * (photon_mev.shape[1] - 1)
+        j = int(place)
+        row = i + 1 if uniform(stream) < f else i
+        k = min(photon_mev[row, j] + (place - j) * (photon_mev[row, j + 1] - photon_mev[row, j]), E)
+        a, b, c = turned(u, v, w, bremsstrahlung_cosine(beta2, stream), 2.0 * np.pi * uniform(stream))
+        level = push(stack, level, x, y, z, a, b, c, k, 1.0)
+        E -= k
+    return u, v, w, E, level
+
+
+@compiled
+@no_type_check
 def follow_electron(particle, tables, stack, level, tally, shells, starts, stream):
     """Carry one electron to its end.
 
@@ -147,61 +214,17 @@ def follow_electron(particle, tables, stack, level, tally, shells, starts, strea
     new electrons and photons go on `stack` (rows x, y, z, u, v, w, E, kind; 0 electron, 1 photon), whose new
     height is returned.
     """
-    ln_lowest, per_ln, values, photon_mev, stop_mev = tables
-    rows = values.shape[0]
+    stop_mev = tables[4]
     x, y, z, u, v, w, E = particle[0], particle[1], particle[2], particle[3], particle[4], particle[5], particle[6]
     while stop_mev < E:
-        i, f = node(np.log(E), ln_lowest, per_ln, rows)
-        majorant = values[i, MAJORANT] + f * (values[i + 1, MAJORANT] - values[i, MAJORANT])
-        loss_per_cm = values[i, SOFT_LOSS] + f * (values[i + 1, SOFT_LOSS] - values[i, SOFT_LOSS])
-        s = -np.log(uniform(stream)) / majorant
-        longest = LARGEST_LOSS * E / loss_per_cm
-        collides = s < longest
-        s = min(s, longest)
-        hinge = s * uniform(stream)
-        i, f = node(np.log(E - 0.5 * loss_per_cm * s), ln_lowest, per_ln, rows)  # halfway, where a step's means lie
-        loss_per_cm = values[i, SOFT_LOSS] + f * (values[i + 1, SOFT_LOSS] - values[i, SOFT_LOSS])
-        variance = values[i, STRAGGLING] + f * (values[i + 1, STRAGGLING] - values[i, STRAGGLING])
-        lost = min(soft_loss(loss_per_cm * s, variance * s, stream), E)
+        hinge, s, lost, cosine, majorant = soft_step(E, tables, stream)
         x, y, z = x + hinge * u, y + hinge * v, z + hinge * w
         score(tally, shells, starts, x, y, z, lost)
-        t1 = values[i, SOFT_T1] + f * (values[i + 1, SOFT_T1] - values[i, SOFT_T1])
-        t2 = values[i, SOFT_T2] + f * (values[i + 1, SOFT_T2] - values[i, SOFT_T2])
-        u, v, w = turned(u, v, w, soft_turn(t1 * s, t2 * s, stream), 2.0 * np.pi * uniform(stream))
+        u, v, w = turned(u, v, w, cosine, 2.0 * np.pi * uniform(stream))
         x, y, z = x + (s - hinge) * u, y + (s - hinge) * v, z + (s - hinge) * w
         E -= lost
-        if stop_mev >= E or not collides:
-            continue
-        i, f = node(np.log(E), ln_lowest, per_ln, rows)
-        pick = uniform(stream) * majorant
-        beta2 = values[i, BETA2] + f * (values[i + 1, BETA2] - values[i, BETA2])
-        pick -= values[i, ELASTIC] + f * (values[i + 1, ELASTIC] - values[i, ELASTIC])
-        if pick < 0.0:
-            cut = values[i, MU_CUT] + f * (values[i + 1, MU_CUT] - values[i, MU_CUT])
-            eta = values[i, SCREENING] + f * (values[i + 1, SCREENING] - values[i, SCREENING])
-            u, v, w = turned(u, v, w, elastic_turn(cut, eta, beta2, stream), 2.0 * np.pi * uniform(stream))
-            continue
-        pick -= values[i, MOLLER] + f * (values[i + 1, MOLLER] - values[i, MOLLER])
-        if pick < 0.0:
-            if 2.0 * stop_mev < E:
-                W = moller_loss(E, stop_mev, stream)
-                phi = 2.0 * np.pi * uniform(stream)
-                cos_new = np.sqrt(W * (E + 2.0 * M) / (E * (W + 2.0 * M)))
-                a, b, c = turned(u, v, w, cos_new, phi + np.pi)
-                level = push(stack, level, x, y, z, a, b, c, W, 0.0)
-                cos_old = np.sqrt((E - W) * (E + 2.0 * M) / (E * (E - W + 2.0 * M)))
-                u, v, w = turned(u, v, w, cos_old, phi)
-                E -= W
-            continue
-        pick -= values[i, RADIATIVE] + f * (values[i + 1, RADIATIVE] - values[i, RADIATIVE])
-        if pick < 0.0:
-            place = uniform(stream) * (photon_mev.shape[1] - 1)
-            j = int(place)
-            row = i + 1 if uniform(stream) < f else i
-            k = min(photon_mev[row, j] + (place - j) * (photon_mev[row, j + 1] - photon_mev[row, j]), E)
-            a, b, c = turned(u, v, w, bremsstrahlung_cosine(beta2, stream), 2.0 * np.pi * uniform(stream))
-            level = push(stack, level, x, y, z, a, b, c, k, 1.0)
-            E -= k
+        if stop_mev < E and majorant > 0.0:
+            u, v, w, E, level = hard_event(x, y, z, u, v, w, E, majorant, tables, stack, level, stream)
     score(tally, shells, starts, x, y, z, E)
     return level
 

@@ -28,6 +28,18 @@ def on_grid(values, x2, grid):
 
 @compiled
 @no_type_check
+def on_x_grid(values, x2, grid):
+    """`on_grid` for the tables' grid of x², whose nodes after the first are even in ln x²: found without a search."""
+    last = grid.shape[0] - 1
+    if x2 <= grid[1]:
+        return values[0] + x2 / grid[1] * (values[1] - values[0])
+    lower = min(1 + int(np.log(x2 / grid[1]) * (last - 1) / np.log(grid[last] / grid[1])), last - 1)
+    part = min((x2 - grid[lower]) / (grid[lower + 1] - grid[lower]), 1.0)
+    return values[lower] + part * (values[lower + 1] - values[lower])
+
+
+@compiled
+@no_type_check
 def compton(E, tables, stream):
     """Energy and cosine of the angle of a photon scattered by a bound electron (Klein-Nishina times S(x)/Z)."""
     _, _, _, x_squared, bound, _ = tables
@@ -42,7 +54,7 @@ def compton(E, tables, stream):
             e = np.sqrt(lowest * lowest + (1.0 - lowest * lowest) * uniform(stream))
         t = (1.0 - e) / (k * e)
         sine2 = max(t * (2.0 - t), 0.0)
-        if uniform(stream) < (1.0 - e * sine2 / (1.0 + e * e)) * on_grid(bound, 0.5 * t * x2_back, x_squared):
+        if uniform(stream) < (1.0 - e * sine2 / (1.0 + e * e)) * on_x_grid(bound, 0.5 * t * x2_back, x_squared):
             return e * E, 1.0 - t
 
 
@@ -52,7 +64,7 @@ def rayleigh_cosine(E, tables, stream):
     """Cosine of the angle of coherent scattering: Thomson's times the squared form factor."""
     _, _, _, x_squared, _, integral = tables
     x2_back = (E / ANGSTROM_MEV) ** 2
-    top = on_grid(integral, x2_back, x_squared)
+    top = on_x_grid(integral, x2_back, x_squared)
     while True:
         drawn = on_grid(x_squared, top * uniform(stream), integral)
         cosine = max(1.0 - 2.0 * drawn / x2_back, -1.0)

@@ -78,7 +78,7 @@ def error(row, column):
 def test_three_scans_of_uptake_and_clearance(tmp_path):
     """Within 10 % where one exponential, all that AICc can have of three scans, is beyond 25 %; and said to be weak."""
     aicc, _, _ = ran(study_of(), tmp_path / "aicc", "kinetics.model=aicc")
-    assert aicc["lesion"]["model"] == "mono"
+    assert aicc["lesion"]["model"] == "slow, physical tail"  # not mono, which would need a rate of its own
     assert error(aicc["lesion"], "tia_curve_mbq_h") > 0.25
     rows, curves, page = ran(study_of(), tmp_path / "auto", "kinetics.tracer=PSMA-617")
     row, record = rows["lesion"], curves["lesion"]

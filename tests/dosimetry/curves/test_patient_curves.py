@@ -123,7 +123,7 @@ def test_a_structure_has_the_model_asked_for_it():
     assert tuple(curves.of(name).model for name in ("liver", "kidney_left", REST)) == ("f3a", "mono", "none")
     assert curves.whole_body.model == "trapezoid"  # as the rest, which is empty here
     labels = halves().reshape(-1)
-    assert set(np.unique(fit.status[labels == 1])) == {FitStatus.CLEARANCE_RETENTION}
+    assert set(np.unique(fit.status[labels == 1])) <= {FitStatus.CLEARANCE_RETENTION, FitStatus.GUIDED_TWO_RATES}
     assert set(np.unique(fit.status[labels == 2])) == {FitStatus.MONO}
     assert set(np.unique(fit.status[labels == 0])) == {FitStatus.NOTHING}
 
@@ -281,7 +281,7 @@ def test_a_method_that_does_not_exist_is_refused_with_the_nearest():
 
 
 def test_every_method_says_what_it_needs_and_what_it_gives():
-    """The registry against the fits: fewest scans are the parameters; voxels take what "auto", "bayes" and "aicc" find."""
+    """The registry against the fits: fewest scans are the parameters; voxels take what is chosen or averaged."""
     for name, method in METHODS.items():
         assert method.name == name
         assert (method.voxels is None) == (name in {"auto", "bayes", "aicc"})

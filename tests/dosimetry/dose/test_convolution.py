@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import fftconvolve
 
-from dosimetry.dose.convolution import convolved_with_octant, kernel_dose
+from dosimetry.dose.convolution import convolved_with_octant
 from dosimetry.dose.kernels.radial import radial_kernel
 from dosimetry.dose.kernels.voxel import mirrored, octant_kernel
+from dosimetry.dose.spreading import kernel_dose
 from nufitdose.errors import InputError
 from nufitdose.nuclides import JOULE_PER_MEV
 
@@ -37,7 +38,7 @@ def test_slabs_make_no_difference(monkeypatch):
 @pytest.mark.parametrize("nuclide", ["Lu-177", "Y-90"])
 def test_charged_particles_reach_the_local_dose_in_a_large_uniform_medium(nuclide, monkeypatch):
     """D = c̃Δ/ρ with the photons off."""
-    monkeypatch.setattr("dosimetry.dose.convolution._photon_dose", lambda bq_h, *_: np.zeros_like(bq_h))
+    monkeypatch.setattr("dosimetry.dose.spreading._photon_dose", lambda bq_h, *_: np.zeros_like(bq_h))
     dose = kernel_dose(np.ones((25, 25, 25), np.float32), nuclide, (4.0, 4.0, 4.0), 1.04).dose_gy
     expected = 3600.0 * radial_kernel(nuclide).charged_mev.sum() * JOULE_PER_MEV / 1.04e-3
     assert dose[12, 12, 12] == pytest.approx(expected, rel=1e-4)

@@ -35,7 +35,9 @@ def test_mass_is_kept_when_a_fine_ct_meets_a_coarse_dose_grid():
 def test_one_megabecquerel_hour_of_lutetium_in_soft_tissue():
     grid = Grid.from_spacing((4, 4, 4), (4.8, 4.8, 4.8))
     tia = Volume(np.full(grid.shape, 1e6, np.float32), grid, Quantity.TIA)
-    dose = absorbed_dose(tia, nuclide="Lu-177", settings=DoseSettings(density_without_ct_g_ml=1.04)).dose
+    dose = absorbed_dose(
+        tia, nuclide="Lu-177", engine="local", settings=DoseSettings(density_without_ct_g_ml=1.04)
+    ).dose
     np.testing.assert_allclose(dose.data, 0.082038, rtol=1e-4)
     assert dose.quantity is Quantity.DOSE
 
@@ -45,7 +47,7 @@ def test_energy_of_yttrium_90_per_gigabecquerel():
     grid = Grid.from_spacing((10, 10, 10), (4.0, 4.0, 4.0))
     decays_mbq_h = 1e3 * 64.1 / np.log(2)
     tia = Volume(np.full(grid.shape, decays_mbq_h * 1e6 / 64.0, np.float32), grid, Quantity.TIA)
-    dose = absorbed_dose(tia, nuclide="Y-90").dose
+    dose = absorbed_dose(tia, nuclide="Y-90", engine="local").dose
     assert dose.data.mean() * 0.064 == pytest.approx(49.77, rel=2e-3)
 
 
@@ -53,9 +55,11 @@ def test_energy_of_yttrium_90_per_gigabecquerel():
 def test_dose_is_linear_in_activity_and_inverse_in_density(scale, density):
     grid = Grid.from_spacing((3, 3, 3), (2.0, 2.0, 2.0))
     tia = Volume(np.linspace(1e4, 1e6, 27, dtype=np.float32).reshape(3, 3, 3), grid, Quantity.TIA)
-    once = absorbed_dose(tia, nuclide="I-131").dose
+    once = absorbed_dose(tia, nuclide="I-131", engine="local").dose
     settings = DoseSettings(density_without_ct_g_ml=density)
-    scaled = absorbed_dose(tia.with_data(tia.data * np.float32(scale)), nuclide="I-131", settings=settings).dose
+    scaled = absorbed_dose(
+        tia.with_data(tia.data * np.float32(scale)), nuclide="I-131", engine="local", settings=settings
+    ).dose
     np.testing.assert_allclose(scaled.data, once.data * scale / density, rtol=1e-5)
 
 
@@ -65,7 +69,7 @@ def test_air_gets_no_dose_and_thin_tissue_is_floored():
     hu = np.where(distance < 15, 30.0, -1000.0).astype(np.float32)
     hu[distance < 6] = -950.0
     tia = Volume(np.full(grid.shape, 1e6, np.float32), grid, Quantity.TIA)
-    dose = absorbed_dose(tia, nuclide="Lu-177", ct=Volume(hu, grid, Quantity.HU)).dose.data
+    dose = absorbed_dose(tia, nuclide="Lu-177", engine="local", ct=Volume(hu, grid, Quantity.HU)).dose.data
     assert (dose[distance > 17] == 0).all()
     np.testing.assert_allclose(dose[distance < 5], 0.085320 / 0.2, rtol=1e-4)
     assert dose[(distance > 8) & (distance < 13)].mean() == pytest.approx(0.08532 / mass_density_g_ml(30.0), rel=1e-3)
@@ -74,7 +78,7 @@ def test_air_gets_no_dose_and_thin_tissue_is_floored():
 def test_dose_wants_time_integrated_activity():
     grid = Grid.from_spacing((2, 2, 2), (1.0, 1.0, 1.0))
     with pytest.raises(ValueError, match="Bq·h/mL"):
-        absorbed_dose(Volume(np.ones((2, 2, 2), np.float32), grid, Quantity.ACTIVITY), nuclide="Lu-177")
+        absorbed_dose(Volume(np.ones((2, 2, 2), np.float32), grid, Quantity.ACTIVITY), nuclide="Lu-177", engine="local")
 
 
 def test_the_local_error_is_that_of_each_voxel_s_own_activity():
@@ -82,13 +86,13 @@ def test_the_local_error_is_that_of_each_voxel_s_own_activity():
     grid = Grid.from_spacing((2, 2, 1), (3.0, 3.0, 3.0))
     values, errors = [[1e6, 2e6], [0.0, 3e6]], [[1e5, 5e5], [np.nan, np.nan]]
     tia, u_tia = (Volume(np.array(x, np.float32)[..., None], grid, Quantity.TIA) for x in (values, errors))
-    found = absorbed_dose(tia, nuclide="Lu-177", u_tia=u_tia)
-    one = absorbed_dose(tia.with_data(u_tia.data), nuclide="Lu-177").dose.data
+    found = absorbed_dose(tia, nuclide="Lu-177", engine="local", u_tia=u_tia)
+    one = absorbed_dose(tia.with_data(u_tia.data), nuclide="Lu-177", engine="local").dose.data
     assert found.u_dose.quantity is Quantity.DOSE
     np.testing.assert_allclose(found.u_dose.data[0], one[0], rtol=1e-6)
     assert found.u_dose.data[1, 0, 0] == 0.0
     assert np.isnan(found.u_dose.data[1, 1, 0])
-    assert absorbed_dose(tia, nuclide="Lu-177").u_dose is None
+    assert absorbed_dose(tia, nuclide="Lu-177", engine="local").u_dose is None
 
 
 def test_no_nuclide_is_assumed_and_engines_go_by_name():
