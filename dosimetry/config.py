@@ -112,8 +112,9 @@ class UncertaintySettings(Settings):
 
     Relative standard uncertainties: `calibration_percent` of all activities together, where no scanner is described;
     `scan_percent` of each scan by itself beyond counting and motion (attenuation, scatter, dead time), where no scanner
-    is described; `dose_percent` of the dose per decay (codes differ by 2 % for Lu-177: 2 %/√3). `registration_mm` is the mean distance by which scans miss each other where structures are
-    drawn on the reference alone; null: what the engine left on digital patients.
+    is described; `dose_percent` of the dose per decay (codes differ by 2 % for Lu-177: 2 %/√3). `registration_mm` is
+    the mean distance by which scans miss each other where structures are drawn on the reference alone; null: what the
+    engine left on digital patients.
     """
 
     calibration_percent: float = Field(default=5.0, ge=0, le=100)

@@ -46,8 +46,8 @@ class Structures:
     """Named regions as label maps; several layers where regions overlap.
 
     `names` maps a label to its structure; a label occurs in one layer only. `tumours` are the names
-    whose role is tumour. `u_outline_mm` is the standard uncertainty of where the outlines lie, along their normal; None:
-    not known.
+    whose role is tumour. `u_outline_mm` is the standard uncertainty of where the outlines lie, along their normal;
+    None: not known.
     """
 
     layers: tuple[Volume, ...]

@@ -108,7 +108,7 @@ def _registration(results: PatientResults, structure: StructureResult) -> Light:
         return Light("Registration", State.GOOD, "one scan", guide)
     percent = 100.0 * abs(part.dose)
     source = "" if part.source is Source.MEASURED else " (assumed)"
-    found = f"scans {part.basis} off{source}, dose ± {percent:.2g} %"
+    found = f"scans may be off by {part.basis}{source}: dose ± {percent:.2g} %"
     apart = [
         row.centroid_after_mm
         for frame in results.frames

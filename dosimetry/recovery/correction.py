@@ -27,11 +27,11 @@ _SPECT_MM, _PET_MM, _EITHER_MM = (12.0, 15.0), (5.0, 7.0), (6.0, 15.0)
 _EITHER = ("Y-90",)  # imaged both ways
 _ANNIHILATION_MEV, _IS_PET = 0.511, 0.1  # quanta per decay from which a nuclide is taken as imaged by PET
 # Relative standard uncertainty of a described resolution: it follows depth and object, and structures are not uniform.
-# Chosen here, so that u(R) is of the size of the errors left on digital patients (docs/explanation/recovery.md).
-_U_FWHM = 0.10
+# Chosen here: intervals then hold the truth of digital patients as often as they say (docs/explanation/uncertainty.md).
+_U_FWHM = 0.07
 # Relative standard uncertainty that the correction itself adds, where resolution and contour are right: of the matrix,
 # and of a curve that knows neither shape nor surroundings. Chosen here on the same patients.
-_U_MATRIX, _U_VOLUME = 0.03, 0.10
+_U_MATRIX, _U_VOLUME = 0.012, 0.10
 _AROUND_FWHM = 1.0  # thickness of the tissue around a structure that is taken as uniform
 _MOST_NOISE = 25.0  # by which the correction may multiply the error of a structure's mean
 _LEAST_OWN = 0.02  # of a part's activity that must stay in it

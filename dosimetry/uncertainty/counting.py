@@ -50,17 +50,19 @@ class ImageNoise:
 def measure_noise(frames: Sequence[Frame], regions: Iterable[Region], widest_mm: float = USUAL_FWHM_MM) -> ImageNoise:
     """The noise of voxels, σ² = gain · A, from how neighbours within structures differ; assumed where too few do.
 
-    From every voxel's curve its structure's, A_i of its own size, is taken; of the rest, over √A_i and less what the size
-    takes, γ(h) = ½⟨(e(x+h) - e(x))²⟩ = gain (1 - e^(-h²/4s²)) at one and two voxels gives gain and filter s. Differences
-    of neighbours leave out what varies slowly, as clearance does within an organ. No noise is smoother than the image:
-    s is that of `widest_mm` at most.
+    From every voxel's curve its structure's, A_i of its own size, is taken; of the rest, over √A_i and less what the
+    size takes, γ(h) = ½⟨(e(x+h) - e(x))²⟩ = gain (1 - e^(-h²/4s²)) at one and two voxels gives gain and filter s.
+    Differences of neighbours leave out what varies slowly, as clearance does within an organ. No noise is smoother than
+    the image: s is that of `widest_mm` at most.
     """
     grid = frames[0].activity.grid
     found = [_variogram(frames, region) for region in regions if region.index.size]
     sums = np.sum([total for total, _ in found], axis=0) if found else np.zeros((2, 3))
     pairs = np.sum([count for _, count in found], axis=0) if found else np.zeros((2, 3))
-    if pairs.min() < _FEWEST or not sums.min() > 0:
+    if pairs.min() < _FEWEST:
         return _assumed(frames, regions)
+    if not sums.all():
+        return ImageNoise(NoiseModel(0.0, 0.0), _isotropic(_ASSUMED_FWHM_MM), assumed=False)
     near, far = sums / pairs
     steps = np.array(grid.spacing_mm)
     most = np.exp(-((steps * FWHM_PER_SIGMA / (2.0 * widest_mm)) ** 2))
@@ -71,9 +73,12 @@ def measure_noise(frames: Sequence[Frame], regions: Iterable[Region], widest_mm:
 
 def _assumed(frames: Sequence[Frame], regions: Iterable[Region]) -> ImageNoise:
     largest = max((region.mean(frames[0].activity) for region in regions), default=0.0)
-    filter_mm = _ASSUMED_FWHM_MM / FWHM_PER_SIGMA
     gain = (_ASSUMED_PERCENT / 100.0) ** 2 * max(largest, 0.0)
-    return ImageNoise(NoiseModel(0.0, gain), (filter_mm, filter_mm, filter_mm), assumed=True)
+    return ImageNoise(NoiseModel(0.0, gain), _isotropic(_ASSUMED_FWHM_MM), assumed=True)
+
+
+def _isotropic(fwhm_mm: float) -> tuple[float, float, float]:
+    return (fwhm_mm / FWHM_PER_SIGMA,) * 3
 
 
 def _neighbour_correlation(ratio: float, most: float) -> float:

@@ -18,6 +18,8 @@ from nufitdose.types import F64
 #: registration what the scans were apart. Other engines: as `rigid`.
 _USUAL_MM = {"rigid": 6.6, "affine": 6.1, "network": 2.5, "refine": 1.4, "nufit": 1.4}
 _UNREGISTERED_MM = 10.0
+#: What is left within a structure whose centroids meet: the best that any engine reached there.
+_WITHIN_MM = 1.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,12 +87,13 @@ def _displaced_mm(frame: Frame, structure: str, settings: UncertaintySettings) -
     """How far off along each axis a scan lies at a structure, and how that is known."""
     if frame.registration is None:
         return 0.0, Source.MEASURED
+    engine = frame.registration.engine
     for row in frame.agreement:
         if row.structure == structure and np.isfinite(row.centroid_after_mm):
-            return u_of_axis_mm(row.centroid_after_mm), Source.MEASURED
+            within_mm = 0.0 if engine == "none" else _WITHIN_MM
+            return u_of_axis_mm(max(row.centroid_after_mm, within_mm)), Source.MEASURED
     if settings.registration_mm is not None:
         return u_of_axis_mm(settings.registration_mm), Source.DESCRIBED
-    engine = frame.registration.engine
     usual_mm = _UNREGISTERED_MM if engine == "none" else _USUAL_MM.get(engine, _USUAL_MM["rigid"])
     return u_of_axis_mm(usual_mm), Source.ASSUMED
 

@@ -179,8 +179,8 @@ def _slope(name: str, recovery: Recovery) -> float:
 def _volume(region: Region, seen: Volume, density: Volume | None, outlines: Outlined, slope: float) -> Part:
     """An outline too wide takes in more counts, is corrected for less loss, and has more mass.
 
-    d ln Ã/d ln V is what the image shows at the edge over its mean, less `slope`, d ln R/d ln V where R was applied; for
-    the dose less the density at the edge over its mean: covariances of Ã with R and of Ã with S are in these.
+    d ln Ã/d ln V is what the image shows at the edge over its mean, less `slope`, d ln R/d ln V where R was applied;
+    for the dose less the density at the edge over its mean: covariances of Ã with R and of Ã with S are in these.
     """
     outline = Outline.of(region, seen.grid)
     u_volume = math.hypot(outlines.u_mm * outline.volume_per_mm, relative_u_of_rounding(outline, outlines.voxel_ml))

@@ -47,8 +47,8 @@ class OrganTruth:
     """A structure on the reference grid: `tiac_h` is Ã over the administered activity, `teff_h` = Σ Ã T / Σ Ã.
 
     `tia_mbq_h` is that of the voxels of its label, which at its edge hold others too; `own_tia_mbq_h` is that of the
-    structure alone in all voxels it has a share of, as `volume_ml` is its volume. `activity_mbq` holds the total at each
-    time point, at rest.
+    structure alone in all voxels it has a share of, as `volume_ml` is its volume. `activity_mbq` holds the total at
+    each time point, at rest.
     """
 
     structure: str

@@ -59,6 +59,7 @@ def test_every_promised_file_is_there_and_means_what_it_says(tmp_path):
     }
     tables = {
         "metrics.csv",
+        "uncertainty.csv",
         "tac.csv",
         "dvh.csv",
         "registration.csv",
@@ -88,7 +89,8 @@ def test_one_time_point_is_physical_decay_and_says_so(tmp_path):
     assert set(np.unique(results.maps.fit.status.reshape(GRID.shape)[sphere()])) == {FitStatus.ONE_POINT}
     row, *_body = rows(tmp_path / "out/metrics.csv")
     assert float(row["teff_h"]) == pytest.approx(159.528, rel=1e-4)
-    assert row["u_tia_mbq_h"] == ""
+    assert row["u_tia_fit_mbq_h"] == ""  # the curve has no error; the total holds what is assumed for it
+    assert float(row["u_tia_mbq_h"]) > 0.2 * float(row["tia_mbq_h"])
     assert any("degree of freedom" in warning for warning in results.warnings)
 
 
