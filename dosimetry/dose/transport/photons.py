@@ -54,7 +54,8 @@ def compton(E, tables, stream):
             e = np.sqrt(lowest * lowest + (1.0 - lowest * lowest) * uniform(stream))
         t = (1.0 - e) / (k * e)
         sine2 = max(t * (2.0 - t), 0.0)
-        if uniform(stream) < (1.0 - e * sine2 / (1.0 + e * e)) * on_x_grid(bound, 0.5 * t * x2_back, x_squared):
+        drawn, free = uniform(stream), 1.0 - e * sine2 / (1.0 + e * e)
+        if drawn < free and drawn < free * on_x_grid(bound, 0.5 * t * x2_back, x_squared):
             return e * E, 1.0 - t
 
 

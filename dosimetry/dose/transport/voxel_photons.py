@@ -33,17 +33,18 @@ def score_track(x, y, z, a, b, c, length, per_cm, tissue, tally):
     """Add l times its tissue's `per_cm` to every voxel that a track along (a, b, c) passes on the grid."""
     nx, ny, nz = tissue.shape
     start, end = 0.0, length
-    for position, step, count in ((x, a, nx), (y, b, ny), (z, c, nz)):
-        near, far = -position / step, (count - position) / step
+    per_a, per_b, per_c = 1.0 / a, 1.0 / b, 1.0 / c
+    for position, per_step, count in ((x, per_a, nx), (y, per_b, ny), (z, per_c, nz)):
+        near, far = -position * per_step, (count - position) * per_step
         if near > far:
             near, far = far, near
         start, end = max(start, near), min(end, far)
     if start >= end:
         return
     i, j, k = held(x + start * a, nx), held(y + start * b, ny), held(z + start * c, nz)
-    to_x, across_x = ((i + 1 if a > 0.0 else i) - x) / a, abs(1.0 / a)
-    to_y, across_y = ((j + 1 if b > 0.0 else j) - y) / b, abs(1.0 / b)
-    to_z, across_z = ((k + 1 if c > 0.0 else k) - z) / c, abs(1.0 / c)
+    to_x, across_x = ((i + 1 if a > 0.0 else i) - x) * per_a, abs(per_a)
+    to_y, across_y = ((j + 1 if b > 0.0 else j) - y) * per_b, abs(per_b)
+    to_z, across_z = ((k + 1 if c > 0.0 else k) - z) * per_c, abs(per_c)
     next_x, next_y, next_z = 1 if a > 0.0 else -1, 1 if b > 0.0 else -1, 1 if c > 0.0 else -1
     at = start
     while True:

@@ -25,7 +25,7 @@ ORGANS = {
     "thoracic spine, cortical": (48,),
 }
 #: mGy/(MBq·s), Lu-177: OpenDose (Chauvin et al., J Nucl Med 2020;61:1514, doi:10.2967/jnumed.119.240366) for ICRP 110
-#: AM, as quoted in dsarrut/rpt_dosi (`rpt_dosi/data/ICRP_110_AM`). Cross values are photons' alone, 0.02 to 2 % of self.
+#: AM, as quoted in dsarrut/rpt_dosi (`rpt_dosi/data/ICRP_110_AM`). Cross values are photons' alone.
 OPENDOSE = {
     "liver": {
         "liver": 1.3713e-5, "right kidney": 2.2932e-7, "left kidney": 4.7165e-8, "spleen": 4.1688e-8,
