@@ -248,8 +248,8 @@ def _curve(
     u = np.full_like(activity, np.nan)
     if settings.u_activity_percent is not None:
         relative_u = np.full_like(activity, settings.u_activity_percent / 100.0)
-    elif not find_method(settings.method(name)).averages:
-        relative_u = None
+    elif not find_method(settings.method(name)).averages or np.isfinite(activity).sum() < 2:
+        relative_u = None  # one point: its error would be taken for that of a curve that nothing tells
     if relative_u is not None and np.isfinite(activity).any():
         largest = float(np.nanmax(np.abs(activity)))
         u = relative_u * np.maximum(np.abs(activity), _LEAST_U * largest)
