@@ -34,8 +34,8 @@ from nufitdose.grid import Grid
 from nufitdose.nuclides import half_life_h
 from nufitdose.registration import DisplacementField, Registration, RegistrationQuality
 from nufitdose.registration.engines.registry import ENGINES
-from nufitdose.registration.quality import structure_agreement
 from nufitdose.registration.series import Frame
+from nufitdose.registration.structure_quality import structure_agreement
 from nufitdose.run import RunRecord
 from nufitdose.study import Administration, Structures, Study, TimePoint
 from nufitdose.volume import Quantity, Volume
