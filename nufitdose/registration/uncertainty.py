@@ -4,10 +4,10 @@ What the images say of a small further displacement δ at a voxel is `exp(-½ δ
 
     H = k Σ_images  G * (∇F ∇Fᵀ) / s²  +  1 / p²
 
-∇F the gradient of the fixed image (1/mm), G a Gaussian window, s² the variance within it of what the warped moving
+∇F the gradient of the fixed image (1/mm; smoothed, so that noise does not pass for edges), G a Gaussian window, s² the variance within it of what the warped moving
 image does not explain of the fixed one (noise, and misalignment itself), as in local correlation:
-`s² = var F - cov² / var W`. An image without edges (a lung, the middle of a liver), or with edges in one direction alone, leaves δ open: there the
-second term holds, the spread p that displacements have where images say nothing,
+`s² = var F - cov² / var W`. An image without edges (a lung, the middle of a liver), or with edges in one direction
+alone, leaves δ open: there the second term holds, the spread p that displacements have where images say nothing,
 
     p² = p₀² + (q b)²,   b the distance (mm) of the field from its best rigid motion, smoothed by the same window:
 
@@ -33,6 +33,7 @@ from nufitdose.volume import Quantity, Volume
 
 _SPACING_MM = 4.0
 _WINDOW_MM = 8.0  # standard deviation of G
+_SMOOTHING_VOXELS = 0.6  # of the image whose gradient is taken
 _NOISE_FLOOR = 0.01  # of the range of an image: nothing is known better than this
 
 
@@ -45,7 +46,7 @@ class Calibration:
     bending: float
 
 
-CALIBRATION = Calibration(information=9.0, spread_mm=11.0, bending=2.9)
+CALIBRATION = Calibration(information=19.5, spread_mm=5.3, bending=1.28)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +127,8 @@ def _precision(own: Image32, warped: Image32, seen: Image32, sigma: np.ndarray, 
     var_w = np.maximum(window(warped * warped) - mean_w**2, 0.0)
     covariance = window(own * warped) - mean_f * mean_w
     unexplained = np.maximum(var_f - covariance**2 / np.maximum(var_w, _NOISE_FLOOR**2), 0.0) + _NOISE_FLOOR**2
-    slopes = np.gradient(own, *grid.spacing_mm)
+    smooth = ndimage.gaussian_filter(own, _SMOOTHING_VOXELS, truncate=3.0)
+    slopes = np.gradient(smooth, *grid.spacing_mm)
     weight = seen / unexplained
     pairs = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
     return np.stack([window(slopes[p] * slopes[q]) * weight for p, q in pairs])

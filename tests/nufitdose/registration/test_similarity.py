@@ -151,8 +151,8 @@ def test_normalised_information_is_two_for_one_image_and_one_for_strangers():
     assert float(normalised_information(sure)) == pytest.approx(2)
     assert float(normalised_information(torch.full((8, 8), 1 / 64))) == pytest.approx(1)
     a, b = noise(0), noise(1)
-    assert 1 < float(normalised_information(joint_distribution(a, b))) < 1.05
-    assert float(normalised_information(joint_distribution(a, a))) > 1.5
+    assert 1 < float(normalised_information(joint_distribution(a, b))) < 1.02
+    assert float(normalised_information(joint_distribution(a, a))) > 1.3
 
 
 @pytest.mark.parametrize("measure", [ncc, lncc, mutual_information])

@@ -27,7 +27,7 @@ def body(noise_hu: float, seed: int = 0) -> TimePoint:
     points = world()
     inside = (points[..., 0] / 72) ** 2 + (points[..., 1] / 64) ** 2 < 1
     hu = np.where(inside, 20.0, -1000.0)
-    hu[np.linalg.norm(points - (0.0, 0.0, -20.0), axis=-1) < 16] = 200.0
+    hu[np.linalg.norm(points - (0.0, 0.0, -20.0), axis=-1) < 10] = 200.0
     hu[(np.abs(points[..., 0]) < 8) & (points[..., 2] > 16) & inside] = 200.0
     chance = np.random.default_rng(seed)
     hu = hu + inside * chance.normal(0, noise_hu, hu.shape)
