@@ -1,8 +1,8 @@
 """The uncertainty of a registration against true errors: `python -m benchmarks.registration_uncertainty FIT JUDGE`.
 
-FIT and JUDGE are folders of digital patients. The constants of `nufitdose.registration.uncertainty` are fitted to the
-errors that the engines leave on FIT (Student's t of four degrees of freedom: errors have long tails) and judged on JUDGE:
-how often a component of the error lies within one and two u, and the rank correlation of u with the error.
+FIT and JUDGE are folders of digital patients. The constants of `nufitdose.registration.uncertainty` are fitted to
+the errors that the engines leave on FIT (Student's t of four degrees of freedom: errors have long tails) and judged on
+JUDGE: how often a component of the error lies within one and two u, and the rank correlation of u with the error.
 """
 
 import argparse

@@ -4,10 +4,11 @@ What the images say of a small further displacement δ at a voxel is `exp(-½ δ
 
     H = k Σ_images  G * (∇F ∇Fᵀ) / s²  +  1 / p²
 
-∇F the gradient of the fixed image (1/mm; smoothed, so that noise does not pass for edges), G a Gaussian window, s² the variance within it of what the warped moving
-image does not explain of the fixed one (noise, and misalignment itself), as in local correlation:
-`s² = var F - cov² / var W`. An image without edges (a lung, the middle of a liver), or with edges in one direction
-alone, leaves δ open: there the second term holds, the spread p that displacements have where images say nothing,
+∇F the gradient of the fixed image (1/mm; smoothed a little, so that noise does not pass for edges), G a Gaussian
+window, s² the variance within it of what the warped moving image does not explain of the fixed one (noise, and
+misalignment itself), as in local correlation: `s² = var F - cov² / var W`. An image without edges (a lung, the middle
+of a liver), or with edges in one direction alone, leaves δ open: there the second term holds, the spread p that
+displacements have where images say nothing,
 
     p² = p₀² + (q b)²,   b the distance (mm) of the field from its best rigid motion, smoothed by the same window:
 
