@@ -14,12 +14,10 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import spearmanr
 
-from dosimetry.evaluation.motion import Method
+from dosimetry.evaluation.methods import methods_of, true_field
 from nufitdose import load_study
 from nufitdose.device import resolve_device
 from nufitdose.io.study_folder import MANIFEST
-from nufitdose.io.truth import read_true_fields
-from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.uncertainty import CALIBRATION, Calibration, gather_evidence, uncertainty_of
 
 _EVERY = 7  # voxel of the body: neighbours say the same
@@ -44,18 +42,16 @@ def errors_of(folder: Path, engines: list[str]) -> Iterator[Errors]:
     study = load_study(folder)
     fixed, grid = study.reference, study.reference.activity.grid
     for moving in study.timepoints:
-        known = read_true_fields(folder, moving.id)
-        if moving is fixed or known is None:
+        if moving is fixed:
             continue
-        true = DisplacementField(*known.field)
-        for name in engines:
-            method = Method.of(name)
-            field = method.engine.run(method.request(fixed, moving, grid, resolve_device("cpu")))
+        true = true_field(folder, moving.id)
+        for method in methods_of(engines):
+            field = method.find_field(folder, fixed, moving, grid, resolve_device("cpu"), method.load_network())
             found = gather_evidence(fixed, moving, field)
             counted = np.flatnonzero(found.inside & true.on(found.grid).inside(moving.activity.grid))[::_EVERY]
             error_mm = (field.on(found.grid).data - true.on(found.grid).data).reshape(3, -1)[:, counted]
             precision, bending = found.precision.reshape(6, -1), found.bending_mm.reshape(-1)
-            yield Errors(name, precision[:, counted], bending[counted], error_mm.astype(np.float64))
+            yield Errors(method.name, precision[:, counted], bending[counted], error_mm.astype(np.float64))
 
 
 def fit_calibration(rows: list[Errors]) -> Calibration:

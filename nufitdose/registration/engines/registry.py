@@ -9,8 +9,9 @@ from nufitdose.registration.engines.poses import AFFINE, NONE, RIGID
 from nufitdose.registry import find_by_name
 
 _OWN = (NONE, RIGID, AFFINE, REFINE, NETWORK, NUFIT)
-_PEERS = (ELASTIX, ELASTIX_TUNED, GREEDY, GREEDY_BOTH, ANTS)
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (*_OWN, *_PEERS)}
+#: Other programs, to compare with.
+PEERS = (ELASTIX, ELASTIX_TUNED, GREEDY, GREEDY_BOTH, ANTS)
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (*_OWN, *PEERS)}
 
 
 def find_engine(name: str) -> Engine:
