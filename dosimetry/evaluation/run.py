@@ -125,10 +125,10 @@ def select_members(cohort: Path, plan: EvaluationPlan) -> list[Member]:
 def _all_scores(
     plan: EvaluationPlan, members: Sequence[Member], done: Path, on_progress: Callable[[float], None]
 ) -> list[PatientScore]:
-    jobs = {
-        (m.name, one.patient): (m, one, done / one.folder.name / f"{m.name}.json")
-        for m in plan.methods
+    jobs = {  # patient by patient, so that what a stopped run leaves can be compared
+        (method.name, one.patient): (method, one, done / one.folder.name / f"{method.name}.json")
         for one in members
+        for method in plan.methods
     }
     keys = {name: _key(plan, method, member) for name, (method, member, _) in jobs.items()}
     found = {name: score for name, (_, _, path) in jobs.items() if (score := _read_score(path, keys[name])) is not None}

@@ -1,6 +1,8 @@
 """The light of a pair: what makes it check or fail, and that its sentence names the right thing."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,6 +65,14 @@ def test_failed_goes_before_check_whatever_comes_first():
 def test_nothing_to_judge_by_is_not_good():
     unknown = {"lncc": np.nan, "overlap_percent": np.nan, "activity_change_percent": np.nan}
     assert judge_pair(quality(**unknown), quality(**unknown)).state is PairState.UNKNOWN
+
+
+def test_the_limits_of_the_documentation_are_those_of_the_program():
+    page = Path(__file__).parents[3] / "docs/explanation/registration.md"
+    rows = {line.split("`")[1]: line.split("|") for line in page.read_text().splitlines() if line.startswith("| `")}
+    for name, limit in LIMITS.items():
+        said = [float(number) for cell in rows[name][2:4] for number in re.findall(r"-?[\d.]+", cell)]
+        assert said == [limit.good] + [limit.failed] * (limit.failed is not None)
 
 
 def test_every_limit_has_a_source_and_a_failure_beyond_it():
