@@ -139,7 +139,7 @@ def test_register_writes_scans_fields_and_tables(tmp_path, monkeypatch, capfd):
     assert found == {
         "run.json", "registration.csv", "registration_structures.csv", "registered/tp1_activity.nii.gz",
         "registered/tp1_ct.nii.gz", "registered/tp2_activity.nii.gz", "registered/tp2_ct.nii.gz",
-        "registered/tp2_field.nii.gz",
+        "registered/tp2_field.nii.gz", "registered/tp2_u_registration_mm.nii.gz", "registration_activity.csv",
     }  # fmt: skip
 
 

@@ -517,7 +517,7 @@ def test_the_rigid_motion_stands_between_before_and_after(tmp_path):
     assert rows["local corr."] == ["0.200 → 0.400 → 0.500"] * 2
     assert {row.name: row.cells for row in quality_table(patient()).rows}["local corr."] == ["0.200 → 0.500"] * 2
     assert pair_lights(results) == [(name, "check", "the mean Dice is low <here>") for name in ("tp2", "tp3")]
-    stages = _before_and_after(results.frames[1].registration, lambda field: field)
+    stages = _before_and_after(results.frames[1].registration, lambda field: lambda axes, points: None)
     assert [name for name, _ in stages] == ["before", "rigid", "after"]
     page = write_report(results, record(), tmp_path).read_text()
     assert "the mean Dice is low &lt;here&gt;" in page
