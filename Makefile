@@ -5,10 +5,11 @@ BIN = $(VENV)/bin
 OUT ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast coverage check lint types imports format bench docs docs-pictures release clean
+.PHONY: help install demo test test-fast coverage check lint types imports format bench bench-registration docs docs-pictures \
+        release clean
 
 help:                              ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-19s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -48,6 +49,9 @@ format: install                    ## imports sorted and code formatted, in plac
 
 bench: install                     ## speed against peers, ratios in one run
 	$(BIN)/python -m benchmarks
+
+bench-registration: install        ## engines and peers against truth, in one run; rewrites docs/reference/benchmark.md
+	$(BIN)/python -m benchmarks.registration build/bench-registration --page
 
 docs: install                      ## the documentation site, in site/; a broken link stops it
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

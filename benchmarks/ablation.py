@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from dosimetry.evaluation.motion import methods_of, run_evaluation, table
+from dosimetry.evaluation.methods import methods_of
+from dosimetry.evaluation.run import EvaluationPlan, run_evaluation
 from finetune.stage import run_finetune
 from nufitdose.training.request import RunRequest
 from pretrain.stage import run_pretrain
@@ -90,8 +91,8 @@ def main() -> None:
             start = trained(run_pretrain, "half pretrained", half, given.out)
             weights[name] = trained(run_finetune, name, {"start": str(start), **half}, given.out)
     if not given.rows:
-        methods = methods_of(("rigid", "none", "affine"), weights)
-        print(table(run_evaluation(given.cohort, given.out / "evaluation", methods, device="cpu", stream=sys.stderr)))
+        plan = EvaluationPlan(methods_of(("rigid", "none", "affine"), weights), downstream=False, device="cpu")
+        print(run_evaluation(given.cohort, given.out / "evaluation", plan, stream=sys.stderr).page())
 
 
 if __name__ == "__main__":

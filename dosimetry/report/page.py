@@ -26,8 +26,10 @@ from dosimetry.report.tables import (
     balance_table,
     comparison_table,
     dose_table,
+    pair_lights,
     quality_table,
     structure_table,
+    transport_table,
 )
 from dosimetry.results import PatientResults, StructureResult
 from nufitdose.nuclides import canonical_name, half_life_h
@@ -97,6 +99,8 @@ def _content(results: PatientResults, record: RunRecord) -> dict[str, Any]:
         "planes": _planes(box.at_mm),
         "scans": _scans(results, box, looks),
         "quality": quality_table(results),
+        "pairs": pair_lights(results),
+        "transport": transport_table(results, looks),
         "agreement": agreement_tables(results, looks),
         "physical": _half_life(results.study.nuclide),
         "has_errors": results.settings.kinetics.u_activity_percent is not None,

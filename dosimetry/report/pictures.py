@@ -38,7 +38,7 @@ _TALLEST_IN, _TALLEST_ALONE_IN = 2.0, 2.8
 
 
 def fused_activity(reference: TimePoint, moving: TimePoint, found: Registration, box: Box, looks: Looks) -> Picture:
-    """Reference and moving scan before (upper row) and after registration, in three planes.
+    """Reference and moving scan before (upper row), moved rigidly where the engine bends, and after, in three planes.
 
     On CT where the reference has one: CT in grey, the moving scan's activity in colour. Without CT both
     activities: reference orange, moving blue, white where they agree. Outlines: structures of the
@@ -66,7 +66,10 @@ def fused_activity(reference: TimePoint, moving: TimePoint, found: Registration,
 
 
 def fused_ct(reference: TimePoint, moving: TimePoint, found: Registration, box: Box) -> Picture | None:
-    """The two CTs before and after, reference orange, moving blue, grey where they agree; None without both."""
+    """The two CTs before, moved rigidly where the engine bends, and after; None without both.
+
+    Reference orange, moving blue, grey where they agree.
+    """
     fixed_ct, moving_ct = reference.ct, moving.ct
     if fixed_ct is None or moving_ct is None:
         return None
@@ -115,7 +118,8 @@ def dose_overlay(results: PatientResults, box: Box, looks: Looks) -> tuple[Pictu
 def _before_and_after(found: Registration, painter: Callable[[DisplacementField | None], Paint]) -> list[Stage]:
     if found.engine == "none":
         return [("", painter(None))]
-    return [("before", painter(None)), ("after", painter(found.field))]
+    rigid = [] if found.rigid is None else [("rigid", painter(found.rigid.field))]
+    return [("before", painter(None)), *rigid, ("after", painter(found.field))]
 
 
 def _move(points: Points, field: DisplacementField | None) -> Points:

@@ -102,19 +102,32 @@ def demo(out: Out = Path("demo"), overrides: Overrides = None, device: Device = 
 def evaluate(
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="Digital patients: cohort.yaml or its folder.")],
     out: Out,
-    engines: Annotated[str, typer.Option(help="Engines, with commas.")] = "none,rigid,affine,network,refine,nufit",
+    engines: Annotated[
+        str, typer.Option(help="Engines, with commas; 'exact' is the true motion.")
+    ] = "none,rigid,affine,network,refine,nufit,exact",
     weights: Annotated[list[str] | None, typer.Option(help="A network: NAME=FILE. Repeatable.")] = None,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    split: Annotated[str, typer.Option(help="train, validation, test or all.")] = "test",
     patients: Annotated[int | None, typer.Option(help="Only so many.", min=1)] = None,
+    downstream: Annotated[bool, typer.Option(help="Judge TIA and dose of the structures too.")] = True,
+    ours: Annotated[str | None, typer.Option(help="What the others are compared with; by default the first.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes at work at once; with 1, seconds mean something.", min=0)] = 1,
     device: Device = "auto",
     seed: Seed = 0,
 ) -> None:
-    """Judge registration engines and trained networks by the true motion of digital patients."""
-    from dosimetry.evaluation.motion import methods_of, run_evaluation, table
+    """Judge engines, peers and trained networks by the truth of digital patients; a stopped run goes on."""
+    from dosimetry.evaluation.methods import methods_of
+    from dosimetry.evaluation.run import EvaluationPlan, run_evaluation
 
     named = dict(item.partition("=")[::2] for item in weights or ())
     methods = methods_of(filter(None, engines.split(",")), {name: Path(file) for name, file in named.items()})
-    scores = run_evaluation(
-        cohort, out, methods, split=split, patients=patients, device=device, seed=seed, stream=sys.stderr
+    plan = EvaluationPlan(
+        methods,
+        split=split,
+        patients=patients,
+        downstream=downstream,
+        workers=workers,
+        ours=ours,
+        device=device,
+        seed=seed,
     )
-    print(table(scores))
+    print(run_evaluation(cohort, out, plan, stream=sys.stderr).page())

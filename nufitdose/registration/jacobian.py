@@ -13,13 +13,17 @@ import numpy as np
 from nufitdose.compiled import compiled, inlined, over_slabs
 from nufitdose.types import Affine, Field, Image32, Mask
 
+BOUNDS = (0.5, 2.0)  # volume changes beyond these are questioned (chosen here)
+_LOWEST, _HIGHEST = BOUNDS
+
 
 @dataclass(frozen=True)
 class JacobianStatistics:
-    """Of the voxels counted: least determinant, spread of its logarithm, and two measures of folding.
+    """Of the voxels counted: least and greatest determinant, spread of its logarithm, and two measures of folding.
 
-    `folding_percent`: voxels whose central-difference determinant is <= 0. `ndv_percent`: non-diffeomorphic
-    volume, `NDV = -1/2 · 1/6 · Σ_k Σ_p min(J_k(p), 0)` over ten finite-difference determinants
+    `beyond_percent`: voxels whose determinant lies outside `BOUNDS`, tissue halved or doubled. `folding_percent`:
+    voxels whose central-difference determinant is <= 0. `ndv_percent`: non-diffeomorphic volume,
+    `NDV = -1/2 · 1/6 · Σ_k Σ_p min(J_k(p), 0)` over ten finite-difference determinants
     (doi:10.1007/s11263-024-02047-1), as percent of the voxels. `sd_log`: standard deviation of `log max(J, 1e-9)`.
     """
 
@@ -27,6 +31,8 @@ class JacobianStatistics:
     folding_percent: float
     ndv_percent: float
     sd_log: float
+    maximum: float
+    beyond_percent: float
 
 
 def determinant(field: Field, affine: Affine) -> Image32:
@@ -44,12 +50,18 @@ def statistics(field: Field, affine: Affine, mask: Mask | None = None) -> Jacobi
     where = np.ones_like(field[0], np.bool_) if mask is None else np.ascontiguousarray(mask)
     columns = np.ascontiguousarray(affine[:3, :3])
     parts = np.array(over_slabs(_statistics, field.shape[1], field, columns, where))
-    minimum, (voxels, folded, negative, logs, squares) = parts[:, 0].min(), parts[:, 1:].sum(axis=0)
+    minimum, maximum = parts[:, 0].min(), parts[:, 1].max()
+    voxels, folded, beyond, negative, logs, squares = parts[:, 2:].sum(axis=0)
     if voxels == 0:
-        return JacobianStatistics(np.nan, np.nan, np.nan, np.nan)
+        return JacobianStatistics(np.nan, np.nan, np.nan, np.nan, np.nan, np.nan)
     variance = max(squares / voxels - (logs / voxels) ** 2, 0.0)
     return JacobianStatistics(
-        float(minimum), float(100 * folded / voxels), float(abs(100 * negative / 12 / voxels)), float(np.sqrt(variance))
+        minimum=float(minimum),
+        folding_percent=float(100 * folded / voxels),
+        ndv_percent=float(abs(100 * negative / 12 / voxels)),
+        sd_log=float(np.sqrt(variance)),
+        maximum=float(maximum),
+        beyond_percent=float(100 * beyond / voxels),
     )
 
 
@@ -104,9 +116,11 @@ def _determinant(first, last, out, field, columns):
 @compiled
 @no_type_check
 def _statistics(first, last, field, columns, mask):
-    """Over one slab: least J, voxels, voxels with J <= 0, Σ_k Σ_p min(J_k, 0), Σ log J, Σ (log J)²."""
+    """Over one slab: least and greatest J, voxels, those with J <= 0 and beyond bounds, Σ_k Σ_p min(J_k, 0), Σ log J,
+    Σ (log J)²."""
     scale = np.linalg.det(columns)
-    minimum, voxels, folded, negative, logs, squares = np.inf, 0.0, 0.0, 0.0, 0.0, 0.0
+    minimum, maximum = np.inf, -np.inf
+    voxels, folded, beyond, negative, logs, squares = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for i in range(max(first, 1), min(last, mask.shape[0] - 1)):
         for j in range(1, mask.shape[1] - 1):
             for k in range(1, mask.shape[2] - 1):
@@ -120,8 +134,9 @@ def _statistics(first, last, field, columns, mask):
                 down = _edge(field, columns, i, j, k, 0, 0, -1)
                 central = _det(_minus(east, west), _minus(north, south), _minus(up, down)) / (8 * scale)
                 voxels += 1
-                minimum = min(minimum, central)
+                minimum, maximum = min(minimum, central), max(maximum, central)
                 folded += central <= 0
+                beyond += central < _LOWEST or central > _HIGHEST
                 log = np.log(max(central, 1e-9))
                 logs += log
                 squares += log * log
@@ -141,4 +156,4 @@ def _statistics(first, last, field, columns, mask):
                     _edge(field, columns, i, j, k, 1, 0, 1),
                 )
                 negative += min(tetrahedron / scale, 0.0)
-    return minimum, voxels, folded, negative, logs, squares
+    return minimum, maximum, voxels, folded, beyond, negative, logs, squares

@@ -13,21 +13,33 @@ from nufitdose.io.nifti import save_volume
 from nufitdose.registration.quality import RegistrationQuality
 from nufitdose.registration.series import Frame
 from nufitdose.registration.settings import RegistrationSettings
+from nufitdose.registration.structure_quality import mean_over
+from nufitdose.registration.uncertainty import mean_inside
 from nufitdose.study import Study, TimePoint
 
 QUALITY = "quality.json"
 
 _REGISTRATION = (
     "timepoint", "engine", "seconds", "ssim", "wssim", "lncc", "mi", "tre_mm", "jacobian_min",
-    "folding_percent", "ndv_percent", "displacement_max_mm", "activity_change_percent",
+    "folding_percent", "ndv_percent", "displacement_max_mm", "activity_change_percent", "nmi", "jacobian_max",
+    "jacobian_beyond_percent", "sd_log_jacobian", "inverse_consistency_mm", "overlap_percent", "dice", "hd95_mm",
+    "u_registration_mm", "ssim_rigid", "wssim_rigid", "lncc_rigid", "light", "why",
 )  # fmt: skip
-_AGREEMENT = ("timepoint", "structure", "centroid_before_mm", "centroid_after_mm", "dice_before", "dice_after")
+_AGREEMENT = (
+    "timepoint", "structure", "centroid_before_mm", "centroid_after_mm", "dice_before", "dice_after",
+    "hd95_before_mm", "hd95_after_mm",
+)  # fmt: skip
+_ACTIVITY = (
+    "timepoint", "structure", "activity_mbq", "activity_conserved_mbq", "activity_change_percent", "u_registration_mm",
+)  # fmt: skip
 
 
 def write_registration_tables(frames: Sequence[Frame], folder: Path) -> None:
-    """registration.csv and registration_structures.csv."""
+    """registration.csv, registration_structures.csv and registration_activity.csv."""
     write_csv(folder / "registration.csv", _REGISTRATION, _registration_rows(frames))
     write_csv(folder / "registration_structures.csv", _AGREEMENT, _agreement_rows(frames))
+    rows = ({"timepoint": frame.id} | asdict(row) for frame in frames for row in frame.transport)
+    write_csv(folder / "registration_activity.csv", _ACTIVITY, rows)
 
 
 def write_registered(
@@ -47,6 +59,8 @@ def write_registered(
             save_volume(frame.registration.warp(timepoint.ct, onto=onto), place / f"{frame.id}_ct.nii.gz")
         field = frame.registration.field.on(onto)
         save_field(field.data, field.grid, place / f"{frame.id}_field.nii.gz")
+        if frame.u_registration_mm is not None:
+            save_volume(frame.u_registration_mm, place / f"{frame.id}_u_registration_mm.nii.gz")
 
 
 def write_quality(
@@ -85,10 +99,21 @@ def _numbers(quality: RegistrationQuality) -> dict[str, float | None]:
 
 def _registration_rows(frames: Sequence[Frame]) -> Iterable[Row]:
     for frame in frames:
-        if frame.registration is not None:
-            found = frame.registration
-            head = {"timepoint": frame.id, "engine": found.engine, "seconds": found.seconds}
-            yield head | asdict(found.quality)
+        found = frame.registration
+        if found is not None:
+            rigid = {} if found.rigid is None else asdict(found.rigid.quality)
+            yield {
+                "timepoint": frame.id,
+                "engine": found.engine,
+                "seconds": found.seconds,
+                **asdict(found.quality),
+                "dice": mean_over(frame.agreement, "dice_after"),
+                "hd95_mm": mean_over(frame.agreement, "hd95_after_mm"),
+                "u_registration_mm": mean_inside(frame.u_registration_mm),
+                **{f"{name}_rigid": rigid.get(name, math.nan) for name in ("ssim", "wssim", "lncc")},
+                "light": "" if frame.light is None else frame.light.state.value,
+                "why": "" if frame.light is None else frame.light.why,
+            }
 
 
 def _agreement_rows(frames: Sequence[Frame]) -> Iterable[Row]:

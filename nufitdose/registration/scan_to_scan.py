@@ -9,12 +9,14 @@ from typing import Any
 from nufitdose.device import resolve_device
 from nufitdose.grid import Grid
 from nufitdose.registration.engines.engine import Engine, Need, Request
-from nufitdose.registration.engines.linear import Basis
+from nufitdose.registration.engines.linear import Basis, rigid_pose
+from nufitdose.registration.engines.poses import UNBENT
 from nufitdose.registration.engines.registry import find_engine
 from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.network import TrainedNetwork, load_network
 from nufitdose.registration.objective import ObjectiveSettings
 from nufitdose.registration.quality import RegistrationQuality, registration_quality
+from nufitdose.registration.uncertainty import registration_uncertainty
 from nufitdose.study import TimePoint
 from nufitdose.types import Mask
 from nufitdose.volume import Volume
@@ -28,6 +30,9 @@ class Registration:
     where there is no CT; where the activity reaches beyond the CT, voxels are added to the CT grid to cover it.
     `unregistered` is the quality as the scans stand in their worlds. `seconds` is what the engine took.
     `weights_sha256` is the digest of the weights file of the network; None where the engine has no network.
+    `rigid` is the rigid motion alone and its quality, beside what an engine that bends made of it; None for the others.
+    `u_registration_mm` is the standard uncertainty of a component of the displacement (see
+    `nufitdose.registration.uncertainty`).
     """
 
     engine: str
@@ -37,6 +42,8 @@ class Registration:
     quality: RegistrationQuality
     unregistered: RegistrationQuality
     weights_sha256: str | None = None
+    rigid: "RigidPart | None" = None
+    u_registration_mm: Volume | None = None
 
     def warp(self, volume: Volume, onto: Grid | None = None) -> Volume:
         """A volume of the moving scan on the fixed scan, interpolated once (see `DisplacementField.warp`)."""
@@ -45,6 +52,14 @@ class Registration:
     def inside(self, moving_grid: Grid, onto: Grid | None = None) -> Mask:
         """Which voxels come from within the moving field of view (see `DisplacementField.inside`)."""
         return self.field.inside(moving_grid, onto)
+
+
+@dataclass(frozen=True, eq=False)
+class RigidPart:
+    """The rigid motion of a pair, read linearly over all space, and how well it does alone."""
+
+    field: DisplacementField
+    quality: RegistrationQuality
 
 
 def register(
@@ -86,11 +101,26 @@ def register(
     seconds = time.perf_counter() - start
     unmoved = DisplacementField.identity(fixed.activity.grid)
     before = registration_quality(fixed, moving, unmoved, device=torch_device)
-    report(0.8)
+    report(0.75)
     after = before if engine == "none" else registration_quality(fixed, moving, field, device=torch_device)
+    report(0.85)
+    rigid = None
+    if engine not in UNBENT:
+        pose = rigid_pose(fixed, moving, request.basis)
+        moved = DisplacementField.from_affine(pose.matrix, fixed.activity.grid)
+        rigid = RigidPart(moved, registration_quality(fixed, moving, moved, device=torch_device))
+    u_mm = registration_uncertainty(fixed, moving, field)
     report(1.0)
     return Registration(
-        engine, request.basis, field, seconds, after, before, weights_sha256=trained.sha256 if trained else None
+        engine,
+        request.basis,
+        field,
+        seconds,
+        after,
+        before,
+        weights_sha256=trained.sha256 if trained else None,
+        rigid=rigid,
+        u_registration_mm=u_mm,
     )
 
 

@@ -8,10 +8,16 @@ import numpy as np
 
 from nufitdose.errors import InputError
 from nufitdose.progress import Steps
+from nufitdose.registration.lights import PairLight, judge_pair
 from nufitdose.registration.objective import ObjectiveSettings
-from nufitdose.registration.quality import StructureAgreement, structure_agreement
 from nufitdose.registration.scan_to_scan import Registration, register
 from nufitdose.registration.settings import RegistrationSettings
+from nufitdose.registration.structure_quality import (
+    StructureAgreement,
+    StructureTransport,
+    structure_agreement,
+    structure_transport,
+)
 from nufitdose.study import Study, TimePoint
 from nufitdose.types import Image32, Mask
 from nufitdose.volume import Quantity, Volume
@@ -28,7 +34,9 @@ class Frame:
     `activity` is Bq/mL at the scan's own acquisition, `inside` marks the voxels its field of view covers
     (None: all of them), `total_mbq` is what the scan itself held. The reference has no `registration`.
     `offset_h` is how long after `time_h` each voxel was seen, where slices were acquired one after the other (None:
-    all at once); `activity` is physically decay-corrected to `time_h` there.
+    all at once); `activity` is physically decay-corrected to `time_h` there. `u_registration_mm` is the standard
+    uncertainty of a component of the displacement (None for the reference), `transport` what the warp did to the
+    activity of every structure of the reference, `light` the verdict on the pair.
     """
 
     id: str
@@ -39,6 +47,9 @@ class Frame:
     registration: Registration | None = None
     agreement: tuple[StructureAgreement, ...] = ()
     offset_h: Image32 | None = None
+    u_registration_mm: Volume | None = None
+    transport: tuple[StructureTransport, ...] = ()
+    light: PairLight | None = None
 
 
 def register_series(
@@ -126,16 +137,25 @@ def _offset_h(timepoint: TimePoint, bring: Callable[[Volume], Volume]) -> Image3
 
 def _warp(moving: TimePoint, fixed: TimePoint, found: Registration) -> Frame:
     grid = fixed.activity.grid
+    activity = found.warp(moving.activity, onto=grid)
+    u_mm = None if found.u_registration_mm is None else found.u_registration_mm.resampled_to(grid)
     agreement: tuple[StructureAgreement, ...] = ()
+    transport: tuple[StructureTransport, ...] = ()
+    if fixed.structures is not None and u_mm is not None:
+        transport = structure_transport(fixed.structures, activity, found.field, u_mm)
     if fixed.structures is not None and moving.structures is not None:
-        agreement = tuple(structure_agreement(fixed.structures, moving.structures, found.field))
+        agreement = structure_agreement(fixed.structures, moving.structures, found.field)
+    rigid = None if found.rigid is None else found.rigid.quality
     return Frame(
         id=moving.id,
         time_h=moving.time_h,
-        activity=found.warp(moving.activity, onto=grid),
+        activity=activity,
         total_mbq=moving.activity.total_mbq(),
         inside=found.inside(moving.activity.grid, onto=grid),
         registration=found,
         agreement=agreement,
         offset_h=_offset_h(moving, lambda slices: found.warp(slices, onto=grid)),
+        u_registration_mm=u_mm,
+        transport=transport,
+        light=judge_pair(found.quality, found.unregistered, rigid, agreement, transport),
     )

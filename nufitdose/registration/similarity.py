@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 from nufitdose.registration.tensors import ImageTensor
 
 Scalar = Float[Tensor, ""]
+JointDistribution = Float[Tensor, "bins bins"]
 
 _FLAT = 1e-3  # windows whose variance is far below this part of the image's variance count as flat
 _BINS_AT_THE_EDGE = 2  # a cubic B-spline reaches two bins beyond the intensity range
@@ -61,6 +62,26 @@ def mutual_information(a: ImageTensor, b: ImageTensor, *, bins: int = 32, weight
     The range of each image over the voxels of positive weight is divided into `bins`, two of which at either end
     are left for the tails of the windows.
     """
+    return shared_information(joint_distribution(a, b, bins=bins, weight=weight))
+
+
+def shared_information(joint: JointDistribution) -> Scalar:
+    """`Σ p(a, b) log[p(a, b) / (p(a) p(b))]` in nats of a joint distribution."""
+    tiny = torch.finfo(joint.dtype).tiny
+    independent = joint.sum(dim=1, keepdim=True) * joint.sum(dim=0, keepdim=True)
+    return (joint * (joint.clamp_min(tiny) / independent.clamp_min(tiny)).log()).sum()
+
+
+def normalised_information(joint: JointDistribution) -> Scalar:
+    """`(H(a) + H(b)) / H(a, b)`, 1 ... 2, of a joint distribution (Studholme, doi:10.1016/S0031-3203(98)00091-0)."""
+    h_a, h_b, h_ab = (_entropy(p) for p in (joint.sum(dim=1), joint.sum(dim=0), joint))
+    return (h_a + h_b) / h_ab.clamp_min(torch.finfo(joint.dtype).tiny)
+
+
+def joint_distribution(
+    a: ImageTensor, b: ImageTensor, *, bins: int = 32, weight: ImageTensor | None = None
+) -> JointDistribution:
+    """`p(a, b)` with cubic B-spline Parzen windows, as `mutual_information` says."""
     w = _normalised(weight, a).flatten()
     chosen = w > 0
     w, values_a, values_b = w[chosen], a.flatten()[chosen], b.flatten()[chosen]
@@ -69,10 +90,7 @@ def mutual_information(a: ImageTensor, b: ImageTensor, *, bins: int = 32, weight
     for first in range(0, w.numel(), _VOXELS_AT_ONCE):  # partial sums, else single precision loses the small ones
         part = slice(first, first + _VOXELS_AT_ONCE)
         joint = joint + _joint_histogram(position_a[part], position_b[part], w[part], bins)
-    joint = joint.reshape(bins, bins)
-    tiny = torch.finfo(a.dtype).tiny
-    independent = joint.sum(dim=1, keepdim=True) * joint.sum(dim=0, keepdim=True)
-    return (joint * (joint.clamp_min(tiny) / independent.clamp_min(tiny)).log()).sum()
+    return joint.reshape(bins, bins)
 
 
 def ssim(a: ImageTensor, b: ImageTensor, *, sigma: float = 1.5, valid: ImageTensor | None = None) -> ImageTensor:
@@ -174,6 +192,10 @@ def _both_ends(axis: int, width: int) -> list[int]:
     widths = [0] * 6
     widths[2 * (4 - axis)] = widths[2 * (4 - axis) + 1] = width
     return widths
+
+
+def _entropy(p: Tensor) -> Scalar:
+    return -(p * p.clamp_min(torch.finfo(p.dtype).tiny).log()).sum()
 
 
 def _bin_position(values: Float[Tensor, " n"], bins: int) -> Float[Tensor, " n"]:

@@ -53,20 +53,12 @@ def test_every_promised_file_is_there_and_means_what_it_says(tmp_path):
     out = tmp_path / "out"
     found = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     scans = {f"registered/tp{n}_{what}.nii.gz" for n in (1, 2, 3) for what in ("activity", "ct")}
-    fields = {f"registered/tp{n}_field.nii.gz" for n in (2, 3)}
+    fields = {f"registered/tp{n}_{what}.nii.gz" for n in (2, 3) for what in ("field", "u_registration_mm")}
     maps = {
         f"maps/{m}.nii.gz" for m in ("tia", "dose", "dose_uncertainty", "effective_half_life", "fit_model", "fit_rmse")
     }
-    tables = {
-        "metrics.csv",
-        "uncertainty.csv",
-        "tac.csv",
-        "dvh.csv",
-        "registration.csv",
-        "registration_structures.csv",
-        "curves.json",
-        "tiac.txt",
-    }
+    registration = {f"registration{what}.csv" for what in ("", "_structures", "_activity")}
+    tables = {"metrics.csv", "uncertainty.csv", "tac.csv", "dvh.csv", "curves.json", "tiac.txt"} | registration
     assert found == scans | fields | maps | tables | {"report.html", "run.json"}
     tia = load_volume(out / "maps/tia.nii.gz", Quantity.TIA)
     assert tia.grid.matches(GRID)

@@ -66,7 +66,7 @@ MISTAKES = {
     "unknown engine": (["register", "S", "--out", "T/out", "--engine", "magic"], "rigid"),
     "no weights there": (["register", "S", "--out", "T/out", "--weights", "T/w 1.st"], "T/w 1.st: there is no such"),
     "no weights there either": ([*RUN, "--weights", "T/w.safetensors"], "T/w.safetensors: there is no such weights"),
-    "elastix without CT": (["register", "N", "--out", "T/out", "--engine", "elastix"], "baselines|a CT on both"),
+    "elastix without CT": (["register", "N", "--out", "T/out", "--engine", "elastix"], "peers|a CT on both"),
     "unknown device": ([*RUN, "--device", "tpu"], "tpu"),
     "config not there": ([*RUN, "--config", "T/none.yaml"], "none.yaml"),
     "config is no yaml": ([*RUN, "--config", "T/bad.yaml"], "bad.yaml"),
@@ -139,7 +139,7 @@ def test_register_writes_scans_fields_and_tables(tmp_path, monkeypatch, capfd):
     assert found == {
         "run.json", "registration.csv", "registration_structures.csv", "registered/tp1_activity.nii.gz",
         "registered/tp1_ct.nii.gz", "registered/tp2_activity.nii.gz", "registered/tp2_ct.nii.gz",
-        "registered/tp2_field.nii.gz",
+        "registered/tp2_field.nii.gz", "registered/tp2_u_registration_mm.nii.gz", "registration_activity.csv",
     }  # fmt: skip
 
 

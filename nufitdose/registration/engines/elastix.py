@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from nufitdose.config import Settings
-from nufitdose.io.lps import RAS_LPS
 from nufitdose.registration.engines.engine import Engine, Need, Request
+from nufitdose.registration.engines.exchange import ct_of, field_from_lps, lps_geometry
 from nufitdose.registration.field import DisplacementField
 from nufitdose.volume import OUTSIDE, Quantity, Volume
 
@@ -34,9 +34,7 @@ def run_elastix(request: Request) -> DisplacementField:
     import itk
 
     settings = cast(ElastixSettings, request.settings)
-    fixed, moving = request.fixed.ct, request.moving.ct
-    assert fixed is not None
-    assert moving is not None
+    fixed, moving = ct_of(request.fixed), ct_of(request.moving)
     image_f, image_m = _to_itk(fixed), _to_itk(moving)
     method = itk.ElastixRegistrationMethod.New(image_f, image_m)
     method.SetParameterObject(_parameters(settings))
@@ -45,26 +43,19 @@ def run_elastix(request: Request) -> DisplacementField:
     request.on_progress(0.8)
     with tempfile.TemporaryDirectory() as aside:  # transformix writes the field to disk too
         found = itk.transformix_deformation_field(image_m, method.GetTransformParameterObject(), output_directory=aside)
-        return _from_itk(itk.array_from_image(found), fixed).on(request.grid)
+        return field_from_lps(itk.array_from_image(found), fixed.grid).on(request.grid)
 
 
 def _to_itk(volume: Volume) -> Any:
     """The volume as an image of ITK: LPS, axes in the order k, j, i."""
     import itk
 
-    flip = RAS_LPS[:3, :3]
     image = itk.image_from_array(np.ascontiguousarray(volume.data.transpose(2, 1, 0)))
-    image.SetSpacing([float(s) for s in volume.grid.spacing_mm])
-    image.SetOrigin([float(c) for c in flip @ volume.grid.affine[:3, 3]])
-    image.SetDirection(itk.matrix_from_array(np.ascontiguousarray(flip @ volume.grid.directions)))
+    spacing, origin, direction = lps_geometry(volume.grid)
+    image.SetSpacing(list(spacing))
+    image.SetOrigin(list(origin))
+    image.SetDirection(itk.matrix_from_array(direction))
     return image
-
-
-def _from_itk(displacement_lps_mm: np.ndarray, fixed: Volume) -> DisplacementField:
-    """A vector image of ITK `[k, j, i, 3]` on the grid of the fixed volume."""
-    lps = displacement_lps_mm.transpose(3, 2, 1, 0).astype(np.float32)
-    signs = np.diag(RAS_LPS)[:3].astype(np.float32)
-    return DisplacementField(lps * signs[:, None, None, None], fixed.grid)
 
 
 def _parameters(settings: ElastixSettings) -> Any:

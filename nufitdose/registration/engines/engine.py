@@ -26,6 +26,12 @@ class Need(StrEnum):
     WEIGHTS = "weights of the network"
     CTS = "a CT on both scans"
     ELASTIX = "the package itk-elastix"
+    GREEDY = "the package picsl-greedy"
+    ANTS = "the package antspyx"
+
+
+#: The modules of the packages that peers need: a need, and what must be importable for it.
+MODULES = {Need.ELASTIX: ("itk",), Need.GREEDY: ("picsl_greedy", "SimpleITK"), Need.ANTS: ("ants",)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,11 +81,12 @@ class Engine:
 
     def check_installed(self) -> None:
         """Raise `InputError` where a package that the engine needs is not installed."""
-        if Need.ELASTIX in self.needs and importlib.util.find_spec("itk") is None:
-            raise InputError(
-                f"the engine {self.name!r} needs {Need.ELASTIX}, which is not installed",
-                remedy="Run: pip install 'nufitdose[baselines]'",
-            )
+        for need in sorted(self.needs & MODULES.keys()):
+            if any(importlib.util.find_spec(module) is None for module in MODULES[need]):
+                raise InputError(
+                    f"the engine {self.name!r} needs {need}, which is not installed",
+                    remedy="Run: pip install 'nufitdose[peers]'",
+                )
 
     def check_scans(self, fixed: TimePoint, moving: TimePoint) -> None:
         """Raise `InputError` where the scans lack what the engine needs."""

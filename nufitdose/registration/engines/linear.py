@@ -6,6 +6,7 @@ and how stands in `nufitdose.registration.engines.matching`. Levels and starts a
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -35,6 +36,7 @@ _TRIED_DEGREES = 12.0
 _MOST_STRAIN = 0.35  # a larger change of any length is no anatomy
 
 Basis = Literal["CT", "activity"]
+_RIGID: WeakKeyDictionary[TimePoint, WeakKeyDictionary[TimePoint, dict[str, Pose]]] = WeakKeyDictionary()
 
 
 def basis_of(fixed: TimePoint, moving: TimePoint) -> Basis:
@@ -43,8 +45,14 @@ def basis_of(fixed: TimePoint, moving: TimePoint) -> Basis:
 
 
 def rigid_pose(fixed: TimePoint, moving: TimePoint, basis: str, on_progress: OnProgress = lambda share: None) -> Pose:
-    """The rigid motion that brings `moving` onto `fixed`, judged by their 'CT' or their 'activity': for one patient."""
-    return _pose(fixed, moving, basis, on_progress, 6)
+    """The rigid motion that brings `moving` onto `fixed`, judged by their 'CT' or their 'activity': for one patient.
+
+    It is kept as long as both scans are: engines that bend start from it, and it is shown beside what they found.
+    """
+    known = _RIGID.setdefault(fixed, WeakKeyDictionary()).setdefault(moving, {})
+    if basis not in known:
+        known[basis] = _pose(fixed, moving, basis, on_progress, 6)
+    return known[basis]
 
 
 def affine_pose(fixed: TimePoint, moving: TimePoint, basis: str, on_progress: OnProgress = lambda share: None) -> Pose:

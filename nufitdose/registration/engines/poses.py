@@ -25,3 +25,5 @@ def map_affinely(request: Request) -> DisplacementField:
 NONE = Engine("none", leave_in_place)
 RIGID = Engine("rigid", move_rigidly, "rigid registration of {bases}")
 AFFINE = Engine("affine", map_affinely, "affine registration of {bases}")
+
+UNBENT = frozenset({NONE.name, RIGID.name, AFFINE.name})

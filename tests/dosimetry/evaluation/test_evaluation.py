@@ -1,21 +1,20 @@
-"""Judging engines by the true motion of digital patients: what the truth itself scores, what the table says."""
+"""Judging engines by the truth of digital patients: what the truth itself scores, stopped runs, the command."""
 
 import csv
-import math
+import json
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from dosimetry.evaluation.motion import Method, PairScore, methods_of, run_evaluation, summarise, table
+from dosimetry.evaluation.methods import Method, methods_of, true_field
+from dosimetry.evaluation.motion import tissue_of
+from dosimetry.evaluation.run import EvaluationPlan, run_evaluation
 from nufitdose import load_study
 from nufitdose.cli import app
 from nufitdose.errors import InputError
-from nufitdose.io.field_file import load_field
 from nufitdose.io.truth import read_landmarks
 from nufitdose.phantom import CohortPlan, simulate_cohort
-from nufitdose.registration.engines.engine import Engine
-from nufitdose.registration.field import DisplacementField
 
 
 @pytest.fixture(scope="module")
@@ -25,55 +24,96 @@ def cohort(tmp_path_factory):
     return out
 
 
-def test_the_true_motion_has_no_error_and_no_registration_has_that_of_the_motion(cohort, tmp_path):
-    folders = {float(load_study(f).reference.activity.data.sum()): f for f in cohort.glob("patient_*")}
-
-    def exact(request):
-        folder = folders[float(request.fixed.activity.data.sum())]
-        return DisplacementField(*load_field(folder / f"truth/{request.moving.id}_field.nii.gz"))
-
-    methods = {"none": Method.of("none"), "exact": Method(Engine("exact", exact))}
-    none, true = run_evaluation(cohort, tmp_path / "out", methods, split="train", device="cpu")
-    assert (none.method, true.method) == ("none", "exact")
-    assert true.organ_mm < 0.5
-    assert true.organ_gain_percent == pytest.approx(100 * (1 - true.organ_mm / none.organ_mm))
-    assert none.organ_gain_percent == 0
-    with (tmp_path / "out/pairs.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["method"] == "none"]
-    assert len(rows) == none.pairs
-    assert {row["moving"] for row in rows} == {"tp1", "tp2", "tp3"} - {rows[0]["fixed"]}
-    own = [row for row in rows if row["patient"] == rows[0]["patient"]]
-    marks = read_landmarks(cohort / own[0]["patient"])
-    organ = np.array([not name.startswith("tumour") for name in marks.structures])
-    moved = np.linalg.norm(marks.points[own[0]["fixed"]] - marks.points[own[0]["moving"]], axis=1)
-    values = [float(own[0][kind]) for kind in ("organ_mm", "bone_mm")]
-    assert min(values) - 1e-3 <= moved[organ].mean() <= max(values) + 1e-3  # organs and bones make up the rest
+@pytest.fixture(scope="module")
+def judged(cohort, tmp_path_factory):
+    out = tmp_path_factory.mktemp("judged") / "out"
+    plan = EvaluationPlan(methods_of(["none", "exact"]), split="train", workers=0, device="cpu")
+    return out, plan, run_evaluation(cohort, out, plan)
 
 
-def test_a_method_is_averaged_over_patients_and_not_over_pairs():
-    def score(method, patient, organ_mm):
-        return PairScore(method, patient, "tp1", "tp2", organ_mm, 1.0, float("nan"), 0.0, 2.0)
+def test_the_true_motion_has_no_error_and_no_registration_has_that_of_the_motion(cohort, judged):
+    out, _, found = judged
+    none, true = ({s.method: s for s in score.pairs} for score in found.scores)
+    assert (list(none), list(true)) == (["none"], ["exact"])
+    with (out / "pairs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        marks, study = read_landmarks(cohort / row["patient"]), load_study(cohort / row["patient"])
+        p, q = marks.points[row["fixed"]], marks.points[row["moving"]]
+        scans = {scan.id: scan.activity.grid for scan in study.timepoints}
+        seen = scans[row["fixed"]].contains(p) & scans[row["moving"]].contains(q)
+        organ = np.array([tissue_of(name) == "organ" for name in marks.structures])
+        if row["method"] == "none":
+            moved = np.linalg.norm(p - q, axis=1)[seen & organ].mean()
+            assert float(row["organ_mm"]) == pytest.approx(moved, rel=1e-3)
+            assert float(row["field_mm"]) > 1
+        else:
+            assert float(row["organ_mm"]) < 0.5
+            assert float(row["field_mm"]) == pytest.approx(0, abs=0.01)
+            assert float(row["seconds"]) == 0
+    means = {(row.method, row.measure): row for row in found.comparisons}
+    assert means["exact", "TIA error, tumours"].mean < means["none", "TIA error, tumours"].mean
+    assert means["none", "TIA error, tumours, excess"].mean == pytest.approx(
+        means["none", "TIA error, tumours"].mean - means["exact", "TIA error, tumours"].mean, abs=1e-9
+    )
+    assert means["exact", "TRE organs"].better == "other"  # the one that is compared, `none`, loses
+    for name in ("structures.csv", "summary.csv", "summary.md", "boxes.png", "run.json"):
+        assert (out / name).stat().st_size > 0
 
-    rows = [score("a", "p1", 2.0), score("a", "p1", 4.0), score("a", "p1", 6.0), score("a", "p2", 8.0)]
-    rows += [score("b", "p1", 3.0), score("b", "p2", 3.0)]
-    a, b = summarise(rows)
-    assert (a.patients, a.pairs, a.organ_mm) == (2, 4, 6.0)
-    assert a.organ_mm_sd == pytest.approx(math.sqrt(8.0))
-    assert b.organ_gain_percent == pytest.approx(50.0)
-    assert math.isnan(a.tumour_mm)
-    assert "| b | 3.00 ± 0.00 | 1.00 ± 0.00 | nan ± nan | 50 % | 0.0000 | 2.0 |" in table([a, b])
+
+def test_a_stopped_run_goes_on_and_a_changed_one_starts_anew(cohort, judged):
+    out, plan, found = judged
+    file = next((out / "done").glob("*/none.json"))
+    content = json.loads(file.read_text())
+    content["pairs"][0]["organ_mm"] = 123.0
+    file.write_text(json.dumps(content))
+    again = run_evaluation(cohort, out, plan)
+    assert any(row.organ_mm == 123.0 for score in again.scores for row in score.pairs)
+    file.write_text(json.dumps(content | {"key": "of other images"}))
+    mended = run_evaluation(cohort, out, plan)
+    assert [score.pairs[0].organ_mm for score in mended.scores] == [s.pairs[0].organ_mm for s in found.scores]
+
+
+def test_options_reach_the_engine(cohort):
+    folder = next(cohort.glob("patient_*"))
+    study = load_study(folder)
+    fixed, moving = study.timepoints[:2]
+    with pytest.raises(InputError, match="stepps"):
+        Method("x", "refine", options={"stepps": [1]}).load_network()
+    field = true_field(folder, moving.id)
+    assert np.abs(field.data).max() > 1
+    with pytest.raises(InputError, match="true motion"):
+        true_field(folder, "tp9")
+    assert fixed.id == study.reference_id
+
+
+def test_tissues_are_told_by_the_names_of_three_atlases():
+    told = {
+        "tumour_2": "tumour", "lung_upper_lobe_left": "lung", "ribs": "bone",
+        "thoracic_spine_cortical": "bone",
+        "vertebrae_L3": "bone", "hip_left": "bone", "spinal_cord": "organ", "kidney_left": "organ",
+        "muscle_trunk": "other", "skin_arms": "other", "iliopsoas_left": "other", "heart": "organ",
+        "costal_cartilages": "other",
+    }  # fmt: skip
+    assert {name: tissue_of(name) for name in told} == told
 
 
 def test_the_command_prints_the_table_and_says_what_is_wrong(cohort, tmp_path):
+    how = ["--split", "train", "--workers", "0", "--no-downstream"]
     run = CliRunner().invoke(
-        app, ["evaluate", str(cohort), "--out", str(tmp_path / "o"), "--engines", "none,rigid", "--split", "train"]
+        app, ["evaluate", str(cohort), "--out", str(tmp_path / "o"), "--engines", "none,rigid", *how]
     )
     assert run.exit_code == 0, run.output
-    assert [line.split("|")[1].strip() for line in run.stdout.splitlines()[-2:]] == ["none", "rigid"]
-    assert (tmp_path / "o/summary.csv").is_file()
+    table = [line for line in run.stdout.splitlines() if line.startswith("| `")]
+    assert [line.split("|")[1].strip() for line in table[:2]] == ["`none`", "`rigid`"]
+    none = methods_of(["none"])
     for wrong, words in (({"split": "tests"}, "one of train"), ({"split": "train", "patients": 0}, "no digital")):
         with pytest.raises(InputError, match=words):
-            run_evaluation(cohort, tmp_path / "x", methods_of(["none"], {}), device="cpu", **wrong)
+            run_evaluation(cohort, tmp_path / "x", EvaluationPlan(none, workers=0, **wrong))
     assert not (tmp_path / "x").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/letter.txt").write_text("dear")
+    with pytest.raises(InputError, match="no evaluation"):
+        run_evaluation(cohort, tmp_path / "mine", EvaluationPlan(none, split="train", workers=0))
     with pytest.raises(InputError, match="nothing"):
-        methods_of([], {})
+        methods_of([])

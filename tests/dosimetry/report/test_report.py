@@ -27,9 +27,10 @@ from dosimetry.report.figures import house_style
 from dosimetry.report.methods_paragraph import left_out, methods_paragraph
 from dosimetry.report.numbers import percent, three, with_error, with_sign
 from dosimetry.report.palette import look
+from dosimetry.report.pictures import _before_and_after
 from dosimetry.report.planes import AXIAL, CORONAL, ORIENTATIONS, SAGITTAL, Box, box_of, cut
 from dosimetry.report.recovery_words import recovery_fact, recovery_sentences
-from dosimetry.report.tables import recovery_cell
+from dosimetry.report.tables import pair_lights, quality_table, recovery_cell
 from dosimetry.results import DoseMaps, PatientResults
 from dosimetry.structures import body_results, regions_of, structure_results
 from dosimetry.uncertainty.points import point_errors
@@ -39,8 +40,10 @@ from nufitdose.grid import Grid
 from nufitdose.nuclides import half_life_h
 from nufitdose.registration import DisplacementField, Registration, RegistrationQuality
 from nufitdose.registration.engines.registry import ENGINES
-from nufitdose.registration.quality import structure_agreement
+from nufitdose.registration.lights import PairLight, PairState
+from nufitdose.registration.scan_to_scan import RigidPart
 from nufitdose.registration.series import Frame
+from nufitdose.registration.structure_quality import structure_agreement
 from nufitdose.run import RunRecord
 from nufitdose.study import Administration, Structures, Study, TimePoint
 from nufitdose.volume import Quantity, Volume
@@ -517,3 +520,29 @@ def test_the_methods_take_their_words_from_the_engine(tmp_path):
     for name in ("affine", "nufit", "elastix-tuned"):
         words = ENGINES[name].says.format(bases="CT to CT")
         assert f"brought onto the scan tp1 by {words};" in page_of(patient((4.0, 24.0), engine=name), tmp_path).text
+
+
+def with_rigid(results: PatientResults) -> PatientResults:
+    """The same of an engine that bends: the rigid motion beside it, and a light."""
+    light = PairLight(PairState.CHECK, "the mean Dice is low <here>")
+
+    def bent(frame: Frame) -> Frame:
+        if frame.registration is None:
+            return frame
+        rigid = RigidPart(frame.registration.field, quality(lncc=0.4))
+        found = dataclasses.replace(frame.registration, engine="refine", rigid=rigid)
+        return dataclasses.replace(frame, registration=found, light=light)
+
+    return dataclasses.replace(results, frames=tuple(bent(frame) for frame in results.frames))
+
+
+def test_the_rigid_motion_stands_between_before_and_after(tmp_path):
+    results = with_rigid(patient())
+    rows = {row.name: row.cells for row in quality_table(results).rows}
+    assert rows["local corr."] == ["0.200 → 0.400 → 0.500"] * 2
+    assert {row.name: row.cells for row in quality_table(patient()).rows}["local corr."] == ["0.200 → 0.500"] * 2
+    assert pair_lights(results) == [(name, "check", "the mean Dice is low <here>") for name in ("tp2", "tp3")]
+    stages = _before_and_after(results.frames[1].registration, lambda field: lambda axes, points: None)
+    assert [name for name, _ in stages] == ["before", "rigid", "after"]
+    page = write_report(results, record(), tmp_path).read_text()
+    assert "the mean Dice is low &lt;here&gt;" in page

@@ -40,6 +40,8 @@ def test_every_scan_of_the_other_study_is_brought_and_told_of(here, tmp_path):
     found = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")}
     assert found == {
         "run.json", "quality.json", "registration.csv", "registration_structures.csv",
+        "registration_activity.csv",
+        *(f"registered/{name}_u_registration_mm.nii.gz" for name in ("tp1", "tp2")),
         *(f"registered/{name}_{kind}.nii.gz" for name in ("tp1", "tp2") for kind in ("activity", "ct", "field")),
     }  # fmt: skip
     told = json.loads((tmp_path / "out/quality.json").read_text())

@@ -2,16 +2,17 @@
 
 import numpy as np
 import pytest
+from scipy.spatial import KDTree
 
 from nufitdose.grid import Grid
 from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.quality import (
     activity_change_percent,
-    dice,
     registration_quality,
-    structure_agreement,
     target_registration_error_mm,
+    undone_mm,
 )
+from nufitdose.registration.structure_quality import dice, hd95_mm, structure_agreement, structure_transport
 from nufitdose.study import Structures, TimePoint
 from nufitdose.volume import Quantity, Volume
 
@@ -199,3 +200,80 @@ def test_dice_of_halves():
     assert dice(a, b) == 0.5
     assert dice(a, a) == 1
     assert np.isnan(dice(a & ~a, b & ~b))
+
+
+def test_surfaces_lie_as_far_apart_as_they_were_put():
+    """Two equal boxes shifted by three voxels along k: the farthest surfaces are three voxels of 5 mm apart."""
+    a, b = np.zeros((2, *GRID.shape), bool)
+    a[8:16, 8:16, 6:12] = True
+    b[8:16, 8:16, 9:15] = True
+    assert hd95_mm(a, b, GRID) == pytest.approx(15.0)
+    assert hd95_mm(a, a, GRID) == 0
+    assert np.isnan(hd95_mm(a, a & ~a, GRID))
+
+
+def test_surfaces_against_nearest_points():
+    """The same by nearest neighbours among the surface voxels, found in their positions in mm."""
+    chance = np.random.default_rng(3)
+    a = np.linalg.norm(world(GRID) - (10, -20, 300), axis=-1) < 30
+    b = np.linalg.norm((world(GRID) - (16, -24, 309)) / (1.0, 0.8, 1.2), axis=-1) < 30
+    b &= chance.uniform(size=b.shape) > 0.02
+    surfaces = []
+    for mask in (a, b):
+        inner = mask.copy()
+        for axis in range(3):
+            for step in (1, -1):
+                inner &= np.roll(mask, step, axis)
+        surfaces.append(world(GRID)[mask & ~inner])
+    there, back = (KDTree(surfaces[1 - n]).query(surfaces[n])[0] for n in (0, 1))
+    assert hd95_mm(a, b, GRID) == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)), rel=1e-6)
+
+
+def test_a_field_and_its_way_back():
+    smooth = np.zeros((3, *GRID.shape), np.float32)
+    smooth[0] = 8 * np.exp(-(((world(GRID) - (10, -20, 300)) / 30) ** 2).sum(axis=-1))
+    where = np.ones(GRID.shape, bool)
+    assert undone_mm(DisplacementField(smooth, GRID), where) < 0.1
+    assert undone_mm(checkerboard(0.8), where) > 0.5
+    assert undone_mm(DisplacementField.identity(GRID), where) == 0
+    assert np.isnan(undone_mm(DisplacementField.identity(GRID), ~where))
+
+
+def test_a_stretch_shows_in_the_spread_and_the_bounds():
+    field = DisplacementField.from_affine(np.diag([2.5, 1.0, 1.0, 1.0]), GRID)
+    statistics = field.jacobian_statistics()
+    assert statistics.maximum == pytest.approx(2.5, rel=1e-5)
+    assert statistics.beyond_percent == 100
+    data = np.zeros((3, *GRID.shape), np.float32)
+    data[0, 15:] = 3.6 * np.arange(15)[:, None, None]  # one half at rest, the other stretched to 1.9 times its length
+    spread = DisplacementField(data, GRID).jacobian_statistics()
+    assert spread.sd_log == pytest.approx(np.log(1.9) / 2, rel=0.1)
+    assert spread.beyond_percent == 0
+
+
+def test_the_body_that_the_scan_does_not_show_is_told():
+    fixed = TimePoint.of("a", 1.0, blobs(GRID))
+    half = Grid.from_spacing((15, 28, 26), GRID.spacing_mm, centre_mm=(10.0 - 30.0, -20.0, 300.0))
+    moving = TimePoint.of("b", 2.0, blobs(half))
+    assert registration_quality(fixed, fixed, DisplacementField.identity(GRID)).overlap_percent == 100
+    assert registration_quality(fixed, moving, DisplacementField.identity(GRID)).overlap_percent == pytest.approx(
+        50, abs=4
+    )
+
+
+def test_structures_keep_their_activity_or_it_is_told():
+    """Everything is shrunk to 0.9 along each axis: concentration transported, the total falls to 0.9³."""
+    matrix = np.diag([1 / 0.9, 1 / 0.9, 1 / 0.9, 1.0])
+    matrix[:3, 3] = GRID.centre_mm * (1 - 1 / 0.9)
+    field = DisplacementField.from_affine(matrix, GRID)
+    drawn = boxes(GRID, {1: (20.0, -20.0, 300.0), 2: (-14.0, -32.0, 280.0)}, {1: "liver", 2: "tumour"})
+    warped = field.warp(blobs(GRID))
+    sure = Volume(np.full(GRID.shape, 1.5, np.float32), GRID, Quantity.SCALAR)
+    rows = structure_transport(drawn, warped, field, sure)
+    assert [row.structure for row in rows] == ["liver", "tumour"]
+    for row in rows:
+        mask, _ = drawn.mask(row.structure)
+        assert row.activity_mbq == pytest.approx(warped.total_mbq(mask), rel=1e-6)
+        assert row.activity_change_percent == pytest.approx(100 * (0.9**3 - 1), abs=0.01)
+        assert row.activity_mbq / row.activity_conserved_mbq == pytest.approx(0.9**3, rel=1e-4)
+        assert row.u_registration_mm == pytest.approx(1.5)

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from nufitdose.registration.similarity import lncc, mutual_information, ncc, ssim
+from nufitdose.registration.similarity import (
+    joint_distribution,
+    lncc,
+    mutual_information,
+    ncc,
+    normalised_information,
+    ssim,
+)
 
 SHAPE = (1, 1, 20, 22, 24)
 MEASURES = {"ncc": ncc, "lncc": lncc, "mi": mutual_information, "ssim": lambda a, b: ssim(a, b).mean()}
@@ -137,6 +144,15 @@ def test_mutual_information_is_symmetric_and_blind_to_what_has_no_weight():
     assert float(mutual_information(b, a, weight=weight)) == pytest.approx(value, abs=1e-5)
     spoiled = torch.where(weight > 0, a, 1e4 * noise(16))
     assert float(mutual_information(spoiled, b, weight=weight)) == pytest.approx(value, abs=1e-5)
+
+
+def test_normalised_information_is_two_for_one_image_and_one_for_strangers():
+    sure = torch.diag(torch.full((8,), 1 / 8))
+    assert float(normalised_information(sure)) == pytest.approx(2)
+    assert float(normalised_information(torch.full((8, 8), 1 / 64))) == pytest.approx(1)
+    a, b = noise(0), noise(1)
+    assert 1 < float(normalised_information(joint_distribution(a, b))) < 1.02
+    assert float(normalised_information(joint_distribution(a, a))) > 1.3
 
 
 @pytest.mark.parametrize("measure", [ncc, lncc, mutual_information])

@@ -6,11 +6,12 @@ from support.small_scans import CENTRES_MM, moved, scan
 
 from nufitdose.grid import Grid
 from nufitdose.registration import register
-from nufitdose.registration.engines.elastix import _from_itk, _to_itk
+from nufitdose.registration.engines.elastix import _to_itk
+from nufitdose.registration.engines.exchange import field_from_lps
 from nufitdose.registration.quality import target_registration_error_mm
 from nufitdose.volume import Quantity, Volume
 
-itk = pytest.importorskip("itk", reason="itk-elastix is not installed (pip install 'nufitdose[baselines]')")
+itk = pytest.importorskip("itk", reason="itk-elastix is not installed (pip install 'nufitdose[peers]')")
 # ITK's modules load when first used, warn of their own wrapping, and crash where that is made an error.
 pytestmark = pytest.mark.filterwarnings("ignore:builtin type:DeprecationWarning")
 
@@ -36,7 +37,7 @@ def test_a_displacement_of_itk_is_turned_to_ras():
     grid = oblique_grid()
     lps = np.zeros((5, 6, 7, 3), np.float32)
     lps[4, 5, 2] = (1.0, 2.0, 3.0)
-    field = _from_itk(lps, Volume(np.zeros((7, 6, 5), np.float32), grid, Quantity.HU))
+    field = field_from_lps(lps, grid)
     np.testing.assert_array_equal(field.data[:, 2, 5, 4], [-1.0, -2.0, 3.0])
     assert np.count_nonzero(field.data) == 3
 

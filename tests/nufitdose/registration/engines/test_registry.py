@@ -48,7 +48,7 @@ def test_options_reach_the_engine_and_wrong_ones_are_refused():
 
 def test_what_an_engine_needs_is_said_before_it_runs(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install 'nufitdose\[baselines\]'"):
+    with pytest.raises(InputError, match=r"pip install 'nufitdose\[peers\]'"):
         RegistrationSettings(engine="elastix").check_needs()
     with pytest.raises(InputError, match="no such weights file"):
         RegistrationSettings(weights=tmp_path / "none.safetensors").check_needs()
