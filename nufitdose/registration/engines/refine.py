@@ -26,14 +26,15 @@ class RefineSettings(Settings):
     """`steps` at most on each level, the coarsest first, the last at `spacing_mm`; each level doubles the spacing.
 
     A level ends early when a step changes the objective by less than `tolerance` of itself. `smoothness` weighs the
-    roughness of the field, which counts by its logarithm beyond `relaxed`. A start is smoothed by `start_blur_mm`.
+    roughness of the field, which counts by its logarithm beyond `relaxed`, and its curvature over `bending_mm`. A start is smoothed by `start_blur_mm`.
     """
 
     steps: tuple[int, ...] = (8, 8, 8)
     spacing_mm: float = 3.0
     tolerance: float = 1e-3
-    smoothness: float = 1.0
-    relaxed: float = 0.03
+    smoothness: float = 0.2
+    bending_mm: float = 30.0
+    relaxed: float = 0.1
     start_blur_mm: float = 8.0
 
 
@@ -61,7 +62,7 @@ def refine(
     while len(grids) < len(levels):
         grids.insert(0, _halved(grids[0]))
     starts = None if start is None else [_displacement(start, grid, settings.start_blur_mm) for grid in grids]
-    smoothness = Smoothness(settings.smoothness, settings.relaxed)
+    smoothness = Smoothness(settings.smoothness, settings.relaxed, settings.bending_mm)
     return pair, optimise(levels, steps, starts, smoothness, settings.tolerance, on_progress)
 
 

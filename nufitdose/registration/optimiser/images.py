@@ -24,7 +24,7 @@ _LEAST_VARIANCE = 1e-8
 class Level:
     """One resolution: images as `correlation.compare` and `warp_images` want them, the weight of roughness at nodes.
 
-    `volume` weighs the squared divergence beside the roughness.
+    Nodes are `node_mm` apart; `volume` weighs the squared divergence beside the roughness.
     """
 
     fixed: Images
@@ -32,6 +32,7 @@ class Level:
     weights: Float32[np.ndarray, "channel 2"]
     floors: Float32[np.ndarray, "channel 2"]
     stiffness: Image32
+    node_mm: float
     volume: float
 
     @property
@@ -81,6 +82,7 @@ def _level(pair: PairTensors, terms: ObjectiveSettings) -> Level:
         weights=np.array(weights, dtype=np.float32),
         floors=np.array(floors, dtype=np.float32),
         stiffness=_stiffness(pair, terms),
+        node_mm=2.0 * min(pair.spacing_mm),
         volume=0.0 if has_ct else terms.volume_without_ct,
     )
 

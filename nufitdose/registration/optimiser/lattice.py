@@ -1,8 +1,9 @@
-"""Displacements on the half lattice: their roughness, the step that Gauss and Newton's method takes, composition.
+"""Displacements on the half lattice: roughness, curvature, the step of Gauss and Newton's method, composition.
 
 Displacements count in voxels of the images, whose half lattice this is: a node stands for 2³ of them. The roughness of
 `regularization` is, summed over voxels, `8/9 Σ_edges w (Δu/2)²`: the voxel's size cancels, so that one weight means the
-same at every resolution.
+same at every resolution. Curvature is `ℓ²/9 |∇·(w ∇u)|²`, which motion that changes evenly does not pay; with nodes h
+apart its factor beside the roughness is `(ℓ/h)²`.
 """
 
 from typing import no_type_check
@@ -15,7 +16,7 @@ from nufitdose.types import Field, Image32
 
 _STEEPEST = 0.4  # change of a step between neighbouring nodes, in their distance: below 1/√3 no step folds
 _PER_EDGE = 2.0 / 9.0
-_MOST_ITERATIONS = 30
+_MOST_ITERATIONS = 60
 _ACCURACY = 0.03  # of a step: the next one corrects it
 
 
@@ -50,6 +51,15 @@ def roughness(u, out):
 
 @compiled
 @no_type_check
+def curvature(u, weight):
+    """`|h ∇·(w ∇u)|² / 9`, h the distance of the nodes, summed over the voxels."""
+    bent = np.zeros_like(u)
+    _add_smoothness(u, weight, np.float32(1.0), bent)
+    return _inner(bent, bent) * _PER_EDGE
+
+
+@compiled
+@no_type_check
 def dilatation(u):
     """The squared divergence, summed over the voxels; differences to the next node."""
     _, ni, nj, nk = u.shape
@@ -69,18 +79,20 @@ def newton_step(
     u: Field,
     weight: Image32,
     smoothness: float,
+    bending: float,
     damping: float,
     volume: float = 0.0,
 ) -> Field:
-    """The displacement d that solves `(H + λ L + μ I) d = g - λ L u` by conjugate gradients.
+    """The displacement d that solves `(H + λ L + μ I) d = g - λ L u` by conjugate gradients, λ the `smoothness`.
 
     `system` holds slope g and bend H of the images' part (see `correlation.compare`); L is the bend of the roughness
-    with its `weight` at the nodes, and of `volume` times the squared divergence. Steps that would bend the field too
+    with its `weight` at the nodes, of `bending` times the curvature and `volume` times the squared divergence. Steps that would bend the field too
     steeply are shortened.
     """
     step = np.zeros_like(u)
     factor = np.float32(2.0 * _PER_EDGE * smoothness)
-    _solve(system, u, weight, factor, np.float32(volume), np.float32(damping), step, _MOST_ITERATIONS, _ACCURACY)
+    penalty = (factor, factor * np.float32(bending), factor * np.float32(9.0 * volume))
+    _solve(system, u, weight, penalty, np.float32(damping), step)
     steepest = _steepest(step) / 2.0
     if steepest > _STEEPEST:
         step *= np.float32(_STEEPEST / steepest)
@@ -169,8 +181,22 @@ def _add_divergence(x, factor, out):
 
 @part_of_kernel
 @no_type_check
-def _apply(system, x, weight, factor, volume, damping, out):
-    """`out = (H + factor L + damping) x`."""
+def _add_penalty(x, weight, penalty, bent, out):
+    """`out += λ L x` with the weights of roughness, curvature and divergence in `penalty`; `bent` is scratch."""
+    roughness, bending, volume = penalty
+    _add_smoothness(x, weight, roughness, out)
+    if bending != 0:
+        bent[:] = np.float32(0.0)
+        _add_smoothness(x, weight, np.float32(1.0), bent)
+        _add_smoothness(bent, weight, bending, out)
+    if volume != 0:
+        _add_divergence(x, volume, out)
+
+
+@part_of_kernel
+@no_type_check
+def _apply(system, x, weight, penalty, damping, bent, out):
+    """`out = (H + λ L + damping) x`."""
     _, ni, nj, nk = x.shape
     for i in range(ni):
         for j in range(nj):
@@ -180,21 +206,20 @@ def _apply(system, x, weight, factor, volume, damping, out):
                 out[0, i, j, k] = (s[3] + damping) * a + s[6] * b + s[7] * c
                 out[1, i, j, k] = s[6] * a + (s[4] + damping) * b + s[8] * c
                 out[2, i, j, k] = s[7] * a + s[8] * b + (s[5] + damping) * c
-    _add_smoothness(x, weight, factor, out)
-    if volume > 0:
-        _add_divergence(x, factor * volume * np.float32(9.0), out)
+    _add_penalty(x, weight, penalty, bent, out)
 
 
 @part_of_kernel
 @no_type_check
-def _precondition(system, weight, factor, volume, damping, residual, out):
+def _precondition(system, weight, penalty, damping, residual, out):
     """Blocks of 3 x 3 on the diagonal inverted."""
     _, ni, nj, nk = residual.shape
+    six, square, two = np.float32(6.0), np.float32(42.0), np.float32(2.0)  # the diagonals of L, L² and DᵀD
     for i in range(ni):
         for j in range(nj):
             for k in range(nk):
                 s, w = system[i, j, k], weight[i, j, k]
-                own = factor * (w * np.float32(6.0) + volume * np.float32(18.0)) + damping + np.float32(1e-6)
+                own = penalty[0] * w * six + penalty[1] * w * w * square + penalty[2] * two + damping + np.float32(1e-6)
                 a, b, c = s[3] + own, s[4] + own, s[5] + own
                 d, e, f = s[6], s[7], s[8]
                 m00, m01, m02 = b * c - f * f, e * f - d * c, d * f - e * b
@@ -222,29 +247,24 @@ def _inner(a, b):
 
 @compiled
 @no_type_check
-def _solve(system, u, weight, factor, volume, damping, x, most_steps, tolerance):
+def _solve(system, u, weight, penalty, damping, x):
     residual, applied, search, better = np.zeros_like(u), np.zeros_like(u), np.zeros_like(u), np.zeros_like(u)
-    _add_smoothness(u, weight, -factor, residual)
-    if volume > 0:
-        _add_divergence(u, -factor * volume * np.float32(9.0), residual)
-    _, ni, nj, nk = u.shape
+    bent = np.zeros_like(u)
+    _add_penalty(u, weight, (-penalty[0], -penalty[1], -penalty[2]), bent, residual)
     for c in range(3):
-        for i in range(ni):
-            for j in range(nj):
-                for k in range(nk):
-                    residual[c, i, j, k] += system[i, j, k, c]
-    _precondition(system, weight, factor, volume, damping, residual, better)
+        residual[c] += system[:, :, :, c]
+    _precondition(system, weight, penalty, damping, residual, better)
     search[:] = better
     product = _inner(residual, better)
-    enough = tolerance * tolerance * product
-    for _ in range(most_steps):
+    enough = _ACCURACY * _ACCURACY * product
+    for _ in range(_MOST_ITERATIONS):
         if product <= enough or product <= 0.0:
             break
-        _apply(system, search, weight, factor, volume, damping, applied)
+        _apply(system, search, weight, penalty, damping, bent, applied)
         length = np.float32(product / max(_inner(search, applied), 1e-30))
         _add(x, search, length)
         _add(residual, applied, -length)
-        _precondition(system, weight, factor, volume, damping, residual, better)
+        _precondition(system, weight, penalty, damping, residual, better)
         new = _inner(residual, better)
         ratio = np.float32(new / product)
         product = new

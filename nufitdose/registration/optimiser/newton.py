@@ -12,7 +12,7 @@ from jaxtyping import Float32
 
 from nufitdose.registration.optimiser.correlation import compare, warp_images
 from nufitdose.registration.optimiser.images import Level
-from nufitdose.registration.optimiser.lattice import compose, dilatation, doubled, newton_step, roughness
+from nufitdose.registration.optimiser.lattice import compose, curvature, dilatation, doubled, newton_step, roughness
 from nufitdose.types import Field, Image32
 
 _MOST_DAMPING = 10.0  # in parts of the mean bend: beyond it a step is too short to matter
@@ -21,10 +21,14 @@ _FIRST_DAMPING = 0.1
 
 @dataclass(frozen=True)
 class Smoothness:
-    """`weight` λ of the roughness; where it exceeds `relaxed` it counts by its logarithm, as organs may slide."""
+    """`weight` λ of the roughness; where it exceeds `relaxed` it counts by its logarithm, as organs may slide.
+
+    `length_mm` is ℓ of the curvature (see `lattice`).
+    """
 
     weight: float
     relaxed: float
+    length_mm: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +48,7 @@ class Objective:
         self.level, self.smoothness = level, smoothness
         self._warped = np.empty_like(level.fixed)
         self._roughness = np.empty_like(level.stiffness)
+        self.bending = (smoothness.length_mm / level.node_mm) ** 2
 
     def at(self, u: Field) -> "Point":
         """Value, slope and bend at a displacement."""
@@ -55,15 +60,23 @@ class Objective:
         beyond = np.maximum(g / knee, np.float32(1.0))
         cost = np.minimum(g, knee) + knee * np.log(beyond)
         rough = float((level.stiffness * cost).sum(dtype=np.float64)) * 8.0
+        weight = level.stiffness / beyond
+        rough += self.bending * curvature(u, weight)
         if level.volume > 0:
             rough += level.volume * dilatation(u)
         value = (unlike + self.smoothness.weight * rough) / max(level.voxels, 1.0)
-        return Point(u, value, system, level.stiffness / beyond)
+        return Point(u, value, system, weight)
 
     def step(self, point: "Point", damping: float) -> Field:
         """Gauss and Newton's step, shorter with more damping."""
         return newton_step(
-            point.system, point.u, point.stiffness, self.smoothness.weight, damping * point.mean_bend, self.level.volume
+            point.system,
+            point.u,
+            point.stiffness,
+            self.smoothness.weight,
+            self.bending,
+            damping * point.mean_bend,
+            self.level.volume,
         )
 
 
