@@ -144,9 +144,7 @@ def _widen(
 ) -> tuple[slice, ...]:
     """A box with a margin, as far as the image reaches."""
     more = [int(np.ceil(margin_mm / step)) for step in spacing_mm]
-    return tuple(
-        slice(max(0, s.start - m), min(n, s.stop + m)) for s, m, n in zip(box, more, shape, strict=True)
-    )
+    return tuple(slice(max(0, s.start - m), min(n, s.stop + m)) for s, m, n in zip(box, more, shape, strict=True))
 
 
 def _keep_largest(mask: Mask) -> Mask:

@@ -17,13 +17,12 @@ from nufitdose.anatomy.body import body_mask, near_body
 from nufitdose.anatomy.pooling import pool
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
-from nufitdose.registration.diffeomorphism import to_world
 from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.intensity import scaled_activity, scaled_ct
 from nufitdose.registration.reading import read_affine
 from nufitdose.registration.regularization import ct_weight
 from nufitdose.registration.smoothing import gaussian
-from nufitdose.registration.tensors import FieldTensor, ImageTensor, VelocityTensor
+from nufitdose.registration.tensors import ImageTensor, VelocityTensor
 from nufitdose.study import TimePoint
 from nufitdose.types import Affine, Image32, Labels
 from nufitdose.volume import OUTSIDE, Quantity, Volume
@@ -126,13 +125,11 @@ class Pair:
         a, b, c = (n // 2 for n in self.grid.shape)
         return Grid((a, b, c), affine)
 
-    def field(self, displacement: FieldTensor | DisplacementField, onto: Grid) -> DisplacementField:
-        """`start (x + u(x)) - x` on `onto`, for a displacement u in voxels of the working grid, or a field in mm.
+    def field(self, displacement: DisplacementField, onto: Grid) -> DisplacementField:
+        """`start (x + u(x)) - x` on `onto`, for a displacement u that follows after the start.
 
         Images are thus interpolated once, however many steps led to the field.
         """
-        if not isinstance(displacement, DisplacementField):
-            displacement = DisplacementField(to_world(displacement, self.grid), self.grid)
         u = displacement.on(onto).data
         turned = np.einsum("cd,dijk->cijk", self.start[:3, :3].astype(np.float32), u)
         return DisplacementField(turned + DisplacementField.from_affine(self.start, onto).data, onto)
@@ -157,7 +154,9 @@ def pair_of(
     has_ct = fixed.ct is not None and moving.ct is not None
     with ThreadPoolExecutor(2) as pool:
         channels = pool.map(
-            lambda scan, matrix: _channels(scan, matrix, grid, see_ct if has_ct else None), (moving, fixed), (start, np.eye(4))
+            lambda scan, matrix: _channels(scan, matrix, grid, see_ct if has_ct else None),
+            (moving, fixed),
+            (start, np.eye(4)),
         )
     ct, activity, compared, weight = (np.stack(images)[None] for images in zip(*channels, strict=True))
     present = torch.tensor([[has_ct, True]])

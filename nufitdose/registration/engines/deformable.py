@@ -1,5 +1,6 @@
 """The engines that bend: a rigid pose, then a network, instance optimisation, or both."""
 
+import logging
 from typing import cast
 
 import torch
@@ -7,12 +8,13 @@ import torch
 from nufitdose.registration.diffeomorphism import to_world, upsampled
 from nufitdose.registration.engines.engine import Engine, Need, Request
 from nufitdose.registration.engines.linear import rigid_pose
-from nufitdose.registration.engines.refine import RefineSettings, field_mm, refine
+from nufitdose.registration.engines.refine import RefineSettings, field_mm, looks_like_one_patient, refine
 from nufitdose.registration.field import DisplacementField
-from nufitdose.registration.network import NufitReg
 from nufitdose.registration.objective import NetworkOutput, displacements
 from nufitdose.registration.pair import Pair, pair_of
 from nufitdose.types import Affine
+
+_log = logging.getLogger(__name__)
 
 
 def optimise(request: Request) -> DisplacementField:
@@ -66,6 +68,14 @@ def _refined(
         request.objective,
         lambda share: request.on_progress(0.5 + 0.5 * share),
     )
+    if not looks_like_one_patient(pair, found, request.objective):
+        _log.warning(
+            "%s and %s do not look like scans of one patient: their CTs stay unlike however they are bent, and the "
+            "rigid registration is kept",
+            request.fixed.id,
+            request.moving.id,
+        )
+        return DisplacementField.from_affine(pose, request.grid)
     return pair.field(field_mm(found, pair), request.grid)
 
 

@@ -1,8 +1,6 @@
 """Instance optimisation: the displacement of one pair, from the rigid pose or from what a network gave."""
 
-import logging
 from collections.abc import Callable
-from typing import cast
 
 import numpy as np
 import torch
@@ -14,19 +12,21 @@ from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.intensity import tissue_contrast
 from nufitdose.registration.objective import ObjectiveSettings
 from nufitdose.registration.optimiser.images import levels_of
-from nufitdose.registration.optimiser.newton import Found, Smoothness, optimise
+from nufitdose.registration.optimiser.newton import Found, Smoothness, correlation, optimise
 from nufitdose.registration.pair import Pair, pair_of
 from nufitdose.study import TimePoint
 from nufitdose.types import Affine, Field
 
-_log = logging.getLogger(__name__)
+_LEAST_CT_CORRELATION = 0.6  # ρ² of the CTs after all: 0.7 and more for one patient, 0.3 to 0.5 for two
+_MOST_VOLUME_CHANGE = 0.2  # standard deviation of log J: 0.15 and less for one patient, 0.27 and more for two
 
 
 class RefineSettings(Settings):
     """`steps` at most on each level, the coarsest first, the last at `spacing_mm`; each level doubles the spacing.
 
     A level ends early when a step changes the objective by less than `tolerance` of itself. `smoothness` weighs the
-    roughness of the field, which counts by its logarithm beyond `relaxed`, and its curvature over `bending_mm`. A start is smoothed by `start_blur_mm`.
+    roughness of the field, which counts by its logarithm beyond `relaxed`, and its curvature over `bending_mm`. A start
+    is smoothed by `start_blur_mm`.
     """
 
     steps: tuple[int, ...] = (8, 8, 8)
@@ -66,6 +66,19 @@ def refine(
     return pair, optimise(levels, steps, starts, smoothness, settings.tolerance, on_progress)
 
 
+def looks_like_one_patient(pair: Pair, found: Found, terms: ObjectiveSettings) -> bool:
+    """Whether what was found is believed: CTs of two patients stay unlike though volumes are changed beyond measure.
+
+    Without CTs always; the bounds were measured on digital patients.
+    """
+    if not bool(pair.tensors.present[0, 0]):
+        return True
+    finest = levels_of(pair.tensors, 1, terms.model_copy(update={"weight_activity": 0.0, "weight_ct": 1.0}))[-1]
+    inside = pair.tensors.body[0, 1, ::2, ::2, ::2].numpy() > 0.5
+    spread = field_mm(found, pair).jacobian_statistics(inside).sd_log
+    return correlation(finest, found.displacement) >= _LEAST_CT_CORRELATION or not spread > _MOST_VOLUME_CHANGE
+
+
 def field_mm(found: Found, pair: Pair) -> DisplacementField:
     """What was found as a field, mm on the half lattice of the working grid."""
     u = np.einsum("cd,dijk->cijk", pair.grid.affine[:3, :3].astype(np.float32), found.displacement)
@@ -78,7 +91,7 @@ def _displacement(start: DisplacementField, half: Grid, blur_mm: float) -> Field
     smooth = np.stack([ndimage.gaussian_filter(u, sigma, mode="nearest", truncate=3.0) for u in start.data])
     u_mm = DisplacementField(smooth, start.grid).on(half).data
     to_voxels = 2.0 * half.inverse_affine[:3, :3]
-    return cast(Field, np.ascontiguousarray(np.einsum("cd,dijk->cijk", to_voxels.astype(np.float32), u_mm)))
+    return np.ascontiguousarray(np.einsum("cd,dijk->cijk", to_voxels.astype(np.float32), u_mm))
 
 
 def _halved(grid: Grid) -> Grid:

@@ -13,20 +13,21 @@ axis by axis, plane after plane, so that no image is written between.
 
 from typing import no_type_check
 
-
 import numpy as np
 from jaxtyping import Float32
 from numpy import float32
 
 from nufitdose.compiled import compiled, over_blocks, part_of_kernel
-from nufitdose.types import Field
 
 _NUMBERS = 9  # of slope and bend
 
 Images = Float32[np.ndarray, "channel i j k"]
+HalfField = Float32[np.ndarray, "3 half_i half_j half_k"]
+HalfImage = Float32[np.ndarray, "half_i half_j half_k"]
+NodeSystem = Float32[np.ndarray, "half_i half_j half_k 9"]
 
 
-def warp_images(moving: Float32[np.ndarray, "i j k channels"], u: Field, out: Images) -> None:
+def warp_images(moving: Float32[np.ndarray, "i j k channel"], u: HalfField, out: Images) -> None:
     """Fill `out` with `moving(x + u(x))`: channels in the last axis of `moving`, the first of `out`; linear.
 
     `u` lies on the half lattice, in voxels of the images; node h lies at 2h + ½. Beyond the image its border goes on.
@@ -35,8 +36,8 @@ def warp_images(moving: Float32[np.ndarray, "i j k channels"], u: Field, out: Im
 
 
 def compare(
-    fixed: Images, warped: Images, weights: Float32[np.ndarray, "channel 2"], floors: Float32[np.ndarray, "channel 2"]
-) -> tuple[float, Float32[np.ndarray, "i j k 9"]]:
+    fixed: Images, warped: Images, weights: Float32[np.ndarray, "compared 2"], floors: Float32[np.ndarray, "compared 2"]
+) -> tuple[float, NodeSystem]:
     """`Σ_y Σ_c w_c (1 - ρ_c²)` over the voxels; of minus that, slope, and bend with its sign turned, at the nodes.
 
     Nodes are those of the half lattice, each with the sum over its 2³ voxels; the bend is given by its six numbers
@@ -192,7 +193,12 @@ def _gather(fixed, warped, sums, i, nodes):
             above, below = min(j + 1, nj - 1), max(j - 1, 0)
             along = float32(1.0 / max(above - below, 1))
             f, w = fixed[n, i, j], warped[n, i, j]
-            w_up, w_down, w_above, w_below = warped[n, up, j], warped[n, down, j], warped[n, i, above], warped[n, i, below]
+            w_up, w_down, w_above, w_below = (
+                warped[n, up, j],
+                warped[n, down, j],
+                warped[n, i, above],
+                warped[n, i, below],
+            )
             seen_f, seen_m = fixed[channels, i, j], warped[channels, i, j]
             p, q, r = sums[3 * n, j], sums[3 * n + 1, j], sums[3 * n + 2, j]
             node = nodes[j // 2]

@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool3d
 
 from nufitdose.registration.descriptors import mind_ssc, normalised_gradient
 from nufitdose.registration.objective import ObjectiveSettings
-from nufitdose.registration.optimiser.correlation import Images
+from nufitdose.registration.optimiser.correlation import HalfImage, Images
 from nufitdose.registration.pair import PairTensors
 from nufitdose.types import Image32
 
@@ -28,10 +28,10 @@ class Level:
     """
 
     fixed: Images
-    moving: Float32[np.ndarray, "i j k channels"]
-    weights: Float32[np.ndarray, "channel 2"]
-    floors: Float32[np.ndarray, "channel 2"]
-    stiffness: Image32
+    moving: Float32[np.ndarray, "i j k channel"]
+    weights: Float32[np.ndarray, "compared 2"]
+    floors: Float32[np.ndarray, "compared 2"]
+    stiffness: HalfImage
     node_mm: float
     volume: float
 
@@ -74,7 +74,10 @@ def _level(pair: PairTensors, terms: ObjectiveSettings) -> Level:
             images += list(channels.unbind(1))
             weights += [(share / channels.shape[1], 0.0)] * channels.shape[1]
             flat += [terms.flat_activity] * channels.shape[1]
-    floors = [[part * _variance(image[side].numpy(), body[side]) for side in (1, 0)] for image, part in zip(images, flat, strict=True)]
+    floors = [
+        [part * _variance(image[side].numpy(), body[side]) for side in (1, 0)]
+        for image, part in zip(images, flat, strict=True)
+    ]
     stack = np.stack([image.numpy() for image in (*images, pair.body[0])])
     return Level(
         fixed=np.ascontiguousarray(stack[:, 1]),
@@ -92,7 +95,7 @@ def _variance(image: Image32, body: Image32) -> float:
     return max(float(inside.var()) if inside.size else 0.0, _LEAST_VARIANCE)
 
 
-def _stiffness(pair: PairTensors, terms: ObjectiveSettings) -> Image32:
+def _stiffness(pair: PairTensors, terms: ObjectiveSettings) -> HalfImage:
     """The weight of roughness on the half lattice: from the fixed CT, more in tumours that shall stay as they are."""
     weight = avg_pool3d(pair.weight_ct[:, 1:], 2)
     if terms.guide == "uniform":

@@ -9,15 +9,15 @@ apart its factor beside the roughness is `(ℓ/h)²`.
 from typing import no_type_check
 
 import numpy as np
-from jaxtyping import Float32
 
 from nufitdose.compiled import compiled, part_of_kernel
-from nufitdose.types import Field, Image32
+from nufitdose.registration.optimiser.correlation import HalfField, HalfImage, NodeSystem
+from nufitdose.types import Field
 
 _STEEPEST = 0.4  # change of a step between neighbouring nodes, in their distance: below 1/√3 no step folds
 _PER_EDGE = 2.0 / 9.0
-_MOST_ITERATIONS = 60
-_ACCURACY = 0.03  # of a step: the next one corrects it
+_MOST_ITERATIONS = 20
+_ACCURACY = 0.1  # of a step: the next one corrects it
 
 
 @compiled
@@ -68,26 +68,31 @@ def dilatation(u):
         for j in range(nj - 1):
             for k in range(nk - 1):
                 change = (
-                    u[0, i + 1, j, k] - u[0, i, j, k] + u[1, i, j + 1, k] - u[1, i, j, k] + u[2, i, j, k + 1] - u[2, i, j, k]
+                    u[0, i + 1, j, k]
+                    - u[0, i, j, k]
+                    + u[1, i, j + 1, k]
+                    - u[1, i, j, k]
+                    + u[2, i, j, k + 1]
+                    - u[2, i, j, k]
                 )
                 total += change * change
     return 2.0 * total
 
 
 def newton_step(
-    system: Float32[np.ndarray, "i j k 9"],
-    u: Field,
-    weight: Image32,
+    system: NodeSystem,
+    u: HalfField,
+    weight: HalfImage,
     smoothness: float,
     bending: float,
     damping: float,
     volume: float = 0.0,
-) -> Field:
+) -> HalfField:
     """The displacement d that solves `(H + λ L + μ I) d = g - λ L u` by conjugate gradients, λ the `smoothness`.
 
     `system` holds slope g and bend H of the images' part (see `correlation.compare`); L is the bend of the roughness
-    with its `weight` at the nodes, of `bending` times the curvature and `volume` times the squared divergence. Steps that would bend the field too
-    steeply are shortened.
+    with its `weight` at the nodes, of `bending` times the curvature and `volume` times the squared divergence. Steps
+    that would bend the field too steeply are shortened.
     """
     step = np.zeros_like(u)
     factor = np.float32(2.0 * _PER_EDGE * smoothness)
@@ -99,14 +104,14 @@ def newton_step(
     return step
 
 
-def doubled(u: Field, shape: tuple[int, ...]) -> Field:
+def doubled(u: Field, shape: tuple[int, ...]) -> HalfField:
     """A displacement of the next coarser level on the half lattice of `shape`, twice as fine; linear."""
     out = np.empty((3, *shape), dtype=np.float32)
     _double(u, out)
     return out
 
 
-def compose(inner: Field, outer: Field) -> Field:
+def compose(inner: HalfField, outer: HalfField) -> HalfField:
     """`inner + outer∘(x + inner)`."""
     out = np.empty_like(inner)
     _compose(inner, outer, out)
@@ -169,7 +174,12 @@ def _add_divergence(x, factor, out):
         for j in range(nj - 1):
             for k in range(nk - 1):
                 flow = factor * (
-                    x[0, i + 1, j, k] - x[0, i, j, k] + x[1, i, j + 1, k] - x[1, i, j, k] + x[2, i, j, k + 1] - x[2, i, j, k]
+                    x[0, i + 1, j, k]
+                    - x[0, i, j, k]
+                    + x[1, i, j + 1, k]
+                    - x[1, i, j, k]
+                    + x[2, i, j, k + 1]
+                    - x[2, i, j, k]
                 )
                 out[0, i + 1, j, k] += flow
                 out[0, i, j, k] -= flow

@@ -8,12 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
 
-from nufitdose.registration.optimiser.correlation import compare, warp_images
+from nufitdose.registration.optimiser.correlation import HalfField, HalfImage, NodeSystem, compare, warp_images
 from nufitdose.registration.optimiser.images import Level
 from nufitdose.registration.optimiser.lattice import compose, curvature, dilatation, doubled, newton_step, roughness
-from nufitdose.types import Field, Image32
 
 _MOST_DAMPING = 10.0  # in parts of the mean bend: beyond it a step is too short to matter
 _FIRST_DAMPING = 0.1
@@ -35,7 +33,7 @@ class Smoothness:
 class Found:
     """The displacement (voxels of the finest level, its half lattice), the objective per voxel there and the steps."""
 
-    displacement: Field
+    displacement: HalfField
     before: float
     after: float
     steps: tuple[int, ...]
@@ -50,7 +48,7 @@ class Objective:
         self._roughness = np.empty_like(level.stiffness)
         self.bending = (smoothness.length_mm / level.node_mm) ** 2
 
-    def at(self, u: Field) -> "Point":
+    def at(self, u: HalfField) -> "Point":
         """Value, slope and bend at a displacement."""
         level = self.level
         warp_images(level.moving, u, self._warped)
@@ -67,7 +65,7 @@ class Objective:
         value = (unlike + self.smoothness.weight * rough) / max(level.voxels, 1.0)
         return Point(u, value, system, weight)
 
-    def step(self, point: "Point", damping: float) -> Field:
+    def step(self, point: "Point", damping: float) -> HalfField:
         """Gauss and Newton's step, shorter with more damping."""
         return newton_step(
             point.system,
@@ -84,10 +82,10 @@ class Objective:
 class Point:
     """A displacement, the objective there, slope and bend of the images', and the weight of roughness as relaxed."""
 
-    u: Field
+    u: HalfField
     value: float
-    system: Float32[np.ndarray, "i j k 9"]
-    stiffness: Image32
+    system: NodeSystem
+    stiffness: HalfImage
 
     @property
     def mean_bend(self) -> float:
@@ -95,23 +93,32 @@ class Point:
         return float(self.system[..., 3:6].mean())
 
 
+def correlation(level: Level, u: HalfField) -> float:
+    """Mean `ρ²` of what is compared on a level, at a displacement."""
+    warped = np.empty_like(level.fixed)
+    warp_images(level.moving, u, warped)
+    unlike, _ = compare(level.fixed, warped, level.weights, level.floors)
+    nothing, _ = compare(level.fixed, np.zeros_like(warped), level.weights, level.floors)
+    return 1.0 - unlike / nothing
+
+
 def optimise(
     levels: Sequence[Level],
     steps: Sequence[int],
-    starts: Sequence[Field] | None,
+    starts: Sequence[np.ndarray] | None,
     smoothness: Smoothness,
     tolerance: float,
     on_progress: Callable[[float], None] = lambda share: None,
 ) -> Found:
     """At most `steps[n]` steps on level n, coarsest first; fewer where one gains less than `tolerance` of the value.
 
-    `starts` is one displacement at the resolution of each level (default 0); the first level with steps takes its own.
+    `starts` is one displacement `[3, i, j, k]` on each level's half lattice (default 0); the first level with steps takes its own.
     Never worse at the finest level than its start.
     """
     given = [np.zeros((3, *level.stiffness.shape), np.float32) for level in levels] if starts is None else starts
     finest = Objective(levels[-1], smoothness)
     start = finest.at(given[-1])
-    u: Field | None = None
+    u: HalfField | None = None
     made = []
     work = np.cumsum([count * 8.0**n for n, count in enumerate(steps)])
     for n, (level, count) in enumerate(zip(levels, steps, strict=True)):
@@ -131,7 +138,7 @@ def optimise(
     return Found(found.u, start.value, found.value, tuple(made))
 
 
-def _descend(objective: Objective, u: Field, most: int, tolerance: float) -> tuple[Field, int]:
+def _descend(objective: Objective, u: HalfField, most: int, tolerance: float) -> tuple[HalfField, int]:
     """The displacement after at most `most` steps on one level, and how many were tried."""
     point, damping = objective.at(u), 0.0
     for tried in range(1, most + 1):

@@ -14,7 +14,9 @@ ALL = slice(None)
 def crop(volume: Volume, *where: slice) -> Volume:
     data = np.ascontiguousarray(volume.data[where])
     affine = volume.grid.affine.copy()
-    affine[:3, 3] = volume.grid.world(np.array([s.indices(n)[0] for s, n in zip(where, volume.data.shape, strict=True)]))
+    affine[:3, 3] = volume.grid.world(
+        np.array([s.indices(n)[0] for s, n in zip(where, volume.data.shape, strict=True)])
+    )
     return Volume(data, Grid(data.shape, affine), volume.quantity)
 
 
