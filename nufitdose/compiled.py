@@ -50,6 +50,16 @@ def over_slabs(loop: Callable[..., Any], slices: int, *arguments: Any) -> list[A
         return list(pool.map(lambda slab: loop(*slab, *arguments), pairwise(edges)))
 
 
+def over_blocks(loop: Callable[..., Any], slices: int, *arguments: Any) -> list[Any]:
+    """`over_slabs` with one slab a thread: for loops that do work beyond their ends, and sum nothing over slices."""
+    threads = max(1, min(numba.get_num_threads(), slices))
+    edges = np.linspace(0, slices, threads + 1).astype(int).tolist()
+    if threads == 1:
+        return [loop(0, slices, *arguments)]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda slab: loop(*slab, *arguments), pairwise(edges)))
+
+
 def in_threads(tasks: Iterable[Callable[[], None]]) -> None:
     """Carry out compiled tasks in threads; the first error is raised when all have ended."""
     with ThreadPoolExecutor(numba.get_num_threads()) as pool:

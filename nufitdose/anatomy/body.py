@@ -20,6 +20,10 @@ from nufitdose.volume import Quantity, Volume
 _CT_THRESHOLD_HU = -300.0
 _CT_SPACING_MM = 4.0
 _COUCH_MM = 12.0  # what is thinner than this and not attached to more is no patient
+_LUNG_HU = (-925.0, -500.0)  # median of a region: gas, and air with the foam of a couch, lie below; fat above
+_LUNG_WALL = 0.8  # least part of a lung's surface, where the scan does not end, that is body: foam in a couch has less
+_SMALLEST_LUNG_ML = 10.0
+_LUNG_NECK_MM = 6.0  # lungs and the air around the patient may meet in airways as narrow as twice this
 _ACTIVITY_SPACING_MM = 6.0
 _ACTIVITY_SIGMA_MM = 6.0
 _ACTIVITY_FRACTION = 0.005  # of the 99.9th percentile
@@ -54,13 +58,16 @@ def body_mask(timepoint: TimePoint) -> Volume:
 def body_mask_from_ct(ct: Volume) -> Volume:
     """The largest body above -300 HU without what is thinner than 12 mm (couch, sheets), lungs and gas filled in.
 
-    1 inside, 0 outside, on a grid of about 4 mm. The rule was chosen here, it is not from the literature.
+    Lungs belong to it wherever the scan cuts them. 1 inside, 0 outside, on a grid of about 4 mm. The rule was chosen
+    here, it is not from the literature.
     """
     coarse = pool(ct, _CT_SPACING_MM)
     solid = coarse.data > _CT_THRESHOLD_HU
-    core = _keep_largest(_open_mask(solid, coarse.grid.spacing_mm, _COUCH_MM / 2))
+    thick = _open_mask(solid, coarse.grid.spacing_mm, _COUCH_MM / 2)
+    lungs = _find_lungs(coarse, ~solid, thick)  # before the largest is taken: a lung may lie between two parts
+    core = _keep_largest(thick | lungs)
     # skin, fingers and nose that the opening took away come back where they touch the core
-    body = solid & _dilate(core, coarse.grid.spacing_mm, _COUCH_MM / 2)
+    body = (solid | lungs) & _dilate(core, coarse.grid.spacing_mm, _COUCH_MM / 2)
     return _as_volume(_fill_slices(body, coarse), coarse)
 
 
@@ -108,6 +115,36 @@ def _dilate(mask: Mask, spacing_mm: tuple[float, float, float], distance_mm: flo
 def _open_mask(mask: Mask, spacing_mm: tuple[float, float, float], radius_mm: float) -> Mask:
     """Without what no ball of `radius_mm` fits into; beyond the field of view counts as inside."""
     return _dilate(~_dilate(~mask, spacing_mm, radius_mm), spacing_mm, radius_mm)
+
+
+def _find_lungs(ct: Volume, air: Mask, thick: Mask) -> Mask:
+    """Regions of `air` with the density of lung and a wall of body (`thick`) wherever the scan does not end."""
+    spacing_mm = ct.grid.spacing_mm
+    inner = air & ~_dilate(~air, spacing_mm, _LUNG_NECK_MM)
+    regions, count = ndimage.label(inner)
+    lungs = np.zeros_like(air)
+    millilitre = float(np.prod(spacing_mm)) / 1000.0
+    sizes = np.bincount(regions.ravel(), minlength=count + 1) * millilitre
+    for number, box in enumerate(ndimage.find_objects(regions), start=1):
+        if sizes[number] < _SMALLEST_LUNG_ML:
+            continue
+        own = regions[box] == number
+        if not _LUNG_HU[0] < float(np.median(ct.data[box][own])) < _LUNG_HU[1]:
+            continue
+        wide = _widen(box, air.shape, spacing_mm, 3 * _LUNG_NECK_MM)
+        region = air[wide] & _dilate(regions[wide] == number, spacing_mm, 1.5 * _LUNG_NECK_MM)
+        wall = _dilate(region, spacing_mm, max(spacing_mm)) & ~region
+        if wall.any() and _dilate(thick[wide], spacing_mm, max(spacing_mm))[wall].mean() >= _LUNG_WALL:
+            lungs[wide] |= region
+    return lungs
+
+
+def _widen(
+    box: tuple[slice, ...], shape: tuple[int, ...], spacing_mm: tuple[float, float, float], margin_mm: float
+) -> tuple[slice, ...]:
+    """A box with a margin, as far as the image reaches."""
+    more = [int(np.ceil(margin_mm / step)) for step in spacing_mm]
+    return tuple(slice(max(0, s.start - m), min(n, s.stop + m)) for s, m, n in zip(box, more, shape, strict=True))
 
 
 def _keep_largest(mask: Mask) -> Mask:

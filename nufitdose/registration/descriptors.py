@@ -55,6 +55,12 @@ def ngf_similarity(a: ImageTensor, b: ImageTensor, weight: ImageTensor) -> Scala
     return (weight * inner.square() / (sizes[0] * sizes[1])).sum() / weight.sum().clamp_min(1e-12)
 
 
+def normalised_gradient(image: ImageTensor) -> FeatureTensor:
+    """`∇I / sqrt(|∇I|² + η²)`, moved from -1 ... 1 to 0 ... 1: where edges are and how they run; η as above."""
+    gradient = _gradient(image)
+    return 0.5 + 0.5 * gradient / (gradient.square().sum(dim=1, keepdim=True) + _NOISE**2).sqrt()
+
+
 def _moved(padded: Tensor, axis: int, step: int, margin: int, sizes: torch.Size) -> Tensor:
     for other, size in enumerate(sizes):
         padded = padded.narrow(other + 2, margin + (step if other == axis else 0), size)

@@ -1,6 +1,7 @@
 """Two scans as the deformable engines see them: tensors on one working grid around the fixed patient."""
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -16,13 +17,12 @@ from nufitdose.anatomy.body import body_mask, near_body
 from nufitdose.anatomy.pooling import pool
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
-from nufitdose.registration.diffeomorphism import to_world
 from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.intensity import scaled_activity, scaled_ct
 from nufitdose.registration.reading import read_affine
 from nufitdose.registration.regularization import ct_weight
 from nufitdose.registration.smoothing import gaussian
-from nufitdose.registration.tensors import FieldTensor, ImageTensor, VelocityTensor
+from nufitdose.registration.tensors import ImageTensor, VelocityTensor
 from nufitdose.study import TimePoint
 from nufitdose.types import Affine, Image32, Labels
 from nufitdose.volume import OUTSIDE, Quantity, Volume
@@ -117,12 +117,20 @@ class Pair:
     grid: Grid
     start: Affine
 
-    def field(self, displacement: FieldTensor, onto: Grid) -> DisplacementField:
-        """`start (x + u(x)) - x` on `onto`, for the displacement u in voxels of the working grid.
+    @property
+    def half_grid(self) -> Grid:
+        """The lattice of half the resolution: node h at 2h + ½, as under average pooling."""
+        affine = self.grid.affine @ np.diag([2.0, 2.0, 2.0, 1.0])
+        affine[:3, 3] = self.grid.world(np.full(3, 0.5))
+        a, b, c = (n // 2 for n in self.grid.shape)
+        return Grid((a, b, c), affine)
+
+    def field(self, displacement: DisplacementField, onto: Grid) -> DisplacementField:
+        """`start (x + u(x)) - x` on `onto`, for a displacement u that follows after the start.
 
         Images are thus interpolated once, however many steps led to the field.
         """
-        u = DisplacementField(to_world(displacement, self.grid), self.grid).on(onto).data
+        u = displacement.on(onto).data
         turned = np.einsum("cd,dijk->cijk", self.start[:3, :3].astype(np.float32), u)
         return DisplacementField(turned + DisplacementField.from_affine(self.start, onto).data, onto)
 
@@ -135,17 +143,20 @@ def pair_of(
     start: Affine,
     *,
     with_tumours: bool = False,
+    see_ct: Callable[[Volume], Image32] = scaled_ct,
 ) -> Pair:
     """Bring two scans onto a working grid of `spacing_mm` around the fixed body, the moving one through `start`.
 
-    Raises `InputError` where a scan holds no activity.
+    `see_ct` maps HU to 0 ... 1. Raises `InputError` where a scan holds no activity.
     """
     grid = working_grid(fixed, spacing_mm)
     start = np.asarray(start, dtype=np.float64)
     has_ct = fixed.ct is not None and moving.ct is not None
     with ThreadPoolExecutor(2) as pool:
         channels = pool.map(
-            lambda scan, matrix: _channels(scan, matrix, grid, has_ct), (moving, fixed), (start, np.eye(4))
+            lambda scan, matrix: _channels(scan, matrix, grid, see_ct if has_ct else None),
+            (moving, fixed),
+            (start, np.eye(4)),
         )
     ct, activity, compared, weight = (np.stack(images)[None] for images in zip(*channels, strict=True))
     present = torch.tensor([[has_ct, True]])
@@ -209,20 +220,22 @@ def _tumours(moving: TimePoint, fixed: TimePoint, grid: Grid, start: Affine) -> 
     return torch.from_numpy(both)
 
 
-def _channels(scan: TimePoint, matrix: Affine, grid: Grid, has_ct: bool) -> tuple[Image32, Image32, Image32, Image32]:
-    """CT, activity, where to compare, CT-guided weight: one scan on the working grid."""
+def _channels(
+    scan: TimePoint, matrix: Affine, grid: Grid, see_ct: Callable[[Volume], Image32] | None
+) -> tuple[Image32, Image32, Image32, Image32]:
+    """CT, activity, where to compare, CT-guided weight: one scan on the working grid; the CT unless None sees it."""
     body = body_mask(scan)
     seen = scan.activity.with_data(np.ones_like(scan.activity.data), Quantity.SCALAR)
-    if has_ct and scan.ct is not None:
+    if see_ct is not None and scan.ct is not None:
         seen = scan.ct.with_data(np.ones_like(scan.ct.data), Quantity.SCALAR)
     near = resample(near_body(body), grid, matrix) > 0.5
     compared = (near & (resample(seen, grid, matrix) > 0.5)).astype(np.float32)
     in_body = body.resampled_to(scan.activity.grid).data > 0.5
     scale = activity_scale(scan.activity, in_body if in_body.any() else None)
     activity = scaled_activity(Volume(resample(scan.activity, grid, matrix), grid, Quantity.ACTIVITY), scale)
-    if not has_ct or scan.ct is None:
+    if see_ct is None or scan.ct is None:
         return np.zeros_like(activity), activity, compared, np.ones_like(activity)
     ct = Volume(resample(scan.ct, grid, matrix), grid, Quantity.HU)
     inside = resample(body, grid, matrix) > 0.5
-    image = np.where(compared > 0.5, scaled_ct(ct), np.float32(0.0))  # the couch does not move with the patient
+    image = np.where(compared > 0.5, see_ct(ct), np.float32(0.0))  # the couch does not move with the patient
     return image, activity, compared, ct_weight(ct.data, inside, min(grid.spacing_mm))

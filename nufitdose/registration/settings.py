@@ -15,15 +15,14 @@ class RegistrationSettings(Settings):
     `weights` is a weights file of the network (.safetensors, its card beside it), null for the ones that come with
     the program. `options` change the chosen engine's own settings (docs/explanation/registration.md).
     `similarity_activity` is how deformable engines compare activities; "auto" is lncc, and mind between two studies
-    of different nuclides. Two tracers of one nuclide are not told apart: say mind or mi for them. `tumour_rigidity`
-    weighs how much instance optimisation deforms the tumours that are drawn on the scans (see
-    `departure_from_rigidity`).
+    of different nuclides. Two tracers of one nuclide are not told apart: say mind or ngf for them. `tumour_rigidity`
+    makes instance optimisation stiffen the tumours that are drawn on the reference, more with a larger value.
     """
 
     engine: str = Field(default="nufit", validate_default=False)
     weights: Path | None = None
     options: dict[str, Any] = Field(default_factory=dict)
-    similarity_activity: Literal["auto", "lncc", "mi", "mind", "ngf"] = "auto"
+    similarity_activity: Literal["auto", "lncc", "mind", "ngf"] = "auto"
     tumour_rigidity: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
     @field_validator("engine")

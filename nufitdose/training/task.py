@@ -9,7 +9,8 @@ from jaxtyping import Bool
 from torch import Generator, Tensor, nn
 
 from nufitdose.io.truth import Landmarks
-from nufitdose.registration.diffeomorphism import upsampled
+from nufitdose.registration.diffeomorphism import to_world, upsampled
+from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.objective import NetworkOutput, ObjectiveSettings, displacements, objective
 from nufitdose.registration.pair import Pair, PairTensors
 from nufitdose.registration.quality import target_registration_error_mm
@@ -85,12 +86,12 @@ def validation_of(
             }
             pair = Pair(tensors, scan_f.grid, start_of(scan_f, scan_m))
             u = upsampled(displacements(output)[0])
-            field = pair.field(u, scan_f.grid)
+            field = pair.field(DisplacementField(to_world(u, pair.grid), pair.grid), scan_f.grid)
             where = tensors.body[0, 1].cpu().numpy() > 0.5
             row["folding_percent"] = field.jacobian_statistics(where).folding_percent
             if fixed.digest == moving.digest and fixed.digest in landmarks:
                 points = landmarks[fixed.digest].shared(fixed.timepoint, scan_f.grid, moving.timepoint, scan_m.grid)
-                start = pair.field(torch.zeros_like(u), scan_f.grid)
+                start = pair.field(DisplacementField.identity(pair.grid), scan_f.grid)
                 row["tre_mm"] = float(target_registration_error_mm(field, *points).mean())
                 row["tre_start_mm"] = float(target_registration_error_mm(start, *points).mean())
             rows.append(row)

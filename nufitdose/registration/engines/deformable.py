@@ -1,82 +1,89 @@
 """The engines that bend: a rigid pose, then a network, instance optimisation, or both."""
 
+import logging
 from typing import cast
 
 import torch
 
-from nufitdose.registration.diffeomorphism import upsampled
+from nufitdose.registration.diffeomorphism import to_world, upsampled
 from nufitdose.registration.engines.engine import Engine, Need, Request
 from nufitdose.registration.engines.linear import rigid_pose
-from nufitdose.registration.engines.refine import RefineSettings, refine
+from nufitdose.registration.engines.refine import RefineSettings, field_mm, looks_like_one_patient, refine
 from nufitdose.registration.field import DisplacementField
-from nufitdose.registration.network import NufitReg
 from nufitdose.registration.objective import NetworkOutput, displacements
-from nufitdose.registration.pair import WORKING_SPACING_MM, Pair, PairTensors, pair_of
-from nufitdose.registration.tensors import VelocityTensor
+from nufitdose.registration.pair import Pair, pair_of
+from nufitdose.types import Affine
+
+_log = logging.getLogger(__name__)
 
 
 def optimise(request: Request) -> DisplacementField:
     """Instance optimisation from the rigid pose."""
-    pair = _align(request, WORKING_SPACING_MM)
-    return _field(pair, _refined(pair.tensors, None, request, cast(RefineSettings, request.settings)), request)
+    return _refined(request, _pose(request), None, cast(RefineSettings, request.settings))
 
 
 def predict(request: Request) -> DisplacementField:
     """What the network makes of the pair, from the rigid pose."""
-    network = _network(request)
-    pair = _align(request, network.settings.working_spacing_mm)
-    return _field(pair, _output(network, pair.tensors, request.device), request)
-
-
-def predict_and_optimise(request: Request) -> DisplacementField:
-    """Instance optimisation from the network's velocity; from nothing where the network gives a displacement."""
-    network = _network(request)
-    pair = _align(request, network.settings.working_spacing_mm)
-    output = _output(network, pair.tensors, request.device)
-    velocity = None if output.displacement else output.velocity
-    settings = REFINE_SETTINGS if velocity is None else cast(RefineSettings, request.settings)
-    return _field(pair, _refined(pair.tensors, velocity, request, settings), request)
-
-
-def _network(request: Request) -> NufitReg:
-    if request.network is None:
-        raise ValueError("this engine was asked without a network")
-    return request.network
-
-
-def _align(request: Request, spacing_mm: float) -> Pair:
-    """Both scans on one grid, the moving one through the rigid pose."""
-    fixed, moving, device = request.fixed, request.moving, request.device
-    start = rigid_pose(fixed, moving, request.basis, lambda share: request.on_progress(0.4 * share)).matrix
-    pair = pair_of(fixed, moving, spacing_mm, device, start, with_tumours=request.objective.rigidity > 0)
-    request.on_progress(0.5)
-    return pair
-
-
-def _output(network: NufitReg, pair: PairTensors, device: torch.device) -> NetworkOutput:
-    with torch.no_grad():
-        return cast(NetworkOutput, network.to(device)(pair.ct, pair.activity, pair.present))
-
-
-def _refined(
-    pair: PairTensors, velocity: VelocityTensor | None, request: Request, settings: RefineSettings | None
-) -> NetworkOutput:
-    found = refine(pair, velocity, settings, request.objective, lambda share: request.on_progress(0.5 + 0.5 * share))
-    return NetworkOutput(found.velocity)
-
-
-def _field(pair: Pair, output: NetworkOutput, request: Request) -> DisplacementField:
-    with torch.no_grad():
-        displacement = upsampled(displacements(output)[0])
+    pair, displacement = _predicted(request, _pose(request))
     return pair.field(displacement, request.grid)
 
 
-REFINE_SETTINGS = RefineSettings()
+def predict_and_optimise(request: Request) -> DisplacementField:
+    """Instance optimisation from what the network gives."""
+    pose = _pose(request)
+    _, start = _predicted(request, pose)
+    return _refined(request, pose, start, cast(RefineSettings, request.settings))
+
+
+def _pose(request: Request) -> Affine:
+    pose = rigid_pose(
+        request.fixed, request.moving, request.basis, lambda share: request.on_progress(0.4 * share)
+    ).matrix
+    request.on_progress(0.4)
+    return pose
+
+
+def _predicted(request: Request, pose: Affine) -> tuple[Pair, DisplacementField]:
+    """The network's working grid, and its displacement (mm) that follows after the pose."""
+    if request.network is None:
+        raise ValueError("this engine was asked without a network")
+    network = request.network.to(request.device)
+    pair = pair_of(request.fixed, request.moving, network.settings.working_spacing_mm, request.device, pose)
+    with torch.no_grad():
+        output = cast(NetworkOutput, network(pair.tensors.ct, pair.tensors.activity, pair.tensors.present))
+        displacement = upsampled(displacements(output)[0])
+    request.on_progress(0.5)
+    return pair, DisplacementField(to_world(displacement, pair.grid), pair.grid)
+
+
+def _refined(
+    request: Request, pose: Affine, start: DisplacementField | None, settings: RefineSettings | None
+) -> DisplacementField:
+    pair, found = refine(
+        request.fixed,
+        request.moving,
+        pose,
+        start,
+        settings,
+        request.objective,
+        lambda share: request.on_progress(0.5 + 0.5 * share),
+    )
+    if not looks_like_one_patient(pair, found, request.objective):
+        _log.warning(
+            "%s and %s do not look like scans of one patient: their CTs stay unlike however they are bent, and the "
+            "rigid registration is kept",
+            request.fixed.id,
+            request.moving.id,
+        )
+        return DisplacementField.from_affine(pose, request.grid)
+    return pair.field(field_mm(found, pair), request.grid)
+
+
 REFINE = Engine(
     "refine",
     optimise,
-    "rigid registration of {bases}, then a diffeomorphism of all images optimised for the pair",
-    REFINE_SETTINGS,
+    "rigid registration of {bases}, then a displacement of all images optimised for the pair",
+    RefineSettings(),
 )
 NETWORK = Engine(
     "network",
@@ -87,8 +94,8 @@ NETWORK = Engine(
 NUFIT = Engine(
     "nufit",
     predict_and_optimise,
-    "rigid registration of {bases}, then the diffeomorphism that a neural network gives for all images, optimised "
+    "rigid registration of {bases}, then the displacement that a neural network gives for all images, optimised "
     "further for the pair",
-    RefineSettings(steps=(20, 20, 8)),  # after a network less is left to do
+    RefineSettings(steps=(0, 8, 8)),  # after a network the coarsest level is done
     frozenset({Need.WEIGHTS}),
 )

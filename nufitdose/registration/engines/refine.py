@@ -1,155 +1,101 @@
-"""Instance optimisation: the velocity of one pair, improved on lattices from coarse to fine.
-
-On every level `v = v₀ + B θ`: v₀ is what was found before (by a network, and by the coarser levels), B a cubic
-B-spline on a lattice of three voxels, θ found by Adam on the same objective as in training. The better of before and
-after is kept. Levels, steps and rates are chosen here. Of a network's velocity the smooth part is taken for a start: it
-says where, and what is finer than B could not be taken back.
-"""
+"""Instance optimisation: the displacement of one pair, from the rigid pose or from what a network gave."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.functional import interpolate
+from scipy import ndimage
 
 from nufitdose.config import Settings
-from nufitdose.registration.diffeomorphism import upsampled
-from nufitdose.registration.objective import NetworkOutput, ObjectiveSettings, objective
-from nufitdose.registration.pair import PairTensors
-from nufitdose.registration.smoothing import gaussian
-from nufitdose.registration.tensors import VelocityTensor
+from nufitdose.grid import Grid
+from nufitdose.registration.field import DisplacementField
+from nufitdose.registration.intensity import tissue_contrast
+from nufitdose.registration.objective import ObjectiveSettings
+from nufitdose.registration.optimiser.images import levels_of
+from nufitdose.registration.optimiser.newton import Found, Smoothness, correlation, optimise
+from nufitdose.registration.pair import Pair, pair_of
+from nufitdose.study import TimePoint
+from nufitdose.types import Affine, Field
+
+_LEAST_CT_CORRELATION = 0.6  # ρ² of the CTs after all: 0.7 and more for one patient, 0.3 to 0.5 for two
+_MOST_VOLUME_CHANGE = 0.2  # standard deviation of log J: 0.15 and less for one patient, 0.27 and more for two
 
 
 class RefineSettings(Settings):
-    """`steps` of Adam on each level, the coarsest first and the last at the pair's own spacing.
+    """`steps` at most on each level, the coarsest first, the last at `spacing_mm`; each level doubles the spacing.
 
-    Images are smoothed by `blur_voxels` first, a start by `start_blur` voxels of the half lattice. `rate` is in voxels
-    of the level; `lattice` the distance of control points in voxels of the half lattice. A level ends early when ten
-    steps change the loss by less than `tolerance` of itself.
+    A level ends early when a step changes the objective by less than `tolerance` of itself. `smoothness` weighs the
+    roughness of the field, which counts by its logarithm beyond `relaxed`, and its curvature over `bending_mm`. A start
+    is smoothed by `start_blur_mm`.
     """
 
-    steps: tuple[int, ...] = (40, 40, 10)
-    blur_voxels: float = 1.0
-    rate: float = 0.15
-    lattice: float = 3.0
-    start_blur: float = 2.0
-    tolerance: float = 1e-4
-
-
-@dataclass(frozen=True, eq=False)
-class Refined:
-    """The velocity, the loss at the finest level before and after, and the steps made on each level."""
-
-    velocity: VelocityTensor
-    before: float
-    after: float
-    steps: tuple[int, ...]
+    steps: tuple[int, ...] = (8, 8, 8)
+    spacing_mm: float = 3.0
+    tolerance: float = 1e-3
+    smoothness: float = 0.2
+    bending_mm: float = 30.0
+    relaxed: float = 0.1
+    start_blur_mm: float = 8.0
 
 
 def refine(
-    pair: PairTensors,
-    velocity: VelocityTensor | None = None,
+    fixed: TimePoint,
+    moving: TimePoint,
+    pose: Affine,
+    start: DisplacementField | None = None,
     settings: RefineSettings | None = None,
     terms: ObjectiveSettings | None = None,
     on_progress: Callable[[float], None] = lambda share: None,
-) -> Refined:
-    """Improve a velocity of the half lattice (voxels of the whole grid; default 0) for one pair.
+) -> tuple[Pair, Found]:
+    """The working grid of a pair, and the displacement found on it that follows after the rigid `pose`.
 
-    `terms` are the weights and kinds of the objective's terms. Levels too coarse to hold a window are left out.
+    `start` is a displacement (mm) to improve, `terms` the weights and kinds of the objective's terms.
     """
     settings, terms = settings or RefineSettings(), terms or ObjectiveSettings()
-    pair = pair.smoothed(settings.blur_voxels)
-    given = _zero(pair) if velocity is None else velocity.detach()
-    start = given if velocity is None else gaussian(given, settings.start_blur)
-    levels = _pyramid(pair, len(settings.steps))
+    cpu = torch.device("cpu")
+    pair = pair_of(
+        fixed, moving, settings.spacing_mm, cpu, pose, with_tumours=terms.rigidity > 0, see_ct=tissue_contrast
+    )
+    levels = levels_of(pair.tensors, len(settings.steps), terms)
     steps = settings.steps[len(settings.steps) - len(levels) :]
-    with torch.no_grad():
-        before = _loss(given, pair, terms)
-    made: list[int] = []
-    change = torch.zeros_like(_halved(start, len(levels) - 1))  # what is added to the start, detail of which is kept
-    total = max(1, sum(n * 8**level for level, n in enumerate(steps)))
-    done = 0
-    for level, (seen, count) in enumerate(zip(levels, steps, strict=True)):
-        if level:
-            change = _finer(change, seen)
-        base = _halved(start, len(levels) - 1 - level)
-        found, used = _level(base + change, seen, count, settings, terms)
-        change = found - base
-        made.append(used)
-        done += count * 8**level
-        on_progress(done / total)
-    found = start + change
-    with torch.no_grad():
-        after = _loss(found, pair, terms)
-    if not after < before:
-        return Refined(given, before, before, tuple(made))
-    return Refined(found, before, after, tuple(made))
+    grids = [pair.half_grid]
+    while len(grids) < len(levels):
+        grids.insert(0, _halved(grids[0]))
+    starts = None if start is None else [_displacement(start, grid, settings.start_blur_mm) for grid in grids]
+    smoothness = Smoothness(settings.smoothness, settings.relaxed, settings.bending_mm)
+    return pair, optimise(levels, steps, starts, smoothness, settings.tolerance, on_progress)
 
 
-def _level(
-    start: VelocityTensor, pair: PairTensors, steps: int, settings: RefineSettings, terms: ObjectiveSettings
-) -> tuple[VelocityTensor, int]:
-    """The best velocity met on one level, and the steps made."""
-    basis = [_spline_basis(n, settings.lattice).to(start) for n in start.shape[2:]]
-    theta = torch.zeros((1, 3, *(b.shape[1] for b in basis)), device=start.device, requires_grad=True)
-    optimiser = torch.optim.Adam([theta], lr=settings.rate)
-    best, best_loss, losses = start, np.inf, []
-    for step in range(steps):
-        velocity = start + _expanded(theta, basis)
-        loss = objective(NetworkOutput(velocity), pair, terms).total
-        losses.append(float(loss.detach()))
-        if losses[-1] < best_loss:
-            best, best_loss = velocity.detach(), losses[-1]
-        if step >= 10 and abs(losses[-11] - losses[-1]) < settings.tolerance * abs(losses[-1]):
-            break
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-    return best, len(losses)
+def looks_like_one_patient(pair: Pair, found: Found, terms: ObjectiveSettings) -> bool:
+    """Whether what was found is believed: CTs of two patients stay unlike though volumes are changed beyond measure.
+
+    Without CTs always; the bounds were measured on digital patients.
+    """
+    if not bool(pair.tensors.present[0, 0]):
+        return True
+    finest = levels_of(pair.tensors, 1, terms.model_copy(update={"weight_activity": 0.0, "weight_ct": 1.0}))[-1]
+    inside = pair.tensors.body[0, 1, ::2, ::2, ::2].numpy() > 0.5
+    spread = field_mm(found, pair).jacobian_statistics(inside).sd_log
+    return correlation(finest, found.displacement) >= _LEAST_CT_CORRELATION or not spread > _MOST_VOLUME_CHANGE
 
 
-def _expanded(theta: Tensor, basis: list[Tensor]) -> VelocityTensor:
-    """`B θ`, one axis after the other."""
-    for matrix in basis:  # the axis in front is summed and its result goes to the back
-        theta = torch.tensordot(theta, matrix, dims=([2], [1]))
-    return theta
+def field_mm(found: Found, pair: Pair) -> DisplacementField:
+    """What was found as a field, mm on the half lattice of the working grid."""
+    u = np.einsum("cd,dijk->cijk", pair.grid.affine[:3, :3].astype(np.float32), found.displacement)
+    return DisplacementField(u, pair.half_grid)
 
 
-def _loss(velocity: VelocityTensor, pair: PairTensors, terms: ObjectiveSettings) -> float:
-    return float(objective(NetworkOutput(velocity), pair, terms).total)
+def _displacement(start: DisplacementField, half: Grid, blur_mm: float) -> Field:
+    """A start on a half lattice, in voxels of the images; what is finer than its nodes is smoothed away."""
+    sigma = max(blur_mm, 0.5 * min(half.spacing_mm)) / np.array(start.grid.spacing_mm)
+    smooth = np.stack([ndimage.gaussian_filter(u, sigma, mode="nearest", truncate=3.0) for u in start.data])
+    u_mm = DisplacementField(smooth, start.grid).on(half).data
+    to_voxels = 2.0 * half.inverse_affine[:3, :3]
+    return np.ascontiguousarray(np.einsum("cd,dijk->cijk", to_voxels.astype(np.float32), u_mm))
 
 
-def _zero(pair: PairTensors) -> VelocityTensor:
-    half = [n // 2 for n in pair.ct.shape[2:]]
-    return torch.zeros((1, 3, *half), device=pair.ct.device)
-
-
-def _pyramid(pair: PairTensors, levels: int) -> list[PairTensors]:
-    """The pair at halved resolutions, coarsest first, as far as its sides can be halved into lattices."""
-    pairs = [pair]
-    while len(pairs) < levels and all(n % 4 == 0 and n >= 32 for n in pairs[0].ct.shape[2:]):
-        pairs.insert(0, pairs[0].halved())
-    return pairs
-
-
-def _halved(velocity: Tensor, times: int) -> Tensor:
-    for _ in range(times):
-        velocity = interpolate(velocity, scale_factor=0.5, mode="area") / 2.0
-    return velocity
-
-
-def _finer(velocity: VelocityTensor, pair: PairTensors) -> Tensor:
-    """A velocity on the next finer lattice; its values count in voxels half as large."""
-    assert all(2 * n == m // 2 for n, m in zip(velocity.shape[2:], pair.ct.shape[2:], strict=True))
-    return upsampled(velocity) * 2.0
-
-
-def _spline_basis(size: int, spacing: float) -> Tensor:
-    """Cubic B-splines `[size, control points]`, control points `spacing` apart and one beyond either end."""
-    count = int(np.ceil((size - 1) / spacing)) + 3
-    distance = np.abs(np.arange(size)[:, None] / spacing - (np.arange(count)[None] - 1))
-    near = 2.0 / 3.0 - distance**2 + distance**3 / 2.0
-    far = np.clip(2.0 - distance, 0.0, None) ** 3 / 6.0
-    return torch.from_numpy(np.where(distance < 1.0, near, far).astype(np.float32))
+def _halved(grid: Grid) -> Grid:
+    affine = grid.affine @ np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = grid.world(np.full(3, 0.5))
+    a, b, c = (n // 2 for n in grid.shape)
+    return Grid((a, b, c), affine)

@@ -59,8 +59,8 @@ def test_another_cycle_is_compared_as_one_tracer_and_another_name_is_warned_of(h
     assert json.loads((tmp_path / "out/quality.json").read_text())["similarity_activity"] == "lncc"
     assert "'P7' and 'P8'" in caplog.text
     assert caplog.messages[0] in json.loads((tmp_path / "out/run.json").read_text())["warnings"]
-    run_registration(here, tmp_path / "out", settings("none", similarity_activity="mi"), other=other)
-    assert json.loads((tmp_path / "out/quality.json").read_text())["similarity_activity"] == "mi"
+    run_registration(here, tmp_path / "out", settings("none", similarity_activity="ngf"), other=other)
+    assert json.loads((tmp_path / "out/quality.json").read_text())["similarity_activity"] == "ngf"
 
 
 def test_neither_study_is_written_into(here, tmp_path):

@@ -64,5 +64,5 @@ def test_auto_is_resolved_for_one_study_and_for_two():
     auto = RegistrationSettings()
     assert auto.resolve("Lu-177", "Lu-177").similarity_activity == "lncc"
     assert auto.resolve("Lu-177", "Ga-68").similarity_activity == "mind"
-    asked = RegistrationSettings(similarity_activity="mi")
+    asked = RegistrationSettings(similarity_activity="ngf")
     assert asked.resolve("Lu-177", "Ga-68") == asked

@@ -1,0 +1,265 @@
+"""Local correlation of a warped scan with a fixed one, its slope and Gauss and Newton's bend, in one sweep over planes.
+
+In every window y of 5³ voxels the fixed image F is explained by the warped one W, `F ≈ α W + β`; what remains is
+`1 - ρ²`, `ρ² = c² / (a b)`, c, a and b the window's covariance and variances. A floor in a and b keeps noise from
+counting: windows whose variance is that of noise have ρ² near 0. With `P = 2 w c / (a b)`, `Q = 2 w c² / (a b²)`
+per window and sums over the windows that hold x,
+
+    slope(x) = v (F ΣP - W ΣQ - Σ(P F̄ - Q W̄)) ∇W,    bend(x) = ΣQ ∇W ∇Wᵀ
+
+are what a displacement of x changes: the bend is that of the residuals with α and β held. Sums over windows are taken
+axis by axis, plane after plane, so that no image is written between.
+"""
+
+from typing import no_type_check
+
+import numpy as np
+from jaxtyping import Float32
+from numpy import float32
+
+from nufitdose.compiled import compiled, over_blocks, part_of_kernel
+
+_NUMBERS = 9  # of slope and bend
+
+Images = Float32[np.ndarray, "channel i j k"]
+HalfField = Float32[np.ndarray, "3 half_i half_j half_k"]
+HalfImage = Float32[np.ndarray, "half_i half_j half_k"]
+NodeSystem = Float32[np.ndarray, "half_i half_j half_k 9"]
+
+
+def warp_images(moving: Float32[np.ndarray, "i j k channel"], u: HalfField, out: Images) -> None:
+    """Fill `out` with `moving(x + u(x))`: channels in the last axis of `moving`, the first of `out`; linear.
+
+    `u` lies on the half lattice, in voxels of the images; node h lies at 2h + ½. Beyond the image its border goes on.
+    """
+    over_blocks(_warp, out.shape[1], moving, u, out)
+
+
+def compare(
+    fixed: Images, warped: Images, weights: Float32[np.ndarray, "compared 2"], floors: Float32[np.ndarray, "compared 2"]
+) -> tuple[float, NodeSystem]:
+    """`Σ_y Σ_c w_c (1 - ρ_c²)` over the voxels; of minus that, slope, and bend with its sign turned, at the nodes.
+
+    Nodes are those of the half lattice, each with the sum over its 2³ voxels; the bend is given by its six numbers
+    ii, jj, kk, ij, ik, jk. `fixed` and `warped` hold a last channel more, 0 ... 1: where there is something to compare.
+    A window weighs the fixed mask times `weights[c, 0] + weights[c, 1] F̄`, a voxel in it the product of both masks.
+    `floors` are the variances of noise, fixed and moving. The result does not depend on the number of threads.
+    """
+    _, ni, nj, nk = fixed.shape
+    planes = np.zeros(ni)
+    system = np.zeros((ni // 2, nj // 2, nk // 2, _NUMBERS), dtype=np.float32)
+    over_blocks(_compare, ni // 2, fixed, warped, weights, floors, planes, system)
+    return float(planes.sum()), system
+
+
+@part_of_kernel
+@no_type_check
+def _node(x, nodes):
+    """The half-lattice nodes around voxel x and the share of the second."""
+    h = (x - 1) // 2
+    share = float32(0.25) if x % 2 else float32(0.75)
+    return max(h, 0), min(h + 1, nodes - 1), share
+
+
+@compiled
+@no_type_check
+def _warp(first, last, moving, u, out):
+    ni, nj, nk, channels = moving.shape
+    _, mi, mj, mk = u.shape
+    rows = np.empty((3, mk), dtype=np.float32)
+    one = float32(1.0)
+    for i in range(first, last):
+        i0, i1, si = _node(i, mi)
+        for j in range(nj):
+            j0, j1, sj = _node(j, mj)
+            a, b, c, d = (one - si) * (one - sj), (one - si) * sj, si * (one - sj), si * sj
+            for n in range(3):
+                for k in range(mk):
+                    rows[n, k] = a * u[n, i0, j0, k] + b * u[n, i0, j1, k] + c * u[n, i1, j0, k] + d * u[n, i1, j1, k]
+            for k in range(nk):
+                k0, k1, sk = _node(k, mk)
+                x = i + (one - sk) * rows[0, k0] + sk * rows[0, k1]
+                y = j + (one - sk) * rows[1, k0] + sk * rows[1, k1]
+                z = k + (one - sk) * rows[2, k0] + sk * rows[2, k1]
+                x, y, z = min(max(x, 0.0), ni - 1.0), min(max(y, 0.0), nj - 1.0), min(max(z, 0.0), nk - 1.0)
+                p, q, r = min(int(x), ni - 2), min(int(y), nj - 2), min(int(z), nk - 2)
+                fx, fy, fz = float32(x - p), float32(y - q), float32(z - r)
+                for n in range(channels):
+                    low = (one - fy) * ((one - fz) * moving[p, q, r, n] + fz * moving[p, q, r + 1, n]) + fy * (
+                        (one - fz) * moving[p, q + 1, r, n] + fz * moving[p, q + 1, r + 1, n]
+                    )
+                    high = (one - fy) * ((one - fz) * moving[p + 1, q, r, n] + fz * moving[p + 1, q, r + 1, n]) + fy * (
+                        (one - fz) * moving[p + 1, q + 1, r, n] + fz * moving[p + 1, q + 1, r + 1, n]
+                    )
+                    out[n, i, j, k] = (one - fx) * low + fx * high
+
+
+@part_of_kernel
+@no_type_check
+def _box_plane(image, scratch, out):
+    """Sums over windows of 5² of a plane with a margin of 2 zeros, without one in the result."""
+    nj, nk = out.shape
+    for j in range(nj + 4):
+        source, target = image[j], scratch[j]
+        for k in range(nk):
+            target[k] = source[k] + source[k + 1] + source[k + 2] + source[k + 3] + source[k + 4]
+    for j in range(nj):
+        a, b, c, d, e = scratch[j], scratch[j + 1], scratch[j + 2], scratch[j + 3], scratch[j + 4]
+        target = out[j]
+        for k in range(nk):
+            target[k] = a[k] + b[k] + c[k] + d[k] + e[k]
+
+
+@part_of_kernel
+@no_type_check
+def _products(fixed, warped, i, padded):
+    """v, and of each channel v F, v W, v F², v W², v F W of a plane, inside a margin of zeros."""
+    channels = fixed.shape[0] - 1
+    _, _, nj, nk = fixed.shape
+    half = float32(0.5)
+    for j in range(nj):
+        seen_f, seen_m = fixed[channels, i, j], warped[channels, i, j]
+        here = padded[0, j + 2]
+        for k in range(nk):
+            here[k + 2] = seen_f[k] * seen_m[k]
+        for n in range(channels):
+            f, w = fixed[n, i, j], warped[n, i, j]
+            rows = padded[1 + 5 * n : 6 + 5 * n, j + 2]
+            for k in range(nk):
+                v = seen_f[k] * seen_m[k]
+                vf, vw = v * (f[k] - half), v * (w[k] - half)
+                rows[0, k + 2] = vf
+                rows[1, k + 2] = vw
+                rows[2, k + 2] = vf * (f[k] - half)
+                rows[3, k + 2] = vw * (w[k] - half)
+                rows[4, k + 2] = vf * (w[k] - half)
+
+
+@part_of_kernel
+@no_type_check
+def _add_planes(ring, out):
+    """The sum of the ring's planes, always in one order of the planes' numbers."""
+    count, nj, nk = out.shape
+    for m in range(count):
+        for j in range(nj):
+            a, b, c, d, e = ring[0, m, j], ring[1, m, j], ring[2, m, j], ring[3, m, j], ring[4, m, j]
+            target = out[m, j]
+            for k in range(nk):
+                target[k] = a[k] + b[k] + c[k] + d[k] + e[k]
+
+
+@part_of_kernel
+@no_type_check
+def _windows(sums, here, weights, floors, padded):
+    """P, Q and R = P F̄ - Q W̄ of every window of a plane, inside a margin of zeros; the sum of `w (1 - ρ²)`."""
+    channels = len(weights)
+    _, nj, nk = sums.shape
+    half, one, tiny, two = float32(0.5), float32(1.0), float32(1e-12), float32(2.0)
+    total = 0.0
+    for n in range(channels):
+        floor_f, floor_m = floors[n, 0], floors[n, 1]
+        for j in range(nj):
+            count, own, s = sums[0, j], here[j], sums[1 + 5 * n : 6 + 5 * n, j]
+            rows = padded[3 * n : 3 * n + 3, j + 2]
+            row = float32(0.0)
+            for k in range(nk):
+                size = max(count[k], one)
+                mean_f, mean_w = s[0, k] / size, s[1, k] / size
+                a = max(s[2, k] - mean_f * s[0, k], float32(0.0)) + floor_f * size + tiny
+                b = max(s[3, k] - mean_w * s[1, k], float32(0.0)) + floor_m * size + tiny
+                c = s[4, k] - mean_f * s[1, k]
+                w = own[k] * (weights[n, 0] + weights[n, 1] * (mean_f + half))
+                p = two * w * c / (a * b)
+                q = p * c / b
+                rows[0, k + 2] = p
+                rows[1, k + 2] = q
+                rows[2, k + 2] = p * mean_f - q * mean_w
+                row += w * (one - c * c / (a * b))
+            total += row
+    return total
+
+
+@part_of_kernel
+@no_type_check
+def _gather(fixed, warped, sums, i, nodes):
+    """Add slope and bend of the voxels of plane i to the nodes [j, k, 9] that hold them."""
+    channels = fixed.shape[0] - 1
+    _, ni, nj, nk = fixed.shape
+    up, down = min(i + 1, ni - 1), max(i - 1, 0)
+    across = float32(1.0 / max(up - down, 1))
+    half = float32(0.5)
+    for n in range(channels):
+        for j in range(2 * (nj // 2)):
+            above, below = min(j + 1, nj - 1), max(j - 1, 0)
+            along = float32(1.0 / max(above - below, 1))
+            f, w = fixed[n, i, j], warped[n, i, j]
+            w_up, w_down, w_above, w_below = (
+                warped[n, up, j],
+                warped[n, down, j],
+                warped[n, i, above],
+                warped[n, i, below],
+            )
+            seen_f, seen_m = fixed[channels, i, j], warped[channels, i, j]
+            p, q, r = sums[3 * n, j], sums[3 * n + 1, j], sums[3 * n + 2, j]
+            node = nodes[j // 2]
+            for k in range(2 * (nk // 2)):
+                v = seen_f[k] * seen_m[k]
+                if v == 0:
+                    continue
+                nxt, bef = min(k + 1, nk - 1), max(k - 1, 0)
+                gi = (w_up[k] - w_down[k]) * across
+                gj = (w_above[k] - w_below[k]) * along
+                gk = (w[nxt] - w[bef]) / float32(nxt - bef)
+                slope = v * ((f[k] - half) * p[k] - (w[k] - half) * q[k] - r[k])
+                bend = v * q[k]
+                to = node[k // 2]
+                to[0] += slope * gi
+                to[1] += slope * gj
+                to[2] += slope * gk
+                to[3] += bend * gi * gi
+                to[4] += bend * gj * gj
+                to[5] += bend * gk * gk
+                to[6] += bend * gi * gj
+                to[7] += bend * gi * gk
+                to[8] += bend * gj * gk
+
+
+@compiled
+@no_type_check
+def _compare(first, last, fixed, warped, weights, floors, planes, system):
+    channels = fixed.shape[0] - 1
+    _, ni, nj, nk = fixed.shape
+    low, high = 2 * first, 2 * last
+    moments, forces = 1 + 5 * channels, 3 * channels
+    padded = np.zeros((moments, nj + 4, nk + 4), dtype=np.float32)
+    padded_force = np.zeros((forces, nj + 4, nk + 4), dtype=np.float32)
+    scratch = np.zeros((nj + 4, nk), dtype=np.float32)
+    ring = np.zeros((5, moments, nj, nk), dtype=np.float32)
+    ring_force = np.zeros((5, forces, nj, nk), dtype=np.float32)
+    sums = np.zeros((moments, nj, nk), dtype=np.float32)
+    sums_force = np.zeros((forces, nj, nk), dtype=np.float32)
+    for i in range(low - 4, high + 4):
+        at = (i + 10) % 5
+        if 0 <= i < ni:
+            _products(fixed, warped, i, padded)
+            for m in range(moments):
+                _box_plane(padded[m], scratch, ring[at, m])
+        else:
+            ring[at] = float32(0.0)
+        window = i - 2
+        if window < low - 2:
+            continue
+        at = (window + 10) % 5
+        if 0 <= window < ni:
+            _add_planes(ring, sums)
+            value = _windows(sums, fixed[channels, window], weights, floors, padded_force)
+            if low <= window < high:
+                planes[window] = value
+            for m in range(forces):
+                _box_plane(padded_force[m], scratch, ring_force[at, m])
+        else:
+            ring_force[at] = float32(0.0)
+        voxel = i - 4
+        if low <= voxel < high:
+            _add_planes(ring_force, sums_force)
+            _gather(fixed, warped, sums_force, voxel, system[voxel // 2])

@@ -1,0 +1,105 @@
+"""What the optimiser compares, level by level, from coarse to fine: channels, their weights, the noise in them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+from torch.nn.functional import avg_pool3d
+
+from nufitdose.registration.descriptors import mind_ssc, normalised_gradient
+from nufitdose.registration.objective import ObjectiveSettings
+from nufitdose.registration.optimiser.correlation import HalfImage, Images
+from nufitdose.registration.pair import PairTensors
+from nufitdose.types import Image32
+
+LocalSimilarity = Literal["lncc", "mind", "ngf"]
+_TUMOUR_STIFFNESS = 100.0  # times the weight of its rigidity: how much stiffer than tissue a tumour is
+_LEAST_VARIANCE = 1e-8
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """One resolution: images as `correlation.compare` and `warp_images` want them, the weight of roughness at nodes.
+
+    Nodes are `node_mm` apart; `volume` weighs the squared divergence beside the roughness.
+    """
+
+    fixed: Images
+    moving: Float32[np.ndarray, "i j k channel"]
+    weights: Float32[np.ndarray, "compared 2"]
+    floors: Float32[np.ndarray, "compared 2"]
+    stiffness: HalfImage
+    node_mm: float
+    volume: float
+
+    @property
+    def voxels(self) -> float:
+        """How many are compared."""
+        return float(self.fixed[-1].sum())
+
+
+def levels_of(pair: PairTensors, count: int, terms: ObjectiveSettings) -> list[Level]:
+    """Up to `count` levels, the finest at the pair's own spacing; as many as the sides can be halved for."""
+    pairs = [pair]
+    while len(pairs) < count and all(n % 4 == 0 and n >= 16 for n in pairs[0].ct.shape[2:]):
+        pairs.insert(0, pairs[0].halved())
+    return [_level(one, terms) for one in pairs]
+
+
+def _level(pair: PairTensors, terms: ObjectiveSettings) -> Level:
+    has_ct = bool(pair.present[0, 0])
+    total = terms.weight_ct + terms.weight_activity
+    body = pair.body[0].numpy()
+    images: list[Tensor] = []  # each [moving and fixed, i, j, k]
+    weights: list[tuple[float, float]] = []
+    flat: list[float] = []
+    if has_ct and terms.weight_ct > 0:
+        images.append(pair.ct[0])
+        weights.append((terms.weight_ct / total, 0.0))
+        flat.append(terms.flat_ct)
+    if terms.weight_activity > 0:
+        share = terms.weight_activity / total
+        activity = pair.activity[0]
+        if terms.similarity_activity == "lncc":
+            hot = float(activity[1].numpy()[body[1] > 0.5].mean())
+            images.append(activity)
+            weights.append((0.0, share / max(hot, 1e-3)))  # √activity: noise of few counts says little
+            flat.append(terms.flat_activity)
+        else:
+            describe = mind_ssc if terms.similarity_activity == "mind" else normalised_gradient
+            channels = describe(activity[:, None])
+            images += list(channels.unbind(1))
+            weights += [(share / channels.shape[1], 0.0)] * channels.shape[1]
+            flat += [terms.flat_activity] * channels.shape[1]
+    floors = [
+        [part * _variance(image[side].numpy(), body[side]) for side in (1, 0)]
+        for image, part in zip(images, flat, strict=True)
+    ]
+    stack = np.stack([image.numpy() for image in (*images, pair.body[0])])
+    return Level(
+        fixed=np.ascontiguousarray(stack[:, 1]),
+        moving=np.ascontiguousarray(np.moveaxis(stack[:, 0], 0, -1)),
+        weights=np.array(weights, dtype=np.float32),
+        floors=np.array(floors, dtype=np.float32),
+        stiffness=_stiffness(pair, terms),
+        node_mm=2.0 * min(pair.spacing_mm),
+        volume=0.0 if has_ct else terms.volume_without_ct,
+    )
+
+
+def _variance(image: Image32, body: Image32) -> float:
+    inside = image[body > 0.5]
+    return max(float(inside.var()) if inside.size else 0.0, _LEAST_VARIANCE)
+
+
+def _stiffness(pair: PairTensors, terms: ObjectiveSettings) -> HalfImage:
+    """The weight of roughness on the half lattice: from the fixed CT, more in tumours that shall stay as they are."""
+    weight = avg_pool3d(pair.weight_ct[:, 1:], 2)
+    if terms.guide == "uniform":
+        weight = torch.ones_like(weight)
+    if terms.rigidity > 0 and pair.tumours is not None:
+        weight = weight * (1.0 + _TUMOUR_STIFFNESS * terms.rigidity * avg_pool3d(pair.tumours[:, 1:], 2))
+    return np.ascontiguousarray(weight[0, 0].numpy())
