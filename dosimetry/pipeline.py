@@ -21,7 +21,7 @@ from dosimetry.report import write_report
 from dosimetry.results import DoseMaps, PatientResults
 from dosimetry.structures import body_results, regions_of, structure_results
 from dosimetry.uncertainty.maps import total_u_dose
-from dosimetry.uncertainty.points import point_errors
+from dosimetry.uncertainty.points import PointErrors, point_errors
 from dosimetry.uncertainty.structures import structure_budgets
 from nufitdose.anatomy.prepared import PreparedAnatomy, prepare_anatomy
 from nufitdose.io.study_run import study_run
@@ -79,29 +79,15 @@ def analyse(
 ) -> PatientResults:
     """The chain itself, in memory: study -> registered frames -> recovery -> voxel curves -> dose -> structures."""
     with steps.step("reading and checking the scans", _COST["read"]):
-        grid, ct = study.reference.activity.grid, study.reference.ct
-        beyond_g_ml = settings.dose.density_without_ct_g_ml
-        anatomy = None if ct is None else prepare_anatomy(ct, grid, beyond_ct_g_ml=beyond_g_ml)
-        check_study(study, anatomy)
-        regions = regions_of(study)
-        check_methods(settings.kinetics, regions, len(study.timepoints), half_life_h(study.nuclide))
-        settings = settings.model_copy(update={"kinetics": with_tracer(settings.kinetics, study.tracer)})
-    frames = register_series(study, settings.registration, steps, device=device)
+        anatomy, regions, settings = _prepare(study, settings)
+    measured = register_series(study, settings.registration, steps, device=device)
     with steps.step("recovery and spill-over", _COST["recovery"]):
-        plan = plan_recovery(study, frames, regions, anatomy, settings.recovery)
-        measured, (frames, recovery) = frames, correct_frames(plan, frames)
+        plan = plan_recovery(study, measured, regions, anatomy, settings.recovery)
+        frames, recovery = correct_frames(plan, measured)
     with steps.step("fitting voxel curves, computing dose", _COST["maps"]) as on_progress:
-        tumours = study.structures.tumours if study.structures else ()
         gain = {name: np.array([row.value * row.noise for row in rows]) for name, rows in recovery.structures.items()}
         errors = point_errors(measured, regions, settings.uncertainty, scanner=study.scanner, noise_gain=gain)
-        curves = structure_curves(
-            frames,
-            regions,
-            settings.kinetics,
-            half_life_h(study.nuclide),
-            tumours=tumours,
-            relative_u={name: found.relative_u for name, found in errors.items()},
-        )
+        curves = _curves(frames, study, settings, regions, errors)
         warn_of_cuts(curves, frames)
         maps = dose_maps(frames, study, settings, regions, curves, anatomy, seed=seed, on_progress=on_progress)
     plain: tuple[Frame, ...] = ()
@@ -109,11 +95,9 @@ def analyse(
     if len(frames) > 1 and settings.registration.engine != "none":
         with steps.step("the same without registration", _COST["unregistered"]) as on_progress:
             plain, _ = correct_frames(plan, overlay_series(study))
-            plain_curves = structure_curves(
-                plain, regions, settings.kinetics, half_life_h(study.nuclide), tumours=tumours
-            )
+            as_laid = _curves(plain, study, settings, regions)
             unregistered = dose_maps(
-                plain, study, settings, regions, plain_curves, anatomy, seed=seed, on_progress=on_progress
+                plain, study, settings, regions, as_laid, anatomy, seed=seed, on_progress=on_progress
             )
     with steps.step("measuring structures", _COST["structures"]):
         density = anatomy.density if anatomy else None
@@ -135,6 +119,37 @@ def analyse(
         rest=rest,
         recovery=recovery,
         measured_frames=() if recovery.method == "none" else measured,
+    )
+
+
+def _prepare(
+    study: Study, settings: DosimetrySettings
+) -> tuple[PreparedAnatomy | None, dict[str, Region], DosimetrySettings]:
+    """What the reference tells of the body, its structures, and the settings with the tracer of the study."""
+    grid, ct = study.reference.activity.grid, study.reference.ct
+    anatomy = None if ct is None else prepare_anatomy(ct, grid, beyond_ct_g_ml=settings.dose.density_without_ct_g_ml)
+    check_study(study, anatomy)
+    regions = regions_of(study)
+    check_methods(settings.kinetics, regions, len(study.timepoints), half_life_h(study.nuclide))
+    kinetics = with_tracer(settings.kinetics, study.tracer)
+    return anatomy, regions, settings.model_copy(update={"kinetics": kinetics})
+
+
+def _curves(
+    frames: tuple[Frame, ...],
+    study: Study,
+    settings: DosimetrySettings,
+    regions: Mapping[str, Region],
+    errors: Mapping[str, PointErrors] | None = None,
+) -> BodyCurves:
+    """The curves of structures and body, their points weighted by `errors` where these are known."""
+    return structure_curves(
+        frames,
+        regions,
+        settings.kinetics,
+        half_life_h(study.nuclide),
+        tumours=study.structures.tumours if study.structures else (),
+        relative_u={name: found.relative_u for name, found in errors.items()} if errors else None,
     )
 
 

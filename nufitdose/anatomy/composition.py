@@ -42,7 +42,6 @@ SCHNEIDER_PERCENT = np.array(
         [3.4, 15.5, 4.2, 43.5, 0.1, 0.2, 10.3, 0.3, 0, 0, 0, 22.5],
     ]
 )  # fmt: skip
-METAL_HU = 1640.0
 SOFT_TISSUE = 7  # where nothing is known
 
 
