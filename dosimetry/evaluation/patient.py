@@ -20,6 +20,9 @@ from nufitdose.registration.quality import registration_quality
 from nufitdose.registration.structure_quality import mean_over, structure_agreement
 from nufitdose.study import Study, TimePoint
 
+#: Local deposition, of the truth and of what is judged: registrations differ in their activities, not in transport.
+_SETTINGS = DosimetrySettings.model_validate({"dose": {"engine": "local"}})
+
 
 @dataclass(frozen=True)
 class PairScore:
@@ -101,7 +104,7 @@ def judge_patient(
         memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0 if own_process else 0.0
         found[moving.id] = field
         pairs.append(_judge_pair(method, study, moving, field, marks, folder, (seconds, memory_mb)))
-    rows = judge_structures(method.name, folder, study, found, DosimetrySettings()) if downstream else []
+    rows = judge_structures(method.name, folder, study, found, _SETTINGS) if downstream else []
     return PatientScore(tuple(pairs), tuple(rows))
 
 
