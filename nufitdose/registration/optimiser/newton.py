@@ -112,8 +112,8 @@ def optimise(
 ) -> Found:
     """At most `steps[n]` steps on level n, coarsest first; fewer where one gains less than `tolerance` of the value.
 
-    `starts` is one displacement `[3, i, j, k]` on each level's half lattice (default 0); the first level with steps takes its own.
-    Never worse at the finest level than its start.
+    `starts` is one displacement `[3, i, j, k]` on each level's half lattice (default 0); the first level with steps
+    takes its own. Never worse at the finest level than its start.
     """
     given = [np.zeros((3, *level.stiffness.shape), np.float32) for level in levels] if starts is None else starts
     finest = Objective(levels[-1], smoothness)
