@@ -31,7 +31,7 @@ class RefineSettings(Settings):
     """
 
     steps: tuple[int, ...] = (8, 8, 8)
-    spacing_mm: float = 3.0
+    spacing_mm: float = 4.0
     tolerance: float = 1e-3
     smoothness: float = 0.2
     bending_mm: float = 30.0
