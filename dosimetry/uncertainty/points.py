@@ -70,7 +70,10 @@ def point_errors(
             by_noise = by_noise * np.where(np.isfinite(noise_gain[name]), noise_gain[name], 1.0)
         displaced = [_displaced_mm(frame, name, settings) for frame in frames]
         u_mm = np.array([mm for mm, _ in displaced])
-        shifts = [relative_u_of_shift(region, frame.activity, mm) for frame, mm in zip(frames, u_mm, strict=True)]
+        shifts = [
+            np.hypot(relative_u_of_shift(region, frame.activity, mm), _squeezed(frame, name))
+            for frame, mm in zip(frames, u_mm, strict=True)
+        ]
         found[name] = PointErrors(
             noise=np.minimum(by_noise, 1.0),
             registration=np.array(shifts),
@@ -94,8 +97,18 @@ def _displaced_mm(frame: Frame, structure: str, settings: UncertaintySettings) -
             return u_of_axis_mm(max(row.centroid_after_mm, within_mm)), Source.MEASURED
     if settings.registration_mm is not None:
         return u_of_axis_mm(settings.registration_mm), Source.DESCRIBED
+    for moved in frame.transport:
+        if moved.structure == structure and np.isfinite(moved.u_registration_mm) and engine in _USUAL_MM:
+            least_mm = u_of_axis_mm(_USUAL_MM[engine])
+            return max(moved.u_registration_mm, least_mm), Source.MEASURED
     usual_mm = _UNREGISTERED_MM if engine == "none" else _USUAL_MM.get(engine, _USUAL_MM["rigid"])
     return u_of_axis_mm(usual_mm), Source.ASSUMED
+
+
+def _squeezed(frame: Frame, structure: str) -> float:
+    """By how much the field changed the structure's volume, which organs keep: activity is lost or won as much."""
+    changes = [row.activity_change_percent / 100.0 for row in frame.transport if row.structure == structure]
+    return abs(changes[0]) if changes and np.isfinite(changes[0]) else 0.0
 
 
 def _weakest(sources: Sequence[Source]) -> Source:

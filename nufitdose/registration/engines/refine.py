@@ -17,7 +17,8 @@ from nufitdose.registration.pair import Pair, pair_of
 from nufitdose.study import TimePoint
 from nufitdose.types import Affine, Field
 
-_LEAST_CT_CORRELATION = 0.6  # ρ² of the CTs after all: 0.7 and more for one patient, 0.3 to 0.5 for two
+_LEAST_CT_CORRELATION = 0.25  # ρ² of the CTs after all: less is no patient, however little it was bent
+_DOUBTFUL_CT_CORRELATION = 0.6  # 0.7 and more for one patient, 0.3 to 0.5 for two
 _MOST_VOLUME_CHANGE = 0.2  # standard deviation of log J: 0.15 and less for one patient, 0.27 and more for two
 
 
@@ -30,7 +31,7 @@ class RefineSettings(Settings):
     """
 
     steps: tuple[int, ...] = (8, 8, 8)
-    spacing_mm: float = 3.0
+    spacing_mm: float = 4.0
     tolerance: float = 1e-3
     smoothness: float = 0.2
     bending_mm: float = 30.0
@@ -67,7 +68,7 @@ def refine(
 
 
 def looks_like_one_patient(pair: Pair, found: Found, terms: ObjectiveSettings) -> bool:
-    """Whether what was found is believed: CTs of two patients stay unlike though volumes are changed beyond measure.
+    """Whether what was found is believed: CTs of two patients stay unlike, though volumes are changed beyond measure.
 
     Without CTs always; the bounds were measured on digital patients.
     """
@@ -76,7 +77,8 @@ def looks_like_one_patient(pair: Pair, found: Found, terms: ObjectiveSettings) -
     finest = levels_of(pair.tensors, 1, terms.model_copy(update={"weight_activity": 0.0, "weight_ct": 1.0}))[-1]
     inside = pair.tensors.body[0, 1, ::2, ::2, ::2].numpy() > 0.5
     spread = field_mm(found, pair).jacobian_statistics(inside).sd_log
-    return correlation(finest, found.displacement) >= _LEAST_CT_CORRELATION or not spread > _MOST_VOLUME_CHANGE
+    alike = correlation(finest, found.displacement)
+    return alike >= _DOUBTFUL_CT_CORRELATION or (alike >= _LEAST_CT_CORRELATION and not spread > _MOST_VOLUME_CHANGE)
 
 
 def field_mm(found: Found, pair: Pair) -> DisplacementField:

@@ -61,7 +61,7 @@ def test_warping_is_linear_reading(images):
 
 
 def test_the_slope_is_that_of_the_value(images):
-    """Along smooth displacements: between voxels linear reading has kinks, which the slope does not know."""
+    """Uphill and smooth: linear reading has kinks between voxels, and a node's share in its voxels is taken as even."""
     fixed, moving = images
     warped = np.empty_like(fixed)
 
@@ -71,13 +71,12 @@ def test_the_slope_is_that_of_the_value(images):
 
     start = wave(0.3)
     _, system = value(start)
-    for seed in range(3):
-        change = np.stack([
-            ndimage.gaussian_filter(x, 1) for x in np.random.default_rng(seed).normal(size=start.shape)
-        ]).astype(np.float32) * 0.3  # fmt: skip
-        change[:, :3] = 0  # by the mask's edge: what leaves it counts as constant
-        numeric = (value(start - change)[0] - value(start + change)[0]) / 2
-        np.testing.assert_allclose((np.moveaxis(change, 0, -1) * system[..., :3]).sum(), numeric, rtol=0.3)
+    change = np.stack([ndimage.gaussian_filter(system[..., n], 1.0) for n in range(3)])
+    change[:, :3] = 0  # by the mask's edge: what leaves it counts as constant
+    change *= 0.1 / np.abs(change).max()
+    numeric = (value(start - change)[0] - value(start + change)[0]) / 2
+    assert numeric > 0
+    np.testing.assert_allclose((np.moveaxis(change, 0, -1) * system[..., :3]).sum(), numeric, rtol=0.15)
     assert (system[..., 3:6] >= 0).all()
 
 
