@@ -32,7 +32,7 @@ class StructureRecovery:
 
 @dataclass(frozen=True)
 class Recovery:
-    """The recovery of all structures of a study, [structure][scan].
+    """The recovery of all structures of a study, by structure and scan.
 
     `method` is what was applied, `fwhm_mm` the resolutions it or the assumption rests on, lowest and highest;
     `total_change_percent` by how much the correction changed the activity of each scan within the field of view.

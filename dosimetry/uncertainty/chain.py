@@ -61,7 +61,7 @@ def relative_u_tia(u_curve: float, u_common: float) -> float:
 
 
 def relative_covariance_tia_s(edge: float, recovery: float, slope: float, exponent: float, u_volume: float) -> float:
-    """u(Ã,S)/(ÃS) = -c [φ/2R - (V/R) R'] [u(V)/V]² for S ∝ V^(-c)."""
+    """u(Ã,S)/(ÃS) = -c (φ/2R - R' V/R) (u(V)/V)² for S ∝ V^(-c)."""
     return -exponent * (edge / (2.0 * recovery) - slope) * u_volume**2
 
 
