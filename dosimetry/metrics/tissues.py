@@ -41,7 +41,7 @@ def find_response(structure: str, role: str, given: Mapping[str, TissueSettings]
     """
     entry = entry_of(structure, role)
     published = PUBLISHED.get(entry) if entry else None
-    mine = [given[name] for name in (structure, entry) if name in given]
+    mine = [given[name] for name in (structure, entry) if name is not None and name in given]
 
     def first(key: str) -> float | None:
         values = (getattr(some, key) for some in (*mine, *([published] if published else [])))
