@@ -3,9 +3,11 @@
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dosimetry.burden import NAME, ROLE, TumourBurden, tumour_burden
 from dosimetry.kinetics import AveragedCurve, Intervals
 from dosimetry.lights.structures import judge
 from dosimetry.lights.values import Light
@@ -30,7 +32,9 @@ def write_tables(results: PatientResults, folder: Path) -> None:
     empty = dict.fromkeys(columns, float("nan"))
     judged = judge(results)
     rows = ({**empty, **_metrics_row(row, judged.get(row.name), results.recovery)} for row in results.rows)
-    write_csv(folder / "metrics.csv", columns, rows)
+    burden = tumour_burden(results)
+    together = [{**empty, **_burden_row(burden)}] if burden else []
+    write_csv(folder / "metrics.csv", columns, [*rows, *together])
     write_budget(results, folder)
     write_csv(folder / "tac.csv", _TAC, _tac_rows(results))
     curves = {row.name: _curve_record(row) for row in results.rows}
@@ -97,6 +101,18 @@ def _metrics_row(result: CurveResult, light: Light | None, recovery: Recovery) -
         "u_recovery": recovery.relative_u(result.name) * recovery.value(result.name),
         "recovery_method": recovery.method_of(result.name) + (" (assumed)" if recovery.assumed else ""),
         **_biological(result),
+    }
+
+
+def _burden_row(burden: TumourBurden) -> Row:
+    own = {name: value for name, value in asdict(burden).items() if name not in ("dose", "relative_u_tia")}
+    return {
+        "structure": NAME,
+        "role": ROLE,
+        **own,
+        **burden.dose,
+        "u_tia_mbq_h": burden.relative_u_tia * burden.tia_mbq_h,
+        "u_tiac_h": burden.relative_u_tia * burden.tiac_h,
     }
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from dosimetry.burden import TumourBurden, tumour_burden
 from dosimetry.recovery import Recovery
 from dosimetry.report.balance import Balance
 from dosimetry.report.numbers import percent, three, with_error, with_sign
@@ -115,18 +116,20 @@ def dose_table(results: PatientResults, looks: Looks) -> Table:
         *(f"V{gy:g}Gy %" for gy in thresholds), *(f"D{ml:g}cc Gy" for ml in volumes),
     ]  # fmt: skip
     rows = []
-    for s in results.structures:
+    burden = tumour_burden(results)
+    together: list[tuple[str, StructureResult | TumourBurden]] = [("all tumours", burden)] if burden else []
+    for name, s in [*((s.name, s) for s in results.structures), *together]:
         mean = s.dose["dose_mean_gy"]
         cells = [with_error(mean, s.u_dose_mean_gy), three(per_gbq(s, results))]
         cells += [three(s.dose[column]) for column in columns]
         cells += [three(s.dose["homogeneity_index"]), *([three(s.dose["geud_gy"])] if uniform else [])]
         cells += [percent(s.dose[f"v_{gy:g}gy_percent"]).removesuffix(" %") for gy in thresholds]
         cells += [three(s.dose[f"d_{ml:g}cc_gy"]) for ml in volumes]
-        rows.append(Row(s.name, cells, looks[s.name]))
+        rows.append(Row(name, cells, looks.get(name) if isinstance(s, StructureResult) else None))
     return Table(heads, rows)
 
 
-def per_gbq(result: StructureResult, results: PatientResults) -> float:
+def per_gbq(result: StructureResult | TumourBurden, results: PatientResults) -> float:
     """Mean dose per administered activity, Gy/GBq."""
     return result.dose["dose_mean_gy"] / results.study.administration.activity_mbq * 1e3
 

@@ -82,6 +82,31 @@ def test_what_has_no_parameters_has_no_bed_and_tumours_come_before_organs(tmp_pa
     np.testing.assert_allclose(both[sphere(18.0)], known[sphere(18.0)], rtol=1e-5)
 
 
+def test_the_burden_of_all_tumours_counts_their_common_voxels_once(tmp_path):
+    one = with_tumour(small_study())
+    drawn = one.reference.structures
+    first, *others = one.timepoints
+    both = TimePoint.of(
+        first.id, first.time_h, first.activity, first.ct, replace(drawn, tumours=frozenset(drawn.names.values()))
+    )
+    study = replace(one, timepoints=(both, *others))
+    run_patient(study, tmp_path / "out", load_settings(None, AS_LAID))
+    rows = metrics(tmp_path / "out")
+    lesion, around, burden = (rows[name] for name in ("lesion", "spleen", "all_tumours"))
+    assert burden["role"] == "tumour_burden"
+    for column in ("volume_ml", "mass_g", "tia_mbq_h", "dose_mean_gy", "dose_d2_gy", "dose_d98_gy"):
+        assert float(burden[column]) == pytest.approx(float(around[column]), rel=1e-5)  # which holds the lesion
+    masses = np.array([float(row["mass_g"]) for row in (lesion, around)])
+    beds = [float(row["bed_mean_gy"]) for row in (lesion, around)]
+    assert float(burden["bed_mean_gy"]) == pytest.approx(masses @ beds / masses.sum(), rel=1e-5)
+    errors = sorted(float(row["u_dose_mean_gy"]) / float(row["dose_mean_gy"]) for row in (lesion, around))
+    assert errors[0] < float(burden["u_dose_mean_gy"]) / float(burden["dose_mean_gy"]) < errors[1]
+    assert burden["teff_h"] == burden["model"] == ""
+    assert "all tumours" in (tmp_path / "out/report.html").read_text()
+    run_patient(one, tmp_path / "one", load_settings(None, AS_LAID))
+    assert "all_tumours" not in metrics(tmp_path / "one")
+
+
 def test_alpha_particles_are_weighted_only_when_asked_and_beside_the_physical_dose(tmp_path):
     study = with_tumour(small_study(), "Ac-225")
     plain = run_patient(study, tmp_path / "plain", load_settings(None, AS_LAID))
