@@ -143,10 +143,48 @@ class RecoverySettings(Settings):
         return widths
 
 
+class TissueSettings(Settings):
+    """How a structure answers to dose by the linear-quadratic model; what is null is taken from the published table.
+
+    `alpha_beta_gy` is α/β, `t_rep_h` the half-life of repair, `alpha_per_gy` α in 1/Gy, which EUBED alone needs.
+    """
+
+    alpha_beta_gy: float | None = Field(default=None, gt=0, le=100)
+    t_rep_h: float | None = Field(default=None, gt=0, le=100)
+    alpha_per_gy: float | None = Field(default=None, gt=0, le=10)
+
+
+class RadiobiologySettings(Settings):
+    """Biologically effective dose (docs/explanation/radiobiology.md).
+
+    `tissues` gives the parameters of a structure by its name, or of all kidneys, livers and tumours by "kidney",
+    "liver" and "tumour". `rbe_alpha` is the relative biological effectiveness of alpha particles; null: nuclides that
+    emit them get no BED, as none is assumed. `eqd2_map`: maps/eqd2.nii.gz beside maps/bed.nii.gz.
+    """
+
+    tissues: dict[str, TissueSettings] = Field(default_factory=dict)
+    rbe_alpha: float | None = Field(default=None, ge=1, le=50)
+    eqd2_map: bool = False
+
+
 class MetricsSettings(Settings):
-    """`volume_at_gy`: the doses x of V_x, the share of a structure that receives at least x."""
+    """What is said of the dose of a structure.
+
+    `volume_at_gy`: the doses x of V_x, the share of a structure that receives at least x. `dose_at_ml`: the volumes x
+    of D_x cc, the largest dose that at least x mL receive. `geud_a`: the exponent of gEUD by structure.
+    """
 
     volume_at_gy: tuple[float, ...] = (2.0, 5.0, 10.0, 20.0)
+    dose_at_ml: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()
+    geud_a: dict[str, Annotated[float, Field(ge=-100, le=100)]] = Field(default_factory=dict)
+    radiobiology: RadiobiologySettings = RadiobiologySettings()
+
+    @field_validator("geud_a")
+    @classmethod
+    def _not_zero(cls, exponents: dict[str, float]) -> dict[str, float]:
+        if 0 in exponents.values():
+            raise ValueError("gEUD needs an exponent other than 0; 1 is the mean")
+        return exponents
 
 
 class OutputSettings(Settings):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dosimetry.biological import check_metrics, warn_of_alpha
 from dosimetry.config import DosimetrySettings
 from dosimetry.curves.requirements import check_methods, with_tracer
 from dosimetry.curves.structures import BodyCurves, structure_curves, warn_of_cuts
@@ -131,6 +132,8 @@ def _prepare(
     check_study(study, anatomy)
     regions = regions_of(study)
     check_methods(settings.kinetics, regions, len(study.timepoints), half_life_h(study.nuclide))
+    check_metrics(settings.metrics, regions)
+    warn_of_alpha(study.nuclide, settings.metrics.radiobiology)
     kinetics = with_tracer(settings.kinetics, study.tracer)
     return anatomy, regions, settings.model_copy(update={"kinetics": kinetics})
 

@@ -10,6 +10,7 @@ from dosimetry.curves.structures import StructureCurve
 from dosimetry.dose import AbsorbedDose
 from dosimetry.kinetics import OrganFit, VoxelFit
 from dosimetry.metrics import DoseVolume, Region
+from dosimetry.metrics.biological import BiologicalDose
 from dosimetry.recovery import UNKNOWN, Recovery
 from dosimetry.uncertainty.budget import Budget
 from nufitdose.anatomy.prepared import PreparedAnatomy
@@ -99,11 +100,15 @@ class CurveResult:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class StructureResult(CurveResult):
-    """The row of a structure, with its voxels, its histogram, and the share of its volume by `FitStatus` name."""
+    """The row of a structure, with its voxels, its histogram, and the share of its volume by `FitStatus` name.
+
+    `biological` is its BED, None where its tissue, the shape of its curve or the RBE of its dose is not known.
+    """
 
     region: Region
     histogram: DoseVolume
     status_percent: Mapping[str, float]
+    biological: BiologicalDose | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from dosimetry.biological import structure_biological_dose
 from dosimetry.config import REST, WHOLE_BODY, DosimetrySettings
 from dosimetry.curves.structures import BodyCurves, StructureCurve
 from dosimetry.kinetics import FitStatus
-from dosimetry.metrics import DoseVolume, Region, dose_volume_metrics, region_on
+from dosimetry.metrics import DoseVolume, Region, region_on
 from dosimetry.results import CurveResult, DoseMaps, StructureResult
 from dosimetry.uncertainty.budget import Budget
 from nufitdose.anatomy.prepared import PreparedAnatomy
@@ -156,7 +157,8 @@ def _result(
     tia_mbq_h = region.integral(maps.tia) * 1e-6
     dose_gy = region.values(maps.dose)
     _warn_of_air(name, region, maps, dose_gy)
-    thresholds = settings.metrics.volume_at_gy
+    histogram = DoseVolume.of(dose_gy, region.part_ml, density_g_ml)
+    asked, geud_a = settings.metrics, settings.metrics.geud_a.get(name)
     return StructureResult(
         name=name,
         role=role,
@@ -166,13 +168,16 @@ def _result(
         curve=curve,
         tia_mbq_h=tia_mbq_h,
         tiac_h=tia_mbq_h / study.administration.activity_mbq,
-        dose=dose_volume_metrics(dose_gy, region.part_ml, density_g_ml, volume_at_gy=thresholds),
-        histogram=DoseVolume.of(dose_gy, region.part_ml, density_g_ml),
-        unregistered=dose_volume_metrics(
-            region.values(unregistered.dose), region.part_ml, density_g_ml, volume_at_gy=thresholds
+        dose=histogram.metrics(asked.volume_at_gy, asked.dose_at_ml, geud_a),
+        histogram=histogram,
+        unregistered=DoseVolume.of(region.values(unregistered.dose), region.part_ml, density_g_ml).metrics(
+            asked.volume_at_gy, asked.dose_at_ml, geud_a
         )
         if unregistered
         else {},
+        biological=structure_biological_dose(
+            name, role, curve, histogram, budget.relative_u_dose, study.nuclide, asked.radiobiology
+        ),
         status_percent=_status_percent(region, maps),
         budget=budget,
         sum_to_curve=maps.sum_to_curve.get(name, float("nan")),

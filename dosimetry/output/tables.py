@@ -3,21 +3,27 @@
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dosimetry.burden import NAME, ROLE, TumourBurden, tumour_burden
 from dosimetry.kinetics import AveragedCurve, Intervals
 from dosimetry.lights.structures import judge
 from dosimetry.lights.values import Light
 from dosimetry.output.budget import INTERVALS, intervals, write_budget
 from dosimetry.output.source_regions import tiac_text
 from dosimetry.recovery import Recovery
-from dosimetry.results import CurveResult, PatientResults
+from dosimetry.results import CurveResult, PatientResults, StructureResult
 from nufitdose.io.csv_table import Row, write_csv
 from nufitdose.registration.output import write_registration_tables
 
 _TAC = ("structure", "timepoint", "time_h", "activity_mbq", "u_activity_mbq", "fitted_mbq")
 _DVH = ("structure", "dose_gy", "volume_percent")
+_BIOLOGICAL = (
+    "bed_mean_gy", "eqd2_mean_gy", "eubed_gy", "dose_rbe_mean_gy",
+    "u_bed_mean_gy", "u_eqd2_mean_gy", "u_eubed_gy", "u_dose_rbe_mean_gy",
+)  # fmt: skip
 
 
 def write_tables(results: PatientResults, folder: Path) -> None:
@@ -26,7 +32,9 @@ def write_tables(results: PatientResults, folder: Path) -> None:
     empty = dict.fromkeys(columns, float("nan"))
     judged = judge(results)
     rows = ({**empty, **_metrics_row(row, judged.get(row.name), results.recovery)} for row in results.rows)
-    write_csv(folder / "metrics.csv", columns, rows)
+    burden = tumour_burden(results)
+    together = [{**empty, **_burden_row(burden)}] if burden else []
+    write_csv(folder / "metrics.csv", columns, [*rows, *together])
     write_budget(results, folder)
     write_csv(folder / "tac.csv", _TAC, _tac_rows(results))
     curves = {row.name: _curve_record(row) for row in results.rows}
@@ -38,6 +46,7 @@ def write_tables(results: PatientResults, folder: Path) -> None:
 
 def _metrics_columns(results: PatientResults) -> tuple[str, ...]:
     thresholds = (f"v_{gy:g}gy_percent" for gy in results.settings.metrics.volume_at_gy)
+    volumes = (f"d_{ml:g}cc_gy" for ml in results.settings.metrics.dose_at_ml)
     return (
         "structure", "role", "volume_ml", "mass_g", "tia_mbq_h", "tiac_h", "teff_h",
         "dose_mean_gy", "dose_d2_gy", "dose_d50_gy", "dose_d98_gy", "dose_min_gy", "dose_max_gy", "dose_d35mm3_gy",
@@ -49,6 +58,8 @@ def _metrics_columns(results: PatientResults) -> tuple[str, ...]:
         "u_extrapolated_percent",
         "recovery", "u_recovery", "recovery_method",
         "u_tia_fit_mbq_h", *INTERVALS, "light", "light_reason",
+        "dose_near_min_gy", "dose_near_max_gy", "homogeneity_index", "geud_gy", *volumes,
+        *_BIOLOGICAL, "alpha_beta_gy", "t_rep_h", "protraction", "rbe_alpha",
     )  # fmt: skip
 
 
@@ -89,6 +100,34 @@ def _metrics_row(result: CurveResult, light: Light | None, recovery: Recovery) -
         "recovery": recovery.value(result.name),
         "u_recovery": recovery.relative_u(result.name) * recovery.value(result.name),
         "recovery_method": recovery.method_of(result.name) + (" (assumed)" if recovery.assumed else ""),
+        **_biological(result),
+    }
+
+
+def _burden_row(burden: TumourBurden) -> Row:
+    own = {name: value for name, value in asdict(burden).items() if name not in ("dose", "relative_u_tia")}
+    return {
+        "structure": NAME,
+        "role": ROLE,
+        **own,
+        **burden.dose,
+        "u_tia_mbq_h": burden.relative_u_tia * burden.tia_mbq_h,
+        "u_tiac_h": burden.relative_u_tia * burden.tiac_h,
+    }
+
+
+def _biological(result: CurveResult) -> Row:
+    """BED and what it was made with; nothing where it is not known."""
+    found = result.biological if isinstance(result, StructureResult) else None
+    if found is None:
+        return {}
+    effect = found.effect
+    return {
+        **{column: getattr(found, column) for column in _BIOLOGICAL},
+        "alpha_beta_gy": effect.response.alpha_beta_gy,
+        "t_rep_h": effect.response.t_rep_h,
+        "protraction": effect.protraction,
+        "rbe_alpha": effect.rbe_alpha if effect.alpha_share > 0 else float("nan"),
     }
 
 

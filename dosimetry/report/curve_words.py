@@ -45,8 +45,10 @@ def _voxel_methods(results: PatientResults) -> dict[str, str]:
     found = {}
     for name, curve in results.curves.items():
         asked = results.settings.kinetics.method(name)
-        chosen = "mono" if name == REST and curve.average is not None else curve.voxel_model
-        method = asked if METHODS[asked].voxels else chosen
+        if METHODS[asked].voxels:  # rules are no models of voxels: their curves have none
+            method = asked
+        else:
+            method = "mono" if name == REST and curve.average is not None else curve.voxel_model
         one_scan = len(results.frames) == 1 and not METHODS[method].one_scan_only
         found[name] = "physical" if one_scan else method
     return found

@@ -152,7 +152,8 @@ def left_out(results: PatientResults) -> list[str]:
         "The ± values hold curve, counting, registration, calibration, recovery, outlines and the dose per decay, as "
         "far as each is measured, described or assumed."
     )
-    said.append("Absorbed dose only: no relative biological effectiveness, no dose-rate effects.")
+    if all(s.biological is None for s in results.structures):
+        said.append("Absorbed dose only: no relative biological effectiveness, no dose-rate effects.")
     return said
 
 
@@ -198,6 +199,11 @@ def _numbers(results: PatientResults) -> list[str]:
     said = ["Mean doses are mass-weighted; D2%, D50% and D98% follow ICRU Report 83."]
     if any(np.isfinite(s.dose["dose_d35mm3_gy"]) for s in results.structures):
         said.append("For structures under 2 mL the dose to 35 mm³ is given in addition (ICRU Report 91).")
+    if any(s.biological is not None for s in results.structures):
+        said.append(
+            "Biologically effective dose follows the linear-quadratic model with exponential repair, closed for the "
+            "exponentials of each structure's curve."
+        )
     return said
 
 

@@ -20,6 +20,7 @@ from dosimetry.report.methods_paragraph import left_out, methods_paragraph, refe
 from dosimetry.report.numbers import percent, three, with_error
 from dosimetry.report.palette import Look, by_colour, look
 from dosimetry.report.planes import ORIENTATIONS, WORLD_LETTERS, Box, box_of
+from dosimetry.report.radiobiology import radiobiology_notes, radiobiology_table
 from dosimetry.report.recovery_words import recovery_fact
 from dosimetry.report.tables import (
     agreement_tables,
@@ -115,6 +116,8 @@ def _content(results: PatientResults, record: RunRecord) -> dict[str, Any]:
         "small": [s.name for s in results.structures if np.isfinite(s.dose["dose_d35mm3_gy"])],
         "voxel_mm3": three(results.maps.dose.grid.voxel_volume_ml * 1000.0),
         "histogram": plots.dose_volume(results, looks) if results.structures else None,
+        "effects": radiobiology_table(results, looks),
+        "effect_notes": radiobiology_notes(results),
         "comparison": comparison_table(results, looks),
         "methods": methods_paragraph(results, f"nufitdose {known.get('nufitdose', '')}".strip()),
         "left_out": left_out(results),

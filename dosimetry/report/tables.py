@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from dosimetry.burden import TumourBurden, tumour_burden
 from dosimetry.recovery import Recovery
 from dosimetry.report.balance import Balance
 from dosimetry.report.numbers import percent, three, with_error, with_sign
@@ -106,23 +107,29 @@ def recovery_cell(name: str, recovery: Recovery) -> str:
 def dose_table(results: PatientResults, looks: Looks) -> Table:
     """Dose metrics of every structure; D35mm³ only where a structure is small enough to have one."""
     small = any(np.isfinite(s.dose["dose_d35mm3_gy"]) for s in results.structures)
-    thresholds = results.settings.metrics.volume_at_gy
+    thresholds, volumes = results.settings.metrics.volume_at_gy, results.settings.metrics.dose_at_ml
+    uniform = any(np.isfinite(s.dose["geud_gy"]) for s in results.structures)
     columns = ["dose_d2_gy", "dose_d50_gy", "dose_d98_gy", "dose_max_gy", *(["dose_d35mm3_gy"] if small else [])]
     heads = [
         "structure", "mean Gy", "Gy/GBq", "D2% Gy", "D50% Gy", "D98% Gy", "max Gy",
-        *(["D35mm³ Gy"] if small else []), *(f"V{gy:g}Gy %" for gy in thresholds),
+        *(["D35mm³ Gy"] if small else []), "HI", *(["gEUD Gy"] if uniform else []),
+        *(f"V{gy:g}Gy %" for gy in thresholds), *(f"D{ml:g}cc Gy" for ml in volumes),
     ]  # fmt: skip
     rows = []
-    for s in results.structures:
+    burden = tumour_burden(results)
+    together: list[tuple[str, StructureResult | TumourBurden]] = [("all tumours", burden)] if burden else []
+    for name, s in [*((s.name, s) for s in results.structures), *together]:
         mean = s.dose["dose_mean_gy"]
         cells = [with_error(mean, s.u_dose_mean_gy), three(per_gbq(s, results))]
         cells += [three(s.dose[column]) for column in columns]
+        cells += [three(s.dose["homogeneity_index"]), *([three(s.dose["geud_gy"])] if uniform else [])]
         cells += [percent(s.dose[f"v_{gy:g}gy_percent"]).removesuffix(" %") for gy in thresholds]
-        rows.append(Row(s.name, cells, looks[s.name]))
+        cells += [three(s.dose[f"d_{ml:g}cc_gy"]) for ml in volumes]
+        rows.append(Row(name, cells, looks.get(name) if isinstance(s, StructureResult) else None))
     return Table(heads, rows)
 
 
-def per_gbq(result: StructureResult, results: PatientResults) -> float:
+def per_gbq(result: StructureResult | TumourBurden, results: PatientResults) -> float:
     """Mean dose per administered activity, Gy/GBq."""
     return result.dose["dose_mean_gy"] / results.study.administration.activity_mbq * 1e3
 

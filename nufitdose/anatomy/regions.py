@@ -1,5 +1,6 @@
 """Structures on the dose grid: how much of each voxel belongs to a structure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,16 @@ class Region:
     def mean(self, volume: Volume) -> float:
         """Volume-weighted mean."""
         return self.integral(volume) / self.volume_ml
+
+
+def unite(regions: Sequence[Region], grid: Grid) -> Region:
+    """The union of regions of one grid; where their parts of a voxel exceed it they overlap, and it counts once."""
+    part_ml = np.zeros(grid.size)
+    for region in regions:
+        part_ml[region.index] += region.part_ml
+    index = np.flatnonzero(part_ml)
+    inside = np.minimum(part_ml[index], grid.voxel_volume_ml)
+    return Region(index, inside, sum(region.outside_ml for region in regions))
 
 
 def region_on(mask: Mask, mask_grid: Grid, grid: Grid) -> Region:

@@ -55,7 +55,8 @@ def test_every_promised_file_is_there_and_means_what_it_says(tmp_path):
     scans = {f"registered/tp{n}_{what}.nii.gz" for n in (1, 2, 3) for what in ("activity", "ct")}
     fields = {f"registered/tp{n}_{what}.nii.gz" for n in (2, 3) for what in ("field", "u_registration_mm")}
     maps = {
-        f"maps/{m}.nii.gz" for m in ("tia", "dose", "dose_uncertainty", "effective_half_life", "fit_model", "fit_rmse")
+        f"maps/{m}.nii.gz"
+        for m in ("tia", "dose", "dose_uncertainty", "bed", "effective_half_life", "fit_model", "fit_rmse")
     }
     registration = {f"registration{what}.csv" for what in ("", "_structures", "_activity")}
     tables = {"metrics.csv", "uncertainty.csv", "tac.csv", "dvh.csv", "curves.json", "tiac.txt"} | registration

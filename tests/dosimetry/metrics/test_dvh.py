@@ -67,3 +67,46 @@ def test_the_curve_falls_from_all_to_none():
 def test_nonsense_is_refused(bad):
     with pytest.raises(ValueError, match="histogram"):
         DoseVolume.of(*bad)
+
+
+def test_generalised_equivalent_uniform_dose():
+    histogram = DoseVolume.of([10.0, 20.0, 30.0], [1.0, 1.0, 1.0])
+    for a, wanted in ((1.0, 20.0), (2.0, 21.60247), (8.0, 26.27647), (-10.0, 11.16012)):
+        assert histogram.geud(a) == pytest.approx(wanted, abs=1e-5)
+    assert DoseVolume.of([0.0, 20.0], [1.0, 1.0]).geud(-2.0) == 0.0
+    with pytest.raises(ValueError, match="other than 0"):
+        histogram.geud(0.0)
+
+
+@given(st.lists(st.floats(1e-3, 300), min_size=1, max_size=40), st.floats(0.1, 60))
+def test_geud_rises_from_the_minimum_over_the_mean_to_the_maximum(values, a):
+    histogram = DoseVolume.of(values, np.linspace(0.5, 1.5, len(values)))
+    low, high, slack = min(values), max(values), 1e-9 * max(values)
+    assert low - slack <= histogram.geud(-a) <= histogram.geud(1.0) + slack
+    assert low - slack <= histogram.geud(a) <= high + slack
+    assert histogram.geud(a) <= histogram.geud(2.0 * a) + slack
+
+
+def test_homogeneity_index_is_the_spread_over_the_median():
+    assert DoseVolume.of(np.arange(1.0, 101.0), np.full(100, 0.1)).homogeneity_index == pytest.approx((99 - 3) / 51)
+    assert DoseVolume.of([5.0, 5.0], [1.0, 2.0]).homogeneity_index == 0.0
+    assert np.isnan(DoseVolume.of([0.0, 0.0], [1.0, 2.0]).homogeneity_index)
+
+
+def test_dose_to_a_volume_is_not_told_of_a_smaller_structure():
+    found = dose_volume_metrics([9.0, 5.0, 1.0], [0.5, 0.5, 1.0], dose_at_ml=(0.1, 1.0, 2.0, 3.0))
+    assert [found[f"d_{ml:g}cc_gy"] for ml in (0.1, 1.0, 2.0)] == [9.0, 5.0, 1.0]
+    assert np.isnan(found["d_3cc_gy"])
+
+
+def test_near_extremes_are_of_two_percent_or_below_two_millilitres_of_35_cubic_millimetres():
+    dose, part = np.arange(1.0, 101.0), np.full(100, 0.02)
+    large, small = DoseVolume.of(dose, part), DoseVolume.of(dose[:99], part[:99])
+    assert (large.near_minimum_gy, large.near_maximum_gy) == (large.d_percent(98.0), large.d_percent(2.0))
+    assert (small.near_minimum_gy, small.near_maximum_gy) == (2.0, 98.0)  # 35 mm³ are in the second voxel of 20 mm³
+
+
+@given(st.lists(st.tuples(st.floats(0, 300), st.floats(0.001, 0.5)), min_size=1, max_size=20))
+def test_near_extremes_lie_in_order(voxels):
+    histogram = DoseVolume.of(*np.array(voxels).T)
+    assert histogram.dose_gy[-1] <= histogram.near_minimum_gy <= histogram.near_maximum_gy <= histogram.dose_gy[0]

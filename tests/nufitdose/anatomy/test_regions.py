@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from support.strategies import grids
 
 from dosimetry.metrics import region_on
+from nufitdose.anatomy.regions import Region, unite
 from nufitdose.grid import Grid
 from nufitdose.volume import Quantity, Volume
 
@@ -42,3 +43,13 @@ def test_what_lies_beyond_the_grid_is_counted():
     wide = Grid.from_spacing((20, 10, 10), (2.0, 2.0, 2.0))
     region = region_on(np.ones(wide.shape, bool), wide, grid)
     assert region.outside_ml == pytest.approx(region.volume_ml)
+
+
+def test_a_union_counts_common_voxels_once_and_keeps_parts():
+    grid = Grid.from_spacing((4, 4, 4), (10.0, 10.0, 10.0))
+    one = Region(np.array([0, 1, 5]), np.array([1.0, 0.75, 0.2]), 0.5)
+    other = Region(np.array([1, 5, 9]), np.array([0.75, 0.3, 1.0]), 0.25)
+    union = unite([one, other], grid)
+    np.testing.assert_array_equal(union.index, [0, 1, 5, 9])
+    np.testing.assert_allclose(union.part_ml, [1.0, 1.0, 0.5, 1.0])
+    assert union.outside_ml == 0.75

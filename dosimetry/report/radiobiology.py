@@ -1,0 +1,66 @@
+"""Biologically effective dose on the page: its table, and with what it was made."""
+
+import numpy as np
+
+from dosimetry.biological import alpha_share, has_rates
+from dosimetry.metrics.tissues import find_response
+from dosimetry.report.curve_words import join_words
+from dosimetry.report.numbers import percent, three, with_error
+from dosimetry.report.tables import Looks, Row, Table
+from dosimetry.results import PatientResults
+
+
+def radiobiology_table(results: PatientResults, looks: Looks) -> Table | None:
+    """BED and EQD2 beside the mean dose, and the parameters; None where no structure has them."""
+    known = [(s, s.biological) for s in results.structures if s.biological is not None]
+    if not known:
+        return None
+    weighted = any(np.isfinite(found.dose_rbe_mean_gy) for _, found in known)
+    uniform = any(np.isfinite(found.eubed_gy) for _, found in known)
+    heads = [
+        "structure", "α/β Gy", "T_rep h", "G", "mean Gy", *(["RBE-weighted mean Gy"] if weighted else []),
+        "BED mean Gy", "EQD2 mean Gy", *(["EUBED Gy"] if uniform else []),
+    ]  # fmt: skip
+    rows = []
+    for s, found in known:
+        effect = found.effect
+        cells = [three(effect.response.alpha_beta_gy), three(effect.response.t_rep_h), three(effect.protraction)]
+        cells.append(with_error(s.dose["dose_mean_gy"], s.u_dose_mean_gy))
+        if weighted:
+            cells.append(with_error(found.dose_rbe_mean_gy, found.u_dose_rbe_mean_gy))
+        cells.append(with_error(found.bed_mean_gy, found.u_bed_mean_gy))
+        cells.append(with_error(found.eqd2_mean_gy, found.u_eqd2_mean_gy))
+        if uniform:
+            cells.append(with_error(found.eubed_gy, found.u_eubed_gy))
+        rows.append(Row(s.name, cells, looks[s.name]))
+    return Table(heads, rows)
+
+
+def radiobiology_notes(results: PatientResults) -> list[str]:
+    """Where the parameters are from, what is weighted, and which structures have no BED for what reason."""
+    said = []
+    whose: dict[str, list[str]] = {}
+    for s in results.structures:
+        if s.biological is not None:
+            response = s.biological.effect.response
+            mark = "" if response.verified else " (not verified)"
+            whose.setdefault(f"{response.source}{mark}", []).append(s.name)
+    said += [f"α/β and T_rep of {join_words(names)}: {source}." for source, names in whose.items()]
+    share, settings = alpha_share(results.study.nuclide), results.settings.metrics.radiobiology
+    if share > 0 and settings.rbe_alpha is None:
+        said.append("The nuclide emits alpha particles and no RBE was given: doses are physical, there is no BED.")
+    elif share > 0:
+        said.append(
+            f"Alpha particles and recoils, {percent(100.0 * share)} of the energy that stays in place, count "
+            f"{three(settings.rbe_alpha or 1.0)} fold in the weighted dose and in the linear term of BED; all other "
+            "doses are physical."
+        )
+    unknown = [s.name for s in results.structures if find_response(s.name, s.role, settings.tissues) is None]
+    shapeless = [s.name for s in results.structures if s.name not in unknown and not has_rates(s.curve)]
+    if unknown:
+        said.append(
+            f"No BED of {join_words(unknown)}: α/β or T_rep is not known; give them in metrics.radiobiology.tissues."
+        )
+    if shapeless:
+        said.append(f"No BED of {join_words(shapeless)}: the curve is no sum of exponentials.")
+    return said
