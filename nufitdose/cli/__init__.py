@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nufitdose.cli import dicom, patient, simulation, training
+from nufitdose.cli import dicom, information, patient, simulation, training
 from nufitdose.errors import InputError, RunStopped
 from nufitdose.version import __version__
 
@@ -37,6 +37,7 @@ app.command()(training.pretrain)
 app.command()(training.finetune)
 app.command()(training.tune)
 app.command()(simulation.evaluate)
+app.command()(information.config)
 app.add_typer(simulate, name="simulate")
 
 

@@ -30,7 +30,7 @@ def test_help_imports_nothing_heavy():
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     stages = ("pretrain", "finetune", "dosimetry")
-    for command in (*stages, "demo", "simulate", "import", "tune", "evaluate", "register", "kernels"):
+    for command in (*stages, "demo", "simulate", "import", "tune", "evaluate", "register", "kernels", "config"):
         assert command in found.stdout
 
 
@@ -54,7 +54,11 @@ MISTAKES = {
     "out inside the study": (["dosimetry", "S", "--out", "S/out"], "inside the input"),
     "out is the study": (["dosimetry", "S", "--out", "S"], "inside the input"),
     "out is somebody's folder": (["dosimetry", "S", "--out", "T"], "not empty"),
-    "unknown setting": ([*RUN, "--set", "dose.engin=local"], "did you mean 'engine'"),
+    "unknown setting": ([*RUN, "--set", "dose.engin=local"], "did you mean 'dose.engine'"),
+    "setting without its group": ([*RUN, "--set", "engine=rigid"], "'registration.engine' or 'dose.engine'"),
+    "setting of a group": ([*RUN, "--set", "registration=rigid"], "a group of settings is wanted: registration.engine,"),
+    "setting with another name": ([*RUN, "--set", "output.dicom=yes"], "'output.dicom' is 'yes': .*'auto', 'always' or 'never'"),
+    "setting that is no name": ([*RUN, "--set", "dose.engine=3"], "'dose.engine' is 3: .*known: local, kernel"),
     "setting without value": ([*RUN, "--set", "dose.engine"], "key=value"),
     "impossible setting": ([*RUN, "--set", "dose.density_floor_g_ml=-1"], "greater than 0"),
     "kernel without ending": (["kernels", "Lu-177", "--out", "T/kernel"], r"\.npz or \.csv"),
@@ -74,7 +78,7 @@ MISTAKES = {
     "pretrain without config": (["pretrain", "T/none.yaml", "--out", "T/out"], "none.yaml"),
     "pretrain on nothing": (["pretrain", "T/train.yaml", "--out", "T/out"], "no such cohort"),
     "pretrain with a misspelt key": (
-        ["pretrain", "T/train.yaml", "--out", "T/out", "--set", "loop.step=5"], "did you mean 'steps'"),
+        ["pretrain", "T/train.yaml", "--out", "T/out", "--set", "loop.step=5"], "did you mean 'loop.steps'"),
     "pretrain into somebody's folder": (["pretrain", "T/train.yaml", "--out", "T"], "not empty"),
     "finetune from nothing": (["finetune", "T/train.yaml", "--out", "T/out", "--set", "start=T/nowhere"], "no weights"),
     "finetune without start": (["finetune", "T/train.yaml", "--out", "T/out"], "'start' is missing"),
