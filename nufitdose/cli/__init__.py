@@ -38,6 +38,8 @@ app.command()(training.finetune)
 app.command()(training.tune)
 app.command()(simulation.evaluate)
 app.command()(information.config)
+app.command()(information.info)
+app.command()(information.view)
 app.add_typer(simulate, name="simulate")
 
 
