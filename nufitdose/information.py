@@ -106,7 +106,7 @@ def study_facts(place: Path) -> Facts:
     """What a study holds; activities are read, for their totals. Raises `InputError` on one that is not right."""
     study = load_study(place)
     physical_h = half_life_h(study.nuclide)
-    given, drawn = study.administration, study.structures
+    given = study.administration
     files = study_files(place)
     return {
         "kind": "study",
@@ -121,7 +121,8 @@ def study_facts(place: Path) -> Facts:
         "timepoints": [_scan_facts(study, number, physical_h) for number in range(len(study.timepoints))],
         "structures": [
             {"structure": name, "role": drawn.role(name), "volume_ml": drawn.volume_ml(name)}
-            for name in (drawn.present() if drawn else ())
+            for drawn in filter(None, [study.structures])
+            for name in drawn.present()
         ],
         "scanner": study.scanner.name if study.scanner else None,
         "statements": list(study.statements),

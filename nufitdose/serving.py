@@ -5,8 +5,10 @@ from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from threading import Thread
+from typing import BinaryIO
 
 from nufitdose.errors import InputError
 
@@ -25,9 +27,9 @@ class _Handler(SimpleHTTPRequestHandler):
 
     server_version, sys_version = "nufitdose", ""
 
-    def send_head(self):  # type: ignore[no-untyped-def]  # noqa: ANN201  (typed in typeshed by a private name)
+    def send_head(self) -> BytesIO | BinaryIO | None:
         """The file asked for, if it lies in the folder and this address was asked for it."""
-        port = self.server.server_address[1]
+        port = self.connection.getsockname()[1]
         if self.headers.get("Host") not in (f"{LOOPBACK}:{port}", f"localhost:{port}"):  # a site rebinding its name
             self.send_error(HTTPStatus.FORBIDDEN)
             return None

@@ -19,7 +19,6 @@ app = typer.Typer(
     help="Voxel dosimetry of radionuclide therapy from serial SPECT/CT and PET/CT. Research use; not a medical device.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

@@ -1,5 +1,6 @@
 """The command line as a user meets it: exit codes, one readable paragraph, nothing half-written."""
 
+import json
 import subprocess
 import sys
 
@@ -56,8 +57,9 @@ MISTAKES = {
     "out is somebody's folder": (["dosimetry", "S", "--out", "T"], "not empty"),
     "unknown setting": ([*RUN, "--set", "dose.engin=local"], "did you mean 'dose.engine'"),
     "setting without its group": ([*RUN, "--set", "engine=rigid"], "'registration.engine' or 'dose.engine'"),
-    "setting of a group": ([*RUN, "--set", "registration=rigid"], "a group of settings is wanted: registration.engine,"),
-    "setting with another name": ([*RUN, "--set", "output.dicom=yes"], "'output.dicom' is 'yes': .*'auto', 'always' or 'never'"),
+    "setting of a group": ([*RUN, "--set", "registration=rigid"], "a group of settings is wanted: registration"),
+    "setting with another name": (
+        [*RUN, "--set", "output.dicom=yes"], "'output.dicom' is 'yes': .*'auto', 'always' or 'never'"),
     "setting that is no name": ([*RUN, "--set", "dose.engine=3"], "'dose.engine' is 3: .*known: local, kernel"),
     "setting without value": ([*RUN, "--set", "dose.engine"], "key=value"),
     "impossible setting": ([*RUN, "--set", "dose.density_floor_g_ml=-1"], "greater than 0"),
@@ -145,6 +147,54 @@ def test_register_writes_scans_fields_and_tables(tmp_path, monkeypatch, capfd):
         "registered/tp1_ct.nii.gz", "registered/tp2_activity.nii.gz", "registered/tp2_ct.nii.gz",
         "registered/tp2_field.nii.gz", "registered/tp2_u_registration_mm.nii.gz", "registration_activity.csv",
     }  # fmt: skip
+
+
+def test_register_tells_of_two_patients_on_the_terminal_and_as_json(tmp_path, monkeypatch, capfd):
+    from nufitdose.cli import main
+
+    for name in ("A", "B"):
+        small_study_folder(tmp_path / name, hours=(4.0, 24.0))
+    edited(tmp_path / "B", patient="P8")
+    studies = ["register", str(tmp_path / "A"), str(tmp_path / "B")]
+    monkeypatch.setattr(
+        sys, "argv", ["nufitdose", *studies, "--engine", "none", "--out", str(tmp_path / "out"), "--json"]
+    )
+    with pytest.raises(SystemExit) as left:
+        main()
+    shown = capfd.readouterr()
+    assert left.value.code == 0, shown.err
+    assert "warning: the studies name two patients, 'P7' and 'P8'" in shown.err
+    told = json.loads(shown.out)
+    assert any("two patients" in warning for warning in told["warnings"])
+    assert [(scan["timepoint"], scan["engine"]) for scan in told["scans"]] == [("tp1", "none"), ("tp2", "none")]
+
+
+def test_evaluate_prints_its_summary_as_json(tmp_path, monkeypatch, capfd):
+    from dosimetry.evaluation import run
+    from dosimetry.evaluation.comparison import Comparison
+    from nufitdose.cli import main
+
+    nan = float("nan")
+    row = Comparison("TRE organs", "mm", "rigid", 3, 2.5, 0.5, 2.4, nan, nan, nan, "")
+    monkeypatch.setattr(run, "run_evaluation", lambda *_, **__: run.Evaluation((), (row,), "rigid"))
+    words = ["evaluate", "COHORT", "--engines", "rigid", "--out", str(tmp_path / "out"), "--json"]
+    monkeypatch.setattr(sys, "argv", ["nufitdose", *words])
+    with pytest.raises(SystemExit) as left:
+        main()
+    shown = capfd.readouterr()
+    assert left.value.code == 0, shown.err
+    told = json.loads(shown.out)
+    assert told["ours"] == "rigid"
+    assert (told["comparisons"][0]["mean"], told["comparisons"][0]["p"]) == (2.5, None)
+
+
+def test_completion_of_a_shell_is_offered(monkeypatch):
+    found = nufitdose("--help")
+    assert "--install-completion" in found.stdout
+    monkeypatch.setenv("_NUFITDOSE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "nufitdose reg")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert nufitdose().stdout.split() == ["register"]
 
 
 def test_a_missing_image_is_named_with_its_time_point(tmp_path, capfd, monkeypatch):
