@@ -12,7 +12,7 @@ Stage = Literal["dosimetry", "pretrain", "finetune"]
 
 
 def config(
-    stage: Annotated[Stage, typer.Argument(metavar="[STAGE]", help="dosimetry, pretrain or finetune.")] = "dosimetry",
+    stage: Annotated[Stage, typer.Argument(metavar="STAGE", help="dosimetry, pretrain or finetune.")] = "dosimetry",
 ) -> None:
     """Print all settings of a stage with their defaults, as YAML with comments, ready for --config."""
     from nufitdose.commented_settings import commented_yaml
@@ -22,7 +22,7 @@ def config(
 
 def info(
     place: Annotated[
-        Path | None, typer.Argument(metavar="[OUT|WEIGHTS|STUDY]", help="Of what; by default the installation.")
+        Path | None, typer.Argument(metavar="OUT|WEIGHTS|STUDY", help="Of what; by default the installation.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
