@@ -16,8 +16,20 @@ from nufitdose.run import RECORD, sha256, versions
 from nufitdose.study import Study
 
 Facts = dict[str, Any]
-_OF_RUN = ("command", "patient", "nuclide", "tracer", "started", "finished", "device", "seed", "weights_sha256")
+_OF_RUN = (
+    "command",
+    "patient",
+    "nuclide",
+    "tracer",
+    "started",
+    "finished",
+    "status",
+    "device",
+    "seed",
+    "weights_sha256",
+)
 _OF_STRUCTURE = ("structure", "role", "volume_ml", "tia_mbq_h", "dose_mean_gy", "u_dose_mean_gy", "light")
+_OF_STEP = ("step", "loss")  # of metrics.csv of a training
 _OF_PAIR = ("timepoint", "engine", "light", "why")
 
 
@@ -85,6 +97,7 @@ def results_facts(folder: Path) -> Facts:
         raise InputError(f"this is no record of a run ({error})", where=folder / RECORD) from error
     if not isinstance(record, dict):
         raise InputError("this is no record of a run", where=folder / RECORD)
+    steps = _rows(folder / "metrics.csv", _OF_STEP)
     files = [name for name in record.get("files", []) if isinstance(name, str)]
     return {
         "kind": "results",
@@ -97,6 +110,7 @@ def results_facts(folder: Path) -> Facts:
         "missing_files": [name for name in files if not (folder / name).is_file()],
         "registration": _rows(folder / "registration.csv", _OF_PAIR),
         "structures": _rows(folder / "metrics.csv", _OF_STRUCTURE),
+        **({"last_step": steps[-1]} if steps else {}),
         "warnings": record.get("warnings", []),
         "config": record.get("config", {}),
     }
@@ -145,11 +159,14 @@ def _scan_facts(study: Study, number: int, physical_h: float) -> Facts:
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> list[Facts]:
-    """These columns of a table, as far as it has them; nothing where there is no such table."""
+    """These columns of a table, as far as it has them; nothing where there is no table with the first of them."""
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as file:
-        return [{name: _value(row[name]) for name in columns if name in row} for row in csv.DictReader(file)]
+        rows = csv.DictReader(file)
+        if columns[0] not in (rows.fieldnames or ()):
+            return []
+        return [{name: _value(row[name]) for name in columns if name in row} for row in rows]
 
 
 def _value(text: str) -> str | float | None:

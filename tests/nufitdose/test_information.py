@@ -59,6 +59,14 @@ def test_a_results_folder_tells_its_run_and_what_is_missing(tmp_path, monkeypatc
     assert facts["registration"][0]["light"]
 
 
+def test_a_training_tells_its_last_step(tmp_path):
+    (tmp_path / "run.json").write_text('{"command": "pretrain", "status": "running"}')
+    (tmp_path / "metrics.csv").write_text("step,loss,rate\n1,0.5,1\n2,0.25,1\n")
+    facts = gather_facts(tmp_path)
+    assert (facts["last_step"], facts["status"]) == ({"step": 2.0, "loss": 0.25}, "running")
+    assert facts["structures"] == facts["registration"] == []
+
+
 def test_weights_are_checked_against_their_card(tmp_path):
     weights = tmp_path / "w.safetensors"
     weights.write_bytes(SHIPPED.read_bytes())
