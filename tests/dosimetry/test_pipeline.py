@@ -220,7 +220,7 @@ def test_the_dose_engine_is_chosen_by_name_and_named_in_the_report(tmp_path):
 def test_a_described_scanner_is_corrected_for_and_said_everywhere(tmp_path):
     scanner = Scanner("A", (12.0, 12.0, 12.0), calibration=Calibration(u_percent=3.0))
     results = run_patient(replace(small_study(), scanner=scanner), tmp_path / "out", AS_LAID)
-    row, *_ = rows(tmp_path / "out/metrics.csv")  # the structure; the remainder and the whole body follow
+    (row,) = rows(tmp_path / "out/metrics.csv")
     assert row["recovery_method"] == "gtm"
     assert 0 < float(row["recovery"]) < 1  # the sphere of the test is sharp: it is lifted above its truth
     assert results.structures[0].tia_mbq_h > 0
@@ -233,6 +233,6 @@ def test_a_described_scanner_is_corrected_for_and_said_everywhere(tmp_path):
     assert "geometric transfer matrix" in (tmp_path / "out/report.html").read_text()
     scan = load_volume(tmp_path / "out/registered/tp1_activity.nii.gz", Quantity.ACTIVITY)
     np.testing.assert_allclose(scan.data, small_study().reference.activity.data, rtol=1e-5)
-    row, *_ = rows(tmp_path / "plain/metrics.csv")
+    (row,) = rows(tmp_path / "plain/metrics.csv")
     assert row["recovery_method"] == "none (assumed)"
     assert "12.0 to 15.0 mm" in (tmp_path / "plain/report.html").read_text()
