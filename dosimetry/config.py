@@ -1,6 +1,6 @@
 """Settings of the patient run; defaults here, YAML and `--set` only override."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -42,10 +42,18 @@ class KineticsSettings(Settings):
     intervals: Literal["none", "profile", "bootstrap"] = "none"
     shared_rates: tuple[tuple[str, ...], ...] = ()
 
+    @classmethod
+    def known_names(cls) -> Mapping[str, Iterable[str]]:
+        """The curve methods, and the tracers whose half-lives are known."""
+        from dosimetry.curves.methods import METHODS  # only here: it loads what compiles the fits
+        from dosimetry.kinetics.priors import TRACERS
+
+        return {"model": METHODS, "tracer": TRACERS}
+
     @field_validator("model")
     @classmethod
     def _known_method(cls, name: str) -> str:
-        from dosimetry.curves.methods import find_method  # only here: it loads what compiles the fits
+        from dosimetry.curves.methods import find_method  # as above
 
         return _known_name(name, find_method)
 
@@ -90,10 +98,17 @@ class DoseSettings(Settings):
     statistical_percent: float = Field(default=2.0, ge=0.05, le=50)
     time_budget_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
+    @classmethod
+    def known_names(cls) -> Mapping[str, Iterable[str]]:
+        """The dose engines."""
+        from dosimetry.dose.registry import ENGINES  # only here: engines are built on these settings
+
+        return {"engine": ENGINES}
+
     @field_validator("engine")
     @classmethod
     def _known_engine(cls, name: str) -> str:
-        from dosimetry.dose.registry import find_dose_engine  # only here: engines are built on these settings
+        from dosimetry.dose.registry import find_dose_engine  # as above
 
         return _known_name(name, find_dose_engine)
 

@@ -12,6 +12,7 @@ from dosimetry.curves.requirements import check_methods, with_tracer
 from dosimetry.curves.structures import BodyCurves, structure_curves, warn_of_cuts
 from dosimetry.curves.voxels import fit_frames
 from dosimetry.dose import absorbed_dose
+from dosimetry.lights.structures import warn_of_curves
 from dosimetry.metrics import Region
 from dosimetry.output.images import write_maps, write_rtdose_if_wanted
 from dosimetry.output.recovery import recovery_record
@@ -106,6 +107,7 @@ def analyse(
         total = total_u_dose(maps.dose, maps.u_dose, regions, budgets)
         maps = replace(maps, absorbed=replace(maps.absorbed, u_dose=total))
         structures = structure_results(study, settings, regions, curves, maps, unregistered, anatomy, budgets)
+        warn_of_curves(structures)
         whole_body, rest = body_results(study, curves, maps, unregistered, anatomy, budgets)
     return PatientResults(
         study=study,

@@ -24,6 +24,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
+    @classmethod
+    def known_names(cls) -> Mapping[str, Iterable[str]]:
+        """The names that a registry knows, for each field that chooses by name."""
+        return {}
+
 
 class _StrictLoader(yaml.SafeLoader):
     yaml_implicit_resolvers = {}  # noqa: RUF012
@@ -117,23 +122,61 @@ def _fault(model: type[BaseModel], item: Mapping[str, Any]) -> str:
     path = [str(part) for part in item["loc"]]
     name = ".".join(path)
     if item["type"] == "extra_forbidden":
-        known = _keys_at(model, path[:-1])
-        near = difflib.get_close_matches(path[-1], known, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else f", known here: {', '.join(sorted(known))}" if known else ""
-        return f"unknown key {name!r}{hint}"
+        return f"unknown key {name!r}{_nearest_key(model, path)}"
     if item["type"] == "missing":
         return f"the key {name!r} is missing"
-    return f"{name!r} is {item['input']!r}: {item['msg'].removeprefix('Value error, ')}"
+    if item["type"] == "model_type":
+        keys = [f"{name}.{key}" for key in _keys_at(model, path)]
+        return f"{name!r} is {item['input']!r}, a group of settings is wanted: {', '.join(keys)}"
+    said = item["msg"].removeprefix("Value error, ")
+    if isinstance(item["input"], Mapping):  # a fault of several keys together: all of them at length hide the words
+        return f"{name!r}: {said}" if name else said
+    names = _names_at(model, path)
+    allowed = f"; known: {', '.join(names)}" if names and "Known" not in said else ""
+    return f"{name!r} is {item['input']!r}: {said}{allowed}"
+
+
+def _nearest_key(model: type[BaseModel], path: list[str]) -> str:
+    """A hint with full keys: the nearest of the same group, the same key of other groups, else what is known here."""
+    *above, leaf = path
+    full = {key: ".".join([*above, key]) for key in _keys_at(model, above)}
+    near = difflib.get_close_matches(leaf, full, n=1)
+    if near:
+        return f", did you mean {full[near[0]]!r}?"
+    elsewhere = [key for key in _all_keys(model) if key.rpartition(".")[2] == leaf]
+    if elsewhere:
+        return f", did you mean {' or '.join(map(repr, elsewhere))}?"
+    return f", known here: {', '.join(sorted(full.values()))}" if full else ""
+
+
+def _all_keys(model: type[BaseModel], above: str = "") -> list[str]:
+    """Every key of a model and of the models within it, as `outer.inner`."""
+    found: list[str] = []
+    for name, field in model.model_fields.items():
+        below = _model_in(field.annotation)
+        found += [f"{above}{name}"] if below is None else _all_keys(below, f"{above}{name}.")
+    return found
+
+
+def _names_at(model: type[BaseModel], path: list[str]) -> list[str]:
+    """The names that the setting at `path` may be, where a registry tells them."""
+    holder = _model_at(model, path[:-1])
+    return list(holder.known_names().get(path[-1], ())) if path and holder and issubclass(holder, Settings) else []
 
 
 def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
-    current: Any = model
+    found = _model_at(model, path)
+    return list(found.model_fields) if found else []
+
+
+def _model_at(model: type[BaseModel], path: list[str]) -> type[BaseModel] | None:
+    current: type[BaseModel] | None = model
     for part in path:
-        if part.isdigit():
+        if part.isdigit() or current is None:
             continue
-        info: FieldInfo | None = getattr(current, "model_fields", {}).get(part)
-        current = _model_in(info.annotation) if info is not None else None
-    return list(getattr(current, "model_fields", {}))
+        info: FieldInfo | None = current.model_fields.get(part)
+        current = None if info is None else _model_in(info.annotation)
+    return current
 
 
 def _model_in(annotation: Any) -> Any:

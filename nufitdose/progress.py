@@ -1,7 +1,7 @@
 """What is being done and how long it will take: a bar on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import IO, TYPE_CHECKING, Protocol, cast, runtime_checkable
@@ -44,6 +44,13 @@ class Stream(Protocol):
 
     def isatty(self) -> bool:
         """Whether a person watches."""
+
+
+def tell_warnings(warnings: Iterable[str], stream: Stream | None) -> None:
+    """Write a line for each on `stream`, if there is one."""
+    for warning in warnings:
+        if stream is not None:
+            print(f"warning: {warning}", file=stream, flush=True)
 
 
 class Steps:

@@ -177,6 +177,12 @@ def write_record(record: RunRecord, folder: Path) -> None:
     write_whole(folder / RECORD, text + "\n")
 
 
+def read_warnings(folder: Path) -> list[str]:
+    """The warnings of the run that wrote a folder."""
+    found = (_earlier(folder) or {}).get("warnings", [])
+    return [str(warning) for warning in found]
+
+
 def versions() -> dict[str, str]:
     """Versions of the program, of what it stands on, and of the system."""
     found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}

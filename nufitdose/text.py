@@ -1,8 +1,9 @@
-"""Tables for a terminal, and numbers as a person reads them."""
+"""Tables for a terminal, numbers as a person reads them, and values as JSON for programs."""
 
 import io
+import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich import box
 from rich.console import Console
@@ -32,3 +33,16 @@ def significant(value: float, digits: int = 3) -> str:
     if not -6 < decimals < 9:
         return f"{value:.{digits - 1}e}"
     return f"{round(value, decimals):.{max(decimals, 0)}f}"
+
+
+def json_text(value: object) -> str:
+    """A value as JSON that every reader takes: numbers that are not finite are null."""
+    return json.dumps(_with_null(value), indent=2, ensure_ascii=False, default=str, allow_nan=False)
+
+
+def _with_null(value: object) -> object:
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _with_null(part) for name, part in value.items()}
+    return [_with_null(part) for part in value] if isinstance(value, list | tuple) else value

@@ -5,9 +5,7 @@ What a docstring says in a sentence with the name of a field in backticks is the
 field brings its own.
 """
 
-import inspect
 import pkgutil
-import re
 import sys
 import types
 import typing
@@ -19,8 +17,9 @@ from mkdocs.structure.files import File, Files
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from nufitdose.commented_settings import bounds_of, sentences_of
+
 PACKAGES = ("dosimetry", "pretrain", "finetune", "nufitdose")
-_BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "min_length": "length ≥", "max_length": "length ≤"}
 _PLAIN: dict[object, str] = {
     str: "text",
     int: "whole number",
@@ -29,7 +28,6 @@ _PLAIN: dict[object, str] = {
     type(None): "null",
     object: "anything",
 }
-_SENTENCE = re.compile(r"(?<=[.:;])\s+(?=[A-Z`\"'(])")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -74,11 +72,12 @@ def page(found: list[type[BaseModel]]) -> str:
 
 def section(model: type[BaseModel]) -> str:
     """One model: what it is, and a table of its fields."""
-    text = " ".join((inspect.getdoc(model) or "").split())
-    sentences = _SENTENCE.split(text)
-    names = list(model.model_fields)
-    general = [said for said in sentences if not any(names_field(said, name) for name in names)]
-    rows = [row(name, field, sentences) for name, field in model.model_fields.items()]
+    sentences = sentences_of(model)
+    general = [said for said, named in sentences if not named]
+    rows = [
+        row(name, field, [said for said, named in sentences if name in named])
+        for name, field in model.model_fields.items()
+    ]
     head = [f"## {model.__name__}", " ".join(general), f"`{model.__module__}`"]
     table = ["| key | type | default | meaning |", "|---|---|---|---|", *rows]
     return "\n\n".join([*filter(None, head), "\n".join(table)]) + "\n"
@@ -86,15 +85,10 @@ def section(model: type[BaseModel]) -> str:
 
 def row(name: str, field: FieldInfo, sentences: list[str]) -> str:
     """One field as a row of the table."""
-    meaning = field.description or " ".join(said for said in sentences if names_field(said, name))
+    meaning = field.description or " ".join(sentences)
     key = field.alias or name
     cells = [f"`{key}`", type_of(field.annotation) + bounds_of(field), default_of(field), meaning]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def names_field(sentence: str, name: str) -> bool:
-    """Whether a sentence names a field in backticks, alone or with a value."""
-    return re.search(rf"`{name}(`|:)", sentence) is not None
 
 
 def type_of(annotation: object) -> str:
@@ -115,17 +109,6 @@ def type_of(annotation: object) -> str:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return link(annotation)
     return _PLAIN.get(annotation, getattr(annotation, "__name__", str(annotation)))
-
-
-def bounds_of(field: FieldInfo) -> str:
-    """The bounds of a number, as ', ≥ 0'."""
-    found = [
-        f"{sign} {getattr(rule, bound):g}"
-        for rule in field.metadata
-        for bound, sign in _BOUNDS.items()
-        if getattr(rule, bound, None) is not None
-    ]
-    return "".join(f", {bound}" for bound in found)
 
 
 def default_of(field: FieldInfo) -> str:

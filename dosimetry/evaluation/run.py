@@ -54,6 +54,10 @@ class Evaluation:
     comparisons: tuple[Comparison, ...]
     ours: str
 
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of summary.csv."""
+        return [asdict(row) for row in self.comparisons]
+
     def page(self) -> str:
         """The tables in Markdown."""
         peers = [engine.name for engine in PEERS]

@@ -4,11 +4,14 @@ The limits are guide values of this program without published authority: they po
 nothing.
 """
 
+import logging
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 
+from dosimetry.kinetics import FitStatus
 from dosimetry.lights.values import Light, State, graded, worst
 from dosimetry.results import PatientResults, StructureResult
 from dosimetry.uncertainty.budget import NOT_KNOWN, RECOVERY, Part, Source
@@ -16,6 +19,8 @@ from dosimetry.uncertainty.chain import diameter_of_sphere_mm
 from nufitdose.emissions import chain_spectra
 from nufitdose.nuclides import half_life_h
 from nufitdose.study import LEAST_OF_ADMINISTERED, MOST_OF_ADMINISTERED
+
+log = logging.getLogger(__name__)
 
 CURVE_PERCENT = (10.0, 20.0)
 TAIL_PERCENT = (20.0, 50.0)
@@ -45,6 +50,26 @@ def structure_lights(results: PatientResults, structure: StructureResult) -> tup
 def judge(results: PatientResults) -> dict[str, Light]:
     """The worst light of every structure, tumours first."""
     return {found.name: worst(structure_lights(results, found)) for found in tumours_first(results)}
+
+
+def warn_of_curves(structures: Sequence[StructureResult]) -> None:
+    """Say which structures still rose when they were last seen, and of which most of Ã lies after the last scan."""
+    rising = [found.name for found in structures if _rises(found)]
+    if rising:
+        log.warning(
+            "activity still rises at the last scan in %s: what follows is not measured, do not rely on its Ã and dose",
+            ", ".join(rising),
+        )
+    most = TAIL_PERCENT[1]
+    shares = {found.name: 100.0 * found.fit.extrapolated_fraction for found in structures}
+    tails = [f"{name} ({share:.0f} %)" for name, share in shares.items() if share > most]
+    if tails:
+        log.warning("more than %.0f %% of Ã lies after the last scan in %s", most, ", ".join(tails))
+
+
+def _rises(structure: StructureResult) -> bool:
+    average = structure.curve.average
+    return structure.fit.status is FitStatus.RISING if average is None else average.rising
 
 
 def tumours_first(results: PatientResults) -> list[StructureResult]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nufitdose.cli import dicom, patient, simulation, training
+from nufitdose.cli import dicom, information, patient, simulation, training
 from nufitdose.errors import InputError, RunStopped
 from nufitdose.version import __version__
 
@@ -19,7 +19,6 @@ app = typer.Typer(
     help="Voxel dosimetry of radionuclide therapy from serial SPECT/CT and PET/CT. Research use; not a medical device.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -37,6 +36,9 @@ app.command()(training.pretrain)
 app.command()(training.finetune)
 app.command()(training.tune)
 app.command()(simulation.evaluate)
+app.command()(information.config)
+app.command()(information.info)
+app.command()(information.view)
 app.add_typer(simulate, name="simulate")
 
 

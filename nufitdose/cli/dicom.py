@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from nufitdose.cli.options import AsJson
 from nufitdose.errors import InputError
 
 
@@ -77,10 +78,12 @@ def import_(
         Path | None,
         typer.Option(metavar="FILE", help="Description of the scanner, as 'nufitdose recovery' writes it."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Turn a folder of DICOM files into a study folder."""
     from nufitdose.io.importer.command import run_import
     from nufitdose.io.importer.options import gather_options
+    from nufitdose.text import json_text
 
     if out is None and not dry_run:
         raise InputError("no --out was given", remedy="Name the study folder to write, or use --dry-run to only look")
@@ -107,6 +110,6 @@ def import_(
     told = run_import(
         dicom, None if dry_run else out, options, facts=new_facts, scanner=scanner, force=force, stream=sys.stderr
     )
-    print(told.text)
+    print(json_text(told.facts) if as_json else told.text)
     if told.refused:
         raise typer.Exit(2)

@@ -9,6 +9,7 @@ from nufitdose.errors import InputError
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to write; replaced only if it holds an earlier result.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override one setting: key=value. Repeatable.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where tensors are computed.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.", min=0)]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nufitdose.cli.options import ConfigFile, Device, Out, Overrides, Seed, StudyFolder, Weights, read_sides
+from nufitdose.cli.options import AsJson, ConfigFile, Device, Out, Overrides, Seed, StudyFolder, Weights, read_sides
 
 
 def register(
@@ -23,18 +23,26 @@ def register(
     overrides: Overrides = None,
     device: Device = "auto",
     seed: Seed = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Bring all time points of a study, or of another one, onto its reference; no dosimetry."""
     from dosimetry.config import load_settings
     from nufitdose.registration.command import run_registration
+    from nufitdose.registration.output import registration_rows
+    from nufitdose.run import read_warnings
+    from nufitdose.text import json_text
 
     chosen = [*(overrides or ()), *_registration_overrides(engine, weights)]
     settings = load_settings(config, chosen).registration
     frames = run_registration(study, out, settings, other=other, device=device, seed=seed, stream=sys.stderr)
+    if as_json:
+        print(json_text({"out": str(out), "scans": list(registration_rows(frames)), "warnings": read_warnings(out)}))
+        return
     for frame in frames:
         if frame.registration is not None:
             found = frame.registration
-            print(f"{frame.id}: {found.engine} on {found.basis}, {found.seconds:.1f} s")
+            light = f": {frame.light.state.value}, {frame.light.why}" if frame.light else ""
+            print(f"{frame.id}: {found.engine} on {found.basis}, {found.seconds:.1f} s{light}")
     print(f"registered scans and fields: {out / 'registered'}")
 
 

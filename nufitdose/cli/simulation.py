@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from nufitdose.cli.options import Device, Out, Overrides, Seed, read_counts, read_numbers
+from nufitdose.cli.options import AsJson, Device, Out, Overrides, Seed, read_counts, read_numbers
 
 Tracer = Annotated[str, typer.Option("--tracer", "--nuclide", help="Lu-177-DOTATATE, or a nuclide.")]
 Times = Annotated[str | None, typer.Option(help="Hours after administration, as 4,24,72,168; usual ones by default.")]
@@ -113,10 +113,12 @@ def evaluate(
     workers: Annotated[int, typer.Option(help="Processes at work at once; with 1, seconds mean something.", min=0)] = 1,
     device: Device = "auto",
     seed: Seed = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Judge engines, peers and trained networks by the truth of digital patients; a stopped run goes on."""
     from dosimetry.evaluation.methods import methods_of
     from dosimetry.evaluation.run import EvaluationPlan, run_evaluation
+    from nufitdose.text import json_text
 
     named = dict(item.partition("=")[::2] for item in weights or ())
     methods = methods_of(filter(None, engines.split(",")), {name: Path(file) for name, file in named.items()})
@@ -130,4 +132,5 @@ def evaluate(
         device=device,
         seed=seed,
     )
-    print(run_evaluation(cohort, out, plan, stream=sys.stderr).page())
+    found = run_evaluation(cohort, out, plan, stream=sys.stderr)
+    print(json_text({"out": str(out), "ours": found.ours, "comparisons": found.rows()}) if as_json else found.page())

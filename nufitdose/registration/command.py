@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nufitdose.io.study_run import study_run
-from nufitdose.progress import Steps, Stream
+from nufitdose.progress import Steps, Stream, tell_warnings
 from nufitdose.registration.output import identify, write_quality, write_registered, write_registration_tables
 from nufitdose.registration.series import (
     SECONDS_A_PAIR,
@@ -32,8 +32,8 @@ def run_registration(
     """Bring the scans of a study, or those of `other`, onto the reference of `study`.
 
     Writes registered/, registration.csv, registration_structures.csv and run.json into `out`, for another study
-    quality.json too: each scan before and after. Raises `InputError` on anything the user can mend; `out` is then left
-    as it was.
+    quality.json too: each scan before and after. Progress and warnings go to `stream`. Raises `InputError` on anything
+    the user can mend; `out` is then left as it was.
     """
     settings = settings or RegistrationSettings()
     settings.check_needs()
@@ -57,4 +57,5 @@ def run_registration(
                 if other is not None:
                     write_quality(fixed, moving, settings, frames, place)
         record.timings_s = steps.seconds
+    tell_warnings(record.warnings, stream)
     return frames

@@ -36,7 +36,7 @@ _ACTIVITY = (
 
 def write_registration_tables(frames: Sequence[Frame], folder: Path) -> None:
     """registration.csv, registration_structures.csv and registration_activity.csv."""
-    write_csv(folder / "registration.csv", _REGISTRATION, _registration_rows(frames))
+    write_csv(folder / "registration.csv", _REGISTRATION, registration_rows(frames))
     write_csv(folder / "registration_structures.csv", _AGREEMENT, _agreement_rows(frames))
     rows = ({"timepoint": frame.id} | asdict(row) for frame in frames for row in frame.transport)
     write_csv(folder / "registration_activity.csv", _ACTIVITY, rows)
@@ -97,7 +97,8 @@ def _numbers(quality: RegistrationQuality) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in asdict(quality).items()}
 
 
-def _registration_rows(frames: Sequence[Frame]) -> Iterable[Row]:
+def registration_rows(frames: Sequence[Frame]) -> Iterable[Row]:
+    """The rows of registration.csv."""
     for frame in frames:
         found = frame.registration
         if found is not None:

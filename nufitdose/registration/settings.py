@@ -1,5 +1,6 @@
 """Settings of a registration; defaults here, YAML and `--set` only override."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,10 +26,17 @@ class RegistrationSettings(Settings):
     similarity_activity: Literal["auto", "lncc", "mind", "ngf"] = "auto"
     tumour_rigidity: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
+    @classmethod
+    def known_names(cls) -> Mapping[str, Iterable[str]]:
+        """The engines."""
+        from nufitdose.registration.engines.registry import ENGINES  # only here: it loads torch
+
+        return {"engine": ENGINES}
+
     @field_validator("engine")
     @classmethod
     def _known(cls, engine: str) -> str:
-        from nufitdose.registration.engines.registry import find_engine  # only here: it loads torch
+        from nufitdose.registration.engines.registry import find_engine  # as above
 
         try:
             find_engine(engine)

@@ -25,8 +25,8 @@ class DataSettings(Settings):
     """Whose scans: `cohort` is a cohort.yaml, its folder, a folder of studies however nested, or a BIDS-like tree.
 
     Splits come from cohort.yaml, else from `splits`, else by `shares` (validation, test) of the patients in random
-    order. `train_patients` and `validation_patients` take only so many of theirs. A study that cannot be used is
-    reported and skipped, or refused. Prepared scans are kept in the folder `prepared`, which runs may share (null:
+    order. `train_patients` and `validation_patients` take only so many of theirs. `broken`: a study that cannot be used
+    is reported and skipped, or refused. Prepared scans are kept in the folder `prepared`, which runs may share (null:
     `prepared/` in the run's folder); `memory_gb` bounds what of them is held in memory (half precision). `workers`
     threads make pairs ahead of the loop. At most `validation_pairs` pairs are validated on.
     """
@@ -110,7 +110,7 @@ class LoopSettings(Settings):
 
 
 class StageSettings(Settings):
-    """What every stage can be told; `blur_voxels` smooths what the objective compares (see `pair_loss_of`)."""
+    """What every stage can be told. `blur_voxels` smooths what the objective compares (see `pair_loss_of`)."""
 
     data: DataSettings
     network: NetworkSettings = NetworkSettings()

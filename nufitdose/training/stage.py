@@ -13,7 +13,7 @@ from torch import nn
 
 from nufitdose.cohort import SPLITS, Cohort, Member
 from nufitdose.io.truth import Landmarks, read_landmarks
-from nufitdose.progress import OnProgress, Steps, Stream
+from nufitdose.progress import OnProgress, Steps, Stream, tell_warnings
 from nufitdose.registration.network import NetworkSettings, NufitReg, save_weights
 from nufitdose.run import RunRecord, collected_warnings, sha256, write_record
 from nufitdose.training.checkpoint import AVERAGE, MODEL, best_checkpoint, load_weights, read_card
@@ -85,6 +85,7 @@ def run_stage(stage: Stage, request: RunRequest) -> Path:
         record.timings_s = dict(steps.seconds)
         if group.writes:
             _finish(stage, request.out, record, progress)
+            tell_warnings(record.warnings, work.stream)
         group.wait()
     return request.out / WEIGHTS
 

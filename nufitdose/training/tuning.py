@@ -22,7 +22,7 @@ import yaml
 from nufitdose.config import read_yaml
 from nufitdose.errors import InputError, RunStopped
 from nufitdose.files import write_whole
-from nufitdose.progress import Steps
+from nufitdose.progress import Steps, tell_warnings
 from nufitdose.run import RECORD, RunRecord, collected_warnings, sha256, write_record
 from nufitdose.training.records import VALIDATION
 from nufitdose.training.request import RunRequest
@@ -67,6 +67,7 @@ def run_tuning(request: RunRequest) -> Path:
         run.write_best()
         record.notes = {"best_value": study.best_value, "best": dict(study.best_params)}
         write_record(record, folder)
+    tell_warnings(record.warnings, request.stream)
     return folder / BEST
 
 

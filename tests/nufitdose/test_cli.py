@@ -1,5 +1,6 @@
 """The command line as a user meets it: exit codes, one readable paragraph, nothing half-written."""
 
+import json
 import subprocess
 import sys
 
@@ -30,7 +31,7 @@ def test_help_imports_nothing_heavy():
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     stages = ("pretrain", "finetune", "dosimetry")
-    for command in (*stages, "demo", "simulate", "import", "tune", "evaluate", "register", "kernels"):
+    for command in (*stages, "demo", "simulate", "import", "tune", "evaluate", "register", "kernels", "config"):
         assert command in found.stdout
 
 
@@ -54,7 +55,12 @@ MISTAKES = {
     "out inside the study": (["dosimetry", "S", "--out", "S/out"], "inside the input"),
     "out is the study": (["dosimetry", "S", "--out", "S"], "inside the input"),
     "out is somebody's folder": (["dosimetry", "S", "--out", "T"], "not empty"),
-    "unknown setting": ([*RUN, "--set", "dose.engin=local"], "did you mean 'engine'"),
+    "unknown setting": ([*RUN, "--set", "dose.engin=local"], "did you mean 'dose.engine'"),
+    "setting without its group": ([*RUN, "--set", "engine=rigid"], "'registration.engine' or 'dose.engine'"),
+    "setting of a group": ([*RUN, "--set", "registration=rigid"], "a group of settings is wanted: registration"),
+    "setting with another name": (
+        [*RUN, "--set", "output.dicom=yes"], "'output.dicom' is 'yes': .*'auto', 'always' or 'never'"),
+    "setting that is no name": ([*RUN, "--set", "dose.engine=3"], "'dose.engine' is 3: .*known: local, kernel"),
     "setting without value": ([*RUN, "--set", "dose.engine"], "key=value"),
     "impossible setting": ([*RUN, "--set", "dose.density_floor_g_ml=-1"], "greater than 0"),
     "kernel without ending": (["kernels", "Lu-177", "--out", "T/kernel"], r"\.npz or \.csv"),
@@ -74,7 +80,7 @@ MISTAKES = {
     "pretrain without config": (["pretrain", "T/none.yaml", "--out", "T/out"], "none.yaml"),
     "pretrain on nothing": (["pretrain", "T/train.yaml", "--out", "T/out"], "no such cohort"),
     "pretrain with a misspelt key": (
-        ["pretrain", "T/train.yaml", "--out", "T/out", "--set", "loop.step=5"], "did you mean 'steps'"),
+        ["pretrain", "T/train.yaml", "--out", "T/out", "--set", "loop.step=5"], "did you mean 'loop.steps'"),
     "pretrain into somebody's folder": (["pretrain", "T/train.yaml", "--out", "T"], "not empty"),
     "finetune from nothing": (["finetune", "T/train.yaml", "--out", "T/out", "--set", "start=T/nowhere"], "no weights"),
     "finetune without start": (["finetune", "T/train.yaml", "--out", "T/out"], "'start' is missing"),
@@ -141,6 +147,54 @@ def test_register_writes_scans_fields_and_tables(tmp_path, monkeypatch, capfd):
         "registered/tp1_ct.nii.gz", "registered/tp2_activity.nii.gz", "registered/tp2_ct.nii.gz",
         "registered/tp2_field.nii.gz", "registered/tp2_u_registration_mm.nii.gz", "registration_activity.csv",
     }  # fmt: skip
+
+
+def test_register_tells_of_two_patients_on_the_terminal_and_as_json(tmp_path, monkeypatch, capfd):
+    from nufitdose.cli import main
+
+    for name in ("A", "B"):
+        small_study_folder(tmp_path / name, hours=(4.0, 24.0))
+    edited(tmp_path / "B", patient="P8")
+    studies = ["register", str(tmp_path / "A"), str(tmp_path / "B")]
+    monkeypatch.setattr(
+        sys, "argv", ["nufitdose", *studies, "--engine", "none", "--out", str(tmp_path / "out"), "--json"]
+    )
+    with pytest.raises(SystemExit) as left:
+        main()
+    shown = capfd.readouterr()
+    assert left.value.code == 0, shown.err
+    assert "warning: the studies name two patients, 'P7' and 'P8'" in shown.err
+    told = json.loads(shown.out)
+    assert any("two patients" in warning for warning in told["warnings"])
+    assert [(scan["timepoint"], scan["engine"]) for scan in told["scans"]] == [("tp1", "none"), ("tp2", "none")]
+
+
+def test_evaluate_prints_its_summary_as_json(tmp_path, monkeypatch, capfd):
+    from dosimetry.evaluation import run
+    from dosimetry.evaluation.comparison import Comparison
+    from nufitdose.cli import main
+
+    nan = float("nan")
+    row = Comparison("TRE organs", "mm", "rigid", 3, 2.5, 0.5, 2.4, nan, nan, nan, "")
+    monkeypatch.setattr(run, "run_evaluation", lambda *_, **__: run.Evaluation((), (row,), "rigid"))
+    words = ["evaluate", "COHORT", "--engines", "rigid", "--out", str(tmp_path / "out"), "--json"]
+    monkeypatch.setattr(sys, "argv", ["nufitdose", *words])
+    with pytest.raises(SystemExit) as left:
+        main()
+    shown = capfd.readouterr()
+    assert left.value.code == 0, shown.err
+    told = json.loads(shown.out)
+    assert told["ours"] == "rigid"
+    assert (told["comparisons"][0]["mean"], told["comparisons"][0]["p"]) == (2.5, None)
+
+
+def test_completion_of_a_shell_is_offered(monkeypatch):
+    found = nufitdose("--help")
+    assert "--install-completion" in found.stdout
+    monkeypatch.setenv("_NUFITDOSE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "nufitdose reg")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert nufitdose().stdout.split() == ["register"]
 
 
 def test_a_missing_image_is_named_with_its_time_point(tmp_path, capfd, monkeypatch):

@@ -43,7 +43,7 @@ def test_any_text_is_a_mapping_or_an_input_error(text):
 
 
 def test_an_unknown_key_suggests_the_nearest():
-    with pytest.raises(InputError, match="did you mean 'engine'"):
+    with pytest.raises(InputError, match=r"did you mean 'registration\.engine'"):
         build(DosimetrySettings, {"registration": {"engin": "rigid"}}, where="c.yaml")
     with pytest.raises(InputError, match="did you mean 'registration'"):
         build(DosimetrySettings, {"registratoin": {}}, where="c.yaml")

@@ -1,11 +1,13 @@
 """The import as a user sees it: plan, table, and the study folder written whole or not at all."""
 
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nufitdose.io.importer.options import ImportOptions
 from nufitdose.io.importer.planning import plan_import
+from nufitdose.io.importer.summary import facts_of
 from nufitdose.io.importer.table import WIDTH, closing, describe
 from nufitdose.io.importer.writing import write_facts, write_study
 from nufitdose.io.study_folder import read_scanner
@@ -14,10 +16,11 @@ from nufitdose.run import RunRecord, collected_warnings, output_folder, write_re
 
 
 class Told(NamedTuple):
-    """What the import says, and whether it refused."""
+    """What the import says, for people and as plain values, and whether it refused."""
 
     text: str
     refused: bool
+    facts: Mapping[str, Any]
 
 
 def run_import(
@@ -45,7 +48,8 @@ def run_import(
         if facts is not None:
             write_facts(plan, facts, dicom)
         if out is None:
-            return Told(_joined(table, record.warnings, closing(plan, dicom)), plan.refusal is not None)
+            text = _joined(table, record.warnings, closing(plan, dicom))
+            return Told(text, plan.refusal is not None, facts_of(plan, record.warnings))
         if plan.refusal is not None:
             print("\n".join(table), file=stream)
             raise plan.refusal
@@ -58,7 +62,9 @@ def run_import(
             record.timings_s = steps.seconds
             record.notes |= {"import": plan.record()}
             write_record(record, place)
-    return Told(_joined(table, record.warnings, [f"study: {out / manifest.name}"]), False)
+    written = out / manifest.name
+    told = facts_of(plan, record.warnings) | {"study": str(written)}
+    return Told(_joined(table, record.warnings, [f"study: {written}"]), False, told)
 
 
 def _joined(table: list[str], warnings: list[str], last: list[str]) -> str:

@@ -1,13 +1,14 @@
 """What is told of an import: its rows, its files, and what run.json keeps of it."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from nufitdose.io.dicom.read.find import Found
 from nufitdose.io.importer.administration import Treatment
 from nufitdose.io.importer.candidates import Candidate, Place
-from nufitdose.io.importer.plan import SeriesRow
+from nufitdose.io.importer.plan import ImportPlan, SeriesRow
 
 
 def row_of(candidate: Candidate) -> SeriesRow:
@@ -34,6 +35,17 @@ def row_of(candidate: Candidate) -> SeriesRow:
         structures=candidate.structures,
         remedy=candidate.refusal.remedy if candidate.refusal else None,
     )
+
+
+def facts_of(plan: ImportPlan, warnings: Sequence[str]) -> dict[str, Any]:
+    """The series, what is made of them, why it is refused where it is, and the warnings."""
+    why = plan.refusal
+    return {
+        "series": [asdict(row) for row in plan.series],
+        "treatment": plan.record(),
+        "refusal": None if why is None else {"problem": why.problem, "where": why.where, "remedy": why.remedy},
+        "warnings": list(warnings),
+    }
 
 
 def files_of(places: Sequence[Place]) -> Iterator[Path]:

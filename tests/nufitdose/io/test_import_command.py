@@ -1,5 +1,6 @@
 """The import as it is typed: exit codes, numbers of series, facts per series, what a terminal shows, what is kept."""
 
+import json
 import sys
 from datetime import timedelta
 
@@ -48,6 +49,21 @@ def test_a_dry_run_that_is_refused_exits_with_2_and_ends_with_what_to_type(typed
     code, out, _ = typed("import", folder, "--dry-run", "--series", "1", "--series", "3")
     assert code == 0
     assert out.rstrip().splitlines()[-1] == f"next: nufitdose import {folder} --out STUDY --series 1 --series 3"
+
+
+def test_a_dry_run_tells_the_same_as_json(typed, folder):
+    code, out, _ = typed("import", folder, "--dry-run", "--json")
+    told = json.loads(out)
+    assert (code, told["refusal"]) == (0, None)
+    assert [row["description"] for row in told["series"]][:2] == ["early", "low dose"]
+    assert told["series"][0]["hours"] == pytest.approx(4.0)
+    assert len(told["treatment"]["timepoints"]) == 2
+    _, text, _ = typed("import", folder, "--dry-run")
+    assert text.count("warning: ") == len(told["warnings"])
+    write(folder / "5", every(pet("bad", acquired=LATER + timedelta(days=1)), Units="CPS"))
+    code, out, _ = typed("import", folder, "--dry-run", "--json")
+    assert code == 2
+    assert "--calibration" in json.loads(out)["refusal"]["remedy"]
 
 
 def test_the_table_fits_a_terminal_and_says_where_facts_come_from(typed, folder):
