@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nufitdose.errors import InputError
-from nufitdose.files import pour, whole_folder, write_whole
+from nufitdose.files import pour, sweep, whole_folder, write_whole
 
 RECORD = "run.json"
 _PACKAGES = (
@@ -104,6 +104,7 @@ def output_folder(out: str | Path, *, kind: str, inputs: Iterable[Path] = (), ke
     `inputs` or holds one, holds something else or, where that is to `keep`, an earlier result, or cannot be written.
     """
     target = Path(out).resolve()
+    sweep(target)
     earlier = _check_target(target, inputs, kind, keep)
     with ExitStack() as stack:
         try:

@@ -3,7 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from nufitdose.printable import is_printable
 
 
 def _as_name(value: Any) -> Any:
@@ -28,7 +30,14 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Name = Annotated[str, BeforeValidator(_as_name), Field(min_length=1)]
+def _shown(value: str) -> str:
+    if not is_printable(value):
+        raise ValueError("text without control characters is wanted")
+    return value
+
+
+Text = Annotated[str, Field(max_length=4096), AfterValidator(_shown)]
+Name = Annotated[Text, BeforeValidator(_as_name), Field(min_length=1, max_length=200)]
 Moment = Annotated[datetime, BeforeValidator(_as_moment)]
 Number = Annotated[float, BeforeValidator(_as_number)]
-Paths = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
+Paths = Annotated[list[Text], BeforeValidator(_as_list), Field(min_length=1)]
