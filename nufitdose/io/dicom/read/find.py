@@ -98,12 +98,27 @@ def _series_of(path: Path, problem: InputError) -> str:
 
 
 def _files(folder: Path, links: list[Path], unreadable: list[Path]) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder, onerror=lambda error: unreadable.append(Path(error.filename))):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        links += [Path(place, name) for name in folders if Path(place, name).is_symlink()]
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield Path(place, name)
+    """Regular files at any depth, in order of path; pipes and devices would be waited for."""
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        try:
+            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+        except OSError:  # no rights, or deeper than the system goes
+            unreadable.append(place)
+            continue
+        entries = [entry for entry in entries if not entry.name.startswith(".")]
+        yield from (Path(entry.path) for entry in entries if _is_file(entry))
+        folders = [entry for entry in entries if not _is_file(entry) and Path(entry.path).is_dir()]
+        links += [Path(entry.path) for entry in folders if entry.is_symlink()]
+        waiting += [Path(entry.path) for entry in reversed(folders) if not entry.is_symlink()]
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads round in circles
+        return False
 
 
 def _without_copies(headers: list[Header]) -> tuple[list[Header], list[Path]]:
