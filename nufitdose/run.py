@@ -17,6 +17,7 @@ from typing import Any
 
 from nufitdose.errors import InputError
 from nufitdose.files import pour, sweep, whole_folder, write_whole
+from nufitdose.printable import printable
 
 RECORD = "run.json"
 _PACKAGES = (
@@ -31,6 +32,8 @@ _PACKAGES = (
     "radioactivedecay",
     "icrp107-database",
 )
+
+_LONGEST_WARNING = 2000  # characters
 
 
 @dataclass
@@ -76,7 +79,7 @@ class _Collector(logging.Handler):
         self.record = record
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
+        message = printable(record.getMessage(), most=_LONGEST_WARNING)
         if message not in self.record.warnings:
             self.record.warnings.append(message)
 

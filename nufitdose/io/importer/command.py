@@ -9,6 +9,7 @@ from nufitdose.io.importer.planning import plan_import
 from nufitdose.io.importer.table import WIDTH, closing, describe
 from nufitdose.io.importer.writing import write_facts, write_study
 from nufitdose.io.study_folder import read_scanner
+from nufitdose.printable import printable
 from nufitdose.progress import Steps, Stream
 from nufitdose.run import RunRecord, collected_warnings, output_folder, write_record
 
@@ -47,7 +48,7 @@ def run_import(
         if out is None:
             return Told(_joined(table, record.warnings, closing(plan, dicom)), plan.refusal is not None)
         if plan.refusal is not None:
-            print("\n".join(table), file=stream)
+            print(printable("\n".join(table), lines=True), file=stream)
             raise plan.refusal
         with output_folder(out, kind="import", inputs=[dicom], keep=not force) as place:
             with steps.step("writing the study folder", 7.0):
@@ -69,4 +70,4 @@ def _joined(table: list[str], warnings: list[str], last: list[str]) -> str:
             f"warning: {warning}", WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
         )
     ]
-    return "\n".join([*table, *wrapped, *last])
+    return printable("\n".join([*table, *wrapped, *last]), lines=True)

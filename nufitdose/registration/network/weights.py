@@ -134,10 +134,11 @@ def _verified(path: Path) -> tuple[dict[str, Any], bytes, str]:
 
 def _read(path: Path) -> TrainedNetwork:
     card, content, digest = _verified(path)
-    if not isinstance(stated := card.get("network"), dict) or (unsaid := NetworkSettings.model_fields.keys() - stated):
-        what = f"{', '.join(sorted(unsaid))} of its network" if isinstance(stated, dict) else "its network"
+    stated = card.get("network")
+    unsaid = NetworkSettings.model_fields.keys() - (stated if isinstance(stated, dict) else {})
+    if unsaid:
         raise InputError(
-            f"the card does not say {what}, so what the weights were trained for is unknown",
+            f"the card does not say of its network: {', '.join(sorted(unsaid))}; so it is unknown what was trained",
             where=path.with_suffix(".json"),
             remedy="Copy both files of the training run again",
         )
