@@ -1,8 +1,8 @@
 """Strict YAML into frozen pydantic models, with `--set key=value` on top.
 
 The YAML reader knows strings, true/false, null, decimal integers and floats (1e-3 included) and nothing
-else of YAML 1.1: no sexagesimals, octals, yes/no or dates, no tags. A key given twice is an error. Length, depth and what
-aliases would expand to are bounded before anything is built.
+else of YAML 1.1: no sexagesimals, octals, yes/no or dates, no tags. A key given twice is an error. Length, depth and
+what aliases would expand to are bounded before anything is built.
 """
 
 import difflib
@@ -43,7 +43,7 @@ class _StrictLoader(yaml.SafeLoader):
         self._aliased = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
             return self._count_alias(super().compose_node(parent, index), event)
         if self._level >= _DEEPEST:
@@ -57,7 +57,7 @@ class _StrictLoader(yaml.SafeLoader):
             self._size[id(node)] = 1 + sum(values for values, _ in sizes), 1 + max(levels for _, levels in sizes)
         return node
 
-    def _count_alias(self, node: yaml.Node | None, event: yaml.AliasEvent) -> yaml.Node | None:
+    def _count_alias(self, node: yaml.Node | None, event: Any) -> yaml.Node | None:
         if isinstance(node, yaml.CollectionNode) and id(node) not in self._size:
             raise yaml.composer.ComposerError(None, None, "an alias within what it stands for", event.start_mark)
         values, levels = self._size.get(id(node), (1, 1))

@@ -26,8 +26,8 @@ class Grid:
     """A regular lattice of voxels: `world = affine @ (i, j, k, 1)`.
 
     `shape` counts voxels along i, j, k; `affine` is 4x4 float64, mm, RAS+. Raises `InputError` on an
-    empty shape, a non-finite or singular affine, axes sheared by more than 0.1 degree, voxels with sides outside 0.01 mm
-    to 1 m, and a place more than 100 m from the origin.
+    empty shape, a non-finite or singular affine, axes sheared by more than 0.1 degree, voxels with sides outside
+    0.01 mm to 1 m, and a place more than 100 m from the origin.
     """
 
     shape: tuple[int, int, int]

@@ -4,6 +4,8 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -50,10 +52,8 @@ def main() -> None:
     """
     from nufitdose.progress import one_clock
 
-    os.umask(os.umask(0o077) | 0o077)
-    signal.signal(signal.SIGTERM, _stop)
     try:
-        with one_clock():
+        with _for_its_user_alone(), _stoppable(), one_clock():
             app(prog_name="nufitdose")
     except InputError as error:
         print(f"nufitdose: {error}", file=sys.stderr)
@@ -72,9 +72,28 @@ def main() -> None:
         sys.exit(1)
 
 
-def _stop(signum: int, frame: FrameType | None) -> NoReturn:
-    """End as Ctrl-C does, so that what is half written goes."""
-    raise SystemExit(128 + signum)
+@contextmanager
+def _for_its_user_alone() -> Iterator[None]:
+    before = os.umask(0o077)
+    os.umask(before | 0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """On SIGTERM end as on Ctrl-C, so that what is half written goes."""
+
+    def stop(signum: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _show_version(wanted: bool) -> bool:

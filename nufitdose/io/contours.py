@@ -96,7 +96,8 @@ def _check_simple(planes: Sequence[np.ndarray]) -> None:
             crossed = float(lengths.sum() / (edges[:, 2].max() - edges[:, 0].min()))
             if crossed > _MOST_CROSSINGS:
                 raise InputError(
-                    f"a line across a slice crosses the contours {crossed:.3g} times, at most {_MOST_CROSSINGS} is wanted",
+                    f"a line across a slice crosses the contours {crossed:.3g} times, at most {_MOST_CROSSINGS} is "
+                    "wanted",
                     remedy="Export the structures again",
                 )
 

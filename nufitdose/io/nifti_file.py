@@ -81,8 +81,8 @@ def _check_size(image: nib.nifti1.Nifti1Image, most_bytes: int, path: Path) -> N
         )
     if voxels * kind.itemsize > most_bytes:
         raise InputError(
-            f"the voxels cannot be read, the file is truncated or damaged: its header promises {voxels * kind.itemsize} "
-            "bytes of voxels, which the file cannot hold",
+            f"the voxels cannot be read, the file is truncated or damaged: it cannot hold the {voxels * kind.itemsize} "
+            "bytes of voxels that its header promises",
             where=path,
             remedy="Export the image again",
         )

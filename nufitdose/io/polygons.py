@@ -16,7 +16,7 @@ _SUBLINES = 16  # scan lines that measure the share of a voxel inside
 
 
 def outline(polygons: Sequence[np.ndarray]) -> np.ndarray:
-    """Edges `[n, 4]` (u0, v0, u1, v1) of closed polygons, u0 < u1, ascending in u0; an edge and its reverse are equal."""
+    """Edges `[n, 4]` (u0, v0, u1, v1) of closed polygons, u0 < u1, in order of u0; an edge equals its reverse."""
     starts = np.concatenate([points[:, :2] for points in polygons])
     ends = np.concatenate([np.roll(points[:, :2], -1, axis=0) for points in polygons])
     swap = starts[:, 0] > ends[:, 0]
@@ -29,7 +29,7 @@ def outline(polygons: Sequence[np.ndarray]) -> np.ndarray:
 @compiled
 @no_type_check
 def _enter(edges, u, entered, active, alive):
-    """Bring `active`, the edges that the line at `u` may cross, up to date; returns how many have entered and are in it.
+    """Bring `active`, the edges that the line at `u` crosses, up to date; returns how many entered and are in it.
 
     `edges` ascend in u0, and lines come in ascending u.
     """

@@ -1,5 +1,6 @@
 """DICOM files found in a folder at any depth, and what was passed over there."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -109,16 +110,21 @@ def _files(folder: Path, links: list[Path], unreadable: list[Path]) -> Iterator[
             continue
         entries = [entry for entry in entries if not entry.name.startswith(".")]
         yield from (Path(entry.path) for entry in entries if _is_file(entry))
-        folders = [entry for entry in entries if not _is_file(entry) and Path(entry.path).is_dir()]
+        folders = [entry for entry in entries if _is_folder(entry)]
         links += [Path(entry.path) for entry in folders if entry.is_symlink()]
         waiting += [Path(entry.path) for entry in reversed(folders) if not entry.is_symlink()]
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
+    with contextlib.suppress(OSError):  # a link that leads round in circles, a name too long for the system
         return entry.is_file()
-    except OSError:  # a link that leads round in circles
-        return False
+    return False
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    with contextlib.suppress(OSError):
+        return entry.is_dir()
+    return False
 
 
 def _without_copies(headers: list[Header]) -> tuple[list[Header], list[Path]]:

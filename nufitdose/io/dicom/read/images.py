@@ -15,10 +15,10 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
+from nufitdose.io.dicom.read.decoding import decode
 from nufitdose.io.dicom.read.geometry import Plane, Stack, stack_planes
 from nufitdose.io.dicom.read.given import NOTHING, Given
 from nufitdose.io.dicom.read.headers import Header
-from nufitdose.io.dicom.read.decoding import decode
 from nufitdose.io.dicom.read.pixels import check_voxels, pixel_bytes, reading_pixels
 from nufitdose.types import Image32
 from nufitdose.volume import Quantity, Volume

@@ -58,8 +58,8 @@ def rtstruct_regions(header: Header, frames: frozenset[str], grid: Grid) -> list
     for keyword, counted in (("StructureSetROISequence", numbers), ("ROIContourSequence", drawn)):
         if twice := [number for number, count in counted.items() if count > 1]:
             raise InputError(
-                f"{tag_name(keyword)} has several items of ROI number {', '.join(twice[:10])}: which contours belong to "
-                "which structure cannot be told",
+                f"{tag_name(keyword)} has several items of ROI number {', '.join(twice[:10])}: which contours belong "
+                "to which structure cannot be told",
                 where=header.path,
                 remedy="Export the structure set again",
             )
