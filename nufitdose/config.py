@@ -71,11 +71,15 @@ class _StrictLoader(yaml.SafeLoader):
 _StrictLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
 _StrictLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:null|~|)$"), ["n", "~", ""])
 _StrictLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^-?(?:0|[1-9][0-9]*)$"), list("-0123456789"))
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$"),
-    list("-+.0123456789"),
-)
+_FLOAT = re.compile(r"^[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$")
+_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+
+
+class _QuotingDumper(yaml.SafeDumper):
+    """Puts in quotes what other readers of YAML or the one here would take for something else than text."""
+
+
+_QuotingDumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 
 
 def _unique_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -123,6 +127,12 @@ def parse_yaml(text: str, *, where: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError("'key: value' lines are wanted at the top level", where=where)
     return content
+
+
+def dump_yaml(content: Mapping[str, Any]) -> str:
+    """A mapping as YAML text that `parse_yaml` reads back as it is, keys in their order."""
+    text: str = yaml.dump(dict(content), Dumper=_QuotingDumper, sort_keys=False, allow_unicode=True)
+    return text
 
 
 def with_overrides(content: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Input that is made to hurt, by kind: an `InputError` soon, before memory is taken."""
 
+import contextlib
 import gzip
 import os
 import struct
@@ -7,12 +8,14 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, RLELossless
 from support.dicom_files import ct, write
 from support.small_study import small_study_folder
 
-from nufitdose.config import parse_yaml
+from nufitdose.config import dump_yaml, parse_yaml
 from nufitdose.errors import InputError
 from nufitdose.files import read_text
 from nufitdose.grid import Grid
@@ -45,6 +48,15 @@ def test_yaml_is_bounded_before_it_is_expanded(text, said):
     with pytest.raises(InputError, match=said) as caught:
         parse_yaml(text, where="x.yaml")
     assert len(str(caught.value)) < 500
+
+
+@given(st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"]), min_size=1))
+@example("1e5")
+@example("0012")
+@example("no")
+@example("2024-01-01")
+def test_text_in_yaml_comes_back_as_text(text):
+    assert parse_yaml(dump_yaml({"patient": text}), where="x.yaml") == {"patient": text}
 
 
 def test_aliases_of_a_reasonable_size_are_taken():
@@ -150,18 +162,16 @@ def test_deep_folders_pipes_and_circles_of_links_are_passed_over(tmp_path):
     write(tmp_path / "scan", ct())
     os.mkfifo(tmp_path / "pipe.dcm")
     (tmp_path / "round").symlink_to(tmp_path / "round")
-    here = os.open(tmp_path, os.O_RDONLY)
-    start = os.open(".", os.O_RDONLY)
-    try:
-        os.fchdir(here)
+    with contextlib.chdir(tmp_path):
         for _ in range(1000):
             os.mkdir("deep")
             os.chdir("deep")
-    finally:
-        os.fchdir(start)
-        os.close(here)
-        os.close(start)
-    assert len(find_dicom(tmp_path).headers) == len(ct())
+        try:
+            assert len(find_dicom(tmp_path).headers) == len(ct())
+        finally:  # nobody else can: the path is too long
+            for _ in range(1000):
+                os.chdir("..")
+                os.rmdir("deep")
 
 
 def test_contours_of_many_points_and_many_structures_take_seconds():

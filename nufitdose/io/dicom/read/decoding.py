@@ -53,8 +53,7 @@ def serve() -> None:
             told = {"error": str(error)[:500] or type(error).__name__}
             answers.write(json.dumps(told).encode("ascii") + b"\n")
         else:
-            told = {"type": found.dtype.str, "shape": found.shape}
-            answers.write(json.dumps(told).encode("ascii") + b"\n")
+            answers.write(json.dumps({"type": found.dtype.str, "shape": found.shape}).encode("ascii") + b"\n")
             answers.write(np.ascontiguousarray(found).data)
         answers.flush()
 
@@ -115,7 +114,7 @@ def _answer(child: subprocess.Popen[bytes], request: dict[str, Any]) -> np.ndarr
     if "error" in told:
         raise DecodingError(told["error"])
     found = np.empty(told["shape"], dtype=told["type"])
-    left = memoryview(found).cast("B")
+    left = memoryview(cast(Any, found)).cast("B")
     while left:
         count = cast(Any, from_child).readinto(left)
         if not count:
