@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from nufitdose.config import Settings, build, read_yaml
 from nufitdose.errors import InputError
-from nufitdose.io.study_folder.fields import Moment, Name, Number, Paths, Text
+from nufitdose.io.study_folder.fields import DicomValues, Moment, Name, Number, Paths, Text
 from nufitdose.io.study_folder.scanner_file import ScannerEntry, read_scanner
 from nufitdose.scanner import Scanner
 from nufitdose.types import PerVoxel
@@ -112,7 +112,7 @@ class Manifest(Settings):
     timepoints: list[TimePointEntry] = Field(min_length=1)
     structures: StructuresEntry | None = None
     scanner: ScannerEntry | Text | None = None
-    dicom: dict[Text, Text] | None = None
+    dicom: DicomValues | None = None
     statements: tuple[Text, ...] = ()
 
     def described_scanner(self, folder: Path) -> Scanner | None:
