@@ -1,7 +1,8 @@
 """Strict YAML into frozen pydantic models, with `--set key=value` on top.
 
 The YAML reader knows strings, true/false, null, decimal integers and floats (1e-3 included) and nothing
-else of YAML 1.1: no sexagesimals, octals, yes/no or dates. A key given twice is an error.
+else of YAML 1.1: no sexagesimals, octals, yes/no or dates, no tags. A key given twice is an error. Length, depth and
+what aliases would expand to are bounded before anything is built.
 """
 
 import difflib
@@ -15,8 +16,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from nufitdose.errors import InputError
+from nufitdose.files import read_text
+from nufitdose.printable import printable
 
 S = TypeVar("S", bound=BaseModel)
+_LARGEST_BYTES = 16 << 20
+_DEEPEST = 64  # levels
+_MOST_ALIASED = 100_000  # values that aliases stand for
+_MOST_FAULTS = 8  # told at once
+_LONGEST_VALUE = 200  # characters of a value in a message
 
 
 class Settings(BaseModel):
@@ -33,15 +41,50 @@ class Settings(BaseModel):
 class _StrictLoader(yaml.SafeLoader):
     yaml_implicit_resolvers = {}  # noqa: RUF012
 
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._level = 0
+        self._size: dict[int, tuple[int, int]] = {}  # values and levels of a node, once it is complete
+        self._aliased = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            return self._count_alias(super().compose_node(parent, index), event)
+        if self._level >= _DEEPEST:
+            raise yaml.composer.ComposerError(None, None, f"more than {_DEEPEST} levels", event.start_mark)
+        self._level += 1
+        node = super().compose_node(parent, index)
+        self._level -= 1
+        if isinstance(node, yaml.CollectionNode):
+            parts = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+            sizes = [self._size.get(id(part), (1, 1)) for part in parts] or [(0, 0)]
+            self._size[id(node)] = 1 + sum(values for values, _ in sizes), 1 + max(levels for _, levels in sizes)
+        return node
+
+    def _count_alias(self, node: yaml.Node | None, event: Any) -> yaml.Node | None:
+        if isinstance(node, yaml.CollectionNode) and id(node) not in self._size:
+            raise yaml.composer.ComposerError(None, None, "an alias within what it stands for", event.start_mark)
+        values, levels = self._size.get(id(node), (1, 1))
+        self._aliased += values
+        if self._aliased > _MOST_ALIASED or self._level + levels > _DEEPEST:
+            problem = f"its aliases stand for more than {_MOST_ALIASED} values or {_DEEPEST} levels"
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+        return node
+
 
 _StrictLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
 _StrictLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:null|~|)$"), ["n", "~", ""])
 _StrictLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^-?(?:0|[1-9][0-9]*)$"), list("-0123456789"))
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$"),
-    list("-+.0123456789"),
-)
+_FLOAT = re.compile(r"^[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$")
+_StrictLoader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+
+
+class _QuotingDumper(yaml.SafeDumper):
+    """Puts in quotes what other readers of YAML or the one here would take for something else than text."""
+
+
+_QuotingDumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 
 
 def _unique_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -62,20 +105,19 @@ def _plain_float(loader: _StrictLoader, node: yaml.ScalarNode) -> float:
     return float(loader.construct_scalar(node))
 
 
+def _no_tag(loader: _StrictLoader, node: yaml.Node) -> None:
+    raise yaml.constructor.ConstructorError(None, None, f"the tag {node.tag!r} is not taken", node.start_mark)
+
+
+for _kind in ("binary", "timestamp", "omap", "pairs", "set"):
+    _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _no_tag)
 _StrictLoader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
 _StrictLoader.add_constructor("tag:yaml.org,2002:float", _plain_float)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML file whose top level is a mapping; `InputError` names the file and line otherwise."""
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise InputError("there is no such file", where=path) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the file cannot be read as UTF-8 text ({error})", where=path) from error
-    return parse_yaml(text, where=path)
+    return parse_yaml(read_text(path, _LARGEST_BYTES), where=path)
 
 
 def parse_yaml(text: str, *, where: str | Path) -> dict[str, Any]:
@@ -85,11 +127,17 @@ def parse_yaml(text: str, *, where: str | Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or str(error)
+        reason = printable(getattr(error, "problem", None) or str(error), most=_LONGEST_VALUE)
         raise InputError(f"this is not valid YAML{line}: {reason}", where=where) from error
     if not isinstance(content, dict):
         raise InputError("'key: value' lines are wanted at the top level", where=where)
     return content
+
+
+def dump_yaml(content: Mapping[str, Any]) -> str:
+    """A mapping as YAML text that `parse_yaml` reads back as it is, keys in their order."""
+    text: str = yaml.dump(dict(content), Dumper=_QuotingDumper, sort_keys=False, allow_unicode=True)
+    return text
 
 
 def with_overrides(content: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
@@ -114,26 +162,29 @@ def build(model: type[S], content: Mapping[str, Any], *, where: str | Path) -> S
     try:
         return model.model_validate(dict(content))
     except ValidationError as error:
-        faults = "; ".join(_fault(model, item) for item in error.errors())
-        raise InputError(faults, where=where) from error
+        found = error.errors(include_url=False, include_context=False)
+        faults = "; ".join(_fault(model, item) for item in found[:_MOST_FAULTS])
+        more = f"; and {len(found) - _MOST_FAULTS} more" if len(found) > _MOST_FAULTS else ""
+        raise InputError(faults + more, where=where) from error
 
 
 def _fault(model: type[BaseModel], item: Mapping[str, Any]) -> str:
-    path = [str(part) for part in item["loc"]]
+    path = [printable(str(part), most=_LONGEST_VALUE) for part in item["loc"]]
     name = ".".join(path)
     if item["type"] == "extra_forbidden":
         return f"unknown key {name!r}{_nearest_key(model, path)}"
     if item["type"] == "missing":
         return f"the key {name!r} is missing"
+    got = printable(repr(item["input"]), most=_LONGEST_VALUE)
     if item["type"] == "model_type":
         keys = [f"{name}.{key}" for key in _keys_at(model, path)]
-        return f"{name!r} is {item['input']!r}, a group of settings is wanted: {', '.join(keys)}"
+        return f"{name!r} is {got}, a group of settings is wanted: {', '.join(keys)}"
     said = item["msg"].removeprefix("Value error, ")
     if isinstance(item["input"], Mapping):  # a fault of several keys together: all of them at length hide the words
         return f"{name!r}: {said}" if name else said
     names = _names_at(model, path)
     allowed = f"; known: {', '.join(names)}" if names and "Known" not in said else ""
-    return f"{name!r} is {item['input']!r}: {said}{allowed}"
+    return f"{name!r} is {got}: {said}{allowed}"
 
 
 def _nearest_key(model: type[BaseModel], path: list[str]) -> str:

@@ -2,17 +2,23 @@
 
 from pathlib import Path
 
+from nufitdose.printable import printable
+
+_LONGEST = 2000  # characters of a problem: what is wrong may hold what a file said
+_LONGEST_PLACE = 500
+
 
 class InputError(Exception):
     """A mistake in what the user gave: what was got, where, and what to do.
 
     `problem` says what was got and what was wanted, `where` is the file (and time point or tag),
-    `remedy` what to do. The command line prints the three as one paragraph and exits with code 2.
+    `remedy` what to do. The command line prints the three as one paragraph and exits with code 2. Texts are cut
+    where they are very long, and control characters in them are shown as escapes.
     """
 
     def __init__(self, problem: str, *, where: str | Path | None = None, remedy: str | None = None) -> None:
-        self.problem = problem.rstrip(".")
-        self.where = None if where is None else str(where)
+        self.problem = printable(problem, most=_LONGEST, lines=True).rstrip(".")
+        self.where = None if where is None else printable(str(where), most=_LONGEST_PLACE)
         self.remedy = None if remedy is None else remedy.rstrip(".")
         super().__init__(str(self))
 

@@ -16,6 +16,8 @@ from nufitdose.errors import InputError
 from nufitdose.types import Affine, Indices, Mask, Points, Triple
 
 MM3_PER_ML = 1000.0
+_SIDES_MM = (1e-2, 1e3)  # of a voxel: beyond these no scanner of people goes, and a header is damaged
+_FARTHEST_MM = 1e5  # of a voxel from the origin
 _TOLERANCE_MM = 1e-3  # two grids whose corners agree within this are one grid
 
 
@@ -24,7 +26,8 @@ class Grid:
     """A regular lattice of voxels: `world = affine @ (i, j, k, 1)`.
 
     `shape` counts voxels along i, j, k; `affine` is 4x4 float64, mm, RAS+. Raises `InputError` on an
-    empty shape, a non-finite or singular affine, or axes sheared by more than 0.1 degree.
+    empty shape, a non-finite or singular affine, axes sheared by more than 0.1 degree, voxels with sides outside
+    0.01 mm to 1 m, and a place more than 100 m from the origin.
     """
 
     shape: tuple[int, int, int]
@@ -42,8 +45,19 @@ class Grid:
             raise InputError("the affine is not a finite 4x4 matrix")
         if not np.array_equal(affine[3], (0.0, 0.0, 0.0, 1.0)):
             raise InputError(f"the last row of the affine is {affine[3].tolist()}, wanted 0 0 0 1")
+        sides = np.abs(affine[:3, :3]).max(axis=0)
+        if sides.max() > _SIDES_MM[1] or 0.0 < sides.min() < _SIDES_MM[0] / 2.0:
+            raise InputError(
+                f"voxels of about {' x '.join(f'{s:.3g}' for s in sides)} mm were given, sides of {_SIDES_MM[0]:g} to "
+                f"{_SIDES_MM[1]:g} mm are wanted"
+            )
         if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
             raise InputError("the affine is singular: a voxel has no volume")
+        if np.abs(affine[:3, 3]).max() > _FARTHEST_MM:
+            raise InputError(
+                f"the first voxel lies {np.abs(affine[:3, 3]).max():.3g} mm from the origin, at most "
+                f"{_FARTHEST_MM:g} mm is wanted"
+            )
         cosines = self.directions.T @ self.directions - np.eye(3)
         if np.abs(cosines).max() > math.sin(math.radians(0.1)):
             raise InputError(

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import IO, TYPE_CHECKING, Protocol, cast, runtime_checkable
 
+from nufitdose.printable import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -100,7 +102,7 @@ class Steps:
         begun = time.monotonic()
         self._show(name, 0.0)
         if self._stream is not None and self._bar is None:
-            print(f"[{begun - self._start:6.1f} s] {name}", file=self._stream, flush=True)
+            print(f"[{begun - self._start:6.1f} s] {printable(name)}", file=self._stream, flush=True)
         yield lambda share: self._show(name, weight * min(max(share, 0.0), 1.0))
         self._done += weight
         self._show(name, 0.0)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from nufitdose.errors import InputError
-from nufitdose.files import pour, whole_folder, write_whole
+from nufitdose.files import pour, sweep, whole_folder, write_whole
+from nufitdose.printable import printable
 
 RECORD = "run.json"
 _PACKAGES = (
@@ -31,6 +32,8 @@ _PACKAGES = (
     "radioactivedecay",
     "icrp107-database",
 )
+
+_LONGEST_WARNING = 2000  # characters
 
 
 @dataclass
@@ -76,7 +79,7 @@ class _Collector(logging.Handler):
         self.record = record
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
+        message = printable(record.getMessage(), most=_LONGEST_WARNING)
         if message not in self.record.warnings:
             self.record.warnings.append(message)
 
@@ -104,6 +107,7 @@ def output_folder(out: str | Path, *, kind: str, inputs: Iterable[Path] = (), ke
     `inputs` or holds one, holds something else or, where that is to `keep`, an earlier result, or cannot be written.
     """
     target = Path(out).resolve()
+    sweep(target)
     earlier = _check_target(target, inputs, kind, keep)
     with ExitStack() as stack:
         try:

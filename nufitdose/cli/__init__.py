@@ -1,14 +1,19 @@
 """The one command, `nufitdose`; heavy packages are imported only by the sub-command that needs them."""
 
 import os
+import signal
 import sys
 import traceback
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
 from nufitdose.cli import dicom, information, patient, simulation, training
 from nufitdose.errors import InputError, RunStopped
+from nufitdose.printable import printable
 from nufitdose.version import __version__
 
 # Threads of torch and numba that wait shall sleep: spinning ones take the cores of others, tenfold on a busy machine.
@@ -43,11 +48,14 @@ app.add_typer(simulate, name="simulate")
 
 
 def main() -> None:
-    """Run the command line: exit code 0 done, 1 failed, 2 bad arguments or bad input."""
+    """Run the command line: exit code 0 done, 1 failed, 2 bad arguments or bad input, 143 on SIGTERM.
+
+    What a command writes is for its user alone (modes 600 and 700, less what the umask takes): it is patient data.
+    """
     from nufitdose.progress import one_clock
 
     try:
-        with one_clock():
+        with _for_its_user_alone(), _stoppable(), one_clock():
             app(prog_name="nufitdose")
     except InputError as error:
         print(f"nufitdose: {error}", file=sys.stderr)
@@ -57,12 +65,37 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
-        print(f"nufitdose: the system refused: {error.strerror or error}{place}", file=sys.stderr)
+        text = f"the system refused: {error.strerror or error}{place}"
+        print(f"nufitdose: {printable(text, most=1000)}", file=sys.stderr)
         sys.exit(1)
     except Exception:
         traceback.print_exc()
         print("nufitdose: this is a fault of the program, not yours; please report the lines above.", file=sys.stderr)
         sys.exit(1)
+
+
+@contextmanager
+def _for_its_user_alone() -> Iterator[None]:
+    before = os.umask(0o077)
+    os.umask(before | 0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """On SIGTERM end as on Ctrl-C, so that what is half written goes."""
+
+    def stop(signum: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _show_version(wanted: bool) -> bool:

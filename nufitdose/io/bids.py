@@ -14,11 +14,13 @@ from pydantic import ConfigDict, Field
 
 from nufitdose.config import Settings, build
 from nufitdose.errors import InputError
+from nufitdose.files import read_text
 from nufitdose.io.nifti import load_volume
 from nufitdose.nuclides import canonical_name, half_life_h
 from nufitdose.study import Administration, Study, TimePoint
 from nufitdose.volume import Quantity, Volume
 
+_LARGEST_BYTES = 16 << 20
 _BQ_PER_ML = {"Bq/mL": 1.0, "kBq/mL": 1e3, "MBq/mL": 1e6}
 
 
@@ -106,6 +108,6 @@ def _only(found: list[Path], session: Path, what: str) -> Path:
 
 def _json(path: Path) -> dict[str, object]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        return dict(json.loads(read_text(path, _LARGEST_BYTES)))
+    except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"the sidecar of an activity image cannot be read ({error})", where=path) from error

@@ -24,6 +24,7 @@ _SLICE_TOLERANCE = 0.01  # of a slice: how exactly a plane is placed
 _TIE = 1e-5  # of a voxel: shares closer than this are equal
 _TILT = 0.5  # of a slice: a contour that spans more is not parallel to the slices
 _VOLUME_TOLERANCE = 0.01  # of the volume: what the rule of centres may miss
+_MOST_CROSSINGS = 10_000
 _NEIGHBOURS = 1.5  # contour spacings up to which two planes belong together
 
 
@@ -59,6 +60,7 @@ def rasterise(contours_mm: Sequence[np.ndarray], grid: Grid) -> Rasterised:
     positions, members = _planes(contours, grid)
     slabs, spacing = _slabs(positions)
     planes = [outline([contours[n] for n in chosen]) for chosen in members]
+    _check_simple(planes)
     whole_ml, inside_ml = _volumes_ml(planes, slabs, grid)
     box = _box(contours, slabs, grid)
     slices = [_slices(low, high, grid.shape[2]) for low, high in slabs]
@@ -84,6 +86,20 @@ def _check_parallel(contours: Sequence[np.ndarray], grid: Grid) -> None:
             "contours parallel to the slices of the image are wanted",
             remedy="Export the structures contoured on the slices of this image, or as a segmentation (SEG)",
         )
+
+
+def _check_simple(planes: Sequence[np.ndarray]) -> None:
+    """Refuse what runs to and fro so often that it is no outline, and would take hours."""
+    for edges in planes:
+        if len(edges) > _MOST_CROSSINGS:
+            lengths = edges[:, 2] - edges[:, 0]
+            crossed = float(lengths.sum() / (edges[:, 2].max() - edges[:, 0].min()))
+            if crossed > _MOST_CROSSINGS:
+                raise InputError(
+                    f"a line across a slice crosses the contours {crossed:.3g} times, at most {_MOST_CROSSINGS} is "
+                    "wanted",
+                    remedy="Export the structures again",
+                )
 
 
 def _planes(contours: Sequence[np.ndarray], grid: Grid) -> tuple[np.ndarray, list[list[int]]]:

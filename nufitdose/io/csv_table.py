@@ -5,11 +5,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from nufitdose.printable import printable, without_formula
+
 Row = Mapping[str, object]
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """A table with these columns; numbers with six significant digits, unknown ones left empty."""
+    """A table with these columns; numbers with six significant digits, unknown ones left empty.
+
+    Texts that a spreadsheet would take for a formula get an apostrophe before them.
+    """
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
@@ -19,4 +24,4 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}" if math.isfinite(value) else ""
-    return str(value)
+    return without_formula(printable(value)) if isinstance(value, str) else str(value)

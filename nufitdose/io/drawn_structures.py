@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.io.contours import Box
+from nufitdose.printable import one_line
 from nufitdose.study import Structures
 from nufitdose.types import Mask
 from nufitdose.volume import Quantity, Volume
 
 _log = logging.getLogger(__name__)
+_LONGEST_NAME = 200  # characters
+_MOST_LAYERS = 32  # label maps of whole images
 _TUMOUR = re.compile(r"lesion|tumou?r|gtv|metasta|(?<![a-z])mets?(?![a-z])", re.IGNORECASE)
 
 
@@ -36,8 +40,8 @@ def looks_like_tumour(name: str) -> bool:
 
 
 def readable_name(text: str, otherwise: str) -> str:
-    """The text on one line without control characters, or `otherwise` where nothing is left."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split()) or otherwise
+    """The text on one line without control characters, not too long, or `otherwise` where nothing is left."""
+    return one_line(text, most=_LONGEST_NAME) or otherwise
 
 
 def layered(regions: Sequence[DrawnStructure], grid: Grid) -> Structures:
@@ -49,6 +53,11 @@ def layered(regions: Sequence[DrawnStructure], grid: Grid) -> Structures:
             if not layer[region.box][region.mask].any():
                 break
         else:
+            if len(layers) >= _MOST_LAYERS:
+                raise InputError(
+                    f"more than {_MOST_LAYERS} structures overlap in one place",
+                    remedy="Export the structure set with the structures that matter",
+                )
             layer = np.zeros(grid.shape, dtype=kind)
             layers.append(layer)
         layer[region.box][region.mask] = label
@@ -62,13 +71,14 @@ def layered(regions: Sequence[DrawnStructure], grid: Grid) -> Structures:
 
 def unique_names(names: Sequence[str]) -> list[str]:
     """The names in order, later ones of a name numbered, with a warning: 'Liver', 'Liver (2)'."""
-    given: list[str] = []
+    taken, given = set(names), dict[str, None]()
+    last: dict[str, int] = {}
     for name in names:
-        new, number = name, 1
-        while new in given or (number > 1 and new in names):
-            number += 1
-            new = f"{name} ({number})"
+        new = name
+        while new in given or (new != name and new in taken):
+            last[name] = last.get(name, 1) + 1
+            new = f"{name} ({last[name]})"
         if new != name:
             _log.warning("two structures are named %r: the later one is called %r", name, new)
-        given.append(new)
-    return given
+        given[new] = None
+    return list(given)

@@ -7,7 +7,8 @@ import numpy as np
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.io.lps import RAS_LPS
-from nufitdose.io.nifti import _open, _pixels, _world_affine, save_array
+from nufitdose.io.nifti import _world_affine, save_array
+from nufitdose.io.nifti_file import open_nifti, read_voxels
 from nufitdose.types import Field
 
 #: Displacements are rounded to this step (0.004 mm) before they are written: the file shrinks and nothing is lost.
@@ -34,7 +35,7 @@ def load_field(path: str | Path) -> tuple[Field, Grid]:
     Raises `InputError` where the file is not a readable NIfTI of three-component vectors with finite values.
     """
     path = Path(path)
-    image = _open(path)
+    image = open_nifti(path)
     if len(image.shape) != 5 or image.shape[3:] != (1, 3) or int(image.header["intent_code"]) != _VECTOR:
         raise InputError(
             f"an image of shape {image.shape} and intent {int(image.header['intent_code'])} was found, "
@@ -46,7 +47,7 @@ def load_field(path: str | Path) -> tuple[Field, Grid]:
         grid = Grid(image.shape[:3], _world_affine(image, path))
     except InputError as error:
         raise InputError(error.problem, where=path, remedy=error.remedy) from error
-    lps = _pixels(image, path)
+    lps = read_voxels(image, path)
     if not np.isfinite(lps).all():
         raise InputError("some displacements are not finite numbers", where=path)
     field = np.empty((3, *grid.shape), np.float32)

@@ -1,5 +1,6 @@
 """NRRD and MetaImage files as arrays in RAS+, read by SimpleITK (extra `formats`)."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from nufitdose.io.lps import RAS_LPS
 
 #: Endings of the files that are read here.
 ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
+_MOST_VOXELS = 1 << 29  # 2048 slices of 512 x 512
 
 
 def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -22,7 +24,16 @@ def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
             remedy="Install it with: pip install 'nufitdose[formats]'; or convert the file to NIfTI",
         ) from error
     try:
-        image = sitk.ReadImage(str(path))
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+        if math.prod(reader.GetSize()) > _MOST_VOXELS:
+            raise InputError(
+                f"an image of {' x '.join(map(str, reader.GetSize()))} voxels was found, at most {_MOST_VOXELS} are "
+                "wanted",
+                where=path,
+            )
+        image = reader.Execute()
         voxels = sitk.GetArrayFromImage(image)
     except RuntimeError as error:
         last = str(error).strip().splitlines()[-1]

@@ -1,20 +1,17 @@
 """Volumes as NIfTI files; NRRD and MetaImage are read too."""
 
-import gzip
-import io
 import logging
-import zlib
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from nufitdose.errors import InputError
 from nufitdose.files import whole_file
 from nufitdose.grid import Grid
 from nufitdose.io.itk_images import ENDINGS, read_itk
+from nufitdose.io.nifti_file import open_nifti, read_voxels
 from nufitdose.volume import Quantity, Volume
 
 _LOG = logging.getLogger(__name__)
@@ -41,7 +38,8 @@ def load_volume(path: str | Path, quantity: Quantity | str) -> Volume:
         raise error.located(path) from error
     if Quantity(quantity) is Quantity.LABELS:
         return Volume(_as_labels(data, path), grid, Quantity.LABELS)
-    data = np.asarray(data, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        data = np.asarray(data, dtype=np.float32)
     if not np.isfinite(data).all():
         raise InputError(
             f"{int((~np.isfinite(data)).sum())} voxels are not finite numbers",
@@ -53,14 +51,14 @@ def load_volume(path: str | Path, quantity: Quantity | str) -> Volume:
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Voxels `[i, j, k]` and the affine to RAS+ mm."""
-    image = _open(path)
+    image = open_nifti(path)
     shape = tuple(n for n in image.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) != 3:
         raise InputError(f"an image of shape {image.shape} was found, three dimensions are wanted", where=path)
     affine = _world_affine(image, path)
-    return _pixels(image, path).reshape(shape), affine
+    return read_voxels(image, path).reshape(shape), affine
 
 
 def save_volume(volume: Volume, path: str | Path) -> None:
@@ -78,36 +76,6 @@ def save_array(data: np.ndarray, grid: Grid, path: str | Path, *, intent: str | 
         image.header.set_intent(intent)
     with whole_file(path) as aside:
         nib.save(image, aside)
-
-
-def _open(path: Path) -> nib.nifti1.Nifti1Image:
-    if not path.is_file():
-        raise InputError("there is no such file", where=path, remedy="Check the path in study.yaml")
-    try:
-        image = nib.load(path)
-        if path.name.endswith(".nii.gz"):  # from one stream, so that its end and checksum can be reached
-            image = type(image).from_stream(gzip.GzipFile(fileobj=io.BytesIO(path.read_bytes())))
-    except (ImageFileError, OSError, ValueError, EOFError, zlib.error) as error:
-        raise InputError(f"this is not a readable NIfTI image ({error})", where=path) from error
-    if not isinstance(image, nib.nifti1.Nifti1Image):
-        raise InputError(f"a {type(image).__name__} was found, NIfTI is wanted", where=path)
-    return image
-
-
-def _pixels(image: nib.nifti1.Nifti1Image, path: Path) -> np.ndarray:
-    """The voxels, and the checksum of a compressed file: a reader that stops at the last voxel would not see it."""
-    if image.get_data_dtype().kind not in "iuf":
-        raise InputError(f"voxels of type {image.get_data_dtype()} were found, plain numbers are wanted", where=path)
-    try:
-        voxels = np.ascontiguousarray(image.dataobj)  # the file runs along i fastest, the program along k
-        stream = image.file_map["image"].fileobj
-        while stream is not None and stream.read(1 << 22):
-            pass
-        return voxels
-    except (OSError, EOFError, ValueError, MemoryError, zlib.error) as error:
-        raise InputError(
-            f"the voxels cannot be read, the file is truncated or damaged ({error})", where=path
-        ) from error
 
 
 def _world_affine(image: nib.nifti1.Nifti1Image, path: Path) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 
 from nufitdose.cohort import SPLITS, split_by_shares
 from nufitdose.errors import InputError
+from nufitdose.files import sweep
 from nufitdose.io.cohort_folder import INDEX, CohortFile, PatientEntry, read_cohort_file, write_cohort_file
 from nufitdose.phantom.checks import Limits, require
 from nufitdose.phantom.patient import simulate_patient
@@ -113,6 +114,8 @@ def simulate_cohort(
     index = _write_index(plan, folder)
     wanted = range(1, plan.patients + 1) if only is None else [only]
     missing = [n for n in wanted if not (folder / plan.name(n)).is_dir()]
+    for n in wanted:
+        sweep(folder / plan.name(n))
     if on_progress is not None and len(missing) < len(wanted):
         on_progress(1.0 - len(missing) / len(wanted))
     if workers == 1 or len(missing) == 1:
@@ -161,6 +164,7 @@ def _simulate_one(plan: CohortPlan, folder: Path, number: int) -> None:
 def _write_index(plan: CohortPlan, folder: Path) -> Path:
     """Write cohort.yaml unless the same one is there; several jobs may do so at once, all writing the same."""
     path, content = folder / INDEX, plan.index()
+    sweep(path)
     if not path.is_file():
         return write_cohort_file(content, folder)
     if read_cohort_file(path) != content:

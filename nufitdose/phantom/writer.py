@@ -1,7 +1,6 @@
 """A digital patient as a folder: the study as anyone's study folder, and `truth/` beside it."""
 
 import csv
-import tempfile
 from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
@@ -10,7 +9,7 @@ from typing import Any
 
 from nufitdose.compiled import side_by_side
 from nufitdose.errors import InputError
-from nufitdose.files import whole_folder
+from nufitdose.files import sweep, whole_folder
 from nufitdose.io.dicom.write.study import ActivityObject, write_dicom_study
 from nufitdose.io.field_file import save_field
 from nufitdose.io.nifti import save_volume
@@ -57,22 +56,18 @@ def write_patient(patient: DigitalPatient, folder: str | Path, *, dicom: bool | 
 def require_free_folder(folder: str | Path) -> None:
     """Raise `InputError` unless a patient can be written to `folder`; ask before a long simulation."""
     folder = Path(folder)
+    sweep(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(
             "there is already something here", where=folder, remedy="Name a new folder, or remove this one"
         )
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=_made(folder.parent)):
-            pass
+        with whole_folder(folder) as place:
+            place.rmdir()
     except OSError as error:
         raise InputError(
             f"the folder cannot be made ({error.strerror})", where=folder, remedy="Choose a folder you can write to"
         ) from error
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _call(job: partial[Any]) -> None:

@@ -93,7 +93,7 @@ def read_card(folder: Path) -> Card:
     try:
         content = json.loads((folder / CARD).read_text(encoding="utf-8"))
         return Card(**content)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"this is no checkpoint ({error})", where=folder / CARD) from error
 
 

@@ -1,6 +1,10 @@
+import errno
 import os
 import stat
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 from support.processes import ended_process
@@ -93,3 +97,52 @@ def test_what_killed_runs_left_is_swept_and_nothing_else(tmp_path):
     sweep(tmp_path / "a.txt")
     assert names(tmp_path) == sorted(kept)
     sweep(tmp_path / "not" / "there")
+
+
+def test_what_a_process_of_the_same_number_left_is_swept(tmp_path):
+    alive = os.getppid()
+    (tmp_path / f".a.txt.unfinished-{alive}t1-0.txt").touch()  # began with the machine
+    sweep(tmp_path / "a.txt")
+    assert names(tmp_path) == []
+
+
+def test_a_process_that_ended_and_waits_for_its_parent_is_no_writer(tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.read()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    (tmp_path / f".a.unfinished-{child.pid}").mkdir()
+    sweep(tmp_path / "a")
+    assert names(tmp_path) == []
+    child.communicate()
+
+
+def test_a_folder_that_cannot_be_renamed_is_filled(tmp_path, monkeypatch):
+    target = tmp_path / "mounted"
+    target.mkdir()
+    (target / "old").touch()
+    rename = Path.rename
+
+    def refused(self, to):
+        if self == target:
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with whole_folder(target) as place:
+        (place / "maps").mkdir()
+        (place / "maps" / "dose").write_text("1")
+        (place / "run.json").write_text("{}")
+    assert names(target) == ["maps", "run.json"]
+    assert names(target / "maps") == ["dose"]
+    assert names(tmp_path) == ["mounted"]
+
+
+def test_a_mounted_folder_is_written_within(tmp_path, monkeypatch):
+    target = tmp_path / "mounted"
+    target.mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == target)
+    with whole_folder(target) as place:
+        assert place.parent == target
+        (place / "run.json").write_text("{}")
+    assert names(target) == ["run.json"]

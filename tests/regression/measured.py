@@ -21,11 +21,14 @@ _COLUMNS = (
 ENGINES = ("rigid", "nufit")
 
 
-def numbers_of(study: Path, out: Path, engine: str) -> dict[str, dict[str, float]]:
-    """Metrics of every structure, and for each pair what registration did to structures known at both times."""
+def numbers_of(study: Path, out: Path, engine: str) -> dict[str, dict[str, float | None]]:
+    """Metrics of every structure, and for each pair what registration did to structures known at both times.
+
+    None where a table is empty, as the effective half-life of activity that rises is.
+    """
     run_patient(study, out, load_settings(None, [f"registration.engine={engine}"]))
     drawn = [row for row in _rows(out / "metrics.csv") if row["role"] in {"organ", "tumour"}]
-    found = {row["structure"]: {c: float(row[c]) for c in _COLUMNS} for row in drawn}
+    found = {row["structure"]: {c: float(row[c]) if row[c] else None for c in _COLUMNS} for row in drawn}
     for row in _rows(out / "registration_structures.csv"):
         pair = f"{row['timepoint']} {row['structure']}"
         found[pair] = {c: float(row[c]) for c in ("centroid_before_mm", "centroid_after_mm", "dice_after")}

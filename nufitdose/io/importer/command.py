@@ -11,6 +11,7 @@ from nufitdose.io.importer.summary import facts_of
 from nufitdose.io.importer.table import WIDTH, closing, describe
 from nufitdose.io.importer.writing import write_facts, write_study
 from nufitdose.io.study_folder import read_scanner
+from nufitdose.printable import printable
 from nufitdose.progress import Steps, Stream
 from nufitdose.run import RunRecord, collected_warnings, output_folder, write_record
 
@@ -51,7 +52,7 @@ def run_import(
             text = _joined(table, record.warnings, closing(plan, dicom))
             return Told(text, plan.refusal is not None, facts_of(plan, record.warnings))
         if plan.refusal is not None:
-            print("\n".join(table), file=stream)
+            print(printable("\n".join(table), lines=True), file=stream)
             raise plan.refusal
         with output_folder(out, kind="import", inputs=[dicom], keep=not force) as place:
             with steps.step("writing the study folder", 7.0):
@@ -75,4 +76,4 @@ def _joined(table: list[str], warnings: list[str], last: list[str]) -> str:
             f"warning: {warning}", WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
         )
     ]
-    return "\n".join([*table, *wrapped, *last])
+    return printable("\n".join([*table, *wrapped, *last]), lines=True)

@@ -44,6 +44,7 @@ from nufitdose.io.importer.plan import ImportPlan, SeriesRow
 from nufitdose.io.importer.statements import statements_of
 from nufitdose.io.importer.summary import files_of, record_of, row_of
 from nufitdose.io.importer.writing import write_study
+from nufitdose.io.study_folder.fields import fits_dicom
 from nufitdose.study import Study, TimePoint
 from nufitdose.types import PerVoxel
 from nufitdose.volume import Volume
@@ -225,7 +226,9 @@ def _study(
         administration=treatment.administration,
         reference_id=reference_id,
         timepoints=tuple(_timepoint(place) for place in places),
-        dicom={keyword: header.text(keyword) for keyword in _REPEATED if header.has(keyword)},
+        dicom={
+            word: header.text(word) for word in _REPEATED if header.has(word) and fits_dicom(word, header.text(word))
+        },
         statements=tuple(statements),
         tracer=tracer_of(header, treatment.nuclide),
     )

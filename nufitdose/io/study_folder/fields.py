@@ -1,9 +1,19 @@
 """Kinds of values in YAML files of a study: names, numbers, moments, paths; what is nearly one is refused."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from nufitdose.printable import is_printable
+
+_LONGEST_DICOM = 64  # characters
+_DICOM_FORMS = {
+    "UID": re.compile(r"[0-9]+(?:\.[0-9]+)*"),
+    "Date": re.compile(r"(?:[0-9]{8})?"),
+    "Time": re.compile(r"(?:[0-9]{2}){0,3}(?:(?<=[0-9]{6})\.[0-9]{1,6})?"),
+}
 
 
 def _as_name(value: Any) -> Any:
@@ -28,7 +38,31 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Name = Annotated[str, BeforeValidator(_as_name), Field(min_length=1)]
+def _shown(value: str) -> str:
+    if not is_printable(value):
+        raise ValueError("text without control characters is wanted")
+    return value
+
+
+def fits_dicom(keyword: str, value: str) -> bool:
+    """Whether a DICOM object may carry the value under this keyword (PS3.5 6.2: UI, DA, TM, and short texts)."""
+    form = "UID" if keyword.endswith("UID") else keyword.removeprefix("Study")
+    wanted = _DICOM_FORMS.get(form)
+    return (
+        len(value) <= _LONGEST_DICOM and "\\" not in value and (wanted is None or wanted.fullmatch(value) is not None)
+    )
+
+
+def _as_dicom(values: dict[str, str]) -> dict[str, str]:
+    for keyword, value in values.items():
+        if not fits_dicom(keyword, value):
+            raise ValueError(f"{keyword} cannot be {value!r} in DICOM")
+    return values
+
+
+Text = Annotated[str, Field(max_length=4096), AfterValidator(_shown)]
+Name = Annotated[Text, BeforeValidator(_as_name), Field(min_length=1, max_length=200)]
 Moment = Annotated[datetime, BeforeValidator(_as_moment)]
 Number = Annotated[float, BeforeValidator(_as_number)]
-Paths = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
+DicomValues = Annotated[dict[Text, Text], AfterValidator(_as_dicom)]
+Paths = Annotated[list[Text], BeforeValidator(_as_list), Field(min_length=1)]

@@ -8,12 +8,14 @@ from pydantic import Field, model_validator
 
 from nufitdose.config import Settings, build, read_yaml
 from nufitdose.errors import InputError
-from nufitdose.io.study_folder.fields import Moment, Name, Number, Paths
+from nufitdose.io.study_folder.fields import DicomValues, Moment, Name, Number, Paths, Text
 from nufitdose.io.study_folder.scanner_file import ScannerEntry, read_scanner
 from nufitdose.scanner import Scanner
 from nufitdose.types import PerVoxel
 
 MANIFEST = "study.yaml"
+_MOST_SLICES = 1 << 16
+_LARGEST_LABEL = 2**31 - 1
 
 
 class AdministrationEntry(Settings):
@@ -26,7 +28,7 @@ class AdministrationEntry(Settings):
 class BedEntry(Settings):
     """One entry of `beds:` the slices [first, last] along the third axis, from 0, and when after `time` they began."""
 
-    slices: tuple[Annotated[int, Field(ge=0)], int]
+    slices: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(lt=_MOST_SLICES)]]
     start_s: Number = Field(ge=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
@@ -42,12 +44,12 @@ class TimePointEntry(Settings):
     With `beds`, slices were acquired one bed after the other; `activity` is physically decay-corrected to `time`.
     """
 
-    id: Name = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    id: Name = Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     time: Moment | None = None
     hours: Number | None = Field(default=None, ge=0, allow_inf_nan=False)
-    activity: str
+    activity: Text
     decay_corrected_to: Literal["acquisition", "administration"]
-    ct: str | None = None
+    ct: Text | None = None
     structures: Paths | None = None
     beds: Annotated[list[BedEntry], Field(min_length=1)] | None = None
 
@@ -84,7 +86,7 @@ class StructuresEntry(Settings):
     """
 
     labels: Paths
-    names: dict[int, Name] = Field(min_length=1)
+    names: dict[Annotated[int, Field(ge=-_LARGEST_LABEL, le=_LARGEST_LABEL)], Name] = Field(min_length=1)
     tumours: tuple[Name, ...] = ()
     u_outline_mm: Number | None = Field(default=None, ge=0, le=50, allow_inf_nan=False)
 
@@ -109,9 +111,9 @@ class Manifest(Settings):
     reference: Name
     timepoints: list[TimePointEntry] = Field(min_length=1)
     structures: StructuresEntry | None = None
-    scanner: ScannerEntry | str | None = None
-    dicom: dict[str, str] | None = None
-    statements: tuple[str, ...] = ()
+    scanner: ScannerEntry | Text | None = None
+    dicom: DicomValues | None = None
+    statements: tuple[Text, ...] = ()
 
     def described_scanner(self, folder: Path) -> Scanner | None:
         """The scanner described here, or in the file named here relative to `folder`."""

@@ -4,10 +4,9 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BeforeValidator, Field
 
-from nufitdose.config import Settings, build, read_yaml
+from nufitdose.config import Settings, build, dump_yaml, read_yaml
 from nufitdose.errors import InputError
 from nufitdose.files import write_whole
 from nufitdose.io.study_folder.fields import Name, Number
@@ -78,7 +77,7 @@ def read_scanner(path: str | Path) -> Scanner:
 
 def write_scanner(scanner: Scanner, path: str | Path) -> Path:
     """Write a scanner file; returns its path."""
-    return write_whole(path, yaml.safe_dump(scanner_entry(scanner), sort_keys=False, allow_unicode=True))
+    return write_whole(path, dump_yaml(scanner_entry(scanner)))
 
 
 def scanner_entry(scanner: Scanner) -> dict[str, Any]:

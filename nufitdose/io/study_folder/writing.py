@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from nufitdose.config import build
+from nufitdose.config import build, dump_yaml
 from nufitdose.files import write_whole
 from nufitdose.io.nifti import save_volume
 from nufitdose.io.study_folder.manifest import MANIFEST, Manifest
@@ -61,7 +60,7 @@ def save_study(study: Study, folder: str | Path, *, tumours: Iterable[str] = ())
     if statements:
         manifest["statements"] = statements
     build(Manifest, manifest, where=folder / MANIFEST)
-    return write_whole(folder / MANIFEST, yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True))
+    return write_whole(folder / MANIFEST, dump_yaml(manifest))
 
 
 def _applied_factor(scanner: Scanner | None) -> list[str]:

@@ -18,12 +18,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from nufitdose.errors import InputError
-from nufitdose.files import write_whole
+from nufitdose.files import read_text, write_whole
 from nufitdose.registration.network.model import NufitReg
 from nufitdose.registration.network.settings import NetworkSettings
 
 SHIPPED = Path(__file__).parents[2] / "data" / "weights" / "nufit.safetensors"
 FORMAT = "nufitdose registration weights, 1"
+_LARGEST_CARD_BYTES = 16 << 20
+_LARGEST_BYTES = 4 << 30
 
 
 def save_weights(model: NufitReg, path: str | Path, card: Mapping[str, Any]) -> Path:
@@ -47,12 +49,12 @@ def read_card(path: str | Path) -> dict[str, Any]:
     """The card of a weights file; `InputError` where it is missing or not of this program."""
     place = Path(path).with_suffix(".json")
     try:
-        card = json.loads(place.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(
-            "the card of a weights file is missing", where=place, remedy="Copy both files, .safetensors and .json"
-        ) from error
-    except (OSError, ValueError) as error:
+        if not place.exists():
+            raise InputError(
+                "the card of a weights file is missing", where=place, remedy="Copy both files, .safetensors and .json"
+            )
+        card = json.loads(read_text(place, _LARGEST_CARD_BYTES))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"this card of a weights file cannot be read ({error})", where=place) from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         found = card.get("format") if isinstance(card, dict) else None
@@ -115,6 +117,8 @@ def _verified(path: Path) -> tuple[dict[str, Any], bytes, str]:
     """The card of a weights file, the content of the file and its digest, which is that of the card."""
     card = read_card(path)
     try:
+        if path.stat().st_size > _LARGEST_BYTES:
+            raise InputError(f"the file is larger than {_LARGEST_BYTES >> 30} GB, weights are smaller", where=path)
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"the weights cannot be read ({error.strerror})", where=path) from error
@@ -130,8 +134,16 @@ def _verified(path: Path) -> tuple[dict[str, Any], bytes, str]:
 
 def _read(path: Path) -> TrainedNetwork:
     card, content, digest = _verified(path)
+    stated = card.get("network")
+    unsaid = NetworkSettings.model_fields.keys() - (stated if isinstance(stated, dict) else {})
+    if unsaid:
+        raise InputError(
+            f"the card does not say of its network: {', '.join(sorted(unsaid))}; so it is unknown what was trained",
+            where=path.with_suffix(".json"),
+            remedy="Copy both files of the training run again",
+        )
     try:
-        model = NufitReg(NetworkSettings.model_validate(card["network"]))
+        model = NufitReg(NetworkSettings.model_validate(stated))
         tensors = {name: tensor.float() for name, tensor in load(content).items()}
     except (KeyError, ValidationError, SafetensorError) as error:
         raise InputError(f"these are no weights of this program ({error})", where=path) from error

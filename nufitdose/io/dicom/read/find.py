@@ -1,5 +1,6 @@
 """DICOM files found in a folder at any depth, and what was passed over there."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -98,12 +99,32 @@ def _series_of(path: Path, problem: InputError) -> str:
 
 
 def _files(folder: Path, links: list[Path], unreadable: list[Path]) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder, onerror=lambda error: unreadable.append(Path(error.filename))):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        links += [Path(place, name) for name in folders if Path(place, name).is_symlink()]
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield Path(place, name)
+    """Regular files at any depth, in order of path; pipes and devices would be waited for."""
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        try:
+            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+        except OSError:  # no rights, or deeper than the system goes
+            unreadable.append(place)
+            continue
+        entries = [entry for entry in entries if not entry.name.startswith(".")]
+        yield from (Path(entry.path) for entry in entries if _is_file(entry))
+        folders = [entry for entry in entries if _is_folder(entry)]
+        links += [Path(entry.path) for entry in folders if entry.is_symlink()]
+        waiting += [Path(entry.path) for entry in reversed(folders) if not entry.is_symlink()]
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    with contextlib.suppress(OSError):  # a link that leads round in circles, a name too long for the system
+        return entry.is_file()
+    return False
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    with contextlib.suppress(OSError):
+        return entry.is_dir()
+    return False
 
 
 def _without_copies(headers: list[Header]) -> tuple[list[Header], list[Path]]:

@@ -21,6 +21,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, NuclearMedicineImageStorage
 
 from nufitdose.errors import InputError
+from nufitdose.printable import one_line
 
 T = TypeVar("T")
 _PREAMBLE = 132
@@ -57,7 +58,7 @@ class Header:
             return ()
         value = self._value(keyword)
         many = [value] if isinstance(value, str | bytes) or not isinstance(value, Sequence) else value
-        return tuple(self._convert(keyword, lambda: [str(v).strip().strip("\x00") for v in many]))
+        return tuple(self._convert(keyword, lambda: [_as_shown(str(v).strip().strip("\x00")) for v in many]))
 
     def image_type(self) -> tuple[str, ...]:
         """ImageType (0008,0008); a list that was written as the text of a list (PyTomography) is taken apart."""
@@ -180,6 +181,11 @@ class Header:
             raise InputError(
                 f"{self.trail}{tag_name(keyword)} cannot be read ({error})", where=self.path, remedy=_EXPORT_AGAIN
             ) from error
+
+
+def _as_shown(text: str) -> str:
+    """Without control characters, which would reach terminals, tables and the study."""
+    return text if text.isprintable() else one_line(text)
 
 
 def tag_name(keyword: str) -> str:

@@ -15,10 +15,11 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
+from nufitdose.io.dicom.read.decoding import decode
 from nufitdose.io.dicom.read.geometry import Plane, Stack, stack_planes
 from nufitdose.io.dicom.read.given import NOTHING, Given
 from nufitdose.io.dicom.read.headers import Header
-from nufitdose.io.dicom.read.pixels import reading_pixels
+from nufitdose.io.dicom.read.pixels import check_voxels, pixel_bytes, reading_pixels
 from nufitdose.types import Image32
 from nufitdose.volume import Quantity, Volume
 
@@ -157,6 +158,7 @@ def slices_of(headers: Sequence[Header], given: Given = NOTHING) -> list[StoredS
 
 def make_series(frames: Sequence[StoredSlice], *, in_blocks: bool = False) -> ImageSeries:
     """Put the slices of one volume together; `InputError` where they do not make one (see `stack_planes`)."""
+    check_voxels(frames[0].header, len(frames))
     stack: Stack = stack_planes([frame.plane for frame in frames], in_blocks=in_blocks)
     ordered = tuple(frames[n] for n in stack.order)
     header = ordered[0].header
@@ -221,8 +223,7 @@ def _check_pixels(header: Header) -> None:
     if header.required_number("PixelRepresentation") not in {0.0, 1.0}:
         raise header.wrong("PixelRepresentation", "0 or 1 is wanted")
     syntax = header.transfer_syntax
-    frames = header.count("NumberOfFrames") if header.has("NumberOfFrames") else 1
-    wanted = header.count("Rows") * header.count("Columns") * frames * allocated // 8
+    wanted = pixel_bytes(header)
     there = header.bytes_after_header - (12 if syntax and not syntax.is_implicit_VR else 8)  # the element's own header
     if syntax and not syntax.is_compressed and there < wanted:
         raise InputError(
@@ -234,14 +235,23 @@ def _check_pixels(header: Header) -> None:
 
 def _stored(header: Header) -> np.ndarray:
     """Stored values of all frames of a file, `[row, column]` or `[frame, row, column]`."""
+    if header.transfer_syntax and header.transfer_syntax.is_encapsulated:
+        with reading_pixels(header.path):
+            stored = decode(header.path, pixel_bytes(header))
+    else:
+        stored = _plain(header)
+    unused = 8 * stored.dtype.itemsize - header.count("BitsStored")
+    if unused:  # bits above the high bit are not part of the value; shift in the value's sign
+        stored = np.right_shift(np.left_shift(stored, unused), unused)
+    return stored
+
+
+def _plain(header: Header) -> np.ndarray:
+    """Stored values that are not compressed."""
     with reading_pixels(header.path):
         dataset = dcmread(header.path, force=True)
         if "TransferSyntaxUID" not in dataset.file_meta:  # a file without preamble and meta information
             implicit, little = dataset.original_encoding
             explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
             dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
-        stored = pixel_array(dataset, raw=True)
-    unused = 8 * stored.dtype.itemsize - header.count("BitsStored")
-    if unused:  # bits above the high bit are not part of the value; shift in the value's sign
-        stored = np.right_shift(np.left_shift(stored, unused), unused)
-    return stored
+        return pixel_array(dataset, raw=True)

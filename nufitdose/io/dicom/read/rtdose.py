@@ -9,8 +9,9 @@ from pydicom.uid import RTDoseStorage
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
+from nufitdose.io.dicom.read.decoding import decode
 from nufitdose.io.dicom.read.headers import Header, read_header
-from nufitdose.io.dicom.read.pixels import reading_pixels
+from nufitdose.io.dicom.read.pixels import pixel_bytes, reading_pixels
 from nufitdose.io.lps import RAS_LPS
 from nufitdose.volume import Quantity, Volume
 
@@ -91,5 +92,8 @@ def _frame_step_mm(header: Header, position: np.ndarray, normal: np.ndarray) -> 
 
 
 def _stored(header: Header, shape: tuple[int, int, int]) -> np.ndarray:
+    most_bytes = pixel_bytes(header)
     with reading_pixels(header.path, _EXPORT_AGAIN):
+        if header.transfer_syntax and header.transfer_syntax.is_encapsulated:
+            return decode(header.path, most_bytes).reshape(shape)
         return np.asarray(dcmread(header.path).pixel_array).reshape(shape)

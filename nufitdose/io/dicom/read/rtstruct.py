@@ -53,6 +53,16 @@ def rtstruct_regions(header: Header, frames: frozenset[str], grid: Grid) -> list
     for keyword in ("StructureSetROISequence", "ROIContourSequence"):
         if keyword not in header.dataset:
             raise header.missing(keyword, "Export the structure set again")
+    numbers = Counter(roi.text("ROINumber") for roi in header.items("StructureSetROISequence"))
+    drawn = Counter(roi.text("ReferencedROINumber") for roi in header.items("ROIContourSequence"))
+    for keyword, counted in (("StructureSetROISequence", numbers), ("ROIContourSequence", drawn)):
+        if twice := [number for number, count in counted.items() if count > 1]:
+            raise InputError(
+                f"{tag_name(keyword)} has several items of ROI number {', '.join(twice[:10])}: which contours belong "
+                "to which structure cannot be told",
+                where=header.path,
+                remedy="Export the structure set again",
+            )
     contours = {roi.text("ReferencedROINumber"): roi for roi in header.items("ROIContourSequence")}
     regions: list[DrawnStructure] = []
     unusable: list[InputError] = []

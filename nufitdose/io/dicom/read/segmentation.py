@@ -18,8 +18,9 @@ from pydicom.pixels.utils import iter_pixels
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
+from nufitdose.io.dicom.read.decoding import decode
 from nufitdose.io.dicom.read.headers import Header, quiet
-from nufitdose.io.dicom.read.pixels import reading_pixels
+from nufitdose.io.dicom.read.pixels import pixel_bytes, reading_pixels
 from nufitdose.io.dicom.read.references import StructureReferences, collect
 from nufitdose.io.dicom.read.segment_frames import SegmentFrame, fits, own_grid, place, resampled
 from nufitdose.io.drawn_structures import DrawnStructure, readable_name
@@ -63,6 +64,13 @@ def segmentation_regions(header: Header, grid: Grid, *, shares_frame: bool) -> l
         raise header.wrong("SegmentationType", f"one of {', '.join(_KINDS)} is wanted", _EXPORT_AGAIN)
     names, neoplasms = _segments(header)
     frames = _frames(header, kind)
+    described = {int(segment.required_number("SegmentNumber")) for segment in header.items("SegmentSequence")}
+    if kind != "LABELMAP" and (unknown := sorted({frame.segment for frame in frames} - described)):
+        raise InputError(
+            f"frames belong to the segments {unknown[:10]}, which SegmentSequence (0062,0002) does not describe",
+            where=header.path,
+            remedy=_EXPORT_AGAIN,
+        )
     own, same = grid, all(fits(frame, header, grid) for frame in frames)
     if not same:
         if not shares_frame:
@@ -154,6 +162,7 @@ def _by_segment(
     header: Header, kind: str, names: dict[int, str], frames: Sequence[SegmentFrame]
 ) -> Iterator[tuple[int, list[SegmentFrame], list[np.ndarray]]]:
     """Every segment with its frames and which pixels `[row, column]` of them belong to it."""
+    pixel_bytes(header)
     dataset = _with_pixels(header.path)
     if kind == "LABELMAP":
         stored = _decode(header, dataset, [frame.number for frame in frames])
@@ -167,7 +176,10 @@ def _by_segment(
         return
     threshold = 1.0
     if kind == "FRACTIONAL":
-        threshold = _HALF * header.required_number("MaximumFractionalValue", _EXPORT_AGAIN)
+        full = header.required_number("MaximumFractionalValue", _EXPORT_AGAIN)
+        if not 1.0 <= full <= 255.0:
+            raise header.wrong("MaximumFractionalValue", "a number from 1 to 255 is wanted", _EXPORT_AGAIN)
+        threshold = _HALF * full
         meaning = header.text("SegmentationFractionalType").lower() or "fraction"
         _log.warning("%s: voxels with a %s of at least one half are taken", header.path.name, meaning)
     for number in names:
@@ -188,4 +200,6 @@ def _decode(header: Header, dataset: Dataset, numbers: Sequence[int]) -> list[np
     if not numbers:
         return []
     with reading_pixels(header.path, _EXPORT_AGAIN):
+        if header.transfer_syntax and header.transfer_syntax.is_encapsulated:
+            return list(decode(header.path, pixel_bytes(header), numbers))
         return list(iter_pixels(dataset, indices=numbers, raw=True))
