@@ -38,8 +38,8 @@ def scan(name: str, time_h: float) -> TimePoint:
 
 # %% [markdown]
 # A study is the administered activity and the scans, one of which is the reference. The images were
-# made in one place, so registration is switched off; every other setting is the default, except that
-# the dose engine is named.
+# made in one place, so registration is switched off, and the ball is known to follow one exponential
+# and to keep its electrons; every other setting is the default.
 
 # %%
 study = Study(
@@ -49,7 +49,9 @@ study = Study(
     reference_id="tp1",
     timepoints=tuple(scan(f"tp{n}", hours) for n, hours in enumerate((4.0, 24.0, 96.0), start=1)),
 )
-settings = DosimetrySettings.model_validate({"registration": {"engine": "none"}, "dose": {"engine": "local"}})
+settings = DosimetrySettings.model_validate(
+    {"registration": {"engine": "none"}, "kinetics": {"model": "mono"}, "dose": {"engine": "local"}}
+)
 out = Path(sys.argv[1] if len(sys.argv) > 1 else "ball")
 found = run_patient(study, out, settings).structures[0]
 

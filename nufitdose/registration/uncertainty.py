@@ -109,8 +109,10 @@ def _images(
     """The fixed and the warped moving image, of range 0 ... 1, of activity and, where both have one, CT."""
     grid = field.grid
     activities = fixed.activity.averaged_onto(grid), field.warp(pool(moving.activity, _SPACING_MM), grid)
-    scales = (activity_scale(one, inside if inside.any() else None) for one in activities)
-    pairs = [tuple(scaled_activity(one, scale) for one, scale in zip(activities, scales, strict=True))]
+    pairs = []
+    if all((one.data > 0).any() for one in activities):  # a scan that shows none of the body tells nothing
+        scales = (activity_scale(one, inside if one.data[inside].any() else None) for one in activities)
+        pairs.append(tuple(scaled_activity(one, scale) for one, scale in zip(activities, scales, strict=True)))
     if fixed.ct is not None and moving.ct is not None:
         cts = fixed.ct.averaged_onto(grid), field.warp(pool(moving.ct, _SPACING_MM), grid)
         pairs.append(tuple(scaled_ct(one) for one in cts))

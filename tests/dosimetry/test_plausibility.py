@@ -6,6 +6,7 @@ from support.small_study import GRID, small_study
 
 from dosimetry.plausibility import check_study
 from nufitdose.anatomy.prepared import prepare_anatomy
+from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.study import Study, TimePoint
 from nufitdose.volume import Quantity, Volume
@@ -38,12 +39,22 @@ def test_kilobecquerels_taken_for_becquerels_are_noticed(caplog):
     assert "check units" in said(caplog, with_activity(small_study(), 1e-3))
 
 
+def displaced_ct(study: Study, share: float) -> Volume:
+    """The CT of the reference, moved along z by a share of its length."""
+    moved = np.array(GRID.affine)
+    moved[:3, 3] -= share * GRID.shape[2] * moved[:3, 2]
+    return Volume(study.reference.ct.data, Grid(GRID.shape, moved), Quantity.HU)
+
+
 def test_a_ct_in_the_wrong_place_is_noticed(caplog):
     study = small_study()
-    moved = np.array(GRID.affine)
-    moved[2, 3] -= 246.0
-    ct = Volume(study.reference.ct.data, Grid(GRID.shape, moved), Quantity.HU)
-    assert "stand in the same place" in said(caplog, with_activity(study, 1.0, ct))
+    assert "stand in the same place" in said(caplog, with_activity(study, 1.0, displaced_ct(study, 0.7)))
+
+
+def test_a_ct_that_shows_nothing_of_the_activity_stops_the_run(caplog):
+    study = small_study()
+    with pytest.raises(InputError, match="covers no voxel of the activity"):
+        said(caplog, with_activity(study, 1.0, displaced_ct(study, 1.5)))
 
 
 @pytest.mark.parametrize(("hours", "expected"), [((4.0,), "one time point"), ((4.0, 24.0), "2 time points")])

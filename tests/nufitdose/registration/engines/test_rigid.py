@@ -160,7 +160,8 @@ def test_register_with_ct_and_without():
     assert without.basis == "activity"
     assert set(dataclasses.asdict(found.quality)) == {
         "ssim", "wssim", "lncc", "mi", "tre_mm", "jacobian_min", "folding_percent", "ndv_percent",
-        "displacement_max_mm", "activity_change_percent",
+        "displacement_max_mm", "activity_change_percent", "nmi", "jacobian_max", "jacobian_beyond_percent",
+        "sd_log_jacobian", "inverse_consistency_mm", "overlap_percent",
     }  # fmt: skip
 
 
