@@ -9,7 +9,7 @@ from dosimetry.lights.values import Light
 from dosimetry.report.figures import PAGE_WIDTH_IN, Picture, as_svg, axes_at, new_figure
 from dosimetry.report.numbers import percent, three, with_error
 from dosimetry.report.palette import Look
-from dosimetry.report.tables import Looks, Row, Table
+from dosimetry.report.tables import Looks, Row, Table, recovery_cell
 from dosimetry.results import PatientResults, StructureResult
 from dosimetry.uncertainty.budget import Source, interval
 
@@ -20,12 +20,13 @@ _BAR_IN, _LEFT_IN = 0.19, 0.3
 
 @dataclass(frozen=True)
 class FrontRow:
-    """A structure on the first page: its dose with all that it errs by, its light, and why."""
+    """A structure on the first page: its dose with all that it errs by, what blur takes of it, its light, and why."""
 
     name: str
     look: Look
     dose: str
     within: str
+    recovery: str
     light: Light
 
 
@@ -42,6 +43,7 @@ def front_rows(results: PatientResults, looks: Looks) -> list[FrontRow]:
                 looks[found.name],
                 with_error(mean, found.u_dose_mean_gy),
                 f"{three(low)} – {three(high)}",
+                recovery_cell(found.name, results.recovery),
                 judged[found.name],
             )
         )

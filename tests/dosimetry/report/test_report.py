@@ -22,6 +22,7 @@ from dosimetry.kinetics import fit_voxels
 from dosimetry.recovery import UNKNOWN, Recovery, StructureRecovery
 from dosimetry.report import pictures, write_report
 from dosimetry.report.balance import balance_of
+from dosimetry.report.budget import front_rows
 from dosimetry.report.checks import State, lights
 from dosimetry.report.figures import house_style
 from dosimetry.report.methods_paragraph import left_out, methods_paragraph
@@ -384,6 +385,9 @@ def test_what_was_done_about_recovery_is_said(usual):
     assert "assumed resolution of 12.0 to 15.0 mm" in " ".join(recovery_sentences(told))
     assert recovery_cell("liver", told.recovery) == "0.700 ± 0.070 assumed, not corrected"
     assert recovery_cell("spleen", told.recovery) == ""
+    looks = {found.name: look(n) for n, found in enumerate(told.structures)}
+    front = {row.name: row.recovery for row in front_rows(told, looks)}
+    assert front["liver"] == recovery_cell("liver", told.recovery)
     assert "no recovery coefficients" in " ".join(left_out(told))
     assert "no recovery coefficients" not in " ".join(left_out(done))
 
