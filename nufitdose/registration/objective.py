@@ -58,7 +58,7 @@ class ObjectiveSettings(Settings):
     flat_activity: float = 0.02
     symmetric: bool = True
     smoothness: float = 1.0
-    volume_without_ct: float = 10.0
+    volume_without_ct: float = 20.0
     guide: Guide = "ct"
     relaxation: Literal["none", "beta", "gaussian"] = "none"
     prior_strength: float = 0.05

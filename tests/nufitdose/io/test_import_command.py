@@ -59,7 +59,7 @@ def test_a_dry_run_tells_the_same_as_json(typed, folder):
     assert told["series"][0]["hours"] == pytest.approx(4.0)
     assert len(told["treatment"]["timepoints"]) == 2
     _, text, _ = typed("import", folder, "--dry-run")
-    assert text.count("warning: ") == len(told["warnings"])
+    assert text.count("warning:") == len(told["warnings"])
     write(folder / "5", every(pet("bad", acquired=LATER + timedelta(days=1)), Units="CPS"))
     code, out, _ = typed("import", folder, "--dry-run", "--json")
     assert code == 2

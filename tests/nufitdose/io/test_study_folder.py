@@ -119,7 +119,7 @@ FAULTS = {
     "activity as text": (lambda m: m["administration"].update(activity_mbq="7 GBq"), "activity_mbq"),
     "unknown nuclide": (lambda m: m.update(nuclide="Lu-178x"), "ICRP"),
     "unknown key": (lambda m: m.update(timepoint=[]), "did you mean 'timepoints'"),
-    "unknown key below": (lambda m: m["timepoints"][0].update(activty="x"), "did you mean 'activity'"),
+    "unknown key below": (lambda m: m["timepoints"][0].update(activty="x"), "did you mean 'timepoints.0.activity'"),
     "no decay reference": (lambda m: m["timepoints"][0].pop("decay_corrected_to"), "decay_corrected_to"),
     "ambiguous decay reference": (lambda m: m["timepoints"][0].update(decay_corrected_to="start"), "acquisition"),
     "two times": (lambda m: m["timepoints"][0].update(hours=3.0), "exactly one"),
