@@ -14,6 +14,7 @@ import numpy as np
 from dosimetry.dose.transport.electrons import hard_event, node, push, soft_step, turned
 from dosimetry.dose.transport.photons import isotropic
 from dosimetry.dose.transport.streams import start_stream, uniform
+from dosimetry.dose.transport.voxel_source import draw_emission, next_voxel
 from nufitdose.compiled import compiled
 
 _STACK = 4096
@@ -113,23 +114,17 @@ def follow_electron_in_voxels(stack, weight, medium, tables, ranges, kept, tally
 def electron_batch(first, number, seed, source, spectrum, medium, tables, ranges, kept, tally):
     """`number` histories from streams `first` on, spread evenly over the activity, as `voxel_photons.photon_batch`."""
     cumulative, voxels, signs = source
-    energy_mev, shares, mev_per_decay = spectrum
+    mev_per_decay = spectrum[2]
     density, per_gram, sides = medium
     ln_lowest, per_ln, values, _, _ = tables
-    _, ny, nz = tally.shape
     stream, stack = np.zeros(1, np.uint64), np.empty((_STACK, 8))
     start_stream(stream, seed, first)
     offset, at = uniform(stream), 0
     whole = cumulative[-1]
     for history in range(number):
         start_stream(stream, seed, first + 1 + history)
-        while at < cumulative.shape[0] - 1 and cumulative[at] < (history + offset) / number * whole:
-            at += 1
-        flat = voxels[at]
-        x = flat // (ny * nz) + uniform(stream)
-        y = flat // nz % ny + uniform(stream)
-        z = flat % nz + uniform(stream)
-        E = energy_mev[min(np.searchsorted(shares, uniform(stream)), energy_mev.shape[0] - 1)]
+        at = next_voxel(at, (history + offset) / number, cumulative)
+        x, y, z, E = draw_emission(voxels[at], spectrum, tally.shape, stream)
         i, f = node(np.log(E), ln_lowest, per_ln, values.shape[0])
         if ranges[i] + f * (ranges[i + 1] - ranges[i]) < border_g_cm2(x, y, z, density, sides):
             continue

@@ -15,6 +15,7 @@ import numpy as np
 from dosimetry.dose.transport.electrons import node, turned
 from dosimetry.dose.transport.photons import STOP_MEV, M, compton, isotropic, rayleigh_cosine
 from dosimetry.dose.transport.streams import start_stream, uniform
+from dosimetry.dose.transport.voxel_source import draw_emission, next_voxel
 from nufitdose.compiled import compiled
 
 _WAITING = 16  # photons of annihilation that wait for their turn
@@ -159,21 +160,15 @@ def photon_batch(first, number, seed, source, spectrum, medium, tables, tally):
     the energy, MeV per decay); every history carries the same energy. `tally` gains MeV/g.
     """
     cumulative, voxels, signs = source
-    energy_mev, shares, mev_per_decay = spectrum
-    _, ny, nz = tally.shape
+    mev_per_decay = spectrum[2]
     stream, waiting, per_cm = np.zeros(1, np.uint64), np.empty((_WAITING, 6)), np.empty(tables[6].shape[1])
     start_stream(stream, seed, first)
     offset, at = uniform(stream), 0
     whole = cumulative[-1]
     for history in range(number):
         start_stream(stream, seed, first + 1 + history)
-        while at < cumulative.shape[0] - 1 and cumulative[at] < (history + offset) / number * whole:
-            at += 1
-        flat = voxels[at]
-        x = flat // (ny * nz) + uniform(stream)
-        y = flat // nz % ny + uniform(stream)
-        z = flat % nz + uniform(stream)
-        E = energy_mev[min(np.searchsorted(shares, uniform(stream)), energy_mev.shape[0] - 1)]
+        at = next_voxel(at, (history + offset) / number, cumulative)
+        x, y, z, E = draw_emission(voxels[at], spectrum, tally.shape, stream)
         u, v, w = isotropic(stream)
         weight = signs[at] * whole * mev_per_decay / (number * E)
         follow_photon_in_voxels(x, y, z, u, v, w, E, weight, medium, tables, waiting, per_cm, tally, stream)
