@@ -11,19 +11,15 @@ import numpy as np
 from dosimetry.curves.methods import FITTED_STATUSES
 from dosimetry.kinetics import FitStatus
 from dosimetry.kinetics.averaged_curve import RED_LIMIT
-from dosimetry.lights.structures import activity_balance
+from dosimetry.lights.structures import CENTROID_MM, OUTSIDE_PERCENT, TAIL_PERCENT, activity_balance
 from dosimetry.lights.values import Light, State
 from dosimetry.report.numbers import percent, three
 from dosimetry.results import PatientResults, StructureResult
 
-CENTROID_MM = 6.0
 FOLDING_PERCENT = 0.0
 WARPED_ACTIVITY_PERCENT = 5.0
 FITTED_PERCENT = 80.0
-EXTRAPOLATED_PERCENT = 20.0
-MOSTLY_EXTRAPOLATED_PERCENT = 50.0
 HALF_LIVES_COVERED = 3.0
-OUTSIDE_PERCENT = 1.0
 
 
 def lights(results: PatientResults) -> tuple[Light, ...]:
@@ -120,7 +116,7 @@ def short(status: FitStatus) -> str:
 
 
 def _tail(results: PatientResults) -> Light:
-    guide = f"at most {EXTRAPOLATED_PERCENT:g} % of TIA after the last scan, which is past {HALF_LIVES_COVERED:g} T_eff"
+    guide = f"at most {TAIL_PERCENT[0]:g} % of TIA after the last scan, which is past {HALF_LIVES_COVERED:g} T_eff"
     known = [s for s in results.structures if np.isfinite(s.fit.extrapolated_fraction)]
     if not known:
         return _tail_of_map(results, guide)
@@ -129,9 +125,9 @@ def _tail(results: PatientResults) -> Light:
     covered = half_lives_covered(worst)
     found = f"up to {percent(share)} ({worst.name}, last scan at {three(covered, 2)} T_eff)"
     fewest = min(half_lives_covered(s) for s in known)
-    if share > MOSTLY_EXTRAPOLATED_PERCENT:
+    if share > TAIL_PERCENT[1]:
         return Light("Extrapolation", State.BAD, f"{found}: most of it was not measured", guide)
-    good = share <= EXTRAPOLATED_PERCENT and fewest >= HALF_LIVES_COVERED
+    good = share <= TAIL_PERCENT[0] and fewest >= HALF_LIVES_COVERED
     return Light("Extrapolation", State.GOOD if good else State.LOOK, found, guide)
 
 
@@ -142,8 +138,8 @@ def _tail_of_map(results: PatientResults, guide: str) -> Light:
     if whole <= 0:
         return Light("Extrapolation", State.UNKNOWN, "no activity", guide)
     share = 100.0 * float(np.dot(fit.tia.astype(np.float64), np.nan_to_num(fit.extrapolated))) / whole
-    state = State.GOOD if share <= EXTRAPOLATED_PERCENT else State.LOOK
-    state = State.BAD if share > MOSTLY_EXTRAPOLATED_PERCENT else state
+    state = State.GOOD if share <= TAIL_PERCENT[0] else State.LOOK
+    state = State.BAD if share > TAIL_PERCENT[1] else state
     return Light("Extrapolation", state, f"{percent(share)} of the TIA of the whole map", guide)
 
 
@@ -154,7 +150,7 @@ def half_lives_covered(result: StructureResult) -> float:
 
 
 def _coverage(results: PatientResults) -> Light:
-    guide = f"at least {100 - OUTSIDE_PERCENT:g} % of every structure on every scan"
+    guide = f"at least {100 - OUTSIDE_PERCENT[0]:g} % of every structure on every scan"
     if not results.structures:
         return Light("Structures in view", State.UNKNOWN, "no structures given", guide)
     outside = [(100.0 * s.region.outside_ml / s.volume_ml, s.name) for s in results.structures]
@@ -164,8 +160,8 @@ def _coverage(results: PatientResults) -> Light:
     parts = [f"{percent(worst)} of {name} beyond the reference scan" if worst > 0 else "all within the reference scan"]
     if cut:
         parts.append("cut by another scan's view: " + ", ".join(f"{n} ({times}×)" for n, times in cut))
-    if worst > OUTSIDE_PERCENT:
-        state = State.BAD if worst > 10.0 else State.LOOK
+    if worst > OUTSIDE_PERCENT[0]:
+        state = State.BAD if worst > OUTSIDE_PERCENT[1] else State.LOOK
     else:
         state = State.LOOK if cut else State.GOOD
     return Light("Structures in view", state, "; ".join(parts), guide)
