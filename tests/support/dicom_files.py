@@ -16,6 +16,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from nufitdose.io.importer import ImportOptions, plan_import
+
 STUDY = generate_uid(entropy_srcs=["study"])
 FRAME = generate_uid(entropy_srcs=["frame of reference"])
 ADMINISTERED = datetime(2024, 1, 1, 9, 0, 0)
@@ -230,3 +232,10 @@ def every(scan: list[Dataset], **values: object) -> list[Dataset]:
             else:
                 setattr(dataset, keyword, value)
     return scan
+
+
+def plan_of(folder, *scans, **options):
+    """The plan of an import of these scans, each written into a folder of its own."""
+    for number, scan in enumerate(scans):
+        write(folder / f"{number:02d}", scan)
+    return plan_import(folder, ImportOptions(**options))

@@ -17,6 +17,7 @@ from support.dicom_files import (
     every,
     nm,
     pet,
+    plan_of,
     positions,
     radiopharmaceutical,
     rtstruct,
@@ -30,12 +31,6 @@ from nufitdose.io.importer import ImportOptions, plan_import, write_study
 from nufitdose.io.study_folder import load_study
 
 LATER = ACQUIRED + timedelta(days=1)
-
-
-def plan_of(folder, *scans, **options):
-    for number, scan in enumerate(scans):
-        write(folder / f"{number:02d}", scan)
-    return plan_import(folder, ImportOptions(**options))
 
 
 def drugs(scan, **values):

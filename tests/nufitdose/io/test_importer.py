@@ -17,11 +17,11 @@ from support.dicom_files import (
     every,
     nm,
     pet,
+    plan_of,
     radiopharmaceutical,
     rtstruct,
     stored_values,
     uid,
-    write,
 )
 
 from nufitdose.errors import InputError
@@ -29,12 +29,6 @@ from nufitdose.io.importer.planning import ImportOptions, plan_import, write_stu
 from nufitdose.io.study_folder import load_study
 
 LATER = ACQUIRED + timedelta(days=1)
-
-
-def plan_of(folder, *scans, **options):
-    for number, scan in enumerate(scans):
-        write(folder / str(number), scan)
-    return plan_import(folder, ImportOptions(**options))
 
 
 def drugs(scan, **values):

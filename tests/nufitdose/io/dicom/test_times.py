@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
-from support.dicom_files import ACQUIRED, ADMINISTERED, HALF_LIFE_S, every, nm, pet, write
+from support.dicom_files import ACQUIRED, ADMINISTERED, HALF_LIFE_S, every, nm, pet, plan_of
 
 from nufitdose.errors import InputError
 from nufitdose.io.dicom.read.isotope import parse_nuclide
@@ -18,12 +18,6 @@ from nufitdose.nuclides import half_life_h
 
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR:UserWarning")
 RATE = math.log(2.0) / HALF_LIFE_S
-
-
-def plan_of(folder, *scans, **options):
-    for number, scan in enumerate(scans):
-        write(folder / str(number), scan)
-    return plan_import(folder, ImportOptions(**options))
 
 
 def drug_of(dataset) -> Dataset:
