@@ -35,6 +35,7 @@ class DoseRates:
         dose_gy, u_gy = (values.reshape(grid.shape) for values in (fit.tia, fit.u_tia))
         if self.relative_u is not None:
             u_gy = np.hypot(u_gy, self.relative_u * dose_gy)
+        u_gy = np.where(dose_gy == 0.0, np.float32(0.0), u_gy)  # air, as every engine says of it
         dose, u_dose = (Volume(values, grid, Quantity.DOSE) for values in (dose_gy, u_gy))
         return AbsorbedDose(dose, u_dose, self.left_the_field, self.statistical_percent)
 
