@@ -185,7 +185,6 @@ def _result(
         budget=budget,
         sum_to_curve=maps.sum_to_curve.get(name, float("nan")),
         sphere_gy=_sphere_gy(region, mass_g, tia_mbq_h, study.nuclide, settings.dose, anatomy),
-        sphere_gy=_sphere_gy(region, mass_g, tia_mbq_h, study.nuclide, settings.dose, anatomy),
     )
 
 

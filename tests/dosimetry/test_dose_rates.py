@@ -1,4 +1,4 @@
-"""Dose rate first: the engine at every scan, then curves; the same dose as by the usual order where nothing is noisy."""
+"""Dose rate first: the engine at every scan, then curves; without noise the same dose as by the usual order."""
 
 from dataclasses import replace
 
@@ -60,7 +60,7 @@ def test_by_kernels_both_orders_give_the_same_organ_doses(tmp_path):
 
 
 def test_where_nothing_leaves_its_voxel_the_orders_are_one(tmp_path):
-    """By local deposition a dose rate is an activity times a constant of its voxel, so are its integral and its error."""
+    """By local deposition a dose rate is an activity times a constant, and so are its integral and its error."""
     usual, rates = both_orders(two_organs("Lu-177"), tmp_path, "dose.engine=local")
     np.testing.assert_allclose(rates.maps.dose.data, usual.maps.dose.data, rtol=1e-5)
     np.testing.assert_allclose(rates.maps.u_dose.data, usual.maps.u_dose.data, rtol=1e-4)
@@ -94,5 +94,5 @@ def test_errors_of_an_engine_that_draws_are_carried_on():
 
 
 def test_an_unknown_order_is_refused():
-    with pytest.raises(InputError, match="dose.order"):
+    with pytest.raises(InputError, match=r"dose\.order"):
         load_settings(None, ["dose.order=rates"])
