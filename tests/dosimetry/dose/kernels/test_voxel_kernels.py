@@ -137,8 +137,8 @@ def test_a_voxel_of_lutetium_177_loses_by_its_surface_what_published_spheres_los
     """Where the range is short against the size, what electrons carry out goes with surface over volume.
 
     From spheres by MCNPX (1.03 g/mL) to the cube of 4.7952 mm: 0.1377 MeV stay. A published voxel kernel of that size
-    (PyTheranostics) keeps 0.1465 MeV at that density and 0.1422 at 1 g/mL: nearly half of the loss is missing in it, and in
-    its neighbours.
+    (PyTheranostics) keeps 0.1465 MeV at that density and 0.1422 at 1 g/mL: nearly half of the loss is missing in it,
+    and in its neighbours.
     """
     published = json.loads((real_data("physics") / "spheres/lu-177_sphere_s_values.json").read_text())[
         "soft_tissue_1.03"
