@@ -206,24 +206,6 @@ def _sphere_gy(
     return decays_bq_s * sphere_s_value(nuclide, mass_g, mass_g / region.volume_ml, mass_fractions(tissue))
 
 
-def _sphere_gy(
-    region: Region,
-    mass_g: float,
-    tia_mbq_h: float,
-    nuclide: str,
-    settings: DoseSettings,
-    anatomy: PreparedAnatomy | None,
-) -> float:
-    """D = Ã S of a sphere of this mass, mean density and commonest tissue; NaN unless the structure is small enough."""
-    if settings.sphere_below_ml is None or region.volume_ml >= settings.sphere_below_ml:
-        return float("nan")
-    tissue = SOFT_TISSUE
-    if anatomy is not None and anatomy.tissue is not None:
-        tissue = int(np.bincount(anatomy.tissue.reshape(-1)[region.index], weights=region.part_ml).argmax())
-    decays_bq_s = tia_mbq_h * DECAYS_PER_MBQ_H
-    return decays_bq_s * sphere_s_value(nuclide, mass_g, mass_g / region.volume_ml, mass_fractions(tissue))
-
-
 def _warn_of_missing_ct(name: str, region: Region, study: Study) -> None:
     ct, grid = study.reference.ct, study.reference.activity.grid
     if ct is None or ct.grid.matches(grid):
