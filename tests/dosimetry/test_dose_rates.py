@@ -10,7 +10,9 @@ from dosimetry import run_patient
 from dosimetry.config import load_settings
 from dosimetry.dose import AbsorbedDose
 from dosimetry.dose_rates import dose_rates
+from dosimetry.pipeline import analyse
 from nufitdose.errors import InputError
+from nufitdose.progress import Steps
 from nufitdose.registration.series import Frame
 from nufitdose.study import Structures, TimePoint
 from nufitdose.volume import Quantity, Volume
@@ -37,17 +39,13 @@ def two_organs(nuclide):
     return replace(study, nuclide=nuclide, timepoints=tuple(points))
 
 
-def both_orders(study, folder, *overrides):
-    found = []
-    for order in ORDERS:
-        keys = ["registration.engine=none", "kinetics.model=bi", f"dose.order={order}", *overrides]
-        found.append(run_patient(study, folder / order, load_settings(None, keys)))
-    return found
+def settings_of(order, *overrides):
+    return load_settings(None, ["registration.engine=none", "kinetics.model=bi", f"dose.order={order}", *overrides])
 
 
-def test_by_kernels_both_orders_give_the_same_organ_doses(tmp_path):
+def test_by_kernels_both_orders_give_the_same_organ_doses():
     """Two rates meet in every voxel, that of its organ and that of its neighbour: curves of two rates hold them."""
-    usual, rates = both_orders(two_organs("I-131"), tmp_path)
+    usual, rates = (analyse(two_organs("I-131"), settings_of(order), Steps(1.0, None)) for order in ORDERS)
     for one, other in zip(usual.structures, rates.structures, strict=True):
         assert other.dose["dose_mean_gy"] == pytest.approx(one.dose["dose_mean_gy"], rel=5e-3)
         assert other.tia_mbq_h == one.tia_mbq_h
@@ -61,20 +59,18 @@ def test_by_kernels_both_orders_give_the_same_organ_doses(tmp_path):
 
 def test_where_nothing_leaves_its_voxel_the_orders_are_one(tmp_path):
     """By local deposition a dose rate is an activity times a constant, and so are its integral and its error."""
-    usual, rates = both_orders(two_organs("Lu-177"), tmp_path, "dose.engine=local")
+    usual, rates = (
+        run_patient(two_organs("Lu-177"), tmp_path / order, settings_of(order, "dose.engine=local")) for order in ORDERS
+    )
     np.testing.assert_allclose(rates.maps.dose.data, usual.maps.dose.data, rtol=1e-5)
     np.testing.assert_allclose(rates.maps.u_dose.data, usual.maps.u_dose.data, rtol=1e-4)
+    names = [{p.relative_to(tmp_path / order) for p in (tmp_path / order).rglob("*")} for order in ORDERS]
+    assert names[0] == names[1]
+    columns = [(tmp_path / order / "metrics.csv").read_text().splitlines()[0] for order in ORDERS]
+    assert columns[0] == columns[1]
     report = (tmp_path / "dose_rate_first/report.html").read_text()
     assert "dose rate at each scan" in report
     assert "dose rate at each scan" not in (tmp_path / "activity_first/report.html").read_text()
-
-
-def test_the_files_of_both_orders_are_the_same(tmp_path):
-    both_orders(small_study(), tmp_path, "dose.engine=local", "kinetics.model=mono")
-    names = [{p.relative_to(tmp_path / order) for p in (tmp_path / order).rglob("*")} for order in ORDERS]
-    assert names[0] == names[1]
-    tables = [(tmp_path / order / "metrics.csv").read_text().splitlines()[0] for order in ORDERS]
-    assert tables[0] == tables[1]
 
 
 def test_errors_of_an_engine_that_draws_are_carried_on():
