@@ -84,8 +84,13 @@ class KineticsSettings(Settings):
 
 
 class DoseSettings(Settings):
-    """How time-integrated activity becomes dose.
+    """How activity becomes dose.
 
+    `order`: "activity_first" integrates each voxel's activity over time and gives the integral to the engine;
+    "dose_rate_first" has the engine find the dose rate at each scan, and integrates that in each voxel, at the cost of
+    one dose for each scan.
+    `sphere_below_ml`: structures smaller than this are also given the self-dose of a sphere of their mass, density and
+    tissue, beside that of their voxels; null: none.
     `density_without_ct_g_ml` is the density of every voxel where the reference has no CT;
     `density_floor_g_ml` bounds the division by density in lung and gas. `montecarlo` goes on until blocks of 20 mL have
     a statistical standard error of `statistical_percent` (95 % of those with 1 % of the greatest dose), or for
@@ -93,6 +98,8 @@ class DoseSettings(Settings):
     """
 
     engine: str = Field(default="kernel", validate_default=False)
+    order: Literal["activity_first", "dose_rate_first"] = "activity_first"
+    sphere_below_ml: float | None = Field(default=None, gt=0, le=1000)
     density_without_ct_g_ml: float = Field(default=1.0, gt=0, le=25)
     density_floor_g_ml: float = Field(default=0.2, gt=0, le=2)
     statistical_percent: float = Field(default=2.0, ge=0.05, le=50)

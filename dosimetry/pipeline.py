@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from dosimetry.curves.requirements import check_methods, with_tracer
 from dosimetry.curves.structures import BodyCurves, structure_curves, warn_of_cuts
 from dosimetry.curves.voxels import fit_frames
 from dosimetry.dose import absorbed_dose
+from dosimetry.dose_rates import dose_rates
 from dosimetry.lights.structures import warn_of_curves
 from dosimetry.metrics import Region
 from dosimetry.output.images import write_maps, write_rtdose_if_wanted
@@ -91,7 +93,9 @@ def analyse(
         errors = point_errors(measured, regions, settings.uncertainty, scanner=study.scanner, noise_gain=gain)
         curves = _curves(frames, study, settings, regions, errors)
         warn_of_cuts(curves, frames)
-        maps = dose_maps(frames, study, settings, regions, curves, anatomy, seed=seed, on_progress=on_progress)
+        maps = dose_maps(
+            frames, study, settings, regions, curves, anatomy, errors=errors, seed=seed, on_progress=on_progress
+        )
     plain: tuple[Frame, ...] = ()
     unregistered = None
     if len(frames) > 1 and settings.registration.engine != "none":
@@ -166,22 +170,25 @@ def dose_maps(
     curves: BodyCurves,
     anatomy: PreparedAnatomy | None,
     *,
+    errors: Mapping[str, PointErrors] | None = None,
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> DoseMaps:
-    """Voxel curves of the models of `curves`, their exact integral, and the dose of it with its error."""
-    grid = study.reference.activity.grid
-    voxels = fit_frames(frames, half_life_h(study.nuclide), settings.kinetics, regions, curves)
+    """Voxel curves of the models of `curves`, their exact integral, and the dose with its error.
+
+    The dose is that of the integral, or, with `settings.dose.order` "dose_rate_first", the integral of curves through
+    the dose rates of the scans, found as those of the activities are.
+    """
+    grid, half_life = study.reference.activity.grid, half_life_h(study.nuclide)
+    voxels = fit_frames(frames, half_life, settings.kinetics, regions, curves)
     fit = voxels.fit
     tia, u_tia = (Volume(values.reshape(grid.shape), grid, Quantity.TIA) for values in (fit.tia, fit.u_tia))
-    absorbed = absorbed_dose(
-        tia,
-        u_tia=u_tia,
-        nuclide=study.nuclide,
-        ct=anatomy,
-        engine=settings.dose.engine,
-        settings=settings.dose,
-        seed=seed,
-        on_progress=on_progress,
-    )
-    return DoseMaps(fit, tia, absorbed, voxels.sum_to_curve)
+    engine = settings.dose.engine
+    dose_of = partial(absorbed_dose, nuclide=study.nuclide, ct=anatomy, engine=engine, settings=settings.dose)
+    if settings.dose.order == "activity_first":
+        absorbed = dose_of(tia, u_tia=u_tia, seed=seed, on_progress=on_progress)
+        return DoseMaps(fit, tia, absorbed, voxels.sum_to_curve)
+    rates = dose_rates(frames, lambda hour, scan: dose_of(hour, seed=seed * len(frames) + scan))
+    rate_curves = _curves(rates.frames, study, settings, regions, errors)
+    rate_fit = fit_frames(rates.frames, half_life, settings.kinetics, regions, rate_curves).fit
+    return DoseMaps(fit, tia, rates.integrate(rate_fit), voxels.sum_to_curve)

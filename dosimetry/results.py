@@ -103,12 +103,14 @@ class StructureResult(CurveResult):
     """The row of a structure, with its voxels, its histogram, and the share of its volume by `FitStatus` name.
 
     `biological` is its BED, None where its tissue, the shape of its curve or the RBE of its dose is not known.
+    `sphere_gy` is the self-dose of a sphere of its mass, density and tissue, NaN where none was asked for.
     """
 
     region: Region
     histogram: DoseVolume
     status_percent: Mapping[str, float]
     biological: BiologicalDose | None = None
+    sphere_gy: float = float("nan")
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,17 +6,19 @@ from collections.abc import Mapping
 import numpy as np
 
 from dosimetry.biological import structure_biological_dose
-from dosimetry.config import REST, WHOLE_BODY, DosimetrySettings
+from dosimetry.config import REST, WHOLE_BODY, DoseSettings, DosimetrySettings
 from dosimetry.curves.structures import BodyCurves, StructureCurve
+from dosimetry.dose import sphere_s_value
 from dosimetry.kinetics import FitStatus
 from dosimetry.metrics import DoseVolume, Region, region_on
 from dosimetry.results import CurveResult, DoseMaps, StructureResult
 from dosimetry.uncertainty.budget import Budget
+from nufitdose.anatomy.composition import SOFT_TISSUE, mass_fractions
 from nufitdose.anatomy.prepared import PreparedAnatomy
 from nufitdose.grid import Grid
+from nufitdose.nuclides import DECAYS_PER_MBQ_H
 from nufitdose.study import Structures, Study
 from nufitdose.types import F64, Image32
-from nufitdose.volume import Volume
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ def structure_results(
     budgets: Mapping[str, Budget],
 ) -> tuple[StructureResult, ...]:
     """One result for each region."""
-    structures, density = study.structures, anatomy.density if anatomy else None
+    structures = study.structures
     return tuple(
         _result(
             name,
@@ -61,7 +63,7 @@ def structure_results(
             curves.of(name),
             maps,
             unregistered,
-            density,
+            anatomy,
             budgets[name],
         )
         for name, region in regions.items()
@@ -150,21 +152,22 @@ def _result(
     curve: StructureCurve,
     maps: DoseMaps,
     unregistered: DoseMaps | None,
-    density: Volume | None,
+    anatomy: PreparedAnatomy | None,
     budget: Budget,
 ) -> StructureResult:
-    density_g_ml = region.values(density) if density else settings.dose.density_without_ct_g_ml
+    density_g_ml = region.values(anatomy.density) if anatomy else settings.dose.density_without_ct_g_ml
     tia_mbq_h = region.integral(maps.tia) * 1e-6
     dose_gy = region.values(maps.dose)
     _warn_of_air(name, region, maps, dose_gy)
     histogram = DoseVolume.of(dose_gy, region.part_ml, density_g_ml)
     asked, geud_a = settings.metrics, settings.metrics.geud_a.get(name)
+    mass_g = float(np.sum(region.part_ml * density_g_ml))
     return StructureResult(
         name=name,
         role=role,
         region=region,
         volume_ml=region.volume_ml,
-        mass_g=float(np.sum(region.part_ml * density_g_ml)),
+        mass_g=mass_g,
         curve=curve,
         tia_mbq_h=tia_mbq_h,
         tiac_h=tia_mbq_h / study.administration.activity_mbq,
@@ -181,7 +184,26 @@ def _result(
         status_percent=_status_percent(region, maps),
         budget=budget,
         sum_to_curve=maps.sum_to_curve.get(name, float("nan")),
+        sphere_gy=_sphere_gy(region, mass_g, tia_mbq_h, study.nuclide, settings.dose, anatomy),
     )
+
+
+def _sphere_gy(
+    region: Region,
+    mass_g: float,
+    tia_mbq_h: float,
+    nuclide: str,
+    settings: DoseSettings,
+    anatomy: PreparedAnatomy | None,
+) -> float:
+    """D = Ã S of a sphere of this mass, mean density and commonest tissue; NaN unless the structure is small enough."""
+    if settings.sphere_below_ml is None or region.volume_ml >= settings.sphere_below_ml:
+        return float("nan")
+    tissue = SOFT_TISSUE
+    if anatomy is not None and anatomy.tissue is not None:
+        tissue = int(np.bincount(anatomy.tissue.reshape(-1)[region.index], weights=region.part_ml).argmax())
+    decays_bq_s = tia_mbq_h * DECAYS_PER_MBQ_H
+    return decays_bq_s * sphere_s_value(nuclide, mass_g, mass_g / region.volume_ml, mass_fractions(tissue))
 
 
 def _warn_of_missing_ct(name: str, region: Region, study: Study) -> None:

@@ -19,6 +19,7 @@ class Quantity(StrEnum):
     ACTIVITY = "Bq/mL"  # at acquisition time, decay-corrected to nothing else
     TIA = "Bq·h/mL"
     DOSE = "Gy"
+    DOSE_RATE = "Gy/h"
     DENSITY = "g/mL"
     TIME = "h"
     LABELS = "label"

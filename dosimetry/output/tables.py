@@ -47,6 +47,7 @@ def write_tables(results: PatientResults, folder: Path) -> None:
 def _metrics_columns(results: PatientResults) -> tuple[str, ...]:
     thresholds = (f"v_{gy:g}gy_percent" for gy in results.settings.metrics.volume_at_gy)
     volumes = (f"d_{ml:g}cc_gy" for ml in results.settings.metrics.dose_at_ml)
+    sphere = () if results.settings.dose.sphere_below_ml is None else ("dose_sphere_gy",)
     return (
         "structure", "role", "volume_ml", "mass_g", "tia_mbq_h", "tiac_h", "teff_h",
         "dose_mean_gy", "dose_d2_gy", "dose_d50_gy", "dose_d98_gy", "dose_min_gy", "dose_max_gy", "dose_d35mm3_gy",
@@ -59,7 +60,7 @@ def _metrics_columns(results: PatientResults) -> tuple[str, ...]:
         "recovery", "u_recovery", "recovery_method",
         "u_tia_fit_mbq_h", *INTERVALS, "light", "light_reason",
         "dose_near_min_gy", "dose_near_max_gy", "homogeneity_index", "geud_gy", *volumes,
-        *_BIOLOGICAL, "alpha_beta_gy", "t_rep_h", "protraction", "rbe_alpha",
+        *_BIOLOGICAL, "alpha_beta_gy", "t_rep_h", "protraction", "rbe_alpha", *sphere,
     )  # fmt: skip
 
 
@@ -101,6 +102,7 @@ def _metrics_row(result: CurveResult, light: Light | None, recovery: Recovery) -
         "u_recovery": recovery.relative_u(result.name) * recovery.value(result.name),
         "recovery_method": recovery.method_of(result.name) + (" (assumed)" if recovery.assumed else ""),
         **_biological(result),
+        "dose_sphere_gy": result.sphere_gy if isinstance(result, StructureResult) else float("nan"),
     }
 
 

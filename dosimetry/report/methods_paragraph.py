@@ -190,6 +190,11 @@ def _dose(results: PatientResults) -> list[str]:
         density = f"a density of {three(results.settings.dose.density_without_ct_g_ml)} g/mL throughout"
     else:
         density = "mass density from CT (Schneider 2000)"
+    if results.settings.dose.order == "dose_rate_first":
+        return [
+            f"The activity of every scan was converted to the dose rate at each scan by {method} with {density}, and "
+            "curves fitted to the dose rates of each voxel, as to its activities, were integrated."
+        ]
     return [f"The time-integrated activity was converted to dose by {method} with {density}."]
 
 

@@ -109,9 +109,11 @@ def dose_table(results: PatientResults, looks: Looks) -> Table:
     small = any(np.isfinite(s.dose["dose_d35mm3_gy"]) for s in results.structures)
     thresholds, volumes = results.settings.metrics.volume_at_gy, results.settings.metrics.dose_at_ml
     uniform = any(np.isfinite(s.dose["geud_gy"]) for s in results.structures)
+    spheres = any(np.isfinite(s.sphere_gy) for s in results.structures)
     columns = ["dose_d2_gy", "dose_d50_gy", "dose_d98_gy", "dose_max_gy", *(["dose_d35mm3_gy"] if small else [])]
     heads = [
-        "structure", "mean Gy", "Gy/GBq", "D2% Gy", "D50% Gy", "D98% Gy", "max Gy",
+        "structure", "mean Gy", *(["as a sphere Gy"] if spheres else []),
+        "Gy/GBq", "D2% Gy", "D50% Gy", "D98% Gy", "max Gy",
         *(["D35mm³ Gy"] if small else []), "HI", *(["gEUD Gy"] if uniform else []),
         *(f"V{gy:g}Gy %" for gy in thresholds), *(f"D{ml:g}cc Gy" for ml in volumes),
     ]  # fmt: skip
@@ -120,7 +122,8 @@ def dose_table(results: PatientResults, looks: Looks) -> Table:
     together: list[tuple[str, StructureResult | TumourBurden]] = [("all tumours", burden)] if burden else []
     for name, s in [*((s.name, s) for s in results.structures), *together]:
         mean = s.dose["dose_mean_gy"]
-        cells = [with_error(mean, s.u_dose_mean_gy), three(per_gbq(s, results))]
+        sphere = [three(s.sphere_gy if isinstance(s, StructureResult) else float("nan"))] if spheres else []
+        cells = [with_error(mean, s.u_dose_mean_gy), *sphere, three(per_gbq(s, results))]
         cells += [three(s.dose[column]) for column in columns]
         cells += [three(s.dose["homogeneity_index"]), *([three(s.dose["geud_gy"])] if uniform else [])]
         cells += [percent(s.dose[f"v_{gy:g}gy_percent"]).removesuffix(" %") for gy in thresholds]

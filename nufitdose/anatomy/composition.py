@@ -9,7 +9,7 @@ from nufitdose.types import Numbers
 ELEMENTS = (1, 6, 7, 8, 11, 12, 15, 16, 17, 18, 19, 20)
 #: Schneider, Bortfeld, Schlegel, Phys Med Biol 2000;45:459, doi:10.1088/0031-9155/45/2/314: lowest HU of each tissue,
 #: and its composition in percent by mass. The first is air, the second lung; from 120 HU on it is bone with its marrow.
-#: The densest bone goes on where the source lists metals (from 1640 HU): a CT does not tell which metal.
+#: The densest bone goes on where the source lists metals (`METAL_HU`): a CT does not tell which metal.
 SCHNEIDER_LOWEST_HU = np.array(
     [-1050, -950, -120, -82, -52, -22, 8, 19, 80, 120, *range(200, 1600, 100)],
     dtype=float,
@@ -42,6 +42,7 @@ SCHNEIDER_PERCENT = np.array(
         [3.4, 15.5, 4.2, 43.5, 0.1, 0.2, 10.3, 0.3, 0, 0, 0, 22.5],
     ]
 )  # fmt: skip
+METAL_HU = 1640.0  # from here on the source lists amalgam, titanium and steel
 SOFT_TISSUE = 7  # where nothing is known
 
 

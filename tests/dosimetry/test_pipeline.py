@@ -12,7 +12,9 @@ from support.small_study import GRID, small_study, small_study_folder, sphere
 
 from dosimetry import DosimetrySettings, run_patient
 from dosimetry.config import load_settings
+from dosimetry.dose import sphere_s_value
 from dosimetry.kinetics import FitStatus
+from nufitdose.anatomy.composition import mass_fractions, tissue_of_hu
 from nufitdose.grid import Grid
 from nufitdose.io.nifti import load_volume
 from nufitdose.nuclides import chain_emissions
@@ -216,6 +218,23 @@ def test_the_dose_engine_is_chosen_by_name_and_named_in_the_report(tmp_path):
     assert "agree with Monte Carlo" in report
     assert json.loads((tmp_path / "kernel/run.json").read_text())["config"]["dose"]["engine"] == "kernel"
     assert "leaves the field" not in (tmp_path / "local/report.html").read_text()
+
+
+def test_small_structures_are_given_as_spheres_beside_their_voxels_on_request(tmp_path):
+    """Ã times the S value of a sphere of the structure's mass; 24 mL of Lu-177 keep their electrons either way."""
+    keys = ["registration.engine=none", "kinetics.model=mono", "dose.sphere_below_ml=50"]
+    results = run_patient(small_study(), tmp_path / "out", load_settings(None, keys))
+    (liver,), (row, *_body) = results.structures, rows(tmp_path / "out/metrics.csv")
+    density = liver.mass_g / liver.volume_ml
+    s_value = sphere_s_value("Lu-177", liver.mass_g, density, mass_fractions(int(tissue_of_hu(40.0))))
+    assert liver.sphere_gy == pytest.approx(liver.tia_mbq_h * 3.6e9 * s_value, rel=1e-6)
+    assert liver.sphere_gy == pytest.approx(liver.dose["dose_mean_gy"], rel=0.02)
+    assert float(row["dose_sphere_gy"]) == pytest.approx(liver.sphere_gy, rel=1e-5)
+    assert {part["dose_sphere_gy"] for part in _body} == {""}
+    assert "as a sphere" in (tmp_path / "out/report.html").read_text()
+    larger = run_patient(small_study(), tmp_path / "larger", load_settings(None, [*keys[:2], "dose.sphere_below_ml=5"]))
+    assert math.isnan(larger.structures[0].sphere_gy)
+    assert "as a sphere" not in (tmp_path / "larger/report.html").read_text()
 
 
 def test_a_described_scanner_is_corrected_for_and_said_everywhere(tmp_path):

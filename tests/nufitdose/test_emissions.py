@@ -81,6 +81,17 @@ def test_bateman_agrees_with_the_closed_form_of_two_members():
     assert decays["Bi-212"] == pytest.approx(daughter, rel=1e-9)
 
 
+@pytest.mark.parametrize("nuclide", ["Ac-225", "Ra-223", "Pb-212", "Th-227"])
+def test_progeny_grow_in_towards_equilibrium(nuclide):
+    """Energy per decay of the parent: its own within seconds, more with time, in the end that of all that follow."""
+    alone, whole = emission_spectra(nuclide).total_mev, chain_spectra(nuclide).total_mev
+    times_h = [1e-3, *(part * half_life_h(nuclide) for part in (0.02, 0.3, 1.0, 3.0, 60.0))]
+    within = [chain_spectra(nuclide, hours).total_mev for hours in times_h]
+    assert within[0] < alone + 0.2 * (whole - alone)
+    assert sorted(within) == within
+    assert within[-1] == pytest.approx(whole, rel=1e-3)
+
+
 def test_ingrowth_of_thorium_227_in_bone():
     """10 cm³ of cortical bone, 1.92 g/cm³, 80 days: 111.8 Gy/MBq alone, 589.1 with its progeny."""
     hours, mass_kg = 80 * 24.0, 0.0192

@@ -48,6 +48,11 @@ def known_elements() -> tuple[int, ...]:
     return tuple(int(Z) for Z in _elements()["z"])
 
 
+def atomic_masses(Z: tuple[int, ...]) -> Numbers:
+    """Atomic masses, g/mol."""
+    return np.array([_elements()["atomic_mass"][known_elements().index(z)] for z in Z])
+
+
 def klein_nishina(energy_mev: Numbers) -> Numbers:
     """Cross-section of one free electron, cm²."""
     k = energy_mev / ELECTRON_MEV
@@ -98,7 +103,7 @@ def photon_tables(fractions: Mapping[int, float]) -> PhotonTables:
     E = energy_grid()
     table = _elements()
     rows = [known_elements().index(Z) for Z in fractions]
-    moles = np.array(list(fractions.values())) / table["atomic_mass"][rows]
+    moles = np.array(list(fractions.values())) / atomic_masses(tuple(fractions))
     Z = np.array(list(fractions), float)
     x2 = table["x_per_angstrom"] ** 2
     bound = (moles * Z) @ table["scattering_function"][rows] / float(moles @ Z)

@@ -1,5 +1,7 @@
 """Photons in water against NIST's attenuation, Klein and Nishina's moments, and analytic primaries."""
 
+from importlib import resources
+
 import numpy as np
 import pytest
 
@@ -107,3 +109,15 @@ def test_every_photon_gives_all_its_energy_or_escapes(energy_mev):
 def test_the_seed_decides_and_the_threads_do_not():
     one, two = (photon_kernel(0.2, 400, seed=3, threads=n) for n in (1, 2))
     np.testing.assert_array_equal(one.deposited, two.deposited)
+
+
+def test_the_elements_are_those_of_xraylib():
+    """Only where xraylib is at hand: the shipped tables drawn again."""
+    pytest.importorskip("xraylib")
+    from dosimetry.dose.transport.draw_elements import draw_elements
+
+    shipped = np.load(resources.files("dosimetry.dose.transport") / "data/photon_elements.npz")
+    drawn = draw_elements()
+    assert set(drawn) == set(shipped.files)
+    for name, values in drawn.items():
+        np.testing.assert_allclose(values, shipped[name], rtol=2e-4, err_msg=name)
