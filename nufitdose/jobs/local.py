@@ -18,10 +18,10 @@ _RESERVE_MB = 500.0  # left to the machine; chosen here
 
 
 class MemoryNeed:
-    """What jobs will need: what they say, times the largest factor by which one was wrong so far."""
+    """What jobs will need: what they say, times the largest factor by which the finished ones were off."""
 
     def __init__(self) -> None:
-        self._factor = 1.0
+        self._factors: list[float] = []
         self._largest_mb = 0.0  # of jobs that did not say
 
     def learn(self, job: Job, peak_mb: float) -> None:
@@ -29,13 +29,13 @@ class MemoryNeed:
         if not peak_mb > 0:
             return
         if job.memory_mb > 0:
-            self._factor = max(self._factor, peak_mb / job.memory_mb)
+            self._factors.append(peak_mb / job.memory_mb)
         else:
             self._largest_mb = max(self._largest_mb, peak_mb)
 
     def expected_mb(self, job: Job) -> float:
         """What a job will need."""
-        return job.memory_mb * self._factor if job.memory_mb > 0 else self._largest_mb
+        return job.memory_mb * max(self._factors, default=1.0) if job.memory_mb > 0 else self._largest_mb
 
     def fits(self, job: Job, running: Sequence[tuple[Job, float]], free_mb: float) -> bool:
         """Whether a job may start beside those `running` (with what each holds now) where so much is free."""
