@@ -45,7 +45,7 @@ def expected_memory_mb(study: Path) -> float:
         voxels = 0
         for path in study_files(study):
             if path.name.endswith((".nii", ".nii.gz")):
-                image: Any = nibabel.load(path)  # type: ignore[attr-defined]
+                image: Any = nibabel.load(path)
                 voxels += int(image.shape[0]) * int(image.shape[1]) * int(image.shape[2])
     except Exception:  # the patient's own run will say what is wrong
         return 0.0

@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
+from dosimetry.burden import NAME as ALL_TUMOURS
 from dosimetry.cohort.values import MemberResult, Status, number
+from dosimetry.config import REST, WHOLE_BODY
 from dosimetry.report.figures import Picture, as_svg, house_style, new_figure
 from dosimetry.report.numbers import three, tick
 from dosimetry.report.palette import COLOURS, FAINT
@@ -19,7 +22,7 @@ PAGE = "cohort.html"
 _MOST_DRAWN = 40  # structures in the picture, those of most patients
 _LAMPS = {"red": "far outside", "amber": "outside guide", "green": "within guide"}
 _LOOK_FIRST = ("red", "amber", "grey", "green", "")
-_APART = ("rest", "whole_body", "all_tumours")
+_APART = (REST, WHOLE_BODY, ALL_TUMOURS)
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,8 @@ def write_page(members: Sequence[MemberResult], record: RunRecord, folder: Path)
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    css = environment.from_string((Path(__file__).parents[1] / "report" / "report.css").read_text(encoding="utf-8"))
-    page = environment.get_template("cohort.html.j2").render(content, css=css.render())
+    css = (Path(__file__).parents[1] / "report" / "report.css").read_text(encoding="utf-8")
+    page = environment.get_template("cohort.html.j2").render(content, css=css)
     return write_whole(folder / PAGE, page)
 
 
@@ -132,7 +135,7 @@ def _draw(doses: Sequence[Doses]) -> tuple[Picture, list[str]] | None:
         axes.plot(one.dose_gy, np.full(len(one.dose_gy), row), "o", markersize=2.4, color=FAINT, alpha=0.8)
     positive = all(value > 0 for one in shown for value in one.dose_gy)
     axes.set_xscale("log" if positive else "linear")
-    axes.xaxis.set_major_formatter(tick)
+    axes.xaxis.set_major_formatter(FuncFormatter(tick))
     axes.set_yticks(range(len(shown)), [str(row + 1) for row in range(len(shown))])
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_xlabel("mean absorbed dose, Gy")

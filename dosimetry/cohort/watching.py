@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 from dosimetry.cohort.values import MemberResult, Status
 from nufitdose.jobs import Running
@@ -30,9 +29,7 @@ class Watcher:
         self.watch(())
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.watch(())
         self._file.close()
 

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from nufitdose.cli import dicom, information, patient, simulation, training
+from nufitdose.cli import dicom, information, many, patient, simulation, training
 from nufitdose.errors import InputError, RunStopped
 from nufitdose.printable import printable
 from nufitdose.version import __version__
@@ -37,6 +37,7 @@ app.command()(patient.dosimetry)
 app.command()(patient.register)
 app.command()(patient.kernels)
 app.command()(patient.recovery)
+app.command()(many.cohort)
 app.command()(training.pretrain)
 app.command()(training.finetune)
 app.command()(training.tune)

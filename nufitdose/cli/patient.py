@@ -1,13 +1,23 @@
 """Commands of a patient: register, dosimetry; the kernels of a nuclide, the recovery of a scanner."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nufitdose.cli.options import AsJson, ConfigFile, Device, Out, Overrides, Seed, StudyFolder, Weights, read_sides
+from nufitdose.cli.options import (
+    AsJson,
+    ConfigFile,
+    Device,
+    Out,
+    Overrides,
+    Seed,
+    StudyFolder,
+    Weights,
+    read_sides,
+    registration_overrides,
+)
 
 
 def register(
@@ -32,7 +42,7 @@ def register(
     from nufitdose.run import read_warnings
     from nufitdose.text import json_text
 
-    chosen = [*(overrides or ()), *_registration_overrides(engine, weights)]
+    chosen = [*(overrides or ()), *registration_overrides(engine, weights)]
     settings = load_settings(config, chosen).registration
     frames = run_registration(study, out, settings, other=other, device=device, seed=seed, stream=sys.stderr)
     if as_json:
@@ -44,12 +54,6 @@ def register(
             light = f": {frame.light.state.value}, {frame.light.why}" if frame.light else ""
             print(f"{frame.id}: {found.engine} on {found.basis}, {found.seconds:.1f} s{light}")
     print(f"registered scans and fields: {out / 'registered'}")
-
-
-def _registration_overrides(engine: str | None = None, weights: Path | None = None) -> list[str]:
-    """Options of the command line as settings; paths quoted, so that YAML reads them as text."""
-    named = {"engine": engine, "weights": json.dumps(str(weights)) if weights else None}
-    return [f"registration.{name}={value}" for name, value in named.items() if value]
 
 
 def dosimetry(
@@ -66,7 +70,7 @@ def dosimetry(
     from dosimetry.output.summary import summary
     from dosimetry.pipeline import run_patient
 
-    settings = load_settings(config, [*(overrides or ()), *_registration_overrides(weights=weights)])
+    settings = load_settings(config, [*(overrides or ()), *registration_overrides(weights=weights)])
     results = run_patient(study, out, settings, device=device, seed=seed, stream=sys.stderr)
     print(summary(results))
     print(f"report: {out / 'report.html'}")
