@@ -53,3 +53,35 @@ def cohort(
         print(f"{len(members) - len(bad)} of {len(members)} patients done\nreport: {out / 'cohort.html'}")
     if bad:
         raise typer.Exit(1)
+
+
+def accumulate(
+    studies: Annotated[
+        list[Path],
+        typer.Argument(metavar="STUDY STUDY ...", help="Cycles in order: study folders, or results of runs."),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; cycles that are done there already are kept.")],
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STRUCTURE.QUANTITY=GY", help="A limit, as kidney.bed=40. Repeatable."),
+    ] = None,
+    voxels: Annotated[bool, typer.Option(help="Add the dose maps too, on the grid of the first cycle.")] = True,
+    workers: Workers = 1,
+    weights: Weights = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Add several cycles of one patient: dose and BED of structures, dose of voxels."""
+    from dosimetry.config import load_settings
+    from dosimetry.cycles.limits import read_limits
+    from dosimetry.cycles.run import accumulate as run
+    from dosimetry.cycles.tables import PAGE, as_text
+
+    settings = load_settings(config, [*(overrides or ()), *registration_overrides(weights=weights)])
+    limits = read_limits(limit or ())
+    sums = run(
+        studies, out, settings, limits, workers=workers, voxels=voxels, device=device, seed=seed, stream=sys.stderr
+    )
+    print(f"{as_text(sums)}\nreport: {out / PAGE}")

@@ -1,0 +1,155 @@
+"""Cycles of one patient: sums in closed form, uncertainties by cause, maps moved and added."""
+
+import csv
+import json
+import math
+
+import nibabel
+import numpy as np
+import pytest
+from support.small_study import small_study, small_study_folder
+from typer.testing import CliRunner
+
+from dosimetry import run_patient
+from dosimetry.config import load_settings
+from dosimetry.cycles.adding import COMMON, add_cycles, u_of_sum
+from dosimetry.cycles.limits import Limit, check_limits, read_limits
+from dosimetry.cycles.run import accumulate
+from dosimetry.cycles.values import CycleDose
+from nufitdose.cli import app
+from nufitdose.errors import InputError
+from nufitdose.io.study_folder import save_study
+
+FAST = ["registration.engine=rigid", "dose.engine=local", "kinetics.model=mono"]
+SETTINGS = load_settings(None, FAST)
+AB = 2.5
+
+
+def cycle_dose(dose_gy, protraction=0.1, relative_u=None, alpha_beta_gy=AB, u_bed_gy=None):
+    """A structure of uniform dose."""
+    relative_u = relative_u or {"calibration": 0.05, "counting noise": 0.03}
+    bed_gy = dose_gy + protraction * dose_gy**2 / alpha_beta_gy
+    total = math.sqrt(sum(u**2 for u in relative_u.values()))
+    by_dose = (dose_gy + 2 * protraction * dose_gy**2 / alpha_beta_gy) * total
+    return CycleDose("organ", dose_gy, bed_gy, u_bed_gy or by_dose, dose_gy, alpha_beta_gy, relative_u)
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_dose_and_bed_add_and_eqd2_is_that_of_the_sum():
+    first, second = cycle_dose(6.0), cycle_dose(4.0)
+    found = add_cycles({"cycle1": first, "cycle2": second})
+    assert found.dose_mean_gy == 10.0
+    assert found.bed_mean_gy == pytest.approx(10.0 + 0.1 * (36 + 16) / AB)
+    assert found.eqd2_mean_gy == pytest.approx(found.bed_mean_gy / (1 + 2 / AB))
+    assert found.missing == ()
+
+
+def test_common_causes_add_linearly_and_own_ones_in_squares():
+    equal = [(5.0, {"calibration": 0.04, "counting noise": 0.03})] * 4
+    assert u_of_sum(equal) == pytest.approx(math.hypot(4 * 5 * 0.04, 2 * 5 * 0.03))
+    assert "calibration" in COMMON
+    assert u_of_sum([(5.0, {"counting noise": 0.03}), (-5.0, {"counting noise": 0.03})]) > 0
+    found = add_cycles({"a": cycle_dose(6.0), "b": cycle_dose(4.0)})
+    assert found.u_dose_mean_gy == pytest.approx(math.hypot(10 * 0.05, math.hypot(6, 4) * 0.03))
+
+
+def test_the_error_of_bed_follows_the_dose_and_each_curve():
+    """By differences: all doses larger by u of calibration; and the protraction's own part, independent."""
+    only = {"calibration": 1e-4}
+    a, b = cycle_dose(6.0, relative_u=only), cycle_dose(4.0, relative_u=only)
+    found = add_cycles({"a": a, "b": b})
+    up = sum(cycle_dose(d * (1 + 1e-4)).bed_mean_gy for d in (6.0, 4.0))
+    assert found.u_bed_mean_gy == pytest.approx(up - found.bed_mean_gy, rel=1e-3)
+    wide = [cycle_dose(6.0, relative_u=only, u_bed_gy=0.3), cycle_dose(4.0, relative_u=only, u_bed_gy=0.4)]
+    assert add_cycles(dict(zip("ab", wide, strict=True))).u_bed_mean_gy == pytest.approx(0.5, rel=1e-4)
+
+
+def test_what_a_cycle_lacks_has_no_sum_and_unlike_tissues_no_eqd2():
+    found = add_cycles({"cycle1": cycle_dose(6.0), "cycle2": None})
+    assert (found.cycles, found.missing) == (1, ("cycle2",))
+    assert math.isnan(found.dose_mean_gy)
+    other = add_cycles({"cycle1": cycle_dose(6.0), "cycle2": cycle_dose(6.0, alpha_beta_gy=10.0)})
+    assert other.dose_mean_gy == 12.0
+    assert math.isnan(other.eqd2_mean_gy)
+
+
+def test_limits_are_read_and_shared():
+    kidney, tumour = read_limits(["kidney.bed=40", "tumour_1.dose=100"])
+    assert kidney == Limit("kidney", "bed", 40.0)
+    assert kidney.applies_to("kidney_left", "organ")
+    assert not kidney.applies_to("liver", "organ")
+    assert not tumour.applies_to("tumour_2", "tumour")
+    found = add_cycles({"a": cycle_dose(6.0), "b": cycle_dose(4.0)})
+    share, u = Limit("liver", "dose", 20.0).share_percent(found)
+    assert (share, u) == (50.0, pytest.approx(5 * found.u_dose_mean_gy))
+    for wrong in ("kidney=40", "kidney.bed=", "kidney.bed=-1", "kidney.gy=3", "kidney.bed=inf"):
+        with pytest.raises(InputError, match="STRUCTURE.QUANTITY=GY"):
+            read_limits([wrong])
+    with pytest.raises(InputError, match="no cycle has"):
+        check_limits([Limit("spleen", "bed", 1.0)], {"liver": "organ"})
+
+
+@pytest.fixture(scope="module")
+def cycles(tmp_path_factory):
+    """Two studies of one patient; the second is a finished run too."""
+    place = tmp_path_factory.mktemp("cycles")
+    first, second = small_study_folder(place / "first"), small_study_folder(place / "second", teff_h=40.0)
+    run_patient(second, place / "second_results", SETTINGS, device="cpu")
+    return first, second, place / "second_results"
+
+
+def test_two_cycles_on_structures_and_voxels(cycles, tmp_path):
+    first, _, results = cycles
+    out = tmp_path / "out"
+    limits = read_limits(["liver.bed=50", "liver.eqd2=30"])
+    sums = accumulate([first, results], out, SETTINGS, limits, device="cpu")
+    one, two = (
+        {row["structure"]: row for row in rows(place / "metrics.csv")} for place in (out / "cycles/cycle1", results)
+    )
+    for column in ("dose_mean_gy", "bed_mean_gy"):
+        wanted = float(one["liver"][column]) + float(two["liver"][column])
+        assert getattr(sums["liver"], column) == pytest.approx(wanted, rel=1e-5)
+    table = [row for row in rows(out / "accumulated.csv") if row["structure"] == "liver"]
+    assert [row["limit_quantity"] for row in table] == ["bed", "eqd2"]
+    assert float(table[0]["share_percent"]) == pytest.approx(100 * sums["liver"].bed_mean_gy / 50, rel=1e-4)
+    total, *own = (
+        np.asarray(nibabel.load(place / "maps/dose.nii.gz").dataobj) for place in (out, out / "cycles/cycle1", results)
+    )
+    inside = np.isfinite(total)
+    assert inside.mean() > 0.5
+    assert np.corrcoef(total[inside], (own[0] + own[1])[inside])[0, 1] > 0.99  # the cycles lie on each other
+    assert float(table[0]["dose_mean_voxels_gy"]) == pytest.approx(sums["liver"].dose_mean_gy, rel=0.1)
+    page = (out / "accumulated.html").read_text()
+    assert page.count("of 50.0 Gy BED") == 1
+    assert json.loads((out / "run.json").read_text())["limits"][0]["structure"] == "liver"
+
+
+def test_cycles_that_are_done_are_kept_and_wrong_ones_refused(cycles, tmp_path):
+    first, second, results = cycles
+    out = tmp_path / "out"
+    chosen = [part for text in FAST for part in ("--set", text)]
+    command = ["accumulate", str(results), str(first), "--out", str(out), "--no-voxels", "--device", "cpu", *chosen]
+    run = CliRunner().invoke(app, command)
+    assert run.exit_code == 0, run.output
+    assert "liver" in run.stdout
+    written = (out / "cycles/cycle2/run.json").stat().st_mtime_ns
+    accumulate([results, first], out, SETTINGS, device="cpu", voxels=False)
+    assert (out / "cycles/cycle2/run.json").stat().st_mtime_ns == written
+    assert not (out / "maps").exists()
+    with pytest.raises(InputError, match="at least two"):
+        accumulate([first], tmp_path / "x", SETTINGS)
+    with pytest.raises(InputError, match="the same study"):
+        accumulate([results, results], tmp_path / "x", SETTINGS, device="cpu")
+    with pytest.raises(InputError, match="neither a study"):
+        accumulate([first, tmp_path], tmp_path / "y", SETTINGS)
+    other = tmp_path / "other"
+    other.mkdir()
+    save_study(small_study(), other)
+    (other / "study.yaml").write_text((other / "study.yaml").read_text().replace("P7", "P8"))
+    with pytest.raises(InputError, match="several patients: P7, P8"):
+        accumulate([results, other], tmp_path / "z", SETTINGS, device="cpu", voxels=False)
+    assert second.is_dir()
