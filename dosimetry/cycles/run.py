@@ -142,7 +142,7 @@ def _check_one_patient(cycles: Sequence[Cycle]) -> None:
 
 
 def _write_maps(maps: TotalMaps, cycles: Sequence[Cycle], folder: Path) -> dict[str, dict[str, float]]:
-    """maps/dose.nii.gz, maps/bed.nii.gz and registration.csv; doses of the first cycle's structures over their voxels."""
+    """The maps and tables of the registration; doses of the first cycle's structures over their voxels."""
     (folder / "maps").mkdir(exist_ok=True)
     save_volume(maps.dose, folder / "maps" / "dose.nii.gz")
     if maps.bed is not None:
