@@ -20,7 +20,10 @@ _SEEN = 0.5  # of a voxel, for its BED to count
 
 @dataclass(frozen=True, eq=False)
 class TotalMaps:
-    """Σ dose and Σ BED, Gy, NaN where a cycle does not know it (BED: None without maps of it); a frame a later cycle."""
+    """Σ dose and Σ BED, Gy, NaN where a cycle does not know it, and the frame of every later cycle.
+
+    `bed` is None where a cycle has no map of it.
+    """
 
     dose: Volume
     bed: Volume | None

@@ -38,7 +38,7 @@ def run_on_cluster(
         ) from error
     where = {"scheduler_file": scheduler} if os.path.isfile(scheduler) else {"address": scheduler}
     try:
-        client = Client(**where, timeout=_CONNECT_S, set_as_default=False)
+        client = Client(**where, timeout=_CONNECT_S)
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"no scheduler answers at {scheduler} ({error})", remedy="Check --scheduler") from error
     with client:

@@ -48,3 +48,11 @@ def hold(mark: Path, seconds: float) -> int:
     mark.write_text(str(os.getpid()))
     time.sleep(seconds)
     return os.getpid()
+
+
+def count_to_the_end(folder: Path, number: int, seconds: float) -> int:
+    """Leave a mark of being begun, and after a while one of being done."""
+    with (folder / f"{number}.begun").open("a") as file:
+        file.write("x")
+    time.sleep(seconds)
+    return once(folder, number)

@@ -87,7 +87,7 @@ def test_limits_are_read_and_shared():
     share, u = Limit("liver", "dose", 20.0).share_percent(found)
     assert (share, u) == (50.0, pytest.approx(5 * found.u_dose_mean_gy))
     for wrong in ("kidney=40", "kidney.bed=", "kidney.bed=-1", "kidney.gy=3", "kidney.bed=inf"):
-        with pytest.raises(InputError, match="STRUCTURE.QUANTITY=GY"):
+        with pytest.raises(InputError, match=r"STRUCTURE\.QUANTITY=GY"):
             read_limits([wrong])
     with pytest.raises(InputError, match="no cycle has"):
         check_limits([Limit("spleen", "bed", 1.0)], {"liver": "organ"})
