@@ -38,7 +38,7 @@ def write_accumulated(
     rows: list[Row] = []
     for name, found in sums.items():
         own = voxels.get(name, dict.fromkeys(_OF_VOXELS, float("nan")))
-        asked = [limit for limit in limits if limit.applies_to(name, found.role)]
+        asked: list[Limit | None] = [limit for limit in limits if limit.applies_to(name, found.role)]
         for limit in asked or [None]:
             rows.append(
                 {

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 
 from dosimetry.cycles.values import Cycle
 from nufitdose.errors import InputError
@@ -62,7 +63,7 @@ def _bed(cycle: Cycle) -> Volume | None:
         return None
     try:
         data = np.asarray(nibabel.load(path).dataobj, dtype=np.float32)
-    except (OSError, nibabel.filebasedimages.ImageFileError) as error:
+    except (OSError, EOFError, ImageFileError) as error:
         raise InputError(f"this map cannot be read ({error})", where=path) from error
     return Volume(data, cycle.dose().grid, Quantity.DOSE)
 

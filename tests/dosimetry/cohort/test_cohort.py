@@ -142,7 +142,7 @@ def test_a_killed_dask_worker_loses_no_patient_and_the_numbers_are_those_of_one_
 
         def kill():
             """Once a patient is being written, end the worker that does so."""
-            while not (found := [p for p in out.glob("patients/.p*.unfinished-*")]):
+            while not (found := list(out.glob("patients/.p*.unfinished-*"))):
                 time.sleep(0.02)
             child = int(found[0].name.rpartition("-")[2].partition("t")[0])
             parent = int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
