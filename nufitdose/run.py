@@ -1,6 +1,7 @@
 """The folder a run writes: whole or not at all, with run.json saying how it came about."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -15,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from nufitdose.errors import InputError
+from nufitdose.errors import InputError, RunStopped
 from nufitdose.files import pour, sweep, whole_folder, write_whole
 from nufitdose.locks import holds_something, locked
 from nufitdose.printable import printable
@@ -35,6 +36,7 @@ _PACKAGES = (
 )
 
 _LONGEST_WARNING = 2000  # characters
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass
@@ -117,12 +119,13 @@ def output_folder(out: str | Path, *, kind: str, inputs: Iterable[Path] = (), ke
             place = stack.enter_context(whole_folder(target))
         except OSError as error:
             raise _not_writable(out, error) from error
-        yield place
-        _list_files(place)
-        if earlier is not None:
-            _announce(place, target, earlier)
-            pour(place, target, earlier, last=RECORD)
-            shutil.rmtree(place)
+        with _told_when_full(out):
+            yield place
+            _list_files(place)
+            if earlier is not None:
+                _announce(place, target, earlier)
+                pour(place, target, earlier, last=RECORD)
+                shutil.rmtree(place)
 
 
 @contextmanager
@@ -144,7 +147,22 @@ def growing_folder(out: str | Path, *, marker: str, kind: str, inputs: Iterable[
             (target / marker).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _not_writable(out, error) from error
-        yield target
+        with _told_when_full(out):
+            yield target
+
+
+@contextmanager
+def _told_when_full(out: str | Path) -> Iterator[None]:
+    """`RunStopped` with the folder where the system has no room for what is written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise RunStopped(
+            f"{out}: the result could not be written ({error.strerror}). Make room and start again; "
+            "nothing is left half written."
+        ) from error
 
 
 def _not_writable(out: str | Path, error: OSError) -> InputError:

@@ -143,7 +143,11 @@ def test_voxels_of_a_patient_who_moved_between_cycles_add_where_they_belong(cycl
         both = np.isfinite(total) & np.isfinite(own[0] + own[1])
         assert both.sum() > 50
         wanted = (own[0] + own[1])[both]
-        assert np.abs(total[both] - wanted).mean() < 0.02 * wanted.max()
+        off = np.abs(total[both] - wanted).mean()
+        assert off < 0.04 * wanted.max()  # what is left is interpolation at the edge of a sphere of 7 voxels
+        if name == "dose":
+            as_they_lie = own[0] + np.roll(own[1], 2, axis=0)  # 10 mm are two voxels
+            assert off < 0.25 * np.abs(as_they_lie[both] - wanted).mean()
     table = next(row for row in rows(out / "accumulated.csv") if row["structure"] == "liver")
     assert float(table["dose_mean_voxels_gy"]) == pytest.approx(sums["liver"].dose_mean_gy, rel=0.03)
     assert [row["timepoint"] for row in rows(out / "registration.csv")] == ["cycle2"]
