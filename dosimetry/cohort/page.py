@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from dosimetry.burden import NAME as ALL_TUMOURS
 from dosimetry.cohort.values import MemberResult, Status, number
@@ -16,9 +16,11 @@ from dosimetry.report.figures import Picture, as_svg, house_style, new_figure
 from dosimetry.report.numbers import three, tick
 from dosimetry.report.palette import COLOURS, FAINT
 from nufitdose.files import write_whole
+from nufitdose.registration.lights import PairState
 from nufitdose.run import RunRecord, versions
 
 PAGE = "cohort.html"
+_DECADE = 10.0  # doses that spread further are drawn on a logarithmic axis
 _MOST_DRAWN = 40  # structures in the picture, those of most patients
 _LAMPS = {"red": "far outside", "amber": "outside guide", "green": "within guide"}
 _LOOK_FIRST = ("red", "amber", "grey", "green", "")
@@ -117,8 +119,9 @@ def _line(member: MemberResult) -> dict[str, str]:
     }
 
 
-def _order(member: MemberResult) -> tuple[int, str]:
-    return _LOOK_FIRST.index(member.light[0]), member.study
+def _order(member: MemberResult) -> tuple[bool, int, str]:
+    """Failed registrations first, then by light."""
+    return member.pair_light != PairState.FAILED, _LOOK_FIRST.index(member.light[0]), member.study
 
 
 def _draw(doses: Sequence[Doses]) -> tuple[Picture, list[str]] | None:
@@ -133,8 +136,11 @@ def _draw(doses: Sequence[Doses]) -> tuple[Picture, list[str]] | None:
         axes.barh(row, high - low, left=low, height=0.62, color=COLOURS[4], alpha=0.35)
         axes.plot([median, median], [row - 0.31, row + 0.31], color=COLOURS[0], linewidth=1.6)
         axes.plot(one.dose_gy, np.full(len(one.dose_gy), row), "o", markersize=2.4, color=FAINT, alpha=0.8)
-    positive = all(value > 0 for one in shown for value in one.dose_gy)
-    axes.set_xscale("log" if positive else "linear")
+    least, most = (end(value for one in shown for value in one.dose_gy) for end in (min, max))
+    if 0 < least < most / _DECADE:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+        axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(tick))
     axes.set_yticks(range(len(shown)), [str(row + 1) for row in range(len(shown))])
     axes.set_ylim(len(shown) - 0.4, -0.6)
