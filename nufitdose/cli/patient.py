@@ -62,6 +62,7 @@ def dosimetry(
     weights: Weights = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Write profile.txt too: the time by function.")] = False,
     device: Device = "auto",
     seed: Seed = 0,
 ) -> None:
@@ -71,7 +72,7 @@ def dosimetry(
     from dosimetry.pipeline import run_patient
 
     settings = load_settings(config, [*(overrides or ()), *registration_overrides(weights=weights)])
-    results = run_patient(study, out, settings, device=device, seed=seed, stream=sys.stderr)
+    results = run_patient(study, out, settings, device=device, seed=seed, profile=profile, stream=sys.stderr)
     print(summary(results))
     print(f"report: {out / 'report.html'}")
 
