@@ -23,7 +23,8 @@ def contents(folder):
             found[name] = path.read_bytes()
             if path.name in ("registration.csv", "cohort.csv"):
                 head, *rows = path.read_text().splitlines()
-                left_out = [head.split(",").index(n) for n in ("seconds", "peak_mb") if n in head.split(",")]
+                named = head.split(",")
+                left_out = [named.index(n) for n in ("seconds", "peak_mb", "status") if n in named]  # kept, not done
                 found[name] = [[c for k, c in enumerate(row.split(",")) if k not in left_out] for row in rows]
     return found
 
