@@ -85,7 +85,7 @@ def test_killed_at_any_moment_a_rerun_ends_as_if_nothing_had_been(tmp_path, what
     took = time.monotonic() - start
     assert process.returncode == 0
     draw = random.Random(what)
-    for _ in range(4):
+    for _ in range(3):
         with start_command(*command, "--out", tmp_path / "killed/out") as process:
             time.sleep(took * draw.uniform(0.2, 1.0))
             process.kill()
