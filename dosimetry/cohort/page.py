@@ -113,10 +113,14 @@ def _line(member: MemberResult) -> dict[str, str]:
         "patient": member.patient,
         "lamp": _LAMPS.get(light, "not known"),
         "light": light,
-        "because": because,
+        "because": "; ".join([*_failed_pairs(member), because]),
         "pairs": member.pair_light,
         "warnings": str(len(member.warnings)),
     }
+
+
+def _failed_pairs(member: MemberResult) -> list[str]:
+    return [f"{row['timepoint']}: {row['why']}" for row in member.pairs if row.get("light") == PairState.FAILED]
 
 
 def _order(member: MemberResult) -> tuple[bool, int, str]:
