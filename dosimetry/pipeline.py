@@ -30,6 +30,7 @@ from dosimetry.uncertainty.structures import structure_budgets
 from nufitdose.anatomy.prepared import PreparedAnatomy, prepare_anatomy
 from nufitdose.io.study_run import study_run
 from nufitdose.nuclides import half_life_h
+from nufitdose.profiling import profiled
 from nufitdose.progress import OnProgress, Steps, Stream
 from nufitdose.registration.output import write_registered
 from nufitdose.registration.series import SECONDS_A_PAIR, Frame, overlay_series, register_series, weights_sha256
@@ -37,6 +38,7 @@ from nufitdose.run import RunRecord
 from nufitdose.study import Study
 from nufitdose.volume import Quantity, Volume
 
+PROFILE = "profile.txt"
 # Expected seconds of a step on a whole-body study, for the progress bar alone.
 _COST = {"read": 2.0, "recovery": 3.0, "maps": 3.0, "unregistered": 3.0, "structures": 3.0, "write": 8.0, "report": 6.0}
 
@@ -48,11 +50,13 @@ def run_patient(
     *,
     device: str = "auto",
     seed: int = 0,
+    profile: bool = False,
     stream: Stream | None = None,
 ) -> PatientResults:
     """Run the whole chain, write every file of the results folder `out`, and return what was found.
 
-    `study` is a `Study` or the path of a study folder; progress goes to `stream`. Raises `InputError` on
+    `study` is a `Study` or the path of a study folder; progress goes to `stream`. With `profile` the folder holds
+    profile.txt too, the time by function. Raises `InputError` on
     anything the user can mend; `out` is then left as it was.
     """
     settings = settings or DosimetrySettings()
@@ -61,6 +65,7 @@ def run_patient(
     with (
         study_run([study], out, record) as (place, (loaded,)),
         Steps(sum(_COST.values()) + SECONDS_A_PAIR * (len(loaded.timepoints) - 1), stream) as steps,
+        profiled(place / PROFILE if profile else None),
     ):
         results = analyse(loaded, settings, steps, device=device, seed=seed)
         results = replace(results, warnings=tuple(record.warnings))

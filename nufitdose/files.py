@@ -72,7 +72,7 @@ def whole_folder(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     target = Path(path)
     sweep(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = _workplace(target) / _aside(target, _UNFINISHED)
+    aside = workplace(target) / _aside(target, _UNFINISHED)
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     try:
@@ -128,16 +128,16 @@ def sweep(path: str | Path) -> None:
             Path(entry.path).unlink(missing_ok=True)
 
 
-def _aside(target: Path, what: str) -> str:
-    known = _state(os.getpid())
-    return f".{target.name}.{what}-{os.getpid()}" + (f"t{known[1]}" if known else "")
-
-
-def _workplace(target: Path) -> Path:
+def workplace(target: Path) -> Path:
     """The folder to write aside in: that of the target, or the target itself where only that can be written."""
     if target.is_dir() and (os.path.ismount(target) or not os.access(target.parent, os.W_OK)):
         return target
     return target.parent
+
+
+def _aside(target: Path, what: str) -> str:
+    known = _state(os.getpid())
+    return f".{target.name}.{what}-{os.getpid()}" + (f"t{known[1]}" if known else "")
 
 
 def _take_place(aside: Path, target: Path) -> None:

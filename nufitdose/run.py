@@ -1,6 +1,7 @@
 """The folder a run writes: whole or not at all, with run.json saying how it came about."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -15,8 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from nufitdose.errors import InputError
+from nufitdose.errors import InputError, RunStopped
 from nufitdose.files import pour, sweep, whole_folder, write_whole
+from nufitdose.locks import holds_something, locked
 from nufitdose.printable import printable
 
 RECORD = "run.json"
@@ -34,6 +36,7 @@ _PACKAGES = (
 )
 
 _LONGEST_WARNING = 2000  # characters
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass
@@ -107,22 +110,76 @@ def output_folder(out: str | Path, *, kind: str, inputs: Iterable[Path] = (), ke
     `inputs` or holds one, holds something else or, where that is to `keep`, an earlier result, or cannot be written.
     """
     target = Path(out).resolve()
-    sweep(target)
-    earlier = _check_target(target, inputs, kind, keep)
+    _check_place(target, inputs)
     with ExitStack() as stack:
         try:
+            stack.enter_context(locked(target))
+            sweep(target)
+            earlier = _check_earlier(target, kind, keep)
             place = stack.enter_context(whole_folder(target))
         except OSError as error:
-            raise InputError(
-                f"the output folder cannot be made ({error.strerror})",
-                where=out,
-                remedy="Choose a folder you can write to",
-            ) from error
-        yield place
-        _list_files(place)
-        if earlier is not None:
-            pour(place, target, earlier, last=RECORD)
-            shutil.rmtree(place)
+            raise _not_writable(out, error) from error
+        with _told_when_full(out):
+            yield place
+            _list_files(place)
+            if earlier is not None:
+                _announce(place, target, earlier)
+                pour(place, target, earlier, last=RECORD)
+                shutil.rmtree(place)
+
+
+@contextmanager
+def growing_folder(out: str | Path, *, marker: str, kind: str, inputs: Iterable[Path] = ()) -> Iterator[Path]:
+    """A folder that a run fills part by part, so that a stopped one goes on; the run holds it meanwhile.
+
+    Raises `InputError` as `output_folder` does, and where the folder holds something and no folder `marker`, which is
+    made first, tells that a run of this `kind` left it.
+    """
+    target = Path(out).resolve()
+    _check_place(target, inputs)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(target))
+            if holds_something(target) and not (target / marker).is_dir():
+                raise InputError(
+                    f"the folder is not empty and holds no {kind}", where=target, remedy="Choose a new folder"
+                )
+            (target / marker).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _not_writable(out, error) from error
+        with _told_when_full(out):
+            yield target
+
+
+@contextmanager
+def _told_when_full(out: str | Path) -> Iterator[None]:
+    """`RunStopped` with the folder where the system has no room for what is written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise RunStopped(
+            f"{out}: the result could not be written ({error.strerror}). Make room and start again; "
+            "nothing is left half written."
+        ) from error
+
+
+def _not_writable(out: str | Path, error: OSError) -> InputError:
+    return InputError(
+        f"the output folder cannot be made ({error.strerror})",
+        where=out,
+        remedy="Choose a folder you can write to",
+    )
+
+
+def _announce(place: Path, target: Path, earlier: list[str]) -> None:
+    """Have run.json of the earlier result say that it is being replaced, and all files that a rerun may remove."""
+    new = [path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()]
+    known = _earlier(target) or {}
+    files = sorted({*earlier, *new})
+    content = {"command": known.get("command"), "unfinished": "it was being replaced by a later run", "files": files}
+    write_whole(target / RECORD, json.dumps(content, indent=2) + "\n")
 
 
 def _list_files(folder: Path) -> None:
@@ -134,8 +191,8 @@ def _list_files(folder: Path) -> None:
         write_whole(record, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def _check_target(target: Path, inputs: Iterable[Path], kind: str, keep: bool) -> list[str] | None:
-    """The files of an earlier result of the same kind that is to be replaced; None where the folder is new or empty."""
+def _check_place(target: Path, inputs: Iterable[Path]) -> None:
+    """Raise `InputError` where the output would be a file, or lie in an input or about one."""
     if target.exists() and not target.is_dir():
         raise InputError("a file of this name exists, a folder is wanted", where=target)
     for folder in inputs:
@@ -146,7 +203,11 @@ def _check_target(target: Path, inputs: Iterable[Path], kind: str, keep: bool) -
             )
         if place in source.parents:
             raise InputError("the input lies inside the output folder", where=target, remedy="Choose another --out")
-    if not target.is_dir() or not any(target.iterdir()):
+
+
+def _check_earlier(target: Path, kind: str, keep: bool) -> list[str] | None:
+    """The files of an earlier result of the same kind that is to be replaced; None where the folder is new or empty."""
+    if not holds_something(target):
         return None
     found = _earlier(target)
     if found is None or found.get("command") != kind:

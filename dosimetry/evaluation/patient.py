@@ -1,6 +1,5 @@
 """One method on one digital patient: every pair judged, and what follows for the doses of its structures."""
 
-import resource
 import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -15,6 +14,7 @@ from nufitdose.device import resolve_device
 from nufitdose.errors import InputError
 from nufitdose.io.study_folder import load_study
 from nufitdose.io.truth import Landmarks, read_landmarks
+from nufitdose.jobs.memory import peak_mb
 from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.quality import registration_quality
 from nufitdose.registration.structure_quality import mean_over, structure_agreement
@@ -101,7 +101,7 @@ def judge_patient(
         start = time.perf_counter()
         field = method.find_field(folder, fixed, moving, fixed.activity.grid, on, network)
         seconds = time.perf_counter() - start
-        memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0 if own_process else 0.0
+        memory_mb = peak_mb() if own_process else 0.0
         found[moving.id] = field
         pairs.append(_judge_pair(method, study, moving, field, marks, folder, (seconds, memory_mb)))
     rows = judge_structures(method.name, folder, study, found, _SETTINGS) if downstream else []

@@ -2,11 +2,9 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +14,16 @@ from dosimetry.evaluation.pages import DOSE, MOTION, draw_boxes, method_table, p
 from dosimetry.evaluation.patient import PatientScore, judge_patient
 from nufitdose.cohort import SPLITS, Member, SplitRule
 from nufitdose.device import resolve_device
-from nufitdose.errors import InputError
+from nufitdose.errors import InputError, RunStopped
 from nufitdose.files import write_whole
 from nufitdose.io.cohort_folder import load_cohort
 from nufitdose.io.truth import read_landmarks
+from nufitdose.jobs import Job, Outcome, run_jobs
 from nufitdose.progress import Steps, Stream
 from nufitdose.registration.engines.registry import PEERS
-from nufitdose.run import RunRecord, write_record
+from nufitdose.run import RunRecord, growing_folder, write_record
+
+Keep = Callable[[tuple[str, str], PatientScore], None]
 
 DONE = "done"
 PAIRS, STRUCTURES, SUMMARY, PAGE, BOXES = "pairs.csv", "structures.csv", "summary.csv", "summary.md", "boxes.png"
@@ -73,9 +74,6 @@ def run_evaluation(
     What an earlier run left in `out` for the same patient and method is taken as it is, so that a stopped run goes on.
     Raises `InputError` where there is no patient with `truth/`, or `out` holds something else.
     """
-    place = Path(out)
-    if place.is_dir() and any(place.iterdir()) and not (place / DONE).is_dir():
-        raise InputError("the folder is not empty and holds no evaluation", where=place, remedy="Choose a new folder")
     config = {
         "methods": {m.name: {"engine": m.engine, "options": dict(m.options)} for m in plan.methods},
         "split": plan.split,
@@ -86,13 +84,13 @@ def run_evaluation(
         with steps.step("reading the studies", 0.02):
             members = select_members(Path(cohort), plan)
         record.inputs = {member.folder.name: member.digest for member in members}
-        (place / DONE).mkdir(parents=True, exist_ok=True)
-        with steps.step("registering", 0.98) as on_progress:
-            scores = _all_scores(plan, members, place / DONE, on_progress)
-        record.timings_s = dict(steps.seconds)
-    found = evaluate_scores(scores, plan.ours or plan.methods[0].name)
-    write_evaluation(found, place)
-    write_record(record, place)
+        with growing_folder(out, marker=DONE, kind="evaluation") as place:
+            with steps.step("registering", 0.98) as on_progress:
+                scores = _all_scores(plan, members, place / DONE, on_progress)
+            record.timings_s = dict(steps.seconds)
+            found = evaluate_scores(scores, plan.ours or plan.methods[0].name)
+            write_evaluation(found, place)
+            write_record(record, place)
     return found
 
 
@@ -137,31 +135,48 @@ def _all_scores(
     keys = {name: _key(plan, method, member) for name, (method, member, _) in jobs.items()}
     found = {name: score for name, (_, _, path) in jobs.items() if (score := _read_score(path, keys[name])) is not None}
     missing = {name: job for name, job in jobs.items() if name not in found}
-    for name, score in _judge_all(plan, missing):
+
+    def keep(name: tuple[str, str], score: PatientScore) -> None:
         _, _, path = jobs[name]
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps({"key": keys[name], **score.to_dict()}, indent=1))
         found[name] = score
         on_progress(len(found) / len(jobs))
+
+    faults = _judge_all(plan, missing, keep)
+    if faults:
+        told = "; ".join(f"{' on '.join(name)}: {text.rstrip('.')}" for name, text in faults.items())
+        raise RunStopped(
+            f"{done.parent}: {len(faults)} of {len(jobs)} scores could not be had: {told}. "
+            "The others are kept; the same command asks for these again."
+        )
     return [found[name] for name in jobs]
 
 
 def _judge_all(
-    plan: EvaluationPlan, jobs: dict[tuple[str, str], tuple[Method, Member, Path]]
-) -> Iterator[tuple[tuple[str, str], PatientScore]]:
+    plan: EvaluationPlan, jobs: dict[tuple[str, str], tuple[Method, Member, Path]], keep: Keep
+) -> dict[tuple[str, str], str]:
+    """Have every score kept as it comes; why the others are missing."""
     how: dict[str, Any] = {"downstream": plan.downstream, "device": plan.device}
-    if plan.workers == 0 or not jobs:
+    if plan.workers == 0:
         for name, (method, member, _) in jobs.items():
-            yield name, judge_patient(method, member.folder, **how)
-        return
-    context = get_context("spawn")
-    with ProcessPoolExecutor(plan.workers, mp_context=context, max_tasks_per_child=1) as pool:
-        running = {
-            pool.submit(judge_patient, method, member.folder, own_process=True, **how): name
-            for name, (method, member, _) in jobs.items()
-        }
-        for one in as_completed(running):
-            yield running[one], one.result()
+            keep(name, judge_patient(method, member.folder, **how))
+        return {}
+    faults: dict[tuple[str, str], str] = {}
+    names = {" on ".join(name): name for name in jobs}
+
+    def take(outcome: Outcome) -> None:
+        if outcome.fault is None:
+            keep(names[outcome.key], outcome.value)
+        else:
+            faults[names[outcome.key]] = outcome.fault.text
+
+    todo = [
+        Job(key, judge_patient, (jobs[name][0], jobs[name][1].folder), {**how, "own_process": True})
+        for key, name in names.items()
+    ]
+    run_jobs(todo, take, workers=plan.workers)
+    return faults
 
 
 def _key(plan: EvaluationPlan, method: Method, member: Member) -> str:

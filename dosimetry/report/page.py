@@ -37,7 +37,15 @@ from nufitdose.nuclides import canonical_name, half_life_h
 from nufitdose.run import RunRecord, versions
 
 REPORT = "report.html"
-_SAID_ABOVE = ("patient", "nuclide", "scanner", "recovery")  # notes of the record that the page says elsewhere
+_SAID_ABOVE = (
+    "patient",
+    "nuclide",
+    "reference",
+    "administered_mbq",
+    "administered_at",
+    "scanner",
+    "recovery",
+)  # notes of the record that the page says elsewhere
 
 
 @dataclass(frozen=True)

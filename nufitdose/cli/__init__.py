@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from nufitdose.cli import dicom, information, patient, simulation, training
+from nufitdose.cli import dicom, information, many, patient, simulation, training
 from nufitdose.errors import InputError, RunStopped
 from nufitdose.printable import printable
 from nufitdose.version import __version__
@@ -37,6 +37,8 @@ app.command()(patient.dosimetry)
 app.command()(patient.register)
 app.command()(patient.kernels)
 app.command()(patient.recovery)
+app.command()(many.cohort)
+app.command()(many.accumulate)
 app.command()(training.pretrain)
 app.command()(training.finetune)
 app.command()(training.tune)
@@ -48,7 +50,7 @@ app.add_typer(simulate, name="simulate")
 
 
 def main() -> None:
-    """Run the command line: exit code 0 done, 1 failed, 2 bad arguments or bad input, 143 on SIGTERM.
+    """Run the command line: exit code 0 done, 1 failed, 2 bad arguments or bad input, 130 on Ctrl-C, 143 on SIGTERM.
 
     What a command writes is for its user alone (modes 600 and 700, less what the umask takes): it is patient data.
     """
@@ -86,16 +88,17 @@ def _for_its_user_alone() -> Iterator[None]:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """On SIGTERM end as on Ctrl-C, so that what is half written goes."""
+    """On SIGTERM and Ctrl-C leave through every block, so that what is half written goes."""
 
     def stop(signum: int, frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + signum)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _show_version(wanted: bool) -> bool:

@@ -48,10 +48,7 @@ def view(
         print(f"{address}\nCtrl-C ends it.", flush=True)
         if browser:
             webbrowser.open(address)
-        try:
-            Event().wait()
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
+        Event().wait()
 
 
 def _settings_of(stage: Stage) -> type[Settings]:

@@ -1,5 +1,6 @@
 """Options that several commands have in common, and how their texts are read."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -45,3 +46,9 @@ def read_sides(text: str) -> tuple[float, float, float]:
     if len(found) != 3:
         raise InputError(f"--spacing {text!r} was given, three numbers in mm with commas are wanted, as 4.8,4.8,4.8")
     return found[0], found[1], found[2]
+
+
+def registration_overrides(engine: str | None = None, weights: Path | None = None) -> list[str]:
+    """Options of the command line as settings; paths quoted, so that YAML reads them as text."""
+    named = {"engine": engine, "weights": json.dumps(str(weights)) if weights else None}
+    return [f"registration.{name}={value}" for name, value in named.items() if value]

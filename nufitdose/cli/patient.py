@@ -1,13 +1,23 @@
 """Commands of a patient: register, dosimetry; the kernels of a nuclide, the recovery of a scanner."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nufitdose.cli.options import AsJson, ConfigFile, Device, Out, Overrides, Seed, StudyFolder, Weights, read_sides
+from nufitdose.cli.options import (
+    AsJson,
+    ConfigFile,
+    Device,
+    Out,
+    Overrides,
+    Seed,
+    StudyFolder,
+    Weights,
+    read_sides,
+    registration_overrides,
+)
 
 
 def register(
@@ -32,7 +42,7 @@ def register(
     from nufitdose.run import read_warnings
     from nufitdose.text import json_text
 
-    chosen = [*(overrides or ()), *_registration_overrides(engine, weights)]
+    chosen = [*(overrides or ()), *registration_overrides(engine, weights)]
     settings = load_settings(config, chosen).registration
     frames = run_registration(study, out, settings, other=other, device=device, seed=seed, stream=sys.stderr)
     if as_json:
@@ -46,18 +56,13 @@ def register(
     print(f"registered scans and fields: {out / 'registered'}")
 
 
-def _registration_overrides(engine: str | None = None, weights: Path | None = None) -> list[str]:
-    """Options of the command line as settings; paths quoted, so that YAML reads them as text."""
-    named = {"engine": engine, "weights": json.dumps(str(weights)) if weights else None}
-    return [f"registration.{name}={value}" for name, value in named.items() if value]
-
-
 def dosimetry(
     study: StudyFolder,
     out: Out,
     weights: Weights = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Write profile.txt too: the time by function.")] = False,
     device: Device = "auto",
     seed: Seed = 0,
 ) -> None:
@@ -66,8 +71,8 @@ def dosimetry(
     from dosimetry.output.summary import summary
     from dosimetry.pipeline import run_patient
 
-    settings = load_settings(config, [*(overrides or ()), *_registration_overrides(weights=weights)])
-    results = run_patient(study, out, settings, device=device, seed=seed, stream=sys.stderr)
+    settings = load_settings(config, [*(overrides or ()), *registration_overrides(weights=weights)])
+    results = run_patient(study, out, settings, device=device, seed=seed, profile=profile, stream=sys.stderr)
     print(summary(results))
     print(f"report: {out / 'report.html'}")
 

@@ -81,6 +81,17 @@ def load_cohort(
     return gather_cohort([(member, split_of[member.folder]) for member in members], index)
 
 
+def find_studies(place: Path) -> list[Path]:
+    """The folders of studies at `place`, unread: those of cohort.yaml, else every folder with a study.yaml below it.
+
+    Raises `InputError` where there is none.
+    """
+    index = place if place.is_file() else place / INDEX
+    if index.is_file():
+        return [index.parent / name for name in read_cohort_file(index).patients]
+    return _study_folders(place)
+
+
 def report_broken(faults: Sequence[InputError], broken: Broken) -> None:
     """Warn of every study left out, or raise `InputError` naming them all where `broken` is 'refuse'."""
     if faults and broken == "refuse":

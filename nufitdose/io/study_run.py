@@ -10,6 +10,17 @@ from nufitdose.run import RunRecord, collected_warnings, output_folder, write_re
 from nufitdose.study import Study
 
 
+def _identity(study: Study) -> dict[str, str | float | None]:
+    given = study.administration
+    return {
+        "patient": study.patient,
+        "nuclide": study.nuclide,
+        "reference": study.reference_id,
+        "administered_mbq": given.activity_mbq,
+        "administered_at": None if given.time is None else given.time.isoformat(),
+    }
+
+
 @contextmanager
 def study_run(
     studies: Sequence[Study | str | Path], out: str | Path, record: RunRecord
@@ -26,7 +37,7 @@ def study_run(
             loaded = tuple(study if isinstance(study, Study) else load_study(study) for study in studies)
             for manifest in manifests:
                 record.add_inputs(study_files(manifest), manifest.parent if len(studies) == 1 else manifest.parents[1])
-            record.notes |= {"patient": loaded[0].patient, "nuclide": loaded[0].nuclide}
+            record.notes |= _identity(loaded[0])
             yield place, loaded
         except InputError as error:
             where = manifests[0] if manifests else f"study {record.notes.get('patient', '')}"

@@ -1,19 +1,18 @@
 """Many digital patients: split by patient, each from its own seed, resumable, spread over workers or a cluster."""
 
-import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nufitdose.cohort import SPLITS, split_by_shares
-from nufitdose.errors import InputError
+from nufitdose.errors import InputError, RunStopped
 from nufitdose.files import sweep
 from nufitdose.io.cohort_folder import INDEX, CohortFile, PatientEntry, read_cohort_file, write_cohort_file
+from nufitdose.jobs import Job, Outcome, run_jobs
+from nufitdose.locks import locked
 from nufitdose.phantom.checks import Limits, require
 from nufitdose.phantom.patient import simulate_patient
 from nufitdose.phantom.settings import PatientSettings
@@ -106,11 +105,19 @@ def simulate_cohort(
 
     `workers` processes work at once. `only` simulates that one patient (from 1): on a cluster each job
     runs the same command with its own number. `cohort.yaml` names every patient with its seed, tracer and split;
-    a patient is complete when its folder exists. Raises `InputError` when `out` holds a cohort of other settings.
+    a patient is complete when its folder exists. Raises `InputError` when `out` holds a cohort of other settings, or
+    another run is making all of it; `RunStopped` when patients could not be made.
     """
     require("a number of workers", workers, Limits(1, 1024))
     require("a patient number", only, Limits(1, plan.patients))
     folder = Path(out)
+    with nullcontext() if only else locked(folder):
+        return _make_missing(plan, folder, workers, only, on_progress)
+
+
+def _make_missing(
+    plan: CohortPlan, folder: Path, workers: int, only: int | None, on_progress: OnProgress | None
+) -> Path:
     index = _write_index(plan, folder)
     wanted = range(1, plan.patients + 1) if only is None else [only]
     missing = [n for n in wanted if not (folder / plan.name(n)).is_dir()]
@@ -131,30 +138,24 @@ def simulate_cohort(
 def _simulate_many(
     plan: CohortPlan, folder: Path, missing: list[int], wanted: int, workers: int, on_progress: OnProgress | None
 ) -> None:
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    pool = ProcessPoolExecutor(
-        min(workers, len(missing)), mp_context=get_context("spawn"), initializer=_use_threads, initargs=(threads,)
-    )
-    try:
-        jobs = [pool.submit(_simulate_one, plan, folder, n) for n in missing]
-        for done, job in enumerate(as_completed(jobs), start=wanted - len(missing) + 1):
-            job.result()
-            if on_progress is not None:
-                on_progress(done / wanted)
-    except BrokenProcessPool as error:
-        raise InputError(
-            "a worker was killed, most likely for want of memory",
-            where=folder,
-            remedy="Start the same command again with fewer --workers; finished patients are kept",
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    faults: list[str] = []
+    finished = wanted - len(missing)
 
+    def take(outcome: Outcome) -> None:
+        nonlocal finished
+        if outcome.fault is not None:
+            faults.append(f"{outcome.key}: {outcome.fault.text.rstrip('.')}")
+            return
+        finished += 1
+        if on_progress is not None:
+            on_progress(finished / wanted)
 
-def _use_threads(threads: int) -> None:
-    import numba
-
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    run_jobs([Job(plan.name(n), _simulate_one, (plan, folder, n)) for n in missing], take, workers=workers)
+    if faults:
+        raise RunStopped(
+            f"{folder}: {len(faults)} of {wanted} patients could not be made: {'; '.join(faults)}. Start the same "
+            "command again, where memory was short with fewer --workers; finished patients are kept."
+        )
 
 
 def _simulate_one(plan: CohortPlan, folder: Path, number: int) -> None:

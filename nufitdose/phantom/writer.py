@@ -16,6 +16,7 @@ from nufitdose.io.nifti import save_volume
 from nufitdose.io.study_folder import save_study
 from nufitdose.io.truth import FOLDER as TRUTH
 from nufitdose.io.truth import LANDMARKS, field_paths
+from nufitdose.locks import holds_something, locked
 from nufitdose.phantom.patient import DigitalPatient
 from nufitdose.phantom.tracer import find_tracer
 from nufitdose.phantom.truth import PatientTruth
@@ -35,7 +36,7 @@ def write_patient(patient: DigitalPatient, folder: str | Path, *, dicom: bool | 
     folder = Path(folder)
     require_free_folder(folder)
     try:
-        with whole_folder(folder) as place:
+        with locked(folder), whole_folder(folder) as place:
             (place / TRUTH).mkdir()
             jobs = _truth_images(patient.truth, place / TRUTH)
             for _ in side_by_side(_call, [partial(save_study, patient.study, place), *jobs]):
@@ -57,12 +58,12 @@ def require_free_folder(folder: str | Path) -> None:
     """Raise `InputError` unless a patient can be written to `folder`; ask before a long simulation."""
     folder = Path(folder)
     sweep(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or holds_something(folder)):
         raise InputError(
             "there is already something here", where=folder, remedy="Name a new folder, or remove this one"
         )
     try:
-        with whole_folder(folder) as place:
+        with locked(folder), whole_folder(folder) as place:
             place.rmdir()
     except OSError as error:
         raise InputError(

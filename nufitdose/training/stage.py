@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import nn
 
 from nufitdose.cohort import SPLITS, Cohort, Member
 from nufitdose.io.truth import Landmarks, read_landmarks
+from nufitdose.locks import locked
 from nufitdose.progress import OnProgress, Steps, Stream, tell_warnings
 from nufitdose.registration.network import NetworkSettings, NufitReg, save_weights
 from nufitdose.run import RunRecord, collected_warnings, sha256, write_record
@@ -68,7 +70,7 @@ def run_stage(stage: Stage, request: RunRequest) -> Path:
     if stage.settings.loop.tensorboard:
         tensorboard_writer()  # refused now, not once the scans are prepared
     record = RunRecord(stage.name, stage.settings.model_dump(mode="json"), seed=request.seed)
-    with processes(request.device) as group, collected_warnings(record):
+    with processes(request.device) as group, collected_warnings(record), _held(request.out, group):
         record.device = str(group.device)
         record.notes = {"status": "running", "processes": group.count}
         if group.writes:
@@ -88,6 +90,11 @@ def run_stage(stage: Stage, request: RunRequest) -> Path:
             tell_warnings(record.warnings, work.stream)
         group.wait()
     return request.out / WEIGHTS
+
+
+def _held(folder: Path, group: Processes) -> AbstractContextManager[None]:
+    """The folder, held by the process that writes."""
+    return locked(folder) if group.writes else nullcontext()
 
 
 @dataclass(frozen=True, eq=False)

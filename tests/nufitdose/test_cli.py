@@ -31,7 +31,19 @@ def test_help_imports_nothing_heavy():
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     stages = ("pretrain", "finetune", "dosimetry")
-    for command in (*stages, "demo", "simulate", "import", "tune", "evaluate", "register", "kernels", "config"):
+    for command in (
+        *stages,
+        "demo",
+        "simulate",
+        "import",
+        "tune",
+        "cohort",
+        "accumulate",
+        "evaluate",
+        "register",
+        "kernels",
+        "config",
+    ):
         assert command in found.stdout
 
 

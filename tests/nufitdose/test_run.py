@@ -1,3 +1,4 @@
+import errno
 import json
 import logging
 import os
@@ -7,7 +8,7 @@ import time
 import pytest
 from support.processes import ended_process
 
-from nufitdose.errors import InputError
+from nufitdose.errors import InputError, RunStopped
 from nufitdose.progress import Steps, one_clock
 from nufitdose.run import RunRecord, collected_warnings, output_folder, sha256, write_record
 
@@ -26,6 +27,32 @@ def test_a_failed_run_leaves_nothing_and_the_earlier_result(tmp_path):
     with pytest.raises(FileNotFoundError), output_folder(tmp_path / "out", kind="dosimetry") as place:
         (place / "half.txt").rename(place / "whole.txt")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["run.json"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_want_of_room_is_told_with_its_folder_and_leaves_nothing(tmp_path):
+    error = OSError(errno.ENOSPC, "No space left on device")
+    with (
+        pytest.raises(RunStopped, match=r"out: .*No space left on device"),
+        output_folder(tmp_path / "out", kind="dosimetry"),
+    ):
+        raise error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_killed_while_it_replaces_a_result_leaves_no_result_that_looks_whole(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    result(out, "first", "maps/both")
+    monkeypatch.setattr("nufitdose.run.pour", lambda *_, **__: os._exit(9))
+    child = os.fork()
+    if child == 0:
+        result(out, "second", "maps/both")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    monkeypatch.undo()
+    record = json.loads((out / "run.json").read_text())
+    assert ("finished" in record, record["files"]) == (False, ["first", "maps/both", "run.json", "second"])
+    result(out, "third")
+    assert contents(out) == ["run.json", "third"]
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
