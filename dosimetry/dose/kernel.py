@@ -33,7 +33,7 @@ def convolve_with_kernels(request: DoseRequest) -> AbsorbedDose:
 
     ρ is bounded below by `density_floor_g_ml`, and air outside the body receives no dose. Photons spread as in water of
     the median ρ of the voxels that take dose; with a CT, primary and scattered ones are then corrected for the body
-    (`scatter.body_effect`). Activity that is not a number gives none to others, and its own voxel's dose is none.
+    (`body_effect`). Activity that is not a number gives none to others, and its own voxel's dose is none.
 
     u(D_i) = Σ_j K_ij u(c̃_j), the largest that any correlation between voxels allows, and the local engine's where
     nothing leaves its voxel; NaN where more than 1 % of the dose comes from voxels whose u(c̃) is not known. The
@@ -70,7 +70,7 @@ def propagate_error_gy(
 def _spread(tia_bq_h_ml: Image32, density: Image32 | float, request: DoseRequest) -> "KernelDose":
     from numba import get_num_threads
 
-    from dosimetry.dose.scatter import Surroundings
+    from dosimetry.dose.body_effect import Surroundings
     from dosimetry.dose.spreading import kernel_dose  # it loads what compiles the kernels
 
     anatomy = request.anatomy

@@ -10,10 +10,10 @@ from jaxtyping import Float, Float32
 from numpy import ndarray
 from numpy.typing import NDArray
 
+from dosimetry.dose.body_effect import Surroundings, body_effect
 from dosimetry.dose.convolution import EvenSpectrum, convolved, even_spectrum, pooled, spread
 from dosimetry.dose.kernels.radial import radial_kernel
 from dosimetry.dose.kernels.voxel import octant_kernel
-from dosimetry.dose.scatter import Surroundings, body_effect, tissue_factors
 from nufitdose.errors import InputError
 from nufitdose.nuclides import JOULE_PER_MEV
 from nufitdose.types import Triple
@@ -51,7 +51,7 @@ def kernel_dose(
     The energy of charged particles spreads by the water kernel and is divided by the local mass,
     D = κ Σ A E_c / (ρV); photons give their water dose, the kernel scaled to `photon_density_g_ml` (the mean density
     where not given), near the source on the volume's grid and farther on one `coarsening` times as wide. With
-    `surroundings`, photons are those of the body around (`scatter.body_effect`), and water's dose is turned into that
+    `surroundings`, photons are those of the body around (`body_effect`), and water's dose is turned into that
     of its tissue.
     """
     activity = _checked(tia_bq_h_ml, density_g_ml)
@@ -110,10 +110,10 @@ def _photon_dose(
     if surroundings is None or not bq_h.any():
         return dose
     effect = body_effect(bq_h, nuclide, sides_mm, density, surroundings, workers)
-    dose *= effect.share
-    if surroundings.tissue is not None:
-        primary, scattered = (each.astype(np.float32)[surroundings.tissue] for each in tissue_factors(nuclide))
-        dose *= scattered + effect.primary_part * (primary - scattered)
+    dose *= effect.to_tissue(surroundings.tissue)
+    return dose
+    alpha, beta = (each.astype(np.float32)[surroundings.tissue] for each in tissue_parts())
+    dose *= alpha * effect.compton + beta * effect.photo
     return dose
 
 
