@@ -76,11 +76,18 @@ def body_effect(
     doses = _transported(activity, nuclide, medium, tables)
     spectrum = _spectrum(nuclide, coarse_mm, density_g_ml, activity.shape)
     width = [_SMOOTHED_MM / side for side in coarse_mm]
-    in_water = gaussian_filter(convolved(activity, spectrum, workers=workers), width)
+    in_water = convolved(activity, spectrum, workers=workers)
     in_water = np.maximum(in_water, 1e-9 * in_water.max())
-    smooth = (gaussian_filter(dose.astype(np.float32), width) / in_water for dose in doses)
-    compton, photo = (spread(np.clip(ratio, 0.0, _LARGEST_SHARE), by, bq_h.shape) for ratio in smooth)
+    # Ratios are smoothed, not doses: those of a hot spot would speak for what is beside it.
+    ratios = (_smoothed((dose / in_water).astype(np.float32), width) for dose in doses)
+    compton, photo = (spread(np.clip(ratio, 0.0, _LARGEST_SHARE), by, bq_h.shape) for ratio in ratios)
     return BodyEffect(compton, photo)
+
+
+def _smoothed(values: Image32, width: list[float]) -> Image32:
+    """Gaussian smoothing, and once more of what it took away: what bends over its width is kept."""
+    once = gaussian_filter(values, width)
+    return np.asarray(once + gaussian_filter(values - once, width))
 
 
 def _coarse_medium(surroundings: Surroundings, by: int, sides_mm: Sides) -> tuple[PhotonMedium, TissueTables]:
