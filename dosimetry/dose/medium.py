@@ -17,6 +17,7 @@ from nufitdose.types import F64, Image32, Labels, Mask, Triple
 _SLOWEST_MEV = 0.01  # the kernels of slower electrons are not tabulated either: they stay where they are
 _STOP_PART = 0.05  # of a voxel's side at the density floor: the range of an electron that is not followed any more
 _LOWEST_STOP_MEV, _HIGHEST_STOP_MEV = 0.015, 0.2
+_AIR_G_ML = 0.02
 _MARGIN_MM = 150.0  # how far the body is taken to go on where the grid cuts it
 
 PhotonMedium = tuple[Image32, np.ndarray, Numbers, Numbers, Numbers, Numbers]
@@ -51,17 +52,24 @@ def medium_of(
     densest = np.zeros(tables.total.shape[1])
     np.maximum.at(densest, rows.ravel(), density_g_ml.ravel())
     majorant = (tables.total * densest).max(axis=1)
-    low, high = _limits(body, spacing_mm)
+    low, high = _limits(body, density_g_ml, spacing_mm)
     return (density_g_ml, rows, majorant, np.array(spacing_mm) / 10.0, low, high), tables
 
 
-def _limits(body: Mask, spacing_mm: Triple) -> tuple[Numbers, Numbers]:
-    """Where transport ends, in voxels: beyond every side of the grid that cuts the body it goes on for a while."""
+def _limits(body: Mask, density_g_ml: Image32, spacing_mm: Triple) -> tuple[Numbers, Numbers]:
+    """Where transport ends, in voxels: beyond every side of the grid that cuts the body it goes on for a while.
+
+    Elsewhere it ends with the last voxel that is not air: what air scatters back is left out.
+    """
     low, high = np.zeros(3), np.array(body.shape, float)
     for axis, side in enumerate(spacing_mm):
         first, last = (bool(body.take(end, axis=axis).any()) for end in (0, -1))
-        low[axis] -= first * _MARGIN_MM / side
-        high[axis] += last * _MARGIN_MM / side
+        others = tuple(other for other in range(3) if other != axis)
+        solid = np.flatnonzero((density_g_ml > _AIR_G_ML).any(axis=others))
+        if solid.size:
+            low[axis], high[axis] = solid[0], solid[-1] + 1
+        low[axis] = -_MARGIN_MM / side if first else low[axis]
+        high[axis] = body.shape[axis] + _MARGIN_MM / side if last else high[axis]
     return low, high
 
 
