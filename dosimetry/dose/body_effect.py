@@ -141,4 +141,6 @@ def _drawn_from(activity: Image32) -> tuple[F64, np.ndarray, F64]:
 def _spectrum(nuclide: str, sides_mm: Sides, density: float, shape: tuple[int, ...]) -> EvenSpectrum:
     """Of the photon dose in water."""
     size_mm = max(n * side for n, side in zip(shape, sides_mm, strict=True))
-    return even_spectrum(octant_kernel(EDGES_G_CM2, radial_kernel(nuclide).photon_mev, sides_mm, density, size_mm), shape)
+    return even_spectrum(
+        octant_kernel(EDGES_G_CM2, radial_kernel(nuclide).photon_mev, sides_mm, density, size_mm), shape
+    )

@@ -10,6 +10,7 @@ from nufitdose.types import Image32
 from nufitdose.volume import Quantity, Volume
 
 if TYPE_CHECKING:
+    from dosimetry.dose.body_effect import BodyEffect
     from dosimetry.dose.spreading import KernelDose
 
 _UNKNOWN = 0.01  # of a voxel's dose: what may come from activity of unknown error before its own is not known
@@ -45,29 +46,41 @@ def convolve_with_kernels(request: DoseRequest) -> AbsorbedDose:
     found = _spread(np.maximum(emitted, 0.0), density, request)
     dose_gy = found.dose_gy
     if (emitted < 0.0).any():
-        dose_gy -= _spread(np.maximum(-emitted, 0.0), density, request).dose_gy
-    u_gy = None if request.u_tia is None else propagate_error_gy(request.u_tia, emitted, dose_gy, density, request)
+        dose_gy -= _spread(np.maximum(-emitted, 0.0), density, request, found.effect).dose_gy
+    u_gy = None
+    if request.u_tia is not None:
+        u_gy = propagate_error_gy(request.u_tia, emitted, dose_gy, density, request, found.effect)
     dose_gy[~known] = np.nan
     u_dose = None if u_gy is None else tia.with_data(mask_air(u_gy, request), Quantity.DOSE)
     return AbsorbedDose(tia.with_data(mask_air(dose_gy, request), Quantity.DOSE), u_dose, found.left_the_field)
 
 
 def propagate_error_gy(
-    u_tia: Volume, emitted: Image32, dose_gy: Image32, density: Image32 | float, request: DoseRequest
+    u_tia: Volume,
+    emitted: Image32,
+    dose_gy: Image32,
+    density: Image32 | float,
+    request: DoseRequest,
+    effect: "BodyEffect | None" = None,
 ) -> Image32:
-    """Σ_j K_ij u(c̃_j); NaN where more than 1 % of the dose comes from activity of unknown error."""
+    """Σ_j K_ij u(c̃_j); NaN where more than 1 % of the dose comes from activity of unknown error.
+
+    `effect` is what the body does to the dose's photons: those of the errors are taken to fare alike.
+    """
     active = emitted > 0.0
     unknown = active & ~np.isfinite(u_tia.data)
     if unknown.sum() == active.sum():
         return np.where(dose_gy > 0.0, np.float32(np.nan), np.float32(0.0))
-    u_gy = _spread(np.where(active & ~unknown, u_tia.data, np.float32(0.0)), density, request).dose_gy
+    u_gy = _spread(np.where(active & ~unknown, u_tia.data, np.float32(0.0)), density, request, effect).dose_gy
     if unknown.any():
-        by_unknown_gy = _spread(np.where(unknown, emitted, np.float32(0.0)), density, request).dose_gy
+        by_unknown_gy = _spread(np.where(unknown, emitted, np.float32(0.0)), density, request, effect).dose_gy
         u_gy[by_unknown_gy > _UNKNOWN * dose_gy] = np.nan
     return u_gy
 
 
-def _spread(tia_bq_h_ml: Image32, density: Image32 | float, request: DoseRequest) -> "KernelDose":
+def _spread(
+    tia_bq_h_ml: Image32, density: Image32 | float, request: DoseRequest, effect: "BodyEffect | None" = None
+) -> "KernelDose":
     from numba import get_num_threads
 
     from dosimetry.dose.body_effect import Surroundings
@@ -81,6 +94,7 @@ def _spread(tia_bq_h_ml: Image32, density: Image32 | float, request: DoseRequest
         density,
         photon_density_g_ml=_body_density_g_ml(density, request),
         surroundings=None if anatomy is None else Surroundings(anatomy.density.data, anatomy.tissue),
+        effect=effect,
         workers=get_num_threads(),
     )
 
