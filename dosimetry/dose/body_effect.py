@@ -102,7 +102,16 @@ def _coarse_medium(surroundings: Surroundings, by: int, sides_mm: Sides) -> tupl
         between = ((beta / alpha)[by_ratio][1:] + (beta / alpha)[by_ratio][:-1]) / 2
         tissue = by_ratio[np.searchsorted(between, absorbing / electrons)].astype(np.uint8)
     coarse /= counted
-    return medium_of(coarse, tissue, sides_mm, coarse > _BODY_G_ML)
+    medium, tables = medium_of(coarse, tissue, sides_mm, coarse > _BODY_G_ML)
+    return _with_air_around(medium, sides_mm), tables
+
+
+def _with_air_around(medium: PhotonMedium, sides_mm: Sides) -> PhotonMedium:
+    """Transport goes on in the air beside the body as far as smoothing takes ratios from it."""
+    density, tissue, majorant, sides, low, high = medium
+    reach = 4.0 * _SMOOTHED_MM / np.array(sides_mm)
+    low, high = np.minimum(low, np.maximum(low - reach, 0.0)), np.maximum(high, np.minimum(high + reach, density.shape))
+    return density, tissue, majorant, sides, low, high
 
 
 def _transported(activity: Image32, nuclide: str, medium: PhotonMedium, tables: TissueTables) -> tuple[F64, F64]:

@@ -18,11 +18,12 @@ _UNKNOWN = 0.01  # of a voxel's dose: what may come from activity of unknown err
 METHOD = (
     "convolution with kernels of water (emissions of ICRP Publication 107): electrons, alphas and recoils "
     "({local_mev} MeV per decay) divided by the mass of the voxel they reach, photons ({photon_mev} MeV per decay) "
-    "with what the tissue on their way lets through and scatters,"
+    "corrected for the body by a short transport on a coarse grid,"
 )
 LEFT_OUT = (
     "Kernels are used because they agree with Monte Carlo on digital patients, I-131 and Lu-177: within 2 % in organs "
-    "and tumours, within 5 % in lungs and what borders on them (ribs, aorta, shoulders).",
+    "and tumours; structures below 15 mL in bone, beside air or at the edge of the field of view (mandible, adrenals, "
+    "arm bones, bronchi, eyes) were off by up to 5 %.",
     "Activity outside the field of view gives no dose.",
     "The error of a voxel's dose is an upper bound: the errors of the activities that reach it are added as if all of "
     "them erred in the same direction, photons included.",
@@ -33,8 +34,7 @@ def convolve_with_kernels(request: DoseRequest) -> AbsorbedDose:
     """D_i = Σ_j K_ij c̃_j, charged particles by a short kernel over the local mass, photons by a long one of water.
 
     ρ is bounded below by `density_floor_g_ml`, and air outside the body receives no dose. Photons spread as in water of
-    the median ρ of the voxels that take dose; with a CT, primary and scattered ones are then corrected for the body
-    (`body_effect`). Activity that is not a number gives none to others, and its own voxel's dose is none.
+    the median ρ of the voxels that take dose; with a CT they are then corrected for the body (`body_effect`). Activity that is not a number gives none to others, and its own voxel's dose is none.
 
     u(D_i) = Σ_j K_ij u(c̃_j), the largest that any correlation between voxels allows, and the local engine's where
     nothing leaves its voxel; NaN where more than 1 % of the dose comes from voxels whose u(c̃) is not known. The

@@ -37,7 +37,7 @@ def slabs():
 
 @pytest.mark.parametrize("nuclide", ["Lu-177", "I-131"])
 def test_kernels_give_the_dose_of_transport_in_slabs(nuclide):
-    """2 %, the bar of the engine, where transport knows the mean of a slab to 0.5 %; 2.5 % in the last 16 mm to air."""
+    """The bar of the engine, where transport knows the mean of a slab to 0.7 %; behind lung and beside air 3 %."""
     tia, anatomy = slabs()
     settings = DoseSettings(statistical_percent=3.0)
     kernel, transport = (
@@ -50,7 +50,7 @@ def test_kernels_give_the_dose_of_transport_in_slabs(nuclide):
         for name, at in SLABS.items()
     }
     for name, percent in off.items():
-        assert abs(percent) < (2.5 if name == "surface" else 2.0), off
+        assert abs(percent) < (3.0 if name in ("behind lung", "surface") else 2.0), off
 
 
 def test_water_all_around_changes_nothing():
