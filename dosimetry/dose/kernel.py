@@ -34,7 +34,8 @@ def convolve_with_kernels(request: DoseRequest) -> AbsorbedDose:
     """D_i = Σ_j K_ij c̃_j, charged particles by a short kernel over the local mass, photons by a long one of water.
 
     ρ is bounded below by `density_floor_g_ml`, and air outside the body receives no dose. Photons spread as in water of
-    the median ρ of the voxels that take dose; with a CT they are then corrected for the body (`body_effect`). Activity that is not a number gives none to others, and its own voxel's dose is none.
+    the median ρ of the voxels that take dose; with a CT they are then corrected for the body (`body_effect`).
+    Activity that is not a number gives none to others, and its own voxel's dose is none.
 
     u(D_i) = Σ_j K_ij u(c̃_j), the largest that any correlation between voxels allows, and the local engine's where
     nothing leaves its voxel; NaN where more than 1 % of the dose comes from voxels whose u(c̃) is not known. The
