@@ -47,8 +47,8 @@ def convolution(n, half):
     two, _, _ = fastest(lambda: convolved_with_octant(volume, octant, workers=2))
     error = abs(ours - reference).max() / reference.max()
     print(
-        f"{n}³ by {2 * half + 1}³: scipy fftconvolve in double {scipy_wall:.2f} s ({scipy_cpu:.2f} s of processor); ours "
-        f"{one:.2f} s on one thread, {scipy_wall / one:.1f} times faster ({one_cpu:.2f} s of processor, "
+        f"{n}³ by {2 * half + 1}³: scipy fftconvolve in double {scipy_wall:.2f} s ({scipy_cpu:.2f} s of processor); "
+        f"ours {one:.2f} s on one thread, {scipy_wall / one:.1f} times faster ({one_cpu:.2f} s of processor, "
         f"{scipy_cpu / one_cpu:.1f} times), {two:.2f} s on two ({scipy_wall / two:.1f} times), "
         f"greatest difference {error:.1e} of the maximum"
     )

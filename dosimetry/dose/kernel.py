@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _UNKNOWN = 0.01  # of a voxel's dose: what may come from activity of unknown error before its own is not known
 
+_SMALL_ML, _SOFT_G_ML = 20.0, (0.7, 1.1)
+_U_SOFT, _U_LUNG_OR_BONE, _U_SMALL = 0.005, 0.011, 0.02
+
 METHOD = (
     "convolution with kernels of water (emissions of ICRP Publication 107): electrons, alphas and recoils "
     "({local_mev} MeV per decay) divided by the mass of the voxel they reach, photons ({photon_mev} MeV per decay) "
@@ -54,6 +57,16 @@ def convolve_with_kernels(request: DoseRequest) -> AbsorbedDose:
     dose_gy[~known] = np.nan
     u_dose = None if u_gy is None else tia.with_data(mask_air(u_gy, request), Quantity.DOSE)
     return AbsorbedDose(tia.with_data(mask_air(dose_gy, request), Quantity.DOSE), u_dose, found.left_the_field)
+
+
+def departure_from_transport(density_g_ml: float, volume_ml: float) -> float:
+    """Root mean square of the relative departure of a structure's mean dose from the engine `montecarlo`.
+
+    On six digital patients and the ICRP man, by tissue and size (docs/explanation/physics.md).
+    """
+    if volume_ml < _SMALL_ML:
+        return _U_SMALL
+    return _U_SOFT if _SOFT_G_ML[0] < density_g_ml < _SOFT_G_ML[1] else _U_LUNG_OR_BONE
 
 
 def propagate_error_gy(
