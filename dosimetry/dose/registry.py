@@ -19,8 +19,8 @@ class DoseEngine:
 
     `compute` returns the dose and its own statistical error. `needs_ct` says that there is no dose without a CT.
     `method` stands in the report after "converted to dose by", `left_out` are sentences on what the dose lacks; both
-    may name {local_mev}, {photon_mev} and {photon_percent} of the nuclide. `departure` is by how much the mean dose of a
-    structure of this density (g/mL) and volume (mL) departs from transport, relative, where that was measured.
+    may name {local_mev}, {photon_mev} and {photon_percent} of the nuclide. `departure` is by how much the mean dose of
+    a structure of this density (g/mL) and volume (mL) departs from transport, relative, where that was measured.
     """
 
     name: str
