@@ -112,7 +112,9 @@ def analyse(
             )
     with steps.step("measuring structures", _COST["structures"]):
         density = anatomy.density if anatomy else None
-        budgets = structure_budgets(study, measured, regions, curves, errors, recovery, density, settings.uncertainty)
+        budgets = structure_budgets(
+            study, measured, regions, curves, errors, recovery, density, settings.uncertainty, settings.dose.engine
+        )
         total = total_u_dose(maps.dose, maps.u_dose, regions, budgets)
         maps = replace(maps, absorbed=replace(maps.absorbed, u_dose=total))
         structures = structure_results(study, settings, regions, curves, maps, unregistered, anatomy, budgets)

@@ -1,11 +1,12 @@
 """Convolution with an even kernel: single precision, real transforms, no padded volume in memory.
 
 An even kernel has a real spectrum, the type-1 cosine transform of its octant. The volume is transformed axis by axis
-and padded only along the axis at work; the first axis is done, multiplied and undone in slabs, so that memory holds
-nx·Ly·(Lz/2+1) complex numbers at most. A length L >= n + h keeps what wraps around out of the n voxels wanted, h the
+and padded only along the axis at work, slab by slab, so that memory holds nx·Ly·(Lz/2+1) complex numbers, the result
+and one slab. A length L >= n + h keeps what wraps around out of the n voxels wanted, h the
 kernel's half width; offsets beyond n - 1 cannot matter.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy import ndarray
 from numpy.typing import NDArray
 from scipy import fft
 
-_SLAB_BYTES = 2**26
+_SLAB_BYTES = 2**22
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,20 +46,30 @@ def convolved(
     shape, lengths, values = volume.shape, spectrum.lengths, spectrum.values
     if shape != spectrum.shape:
         raise ValueError(f"a volume of {shape} voxels meets a spectrum for {spectrum.shape}")
-    partial = fft.rfft(volume.astype(np.float32, copy=False), n=lengths[2], axis=2, workers=workers)
-    partial = fft.fft(partial, n=lengths[1], axis=1, workers=workers, overwrite_x=True)
+    frequencies = lengths[2] // 2 + 1
+    partial = np.empty((shape[0], lengths[1], frequencies), np.complex64)
+    for slab in _slabs(shape[0], lengths[1] * frequencies):
+        rows = fft.rfft(volume[slab].astype(np.float32, copy=False), n=lengths[2], axis=2, workers=workers)
+        partial[slab] = fft.fft(rows, n=lengths[1], axis=1, workers=workers)
     half = lengths[1] // 2
-    rows = max(1, _SLAB_BYTES // (8 * lengths[0] * partial.shape[2]))
-    for start in range(0, lengths[1], rows):
-        slab = slice(start, min(start + rows, lengths[1]))
+    for slab in _slabs(lengths[1], lengths[0] * frequencies):
         at = np.arange(slab.start, slab.stop)
         factor = values[:, np.where(at <= half, at, lengths[1] - at), :]
         lines = fft.fft(partial[:, slab], n=lengths[0], axis=0, workers=workers)
         lines[: factor.shape[0]] *= factor
         lines[factor.shape[0] :] *= factor[-2:0:-1]
         partial[:, slab] = fft.ifft(lines, axis=0, workers=workers, overwrite_x=True)[: shape[0]]
-    partial = fft.ifft(partial, axis=1, workers=workers, overwrite_x=True)[:, : shape[1]]
-    return np.ascontiguousarray(fft.irfft(partial, n=lengths[2], axis=2, workers=workers)[..., : shape[2]])
+    result = np.empty(shape, np.float32)
+    for slab in _slabs(shape[0], lengths[1] * frequencies):
+        rows = fft.ifft(partial[slab], axis=1, workers=workers)[:, : shape[1]]
+        result[slab] = fft.irfft(rows, n=lengths[2], axis=2, workers=workers)[..., : shape[2]]
+    return result
+
+
+def _slabs(count: int, numbers: int) -> Iterator[slice]:
+    """Slabs of so many slices of complex numbers as stay in the processor's cache and in memory used before."""
+    rows = max(1, _SLAB_BYTES // (8 * numbers))
+    return (slice(start, min(start + rows, count)) for start in range(0, count, rows))
 
 
 def convolved_with_octant(

@@ -12,11 +12,12 @@ from dosimetry.dose.transport.water import Numbers, csda_range, energy_of_range
 from dosimetry.dose.values import DoseRequest
 from nufitdose.anatomy.composition import mass_fractions
 from nufitdose.emissions import EmissionSpectra, Spectrum
-from nufitdose.types import F64, Image32
+from nufitdose.types import F64, Image32, Labels, Mask, Triple
 
 _SLOWEST_MEV = 0.01  # the kernels of slower electrons are not tabulated either: they stay where they are
 _STOP_PART = 0.05  # of a voxel's side at the density floor: the range of an electron that is not followed any more
 _LOWEST_STOP_MEV, _HIGHEST_STOP_MEV = 0.015, 0.2
+_AIR_G_ML = 0.02
 _MARGIN_MM = 150.0  # how far the body is taken to go on where the grid cuts it
 
 PhotonMedium = tuple[Image32, np.ndarray, Numbers, Numbers, Numbers, Numbers]
@@ -24,34 +25,51 @@ Lines = tuple[Numbers, Numbers, float]  # energies, cumulative share of the ener
 
 
 def photon_medium(request: DoseRequest) -> tuple[PhotonMedium, TissueTables]:
-    """Density, tissue, majorant and limits as `voxel_photons` wants them, and the cross-sections of the tissues."""
+    """`medium_of` the anatomy on the grid of the activity; water of the stated density without one."""
     grid, anatomy = request.tia.grid, request.anatomy
     if anatomy is None:
         density = np.full(grid.shape, request.settings.density_without_ct_g_ml, np.float32)
+        body, tissue = np.ones(grid.shape, bool), None
     else:
         density = np.ascontiguousarray(anatomy.density.data, np.float32)
-    if anatomy is None or anatomy.tissue is None:
-        tables, tissue = tissue_tables([WATER]), np.zeros(grid.shape, np.uint8)
+        body, tissue = anatomy.takes_dose, anatomy.tissue
+    return medium_of(density, tissue, grid.spacing_mm, body)
+
+
+def medium_of(
+    density_g_ml: Image32, tissue: Labels | None, spacing_mm: Triple, body: Mask
+) -> tuple[PhotonMedium, TissueTables]:
+    """Density, tissue, majorant and limits as `voxel_photons` wants them, and the cross-sections of the tissues.
+
+    `tissue` is the row of `SCHNEIDER_PERCENT` by voxel, water where None; `body` says where the grid cuts it.
+    """
+    if tissue is None:
+        tables, rows = tissue_tables([WATER]), np.zeros(density_g_ml.shape, np.uint8)
     else:
-        present, flat = np.unique(anatomy.tissue, return_inverse=True)
+        present, flat = np.unique(tissue, return_inverse=True)
         tables = tissue_tables([mass_fractions(int(row)) for row in present])
-        tissue = flat.reshape(grid.shape).astype(np.uint8)
+        rows = flat.reshape(tissue.shape).astype(np.uint8)
     densest = np.zeros(tables.total.shape[1])
-    np.maximum.at(densest, tissue.ravel(), density.ravel())
+    np.maximum.at(densest, rows.ravel(), density_g_ml.ravel())
     majorant = (tables.total * densest).max(axis=1)
-    sides = np.array(grid.spacing_mm) / 10.0
-    low, high = _limits(request)
-    return (density, tissue, majorant, sides, low, high), tables
+    low, high = _limits(body, density_g_ml, spacing_mm)
+    return (density_g_ml, rows, majorant, np.array(spacing_mm) / 10.0, low, high), tables
 
 
-def _limits(request: DoseRequest) -> tuple[Numbers, Numbers]:
-    """Where transport ends, in voxels: beyond every side of the grid that cuts the body it goes on for a while."""
-    grid, anatomy = request.tia.grid, request.anatomy
-    low, high = np.zeros(3), np.array(grid.shape, float)
-    for axis, side in enumerate(grid.spacing_mm):
-        first, last = (anatomy is None or bool(anatomy.takes_dose.take(end, axis=axis).any()) for end in (0, -1))
-        low[axis] -= first * _MARGIN_MM / side
-        high[axis] += last * _MARGIN_MM / side
+def _limits(body: Mask, density_g_ml: Image32, spacing_mm: Triple) -> tuple[Numbers, Numbers]:
+    """Where transport ends, in voxels: beyond every side of the grid that cuts the body it goes on for a while.
+
+    Elsewhere it ends with the last voxel that is not air: what air scatters back is left out.
+    """
+    low, high = np.zeros(3), np.array(body.shape, float)
+    for axis, side in enumerate(spacing_mm):
+        first, last = (bool(body.take(end, axis=axis).any()) for end in (0, -1))
+        others = tuple(other for other in range(3) if other != axis)
+        solid = np.flatnonzero((density_g_ml > _AIR_G_ML).any(axis=others))
+        if solid.size:
+            low[axis], high[axis] = solid[0], solid[-1] + 1
+        low[axis] = -_MARGIN_MM / side if first else low[axis]
+        high[axis] = body.shape[axis] + _MARGIN_MM / side if last else high[axis]
     return low, high
 
 

@@ -19,7 +19,8 @@ class DoseEngine:
 
     `compute` returns the dose and its own statistical error. `needs_ct` says that there is no dose without a CT.
     `method` stands in the report after "converted to dose by", `left_out` are sentences on what the dose lacks; both
-    may name {local_mev}, {photon_mev} and {photon_percent} of the nuclide.
+    may name {local_mev}, {photon_mev} and {photon_percent} of the nuclide. `departure` is by how much the mean dose of
+    a structure of this density (g/mL) and volume (mL) departs from transport, relative, where that was measured.
     """
 
     name: str
@@ -27,6 +28,7 @@ class DoseEngine:
     method: str
     left_out: tuple[str, ...]
     needs_ct: bool = False
+    departure: Callable[[float, float], float] = lambda density_g_ml, volume_ml: 0.0
 
 
 #: The engines by name. Their settings are keys of `DoseSettings`.
@@ -34,7 +36,13 @@ ENGINES: Mapping[str, DoseEngine] = {
     engine.name: engine
     for engine in (
         DoseEngine("local", local.deposit_locally, local.METHOD, local.LEFT_OUT),
-        DoseEngine("kernel", kernel.convolve_with_kernels, kernel.METHOD, kernel.LEFT_OUT),
+        DoseEngine(
+            "kernel",
+            kernel.convolve_with_kernels,
+            kernel.METHOD,
+            kernel.LEFT_OUT,
+            departure=kernel.departure_from_transport,
+        ),
         DoseEngine("montecarlo", montecarlo.transport_on_ct, montecarlo.METHOD, montecarlo.LEFT_OUT),
     )
 }

@@ -10,10 +10,10 @@ from jaxtyping import Float, Float32
 from numpy import ndarray
 from numpy.typing import NDArray
 
+from dosimetry.dose.body_effect import BodyEffect, Surroundings, body_effect
 from dosimetry.dose.convolution import EvenSpectrum, convolved, even_spectrum, pooled, spread
 from dosimetry.dose.kernels.radial import radial_kernel
 from dosimetry.dose.kernels.voxel import octant_kernel
-from dosimetry.dose.scatter import Surroundings, body_effect, tissue_factors
 from nufitdose.errors import InputError
 from nufitdose.nuclides import JOULE_PER_MEV
 from nufitdose.types import Triple
@@ -29,10 +29,14 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class KernelDose:
-    """Dose in Gy, and the part of the emitted energy that lands outside the volume's field of view."""
+    """Dose in Gy, and the part of the emitted energy that lands outside the volume's field of view.
+
+    `effect` is what the body did to photons, None without surroundings or activity.
+    """
 
     dose_gy: Float32[ndarray, "nx ny nz"]
     left_the_field: float
+    effect: BodyEffect | None = None
 
 
 def kernel_dose(
@@ -43,6 +47,7 @@ def kernel_dose(
     *,
     photon_density_g_ml: float | None = None,
     surroundings: Surroundings | None = None,
+    effect: BodyEffect | None = None,
     coarsening: int = 2,
     workers: int | None = None,
 ) -> KernelDose:
@@ -51,8 +56,8 @@ def kernel_dose(
     The energy of charged particles spreads by the water kernel and is divided by the local mass,
     D = κ Σ A E_c / (ρV); photons give their water dose, the kernel scaled to `photon_density_g_ml` (the mean density
     where not given), near the source on the volume's grid and farther on one `coarsening` times as wide. With
-    `surroundings`, photons are those of the body around (`scatter.body_effect`), and water's dose is turned into that
-    of its tissue.
+    `surroundings`, photons are those of the body around (`body_effect`), and water's dose is turned into that
+    of its tissue; `effect` is taken for it where it is known from an activity spread alike.
     """
     activity = _checked(tia_bq_h_ml, density_g_ml)
     kernel = radial_kernel(nuclide)
@@ -61,14 +66,18 @@ def kernel_dose(
     mean = float(np.mean(density_g_ml)) if photon_density_g_ml is None else photon_density_g_ml
     bq_h = activity * np.float32(volume_ml)
     charged = convolved(bq_h, _charged_spectrum(nuclide, sides, bq_h.shape), workers=workers)
-    photon = _photon_dose(bq_h, nuclide, sides, mean, surroundings, coarsening, workers)
+    density = float(f"{mean:.{_DENSITY_DIGITS}g}")
+    photon = _photon_dose(bq_h, nuclide, sides, density, coarsening, workers)
+    if surroundings is not None and bq_h.any():
+        effect = effect or body_effect(bq_h, nuclide, sides, density, surroundings, workers)
+        photon *= effect.to_tissue(surroundings.tissue)
     mass: Any = mean if surroundings is None else surroundings.density_g_ml
     landed = charged.sum(dtype=float) + float((photon * mass).sum(dtype=float))
     dose = photon
     dose += charged / np.asarray(density_g_ml, np.float32)
     emitted = float(bq_h.sum(dtype=float)) * 3600.0 * kernel.emitted_mev * JOULE_PER_MEV
     left = max(0.0, 1.0 - landed * volume_ml * 1e-3 / emitted) if emitted > 0.0 else 0.0
-    return KernelDose(dose, left)
+    return KernelDose(dose, left, effect)
 
 
 def _checked(tia: NDArray[Any], density: NDArray[Any] | float) -> NDArray[np.float32]:
@@ -94,26 +103,12 @@ def _charged_spectrum(nuclide: str, sides_mm: Sides, shape: Shape) -> EvenSpectr
 
 
 def _photon_dose(
-    bq_h: NDArray[np.float32],
-    nuclide: str,
-    sides_mm: Sides,
-    density: float,
-    surroundings: Surroundings | None,
-    coarsening: int,
-    workers: int | None,
+    bq_h: NDArray[np.float32], nuclide: str, sides_mm: Sides, density: float, coarsening: int, workers: int | None
 ) -> NDArray[np.float32]:
-    """Photon dose: in water, or in the body and to its tissues."""
-    density = float(f"{density:.{_DENSITY_DIGITS}g}")
+    """Photon dose in water."""
     near, far = _photon_spectra(nuclide, sides_mm, density, coarsening, bq_h.shape)
     dose = convolved(bq_h, near, workers=workers)
     dose += spread(convolved(pooled(bq_h, coarsening), far, workers=workers), coarsening, bq_h.shape)
-    if surroundings is None or not bq_h.any():
-        return dose
-    effect = body_effect(bq_h, nuclide, sides_mm, density, surroundings, workers)
-    dose *= effect.share
-    if surroundings.tissue is not None:
-        primary, scattered = (each.astype(np.float32)[surroundings.tissue] for each in tissue_factors(nuclide))
-        dose *= scattered + effect.primary_part * (primary - scattered)
     return dose
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from dosimetry.config import REST, WHOLE_BODY, UncertaintySettings
 from dosimetry.curves.structures import BodyCurves, StructureCurve
+from dosimetry.dose import find_dose_engine
 from dosimetry.recovery import Recovery
 from dosimetry.uncertainty.budget import CURVE, NOISE, NOT_KNOWN, RECOVERY, VOLUME, Budget, Part, Source
 from dosimetry.uncertainty.chain import u_diameter_mm
@@ -62,10 +63,11 @@ def structure_budgets(
     recovery: Recovery,
     density: Volume | None,
     settings: UncertaintySettings,
+    engine: str,
 ) -> dict[str, Budget]:
     """The budget of every region, of the remainder and of the whole body.
 
-    `frames` are as the scanner made them, on the reference grid.
+    `frames` are as the scanner made them, on the reference grid; `engine` is that of the dose.
     """
     structures = study.structures
     found = {name: _body_budget(curves.of(name), study.scanner, settings) for name in (REST, WHOLE_BODY)}
@@ -84,6 +86,7 @@ def structure_budgets(
             study.scanner,
             settings,
             half_life_h(study.nuclide),
+            engine,
         )
     return found
 
@@ -105,6 +108,7 @@ def structure_budget(
     scanner: Scanner | None,
     settings: UncertaintySettings,
     physical_h: float,
+    engine: str,
 ) -> Budget:
     """All parts of one structure; `seen` is an activity image as the scanner made it, on the grid of `region`."""
     weights = sensitivities(curve, physical_h)
@@ -114,7 +118,7 @@ def structure_budget(
             _calibration(scanner, settings),
             _recovery(name, recovery),
             _volume(region, seen, density, outlines, _slope(name, recovery)),
-            _engine(settings),
+            _engine(settings, _departure(engine, region, density)),
         )
     )
 
@@ -147,8 +151,17 @@ def _curve_part(curve: StructureCurve, of_points: tuple[float, ...]) -> Part:
     return Part(CURVE, own, own, Source.MEASURED, "spread of the curves that agree with the points")
 
 
-def _engine(settings: UncertaintySettings) -> Part:
-    return Part("dose engine", 0.0, settings.dose_percent / 100.0, Source.ASSUMED, "S value: spread between codes")
+def _engine(settings: UncertaintySettings, departure: float = 0.0) -> Part:
+    u = math.hypot(settings.dose_percent / 100.0, departure)
+    own = f", the engine against transport {100.0 * departure:.1f} %" if departure else ""
+    return Part("dose engine", 0.0, u, Source.ASSUMED, f"S value: spread between codes{own}")
+
+
+def _departure(engine: str, region: Region, density: Volume | None) -> float:
+    """Of the engine from transport, measured on anatomies: nothing is added where there is none."""
+    if density is None or region.volume_ml <= 0.0:
+        return 0.0
+    return find_dose_engine(engine).departure(region.mean(density), region.volume_ml)
 
 
 def _calibration(scanner: Scanner | None, settings: UncertaintySettings) -> Part:

@@ -25,21 +25,23 @@ _WAITING = 16  # photons of annihilation that wait for their turn
 @no_type_check
 def held(place, count):
     """The voxel of a position along an axis, the outermost one beyond the ends."""
-    return min(max(int(np.floor(place)), 0), count - 1)
+    return min(max(int(place), 0), count - 1)  # int goes to zero, where all below end too
 
 
 @compiled
 @no_type_check
-def score_track(x, y, z, a, b, c, length, per_cm, tissue, tally):
-    """Add l times its tissue's `per_cm` to every voxel that a track along (a, b, c) passes on the grid."""
+def score_track(x, y, z, a, b, c, length, per_cm, tissue, low, high, tally):
+    """Add l times its tissue's `per_cm` to every voxel that a track along (a, b, c) passes between two corners."""
     nx, ny, nz = tissue.shape
     start, end = 0.0, length
     per_a, per_b, per_c = 1.0 / a, 1.0 / b, 1.0 / c
-    for position, per_step, count in ((x, per_a, nx), (y, per_b, ny), (z, per_c, nz)):
-        near, far = -position * per_step, (count - position) * per_step
-        if near > far:
-            near, far = far, near
-        start, end = max(start, near), min(end, far)
+    for position, per_step, least, most in (
+        (x, per_a, max(low[0], 0.0), min(high[0], nx)),
+        (y, per_b, max(low[1], 0.0), min(high[1], ny)),
+        (z, per_c, max(low[2], 0.0), min(high[2], nz)),
+    ):
+        near, far = (least - position) * per_step, (most - position) * per_step
+        start, end = max(start, min(near, far)), min(end, max(near, far))
     if start >= end:
         return
     i, j, k = held(x + start * a, nx), held(y + start * b, ny), held(z + start * c, nz)
@@ -116,7 +118,7 @@ def follow_photon_in_voxels(x, y, z, u, v, w, E, weight, medium, tables, waiting
             amount = weight * E * per_volume
             for n in range(per_cm.shape[0]):
                 per_cm[n] = amount * (absorbed[i, n] + f * (absorbed[i + 1, n] - absorbed[i, n]))
-            score_track(x, y, z, a, b, c, flown, per_cm, tissue, tally)
+            score_track(x, y, z, a, b, c, flown, per_cm, tissue, low, high, tally)
             if lost:
                 break
             x, y, z = p, q, r

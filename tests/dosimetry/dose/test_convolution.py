@@ -85,3 +85,12 @@ def test_impossible_activity_is_refused(wrong):
         kernel_dose(volume, "Lu-177", (4.0, 4.0, 4.0))
     with pytest.raises(InputError, match="densities"):
         kernel_dose(np.ones((4, 4, 4), np.float32), "Lu-177", (4.0, 4.0, 4.0), np.zeros((4, 4, 4)))
+
+
+def test_slabs_of_any_size_give_the_same(monkeypatch):
+    """A limit of memory changes in how many pieces the transforms are done, and nothing else."""
+    rng = np.random.default_rng(5)
+    volume, octant = rng.random((13, 17, 11)), rng.random((6, 5, 7))
+    whole = convolved_with_octant(volume, octant)
+    monkeypatch.setattr("dosimetry.dose.convolution._SLAB_BYTES", 1)
+    np.testing.assert_allclose(convolved_with_octant(volume, octant), whole, rtol=1e-6)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dosimetry.config import DoseSettings
-from dosimetry.dose import absorbed_dose, sphere_s_value, voxel_kernel
+from dosimetry.dose import absorbed_dose, find_dose_engine, sphere_s_value, voxel_kernel
 from dosimetry.dose.kernels.radial import radial_kernel
 from nufitdose.anatomy.prepared import PreparedAnatomy
 from nufitdose.grid import Grid
@@ -134,3 +134,12 @@ def test_negative_activity_is_carried_and_what_is_no_number_stays_in_its_voxel()
     found = absorbed_dose(tia.with_data(holed), nuclide="Lu-177", engine="kernel").dose.data
     assert np.isnan(found[0, 0, 0])
     np.testing.assert_allclose(found.ravel()[1:], dose.ravel()[1:], rtol=1e-6)
+
+
+def test_the_departure_from_transport_is_that_of_the_tissue():
+    """Lungs and bones depart more than soft tissue, small structures most; engines that are transport not at all."""
+    soft, lung, bone, small = (
+        find_dose_engine("kernel").departure(*of) for of in ((1.04, 500.0), (0.3, 2000.0), (1.3, 90.0), (1.04, 5.0))
+    )
+    assert 0.0 < soft < lung == bone < small < 0.05
+    assert find_dose_engine("montecarlo").departure(1.04, 5.0) == 0.0

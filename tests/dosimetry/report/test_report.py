@@ -121,7 +121,9 @@ def patient(
     found = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide))
     errors = point_errors(frames, regions, settings.uncertainty)
     density = anatomy.density if anatomy else None
-    budgets = structure_budgets(study, frames, regions, found, errors, UNKNOWN, density, settings.uncertainty)
+    budgets = structure_budgets(
+        study, frames, regions, found, errors, UNKNOWN, density, settings.uncertainty, settings.dose.engine
+    )
     before = unregistered if len(times_h) > 1 else None
     results = structure_results(study, settings, regions, found, maps, before, anatomy, budgets)
     whole_body, rest = body_results(study, found, maps, before, anatomy, budgets)
