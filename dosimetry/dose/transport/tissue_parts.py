@@ -1,7 +1,7 @@
 """Tissue as water with α times as many electrons a gram and β times its photoelectric absorption.
 
 Then D = α · D_Compton + β · D_photo, both doses of water that meets the same photons: where photons are known, the dose
-to any tissue is. To 1 % for μ_tr/ρ of Schneider's tissues from 0.04 MeV on.
+to any tissue is. To 1 % for μ_tr/ρ of Schneider's tissues from 0.05 MeV on.
 """
 
 from functools import lru_cache
