@@ -14,7 +14,8 @@ from dosimetry.curves.voxels import fit_frames
 from dosimetry.dose import absorbed_dose
 from dosimetry.lights.structures import warn_of_curves
 from dosimetry.metrics import Region
-from dosimetry.output.images import write_maps, write_rtdose_if_wanted
+from dosimetry.output.dicom import write_dicom_if_wanted
+from dosimetry.output.images import write_maps
 from dosimetry.output.recovery import recovery_record
 from dosimetry.output.tables import write_tables
 from dosimetry.plausibility import check_study
@@ -69,7 +70,7 @@ def run_patient(
             record.notes |= recovery_record(results)
             measured = results.measured_frames or results.frames
             write_registered(results.study.reference, results.study.timepoints, measured, place)
-            write_rtdose_if_wanted(results, place)
+            write_dicom_if_wanted(results, place)
         with steps.step("writing the report", _COST["report"]):
             record.timings_s = steps.seconds
             write_report(results, record, place)
