@@ -208,9 +208,9 @@ DicomObject = Literal["rtdose", "rtstruct", "seg", "propagated", "reg", "maps", 
 class OutputSettings(Settings):
     """`dicom`: DICOM objects always, never, or when the reference came from DICOM; `dicom_objects` says which.
 
-    `rtdose`: the dose with its histograms. `rtstruct`, `seg`: the structures. `propagated`: the same on every other scan,
-    as SEG. `reg`: the registrations. `maps`: time-integrated activity, effective half-life and the uncertainty of the
-    dose. `sr`: the numbers of the structures as a structured report, which comes with `seg`.
+    `rtdose`: the dose with its histograms. `rtstruct`, `seg`: the structures. `propagated`: the same on every other
+    scan, as SEG. `reg`: the registrations. `maps`: time-integrated activity, effective half-life and the uncertainty of
+    the dose. `sr`: the numbers of the structures as a structured report, which comes with `seg`.
     """
 
     dicom: Literal["auto", "always", "never"] = "auto"

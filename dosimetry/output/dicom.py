@@ -101,7 +101,7 @@ def _write_maps(results: PatientResults, placement: Placement, place: Path) -> N
     write_parametric_map(maps.tia, _TIA, placement, place / "map_tia.dcm")
     teff_h = Volume(maps.fit.teff_h.reshape(grid.shape), grid, Quantity.TIME)
     write_parametric_map(teff_h, _TEFF, placement, place / "map_effective_half_life.dcm")
-    if maps.u_dose is not None:
+    if maps.u_dose is not None and np.isfinite(maps.u_dose.data).any():
         write_parametric_map(maps.u_dose, _U_DOSE, placement, place / "map_dose_uncertainty.dcm")
 
 

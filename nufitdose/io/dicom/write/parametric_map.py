@@ -40,6 +40,7 @@ def write_parametric_map(volume: Volume, what: MapQuantity, placement: Placement
     largest = max(float(pixels.max()), 1e-6)
     digest = hashlib.sha256(pixels.tobytes() + repr((what, turned.grid.affine.tolist())).encode()).hexdigest()
     words = (placement.dicom["FrameOfReferenceUID"], placement.dicom["PatientID"], digest)
+    window = highdicom.VOILUTTransformation(largest / 2.0, largest, voi_lut_function="LINEAR_EXACT")
     with quiet():
         found = ParametricMap(
             source_images=slice_headers(turned.grid, placement),
@@ -63,7 +64,7 @@ def write_parametric_map(volume: Volume, what: MapQuantity, placement: Placement
                     intercept=0.0,
                 )
             ],
-            voi_lut_transformations=[highdicom.VOILUTTransformation(window_center=largest / 2.0, window_width=largest)],
+            voi_lut_transformations=[window],
             content_label=what.label.upper().replace(" ", "_"),
             content_description=what.words,
             series_description=f"{what.words} (research use only)",

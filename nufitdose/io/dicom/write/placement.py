@@ -68,7 +68,7 @@ def place_on(study: Study, timepoint: TimePoint, grid: Grid) -> Placement:
 
     The patient is that of `study.yaml`: what its `dicom` block says of another is left out, UIDs included.
     """
-    said = dict(study.dicom or {})
+    said: dict[str, str] = dict(study.dicom or {})
     other = said.get("PatientID", study.patient) != study.patient
     if other:
         said = {word: text for word, text in said.items() if word not in (*_PERSON, "StudyID", "AccessionNumber")}
