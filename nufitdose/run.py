@@ -29,6 +29,7 @@ _PACKAGES = (
     "lmfit",
     "nibabel",
     "pydicom",
+    "highdicom",
     "radioactivedecay",
     "icrp107-database",
 )

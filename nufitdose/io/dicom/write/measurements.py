@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydicom.dataset import Dataset
 
@@ -88,7 +89,7 @@ def write_measurements(
     return found
 
 
-def _group(structure: MeasuredStructure, segmentation: Dataset, image_series: str) -> Dataset:
+def _group(structure: MeasuredStructure, segmentation: Dataset, image_series: str) -> Any:
     from highdicom.sr import (
         CodedConcept,
         Measurement,

@@ -8,12 +8,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nufitdose.types import Mask
-
 Ring = list[tuple[int, int]]
 
 
-def outlines(plane: Mask) -> Iterator[np.ndarray]:
+def outlines(plane: np.ndarray) -> Iterator[np.ndarray]:
     """Closed polygons `[points, 2]` around the True voxels of a plane, in indices counted at voxel centres."""
     rings = [ring for ring in _rings(plane) if len(ring) > 2]
     outer = [ring for ring in rings if _area(ring) > 0]
@@ -51,7 +49,7 @@ def _join(hole: Ring, outer: list[Ring]) -> None:
     outer[number] = [*ring[: edge + 1], (i, hj), *around, (i, hj), *ring[edge + 1 :]]
 
 
-def _rings(plane: Mask) -> Iterator[Ring]:
+def _rings(plane: np.ndarray) -> Iterator[Ring]:
     """Corners (i, j) of the closed lines between True and False, True on their left: outlines and holes."""
     padded = np.pad(plane, 1)
     following: dict[tuple[int, int], list[tuple[int, int]]] = {}

@@ -10,7 +10,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from nufitdose.grid import Grid
 from nufitdose.image_sources import made_uid
 from nufitdose.io.dicom.read.headers import quiet
-from nufitdose.io.dicom.write.objects import decimals
+from nufitdose.io.dicom.write.objects import code, decimals, reference
 from nufitdose.io.dicom.write.placement import Placement
 from nufitdose.io.lps import RAS_LPS
 
@@ -45,6 +45,13 @@ def keep_real_references(dataset: Dataset, grid: Grid, placement: Placement) -> 
     series = placement.referenced_series()
     if series is not None:
         dataset.ReferencedSeriesSequence = [series]
+        dataset.SourceImageSequence = [_source(item) for item in series.ReferencedInstanceSequence]
+
+
+def _source(image: Dataset) -> Dataset:
+    item = reference(image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID)
+    item.PurposeOfReferenceCodeSequence = [code("121322", "DCM", "Source image for image processing operation")]
+    return item
 
 
 def _header(grid: Grid, k: int, dicom: Mapping[str, str]) -> Dataset:
