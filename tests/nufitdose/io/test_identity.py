@@ -5,6 +5,7 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 import yaml
@@ -141,7 +142,7 @@ def test_the_study_names_the_images_of_every_slice(dicom, tmp_path):
         grid = tp.activity.grid
         for k, image in enumerate(tp.sources.activity.sop_instance_uids):
             position = [float(v) for v in by_uid[image].ImagePositionPatient]
-            assert grid.world([0.0, 0.0, float(k)]) * (-1, -1, 1) == pytest.approx(position, abs=1e-3)
+            assert grid.world(np.array([0.0, 0.0, float(k)])) * (-1, -1, 1) == pytest.approx(position, abs=1e-3)
     assert study.reference.sources.ct is not None
 
 

@@ -81,7 +81,7 @@ def place_on(study: Study, timepoint: TimePoint, grid: Grid) -> Placement:
         made = _made(study, timepoint)
         if not reference_scan:
             own.pop("FrameOfReferenceUID", None)
-        dicom |= {**made, **own} | {word: said[word] for word in _OF_STUDY if word in said}
+        dicom |= made | own | {word: said[word] for word in _OF_STUDY if word in said}
     else:
         dicom |= {"StudyInstanceUID": source.study_uid, "FrameOfReferenceUID": source.frame_of_reference_uid}
         if source.study_uid == said.get("StudyInstanceUID"):
