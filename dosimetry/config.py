@@ -211,8 +211,10 @@ class OutputSettings(Settings):
     `rtdose`: the dose with its histograms. `rtstruct`, `seg`: the structures. `propagated`: the same on every other
     scan, as SEG. `reg`: the registrations. `maps`: time-integrated activity, effective half-life and the uncertainty of
     the dose. `sr`: the numbers of the structures as a structured report, which comes with `seg`.
+    `tables`: `xlsx` writes tables.xlsx beside the csv files (openpyxl).
     """
 
+    tables: Literal["csv", "xlsx"] = "csv"
     dicom: Literal["auto", "always", "never"] = "auto"
     dicom_objects: tuple[DicomObject, ...] = ("rtdose", "rtstruct", "seg", "propagated", "reg", "maps", "sr")
 
