@@ -28,7 +28,7 @@ _BIOLOGICAL = (
 
 
 def write_tables(results: PatientResults, folder: Path) -> None:
-    """metrics.csv and its long form, uncertainty.csv, tac.csv, curves.json, dvh.csv, tiac.txt, and the registration's."""
+    """metrics.csv and its long form, uncertainty.csv, tac.csv, curves.json, dvh.csv, tiac.txt; the registration's."""
     columns = _metrics_columns(results)
     empty = dict.fromkeys(columns, float("nan"))
     judged = judge(results)

@@ -76,7 +76,7 @@ def test_itk_reads_the_same_dose_at_the_same_place(tmp_path, flip):
     write_rtdose(dose, SOURCE, tmp_path / "rtdose.dcm")
     image = sitk.ReadImage(str(tmp_path / "rtdose.dcm"), sitk.sitkFloat64)
     values = sitk.GetArrayFromImage(image)
-    if values.max() > 1e6:  # an ITK that leaves DoseGridScaling to its caller
+    if values.max() > 2.0 * dose.data.max():  # an ITK that leaves DoseGridScaling to its caller
         values = values * float(pydicom.dcmread(tmp_path / "rtdose.dcm").DoseGridScaling)
     rng = np.random.default_rng(1)
     for _ in range(50):
