@@ -209,10 +209,21 @@ class MetricsSettings(Settings):
         return exponents
 
 
-class OutputSettings(Settings):
-    """`dicom`: RTDOSE always, never, or when the reference came from DICOM."""
+DicomObject = Literal["rtdose", "rtstruct", "seg", "propagated", "reg", "maps", "sr"]
 
+
+class OutputSettings(Settings):
+    """`dicom`: DICOM objects always, never, or when the reference came from DICOM; `dicom_objects` says which.
+
+    `rtdose`: the dose with its histograms. `rtstruct`, `seg`: the structures. `propagated`: the same on every other
+    scan, as SEG. `reg`: the registrations. `maps`: time-integrated activity, effective half-life and the uncertainty of
+    the dose. `sr`: the numbers of the structures as a structured report, which comes with `seg`.
+    `tables`: `xlsx` writes tables.xlsx beside the csv files (openpyxl).
+    """
+
+    tables: Literal["csv", "xlsx"] = "csv"
     dicom: Literal["auto", "always", "never"] = "auto"
+    dicom_objects: tuple[DicomObject, ...] = ("rtdose", "rtstruct", "seg", "propagated", "reg", "maps", "sr")
 
 
 class DosimetrySettings(Settings):

@@ -16,9 +16,11 @@ from dosimetry.dose import absorbed_dose
 from dosimetry.dose_rates import dose_rates
 from dosimetry.lights.structures import warn_of_curves
 from dosimetry.metrics import Region
-from dosimetry.output.images import write_maps, write_rtdose_if_wanted
+from dosimetry.output.dicom import write_dicom_if_wanted
+from dosimetry.output.images import write_maps
 from dosimetry.output.recovery import recovery_record
 from dosimetry.output.tables import write_tables
+from dosimetry.output.workbook import check_installed, write_workbook
 from dosimetry.plausibility import check_study
 from dosimetry.recovery import correct_frames, plan_recovery
 from dosimetry.report import write_report
@@ -61,6 +63,8 @@ def run_patient(
     """
     settings = settings or DosimetrySettings()
     settings.registration.check_needs()
+    if settings.output.tables == "xlsx":
+        check_installed()
     record = RunRecord("dosimetry", settings.model_dump(mode="json"), seed=seed, device=device)
     with (
         study_run([study], out, record) as (place, (loaded,)),
@@ -72,11 +76,13 @@ def run_patient(
         record.notes["weights_sha256"] = weights_sha256(results.frames)
         with steps.step("writing tables and maps", _COST["write"]):
             write_tables(results, place)
+            if settings.output.tables == "xlsx":
+                write_workbook(place)
             write_maps(results, place)
             record.notes |= recovery_record(results)
             measured = results.measured_frames or results.frames
             write_registered(results.study.reference, results.study.timepoints, measured, place)
-            write_rtdose_if_wanted(results, place)
+            write_dicom_if_wanted(results, place)
         with steps.step("writing the report", _COST["report"]):
             record.timings_s = steps.seconds
             write_report(results, record, place)

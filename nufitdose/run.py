@@ -31,6 +31,7 @@ _PACKAGES = (
     "lmfit",
     "nibabel",
     "pydicom",
+    "highdicom",
     "radioactivedecay",
     "icrp107-database",
 )

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from nufitdose.errors import InputError
+from nufitdose.image_sources import ImageSources
 from nufitdose.scanner import Scanner
 from nufitdose.types import Mask, PerVoxel
 from nufitdose.volume import Quantity, Volume
@@ -103,7 +104,8 @@ class TimePoint:
     """One scan: activity at its own acquisition time, `time_h` after administration; CT and structures if any.
 
     Where slices were acquired one after the other (bed positions), `slice_offsets_h` [k] is how long after `time_h`
-    each of them was; the activity is physically decay-corrected to `time_h` throughout.
+    each of them was; the activity is physically decay-corrected to `time_h` throughout. `sources` names the DICOM
+    images it was read from, where they are known.
     """
 
     id: str
@@ -112,6 +114,7 @@ class TimePoint:
     read_ct: Read | None = None
     read_structures: ReadStructures | None = None
     slice_offsets_h: PerVoxel | None = None
+    sources: ImageSources | None = None
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.time_h) and self.time_h >= 0):

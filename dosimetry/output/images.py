@@ -1,4 +1,4 @@
-"""The image files of a run: maps and DICOM."""
+"""The maps of a run."""
 
 from pathlib import Path
 
@@ -6,7 +6,6 @@ import numpy as np
 
 from dosimetry.biological import biological_maps
 from dosimetry.results import PatientResults
-from nufitdose.io.dicom.write.rtdose import write_rtdose
 from nufitdose.io.nifti import save_array, save_volume
 from nufitdose.volume import Quantity, Volume
 
@@ -29,12 +28,3 @@ def write_maps(results: PatientResults, folder: Path) -> None:
     rmse = maps.fit.rmse.reshape(grid.shape)
     save_volume(Volume(rmse, grid, Quantity.ACTIVITY), place / "fit_rmse.nii.gz")
     save_array(maps.fit.status.reshape(grid.shape).astype(np.uint8), grid, place / "fit_model.nii.gz")
-
-
-def write_rtdose_if_wanted(results: PatientResults, folder: Path) -> None:
-    """dicom/rtdose.dcm, when asked for or when the reference scan came from DICOM."""
-    wanted, source = results.settings.output.dicom, results.study.dicom
-    if wanted == "never" or (wanted == "auto" and not source):
-        return
-    (folder / "dicom").mkdir()
-    write_rtdose(results.maps.dose, source or {"PatientID": results.study.patient}, folder / "dicom" / "rtdose.dcm")

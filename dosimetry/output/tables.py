@@ -12,6 +12,7 @@ from dosimetry.kinetics import AveragedCurve, Intervals
 from dosimetry.lights.structures import judge
 from dosimetry.lights.values import Light
 from dosimetry.output.budget import INTERVALS, intervals, write_budget
+from dosimetry.output.long_table import write_long_table
 from dosimetry.output.source_regions import tiac_text
 from dosimetry.recovery import Recovery
 from dosimetry.results import CurveResult, PatientResults, StructureResult
@@ -27,14 +28,15 @@ _BIOLOGICAL = (
 
 
 def write_tables(results: PatientResults, folder: Path) -> None:
-    """metrics.csv, uncertainty.csv, tac.csv, curves.json, dvh.csv, tiac.txt, and the tables of the registration."""
+    """metrics.csv and its long form, uncertainty.csv, tac.csv, curves.json, dvh.csv, tiac.txt; the registration's."""
     columns = _metrics_columns(results)
     empty = dict.fromkeys(columns, float("nan"))
     judged = judge(results)
-    rows = ({**empty, **_metrics_row(row, judged.get(row.name), results.recovery)} for row in results.rows)
+    rows = [{**empty, **_metrics_row(row, judged.get(row.name), results.recovery)} for row in results.rows]
     burden = tumour_burden(results)
     together = [{**empty, **_burden_row(burden)}] if burden else []
     write_csv(folder / "metrics.csv", columns, [*rows, *together])
+    write_long_table(results.study, columns, [*rows, *together], folder)
     write_budget(results, folder)
     write_csv(folder / "tac.csv", _TAC, _tac_rows(results))
     curves = {row.name: _curve_record(row) for row in results.rows}

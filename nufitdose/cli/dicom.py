@@ -58,8 +58,12 @@ def import_(
     ] = False,
     join_beds: Annotated[bool, typer.Option("--join-beds", help="Join beds of one scan into one volume.")] = False,
     patient: Annotated[
-        str | None, typer.Option(help="Patient name in the study; all images are of this patient.")
+        str | None,
+        typer.Option(help="Patient name in the study; nothing that is written then tells who the files are of."),
     ] = None,
+    identify: Annotated[
+        bool, typer.Option("--identify", help="Keep name, birth date, sex and accession number for DICOM results.")
+    ] = False,
     series: Annotated[
         list[str] | None, typer.Option(help="Series to take, by number of --dry-run or UID. Repeatable.")
     ] = None,
@@ -104,6 +108,7 @@ def import_(
         accept_implausible=accept_implausible or None,
         join_beds=join_beds,
         patient=patient,
+        identify=identify,
         series=tuple(series or ()),
         reference=reference,
     )

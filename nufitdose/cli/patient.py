@@ -61,6 +61,9 @@ def dosimetry(
     out: Out,
     weights: Weights = None,
     config: ConfigFile = None,
+    tables: Annotated[
+        str | None, typer.Option(metavar="csv|xlsx", help="xlsx: tables.xlsx beside the csv files.")
+    ] = None,
     overrides: Overrides = None,
     profile: Annotated[bool, typer.Option("--profile", help="Write profile.txt too: the time by function.")] = False,
     device: Device = "auto",
@@ -71,7 +74,8 @@ def dosimetry(
     from dosimetry.output.summary import summary
     from dosimetry.pipeline import run_patient
 
-    settings = load_settings(config, [*(overrides or ()), *registration_overrides(weights=weights)])
+    chosen = [*(overrides or ()), *registration_overrides(weights=weights)]
+    settings = load_settings(config, [*chosen, *([f"output.tables={tables}"] if tables else [])])
     results = run_patient(study, out, settings, device=device, seed=seed, profile=profile, stream=sys.stderr)
     print(summary(results))
     print(f"report: {out / 'report.html'}")

@@ -63,17 +63,25 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def save_volume(volume: Volume, path: str | Path) -> None:
     """Write a `Volume` as NIfTI: sform and qform both set, float32 (or the label integers), whole or not at all."""
-    save_array(volume.data, volume.grid, path)
+    save_array(volume.data, volume.grid, path, unit=volume.quantity.value)
 
 
-def save_array(data: np.ndarray, grid: Grid, path: str | Path, *, intent: str | None = None) -> None:
-    """Write an array whose first three axes are `grid`'s, under a temporary name and then renamed."""
+def save_array(
+    data: np.ndarray, grid: Grid, path: str | Path, *, intent: str | None = None, unit: str | None = None
+) -> None:
+    """Write an array whose first three axes are `grid`'s, under a temporary name and then renamed.
+
+    The unit stands in the header as `intent_name`, and in words in `descrip`; NIfTI has no field for it.
+    """
     image = nib.nifti1.Nifti1Image(data, np.array(grid.affine))
     image.header.set_xyzt_units("mm")
     image.set_sform(np.array(grid.affine), code="scanner")
     image.set_qform(np.array(grid.affine), code="scanner")
     if intent is not None:
         image.header.set_intent(intent)
+    if unit is not None:
+        ascii_unit = unit.replace("·", ".")
+        image.header["intent_name"], image.header["descrip"] = ascii_unit, f"nufitdose, values in {ascii_unit}"
     with whole_file(path) as aside:
         nib.save(image, aside)
 

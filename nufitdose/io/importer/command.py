@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nufitdose.io.importer.identity import Redaction
 from nufitdose.io.importer.options import ImportOptions
 from nufitdose.io.importer.planning import plan_import
 from nufitdose.io.importer.summary import facts_of
@@ -62,10 +63,20 @@ def run_import(
                 record.add_inputs([scanner], scanner.parent)
             record.timings_s = steps.seconds
             record.notes |= {"import": plan.record()}
+            if plan.redaction is not None:
+                _redact(record, plan.redaction)
             write_record(record, place)
     written = out / manifest.name
     told = facts_of(plan, record.warnings) | {"study": str(written)}
     return Told(_joined(table, record.warnings, [f"study: {written}"]), False, told)
+
+
+def _redact(record: RunRecord, redaction: Redaction) -> None:
+    """Leave nothing in run.json that tells who the patient is: paths, descriptions, warnings, UIDs."""
+    record.config = redaction.values(record.config)
+    record.notes = redaction.values(record.notes)
+    record.warnings = redaction.values(record.warnings)
+    record.inputs = redaction.names(record.inputs)
 
 
 def _joined(table: list[str], warnings: list[str], last: list[str]) -> str:

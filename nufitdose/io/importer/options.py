@@ -20,7 +20,8 @@ class ImportOptions:
     Times are ISO 8601. `series` names the series to take by number, SeriesInstanceUID, or SOPInstanceUID of a single
     object: among the kinds of series it names (activity, CT, structures) no others are used. `for_series` holds
     facts of single series by the same names (see `nufitdose.io.importer.facts`), which go before those of all.
-    `reference` is the id of a time point.
+    `reference` is the id of a time point. `identify`: the patient of the files goes into the study (see
+    `nufitdose.io.importer.identity`).
     """
 
     nuclide: str | None = None
@@ -30,6 +31,7 @@ class ImportOptions:
     sensitivity_cps_per_mbq: float | None = None
     decay_correction: str | None = None
     patient: str | None = None
+    identify: bool = False
     series: tuple[str, ...] = ()
     reference: str | None = None
     acquired_at: datetime | str | None = None

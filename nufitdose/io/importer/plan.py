@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nufitdose.errors import InputError
+from nufitdose.io.importer.identity import Redaction
 from nufitdose.io.importer.options import ImportOptions
 from nufitdose.study import Study
 
@@ -61,7 +62,8 @@ class SeriesRow:
 class ImportPlan:
     """What a folder of DICOM holds and what is done with it.
 
-    `refusal` is why no study can be made of it, or None.
+    `refusal` is why no study can be made of it, or None. `redaction` is for what is written of a patient who goes by
+    another name.
     """
 
     series: tuple[SeriesRow, ...]
@@ -70,6 +72,7 @@ class ImportPlan:
     _files: tuple[Path, ...] = field(repr=False)
     _record: dict[str, Any] = field(repr=False)
     options: ImportOptions = field(default_factory=ImportOptions)
+    redaction: Redaction | None = field(default=None, repr=False)
 
     columns = ("#", "type", "description", "files", "hours", "MBq", "use")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nufitdose.errors import InputError
+from nufitdose.image_sources import ImageSources
 from nufitdose.io.ct_values import question_ct
 from nufitdose.io.dicom.read.activity import ActivityScan, hours_after
 from nufitdose.io.dicom.read.copies import without_copies
@@ -37,6 +38,7 @@ from nufitdose.io.importer.candidates import (
 )
 from nufitdose.io.importer.checks import check_corrections, check_one_factor, check_separate, check_time, check_total
 from nufitdose.io.importer.choose import go_on_without, leave_out_twins, take_the_best
+from nufitdose.io.importer.identity import Redaction, carried_attributes, is_renamed
 from nufitdose.io.importer.match import read_structures
 from nufitdose.io.importer.options import ImportOptions
 from nufitdose.io.importer.placing import place_ct, place_structures
@@ -44,23 +46,12 @@ from nufitdose.io.importer.plan import ImportPlan, SeriesRow
 from nufitdose.io.importer.statements import statements_of
 from nufitdose.io.importer.summary import files_of, record_of, row_of
 from nufitdose.io.importer.writing import write_study
-from nufitdose.io.study_folder.fields import fits_dicom
 from nufitdose.study import Study, TimePoint
 from nufitdose.types import PerVoxel
 from nufitdose.volume import Volume
 
 __all__ = ["ImportOptions", "ImportPlan", "SeriesRow", "plan_import", "write_study"]
 _LOG = logging.getLogger(__name__)
-_REPEATED = (
-    "PatientID",
-    "StudyInstanceUID",
-    "FrameOfReferenceUID",
-    "SeriesInstanceUID",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-)
 
 
 def plan_import(
@@ -90,18 +81,22 @@ def plan_import(
     place_structures(places, candidates, read_registrations(found.headers))
     for place in places:
         place.candidate.use = f"activity of {place.id}"
-    study = None
+    study, redaction = None, None
     with noting(problems):
+        renamed = is_renamed(found.headers, options)
         patient = patient_of(found.headers, options.patient)
         statements = statements_of(places, treatment, options, found.headers)
         if not problems and treatment is not None:
-            study = _study(patient, treatment, places, options, statements)
+            study = _study(patient, treatment, places, options, statements, renamed=renamed)
+        redaction = Redaction(found.headers, patient) if renamed else None
     on_progress(1.0)
     _mention_what_was_passed_over(found)
     _mention_fewer_scans(candidates, places)
     rows = tuple(row_of(candidate) for candidate in candidates)
     record = record_of(places, treatment, candidates, found, statements_of(places, treatment, options, found.headers))
-    return ImportPlan(rows, problems[0] if problems else None, study, tuple(files_of(places)), record, options)
+    return ImportPlan(
+        rows, problems[0] if problems else None, study, tuple(files_of(places)), record, options, redaction
+    )
 
 
 def _scans(candidates: Sequence[Candidate], options: ImportOptions, problems: list[InputError]) -> list[Candidate]:
@@ -210,7 +205,13 @@ def _mention_fewer_scans(candidates: Sequence[Candidate], places: Sequence[Place
 
 
 def _study(
-    patient: str, treatment: Treatment, places: Sequence[Place], options: ImportOptions, statements: Sequence[str]
+    patient: str,
+    treatment: Treatment,
+    places: Sequence[Place],
+    options: ImportOptions,
+    statements: Sequence[str],
+    *,
+    renamed: bool,
 ) -> Study:
     reference_id = options.reference or places[0].id
     reference = next((place for place in places if place.id == reference_id), None)
@@ -225,16 +226,14 @@ def _study(
         nuclide=treatment.nuclide,
         administration=treatment.administration,
         reference_id=reference_id,
-        timepoints=tuple(_timepoint(place) for place in places),
-        dicom={
-            word: header.text(word) for word in _REPEATED if header.has(word) and fits_dicom(word, header.text(word))
-        },
+        timepoints=tuple(_timepoint(place, renamed=renamed) for place in places),
+        dicom=carried_attributes(header, options, renamed=renamed),
         statements=tuple(statements),
         tracer=tracer_of(header, treatment.nuclide),
     )
 
 
-def _timepoint(place: Place) -> TimePoint:
+def _timepoint(place: Place, *, renamed: bool) -> TimePoint:
     undone, hours = place.candidate.undone, place.candidate.hours
     assert undone is not None
     assert hours is not None
@@ -245,7 +244,14 @@ def _timepoint(place: Place) -> TimePoint:
         partial(_checked_ct, place.ct) if place.ct else None,
         partial(read_structures, place.structures) if place.structures else None,
         _slice_offsets_h(place.candidate.activity()),
+        None if place.candidate.beds else _sources(place, renamed=renamed),
     )
+
+
+def _sources(place: Place, *, renamed: bool) -> ImageSources:
+    series = place.candidate.activity().series
+    found = ImageSources(series.source(), place.ct.source() if place.ct else None)
+    return found.renamed() if renamed else found
 
 
 def _checked_ct(series: ImageSeries) -> Volume:

@@ -16,7 +16,7 @@ def statements_of(
     found = []
     stated = {header.text("PatientID") for header in headers} - {""}
     if options.patient is not None and stated and stated != {options.patient}:
-        found.append(f"patient {options.patient} as given with --patient; PatientID is {', '.join(sorted(stated))}")
+        found.append(f"patient {options.patient} as given with --patient; the files name another")
     if treatment is not None:
         found += _of_treatment(places, treatment, options)
     for place in places:

@@ -1,14 +1,15 @@
 """`study.yaml`: what may stand in it, and how it is read."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from nufitdose.config import Settings, build, read_yaml
 from nufitdose.errors import InputError
-from nufitdose.io.study_folder.fields import DicomValues, Moment, Name, Number, Paths, Text
+from nufitdose.image_sources import ImageSource, ImageSources
+from nufitdose.io.study_folder.fields import DicomValues, Moment, Name, Number, Paths, Text, Uid
 from nufitdose.io.study_folder.scanner_file import ScannerEntry, read_scanner
 from nufitdose.scanner import Scanner
 from nufitdose.types import PerVoxel
@@ -51,6 +52,7 @@ class TimePointEntry(Settings):
     decay_corrected_to: Literal["acquisition", "administration"]
     ct: Text | None = None
     structures: Paths | None = None
+    dicom: Text | None = None
     beds: Annotated[list[BedEntry], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
@@ -77,6 +79,46 @@ class TimePointEntry(Settings):
             return None
         beds = sorted(self.beds, key=lambda bed: bed.slices)
         return np.concatenate([np.full(1 + bed.slices[1] - bed.slices[0], bed.start_s / 3600.0) for bed in beds])
+
+
+class SourceEntry(Settings):
+    """One series of a file of image sources: the UIDs of its images in order of slices."""
+
+    study: Uid
+    series: Uid
+    frame_of_reference: Uid | Literal[""] = ""
+    sop_class: Uid
+    images: Annotated[list[Uid], Field(min_length=1, max_length=_MOST_SLICES)]
+    study_date: Text = Field(default="", pattern=r"^(?:[0-9]{8})?$")
+    study_time: Text = Field(default="", max_length=16, pattern=r"^[0-9.]*$")
+
+    def source(self) -> ImageSource:
+        """As a value."""
+        return ImageSource(
+            self.study, self.series, self.frame_of_reference, self.sop_class, tuple(self.images),
+            self.study_date, self.study_time,
+        )  # fmt: skip
+
+    @classmethod
+    def plain(cls, source: ImageSource) -> dict[str, Any]:
+        """The entry of a value."""
+        return {
+            "study": source.study_uid, "series": source.series_uid,
+            "frame_of_reference": source.frame_of_reference_uid, "sop_class": source.sop_class_uid,
+            "study_date": source.study_date, "study_time": source.study_time,
+            "images": list(source.sop_instance_uids),
+        }  # fmt: skip
+
+
+class SourcesEntry(Settings):
+    """The file named by `dicom:` of a time point: which DICOM images its activity and CT were read from."""
+
+    activity: SourceEntry
+    ct: SourceEntry | None = None
+
+    def sources(self) -> ImageSources:
+        """As a value."""
+        return ImageSources(self.activity.source(), self.ct.source() if self.ct else None)
 
 
 class StructuresEntry(Settings):

@@ -4,10 +4,12 @@ import logging
 from datetime import datetime
 from pathlib import Path
 
+from nufitdose.config import build, read_yaml
 from nufitdose.errors import InputError
+from nufitdose.image_sources import ImageSources
 from nufitdose.io.ct_values import question_ct
 from nufitdose.io.nifti import load_volume
-from nufitdose.io.study_folder.manifest import Manifest, TimePointEntry, manifest_path, read_manifest
+from nufitdose.io.study_folder.manifest import Manifest, SourcesEntry, TimePointEntry, manifest_path, read_manifest
 from nufitdose.nuclides import half_life_h
 from nufitdose.study import Administration, Structures, Study, TimePoint
 from nufitdose.volume import Quantity, Volume
@@ -38,6 +40,7 @@ def study_files(path: str | Path) -> list[Path]:
     names: list[str] = []
     for entry in manifest.timepoints:
         names += [entry.activity, *([entry.ct] if entry.ct else []), *(entry.structures or [])]
+        names += [entry.dicom] if entry.dicom else []
     names += manifest.structures.labels if manifest.structures else []
     names += [manifest.scanner] if isinstance(manifest.scanner, str) else []
     return [path, *(path.parent / name for name in dict.fromkeys(names))]
@@ -90,10 +93,15 @@ def _timepoint_of(
     tumours: frozenset[str],
 ) -> TimePoint:
     time_h = _time_h(entry, manifest.administration.time)
-    for name in [entry.activity, *([entry.ct] if entry.ct else []), *(labels or [])]:
+    for name in [
+        entry.activity,
+        *([entry.ct] if entry.ct else []),
+        *(labels or []),
+        *([entry.dicom] if entry.dicom else []),
+    ]:
         if not (folder / name).is_file():
             raise InputError(
-                f"the image {name!r} of time point {entry.id!r} does not exist",
+                f"the file {name!r} of time point {entry.id!r} does not exist",
                 remedy="Correct the path, which is relative to study.yaml",
             )
     factor = 2.0 ** (-time_h / physical_half_life_h) if entry.decay_corrected_to == "administration" else 1.0
@@ -119,7 +127,15 @@ def _timepoint_of(
         read_ct if entry.ct else None,
         read_structures if labels else None,
         entry.slice_offsets_h(),
+        _sources_of(entry, folder),
     )
+
+
+def _sources_of(entry: TimePointEntry, folder: Path) -> ImageSources | None:
+    if entry.dicom is None:
+        return None
+    path = folder / entry.dicom
+    return build(SourcesEntry, read_yaml(path), where=path).sources()
 
 
 def _time_h(entry: TimePointEntry, administered: datetime | None) -> float:

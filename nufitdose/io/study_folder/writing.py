@@ -10,8 +10,9 @@ import numpy as np
 
 from nufitdose.config import build, dump_yaml
 from nufitdose.files import write_whole
+from nufitdose.image_sources import ImageSources
 from nufitdose.io.nifti import save_volume
-from nufitdose.io.study_folder.manifest import MANIFEST, Manifest
+from nufitdose.io.study_folder.manifest import MANIFEST, Manifest, SourceEntry
 from nufitdose.io.study_folder.scanner_file import scanner_entry
 from nufitdose.scanner import Scanner
 from nufitdose.study import Structures, Study, TimePoint
@@ -89,6 +90,9 @@ def _write_timepoint(study: Study, timepoint: TimePoint, folder: Path, names: di
     if timepoint.ct is not None:
         entry["ct"] = f"{place}/ct.nii.gz"
         save_volume(timepoint.ct, folder / entry["ct"])
+    if timepoint.sources is not None:
+        entry["dicom"] = f"{place}/dicom.yaml"
+        write_whole(folder / entry["dicom"], dump_yaml(_sources(timepoint.sources)))
     if timepoint.structures is not None:
         entry["structures"] = []
         for number, layer in enumerate(_relabelled(timepoint.structures, names), start=1):
@@ -97,6 +101,11 @@ def _write_timepoint(study: Study, timepoint: TimePoint, folder: Path, names: di
             save_volume(layer, folder / entry["structures"][-1])
         entry["structures"] = entry["structures"][0] if len(entry["structures"]) == 1 else entry["structures"]
     return entry
+
+
+def _sources(sources: ImageSources) -> dict[str, Any]:
+    ct = {} if sources.ct is None else {"ct": SourceEntry.plain(sources.ct)}
+    return {"activity": SourceEntry.plain(sources.activity), **ct}
 
 
 def _beds(slice_offsets_h: PerVoxel) -> list[dict[str, Any]]:

@@ -149,7 +149,8 @@ def test_15_a_patient_whose_id_changed(case, caplog):
     assert plan.refusal is None
     assert scans(plan) == [(pytest.approx(h, abs=1e-3), pytest.approx(13.78, abs=0.01)) for h in TIMES_H]
     assert "--patient" in caplog.text
-    assert "EXT-0042" in plan.study.statements[0]
+    assert plan.study.statements[0] == "patient CASE1 as given with --patient; the files name another"
+    assert "EXT-0042" not in plan.redaction.text("PatientID is EXT-0042")
 
 
 def test_18_values_refer_to_the_series_time(case):

@@ -15,6 +15,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
+from nufitdose.image_sources import ImageSource
 from nufitdose.io.dicom.read.decoding import decode
 from nufitdose.io.dicom.read.geometry import Plane, Stack, stack_planes
 from nufitdose.io.dicom.read.given import NOTHING, Given
@@ -80,6 +81,18 @@ class ImageSeries:
     def sop_instance_uids(self) -> tuple[str, ...]:
         """In order of slice index k; one entry for a multi-frame object."""
         return tuple(dict.fromkeys(header.text("SOPInstanceUID") for header in self.headers))
+
+    def source(self) -> ImageSource:
+        """These images by their UIDs."""
+        return ImageSource(
+            self.study_uid,
+            self.series_uid,
+            self.frame_of_reference_uid,
+            self.sop_class_uid,
+            self.sop_instance_uids,
+            self.header.text("StudyDate"),
+            self.header.text("StudyTime"),
+        )
 
     @property
     def where(self) -> str:

@@ -1,53 +1,61 @@
 """Dose maps as RTDOSE objects (PS3.3 A.18, C.8.8.3)."""
 
-import hashlib
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydicom import config
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
-from pydicom.uid import ExplicitVRLittleEndian, RTDoseStorage, generate_uid
+from pydicom.uid import RTDoseStorage
 from pydicom.valuerep import format_number_as_ds
 
-from nufitdose.files import whole_file
 from nufitdose.grid import Grid
-from nufitdose.io.dicom.read.headers import quiet
+from nufitdose.io.dicom.write.objects import RESEARCH, decimals, describe, name_by_content, reference, save_object
 from nufitdose.io.lps import RAS_LPS
-from nufitdose.version import __version__
+from nufitdose.types import F64
 from nufitdose.volume import Quantity, Volume
 
 _log = logging.getLogger(__name__)
-_RESEARCH = "For research use only. Not a medical device, not for diagnosis or treatment planning."
-_LARGEST = 2**31 - 1  # also right in programs that take the stored values for signed ones
+_LARGEST = 2**16 - 1
 _SAME_PLACE_MM = 0.01
-#: Type 1 and 2 attributes of the patient, the study and the frame of reference, repeated from the images.
-_REPEATED = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "FrameOfReferenceUID",
-    "PositionReferenceIndicator",
-)
 
 
-def write_rtdose(dose: Volume, dicom: Mapping[str, str], path: str | Path, *, comment: str = "") -> None:
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """The cumulative DVH of the region `roi_number` of a structure set.
+
+    At least `volume_ml[n]` receives `n` times `bin_gy`.
+    """
+
+    roi_number: int
+    bin_gy: float
+    volume_ml: F64
+    minimum_gy: float
+    mean_gy: float
+    maximum_gy: float
+
+
+def write_rtdose(
+    dose: Volume,
+    dicom: Mapping[str, str],
+    path: str | Path,
+    *,
+    comment: str = "",
+    histograms: tuple[Histogram, ...] = (),
+    structure_set: Dataset | None = None,
+) -> None:
     """Write absorbed dose in Gy as a multi-frame RTDOSE, whole or not at all.
 
     `dicom` holds the attributes (keyword -> value) of the patient and the study the object belongs to.
-    Without a study or a frame of reference it gets new ones, with a warning. Stored values are 32-bit
-    integers of DoseGridScaling = max / (2^31 - 1); the frames lie along the normal, as the standard wants
-    them, so a grid whose axes are not perpendicular is resampled. Equal content gives equal bytes.
+    Without a study or a frame of reference it gets new ones, with a warning. Stored values are 16-bit
+    integers of DoseGridScaling = max / 65535: half a step is 7.6e-6 of the maximum, and there are programs that stop
+    at 32 bits. The frames lie along the normal, as the standard wants them, so a grid whose axes are not
+    perpendicular is resampled. Equal content gives equal bytes.
+
+    `histograms` are those of the regions of `structure_set`, an RTSTRUCT object.
 
     Dose Summation Type is PLAN_OVERVIEW: all others need an RT Plan or a treatment record to refer to
     (Referenced RT Plan Sequence, type 1C), and radionuclide therapy has neither.
@@ -58,13 +66,18 @@ def write_rtdose(dose: Volume, dicom: Mapping[str, str], path: str | Path, *, co
         raise ValueError("RTDOSE holds finite doses of zero and more")
     dose = _along_the_normal(dose)
     dataset = Dataset()
-    _describe(dataset, dicom, Path(path))
+    describe(dataset, dicom, RTDoseStorage, "RTDOSE", "Absorbed dose", Path(path))
     _place(dataset, dose.grid)
     _store(dataset, dose)
     dataset.DoseComment = "For research use only"
-    dataset.ImageComments = f"{_RESEARCH} {comment}".strip()
-    _identify(dataset)
-    _save(dataset, Path(path))
+    dataset.ImageComments = f"{RESEARCH} {comment}".strip()
+    if structure_set is not None:
+        refer_to = reference(structure_set.SOPClassUID, structure_set.SOPInstanceUID)
+        dataset.ReferencedStructureSetSequence = Sequence([refer_to])
+        if histograms:
+            dataset.DVHSequence = Sequence([_histogram(found) for found in histograms])
+    name_by_content(dataset, dataset.PixelData)
+    save_object(dataset, Path(path))
 
 
 def _along_the_normal(dose: Volume) -> Volume:
@@ -85,44 +98,24 @@ def _along_the_normal(dose: Volume) -> Volume:
     return dose.resampled_to(square)
 
 
-def _describe(dataset: Dataset, dicom: Mapping[str, str], path: Path) -> None:
-    """Patient, study, series, equipment: every type 2 attribute is there, empty where unknown."""
-    dataset.SpecificCharacterSet = "ISO_IR 192"
-    dataset.SOPClassUID = RTDoseStorage
-    dataset.Modality = "RTDOSE"
-    with quiet(), config.disable_value_validation():  # repeated as the images have them
-        for keyword in _REPEATED:
-            setattr(dataset, keyword, dicom.get(keyword, ""))
-    for keyword, what in (("StudyInstanceUID", "study"), ("FrameOfReferenceUID", "frame of reference")):
-        if not dicom.get(keyword):
-            setattr(dataset, keyword, generate_uid(entropy_srcs=[keyword, *dicom.values()]))
-            _log.warning("%s: the images name no %s: the dose gets one of its own (%s)", path.name, what, keyword)
-    dataset.SeriesNumber = None
-    dataset.InstanceNumber = 1
-    dataset.OperatorsName = ""
-    dataset.SeriesDescription = "Absorbed dose (research use only)"
-    dataset.Manufacturer = dataset.ManufacturerModelName = "nufitdose"
-    dataset.SoftwareVersions = __version__
-
-
 def _place(dataset: Dataset, grid: Grid) -> None:
     """Geometry in LPS; columns run along i, rows along j, frames along k."""
     directions = RAS_LPS[:3, :3] @ grid.directions
     between_columns, between_rows, between_frames = grid.spacing_mm
-    dataset.ImagePositionPatient = _decimals(RAS_LPS[:3, :3] @ grid.affine[:3, 3])
-    dataset.ImageOrientationPatient = _decimals(directions[:, :2].T.ravel())
-    dataset.PixelSpacing = _decimals(np.array([between_rows, between_columns]))
-    dataset.SliceThickness = _decimals(np.array([between_frames]))[0]
+    dataset.ImagePositionPatient = decimals(RAS_LPS[:3, :3] @ grid.affine[:3, 3])
+    dataset.ImageOrientationPatient = decimals(directions[:, :2].T.ravel())
+    dataset.PixelSpacing = decimals(np.array([between_rows, between_columns]))
+    dataset.SliceThickness = decimals(np.array([between_frames]))[0]
     dataset.Columns, dataset.Rows, dataset.NumberOfFrames = grid.shape
     dataset.FrameIncrementPointer = Tag("GridFrameOffsetVector")
-    dataset.GridFrameOffsetVector = _decimals(between_frames * np.arange(grid.shape[2]))
+    dataset.GridFrameOffsetVector = decimals(between_frames * np.arange(grid.shape[2]))
 
 
 def _store(dataset: Dataset, dose: Volume) -> None:
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = 32
-    dataset.HighBit = 31
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit = 15
     dataset.PixelRepresentation = 0
     dataset.DoseUnits = "GY"
     dataset.DoseType = "PHYSICAL"
@@ -137,30 +130,24 @@ def _store(dataset: Dataset, dose: Volume) -> None:
     dataset.PlanOverviewSequence = Sequence([overview])
     scaling = format_number_as_ds(float(dose.data.max()) / _LARGEST or 1.0)
     dataset.DoseGridScaling = scaling
-    stored = np.empty(dose.grid.shape[::-1], dtype="<u4")
+    stored = np.empty(dose.grid.shape[::-1], dtype="<u2")
     for k in range(dose.grid.shape[2]):
-        stored[k] = np.rint(dose.data[:, :, k].T / np.float64(scaling))
+        # the scaling is rounded to 16 characters
+        stored[k] = np.minimum(np.rint(dose.data[:, :, k].T / np.float64(scaling)), _LARGEST)
     dataset.PixelData = stored.tobytes()
     dataset["PixelData"].VR = "OW"
 
 
-def _identify(dataset: Dataset) -> None:
-    """UIDs from the content, so that one result written twice is one object and another result another."""
-    content = hashlib.sha256(dataset.PixelData)
-    content.update(dataset.to_json(bulk_data_threshold=0, bulk_data_element_handler=lambda _: "").encode())
-    dataset.SeriesInstanceUID = generate_uid(entropy_srcs=["series", content.hexdigest()])
-    dataset.SOPInstanceUID = generate_uid(entropy_srcs=["instance", content.hexdigest()])
-
-
-def _save(dataset: Dataset, path: Path) -> None:
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    with whole_file(path) as aside, quiet(), config.disable_value_validation():
-        dataset.save_as(aside, enforce_file_format=True)
-
-
-def _decimals(values: np.ndarray) -> list[str]:
-    """Decimal strings of at most 16 characters."""
-    return [format_number_as_ds(float(value) + 0.0) for value in values]
+def _histogram(found: Histogram) -> Dataset:
+    item, roi = Dataset(), Dataset()
+    roi.ReferencedROINumber, roi.DVHROIContributionType = found.roi_number, "INCLUDED"
+    item.DVHReferencedROISequence = Sequence([roi])
+    item.DVHType, item.DoseUnits, item.DoseType = "CUMULATIVE", "GY", "PHYSICAL"
+    item.DVHDoseScaling, item.DVHVolumeUnits = "1", "CM3"
+    item.DVHNumberOfBins = len(found.volume_ml)
+    pairs = np.column_stack([np.full(len(found.volume_ml), found.bin_gy), found.volume_ml])
+    item.DVHData = decimals(pairs.ravel())
+    item.DVHMinimumDose, item.DVHMeanDose, item.DVHMaximumDose = decimals(
+        np.array([found.minimum_gy, found.mean_gy, found.maximum_gy])
+    )
+    return item

@@ -14,17 +14,19 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     NuclearMedicineImageStorage,
     PositronEmissionTomographyImageStorage,
-    RTStructureSetStorage,
     generate_uid,
 )
 from pydicom.valuerep import format_number_as_ds
 
-from nufitdose.grid import Grid
+from nufitdose.image_sources import ImageSource
 from nufitdose.io.dicom.write.nm import fill_nm
+from nufitdose.io.dicom.write.objects import REPEATED
+from nufitdose.io.dicom.write.orientation import towards_lps
+from nufitdose.io.dicom.write.placement import Placement
+from nufitdose.io.dicom.write.rtstruct import write_rtstruct
 from nufitdose.io.lps import RAS_LPS
 from nufitdose.nuclides import half_life_h
-from nufitdose.study import Structures, Study, TimePoint
-from nufitdose.types import Mask
+from nufitdose.study import Study, TimePoint
 from nufitdose.volume import Volume
 
 ActivityObject = Literal["NM", "PT"]
@@ -49,7 +51,7 @@ def write_dicom_study(
         ct_uids: list[str] = []
         if timepoint.ct is not None:
             ct_uids = _write_ct(timepoint.ct, common, folder / timepoint.id / "CT")
-        image = _towards_lps(timepoint.activity)
+        image = towards_lps(timepoint.activity)
         if activity == "PT":
             _write_pt(image, common, _drug(study, administered_at, bq_per_unit=1.0), folder / timepoint.id / "PT")
         else:
@@ -58,7 +60,8 @@ def write_dicom_study(
             _save(d, folder / timepoint.id / "NM" / "NM.dcm")
         if timepoint.structures is not None:
             where = folder / timepoint.id / "RTSTRUCT" / "structures.dcm"
-            _write_structures(timepoint.structures, common, ct_uids, where)
+            where.parent.mkdir(parents=True, exist_ok=True)
+            write_rtstruct(timepoint.structures, _ct_placement(common, timepoint.ct, ct_uids), where)
     return folder
 
 
@@ -92,18 +95,6 @@ def _new(common: Dataset, sop_class: UID, modality: str, *names: str) -> Dataset
     d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     d.file_meta.MediaStorageSOPClassUID, d.file_meta.MediaStorageSOPInstanceUID = sop_class, d.SOPInstanceUID
     return d
-
-
-def _towards_lps(volume: Volume) -> Volume:
-    """The same image with every axis reversed that runs against L, P or S: what viewers expect to find."""
-    data, affine = volume.data, np.array(volume.grid.affine)
-    directions = RAS_LPS[:3, :3] @ volume.grid.directions
-    for axis in range(3):
-        if directions[int(np.argmax(np.abs(directions[:, axis]))), axis] < 0:
-            data = np.flip(data, axis)
-            affine[:3, 3] += affine[:3, axis] * (volume.grid.shape[axis] - 1)
-            affine[:3, axis] *= -1.0
-    return Volume(np.ascontiguousarray(data), Grid(volume.grid.shape, affine), volume.quantity)
 
 
 def _numbers(values: np.ndarray) -> list[str]:
@@ -144,7 +135,7 @@ def _save(d: Dataset, path: Path) -> None:
 
 
 def _write_ct(ct: Volume, common: Dataset, folder: Path) -> list[str]:
-    volume, uids = _towards_lps(ct), []
+    volume, uids = towards_lps(ct), []
     for k, d in _slices(volume, common, CTImageStorage, "CT"):
         d.RescaleType, d.KVP, d.AcquisitionNumber = "HU", "120", 1
         uids.append(str(d.SOPInstanceUID))
@@ -179,82 +170,16 @@ def _write_pt(volume: Volume, common: Dataset, drug: Dataset, folder: Path) -> N
         _store(d, stored, False, slope, "0", folder / f"PT_{k + 1:04d}.dcm")
 
 
-def _write_structures(structures: Structures, common: Dataset, ct_uids: list[str], path: Path) -> None:
-    d = _new(common, RTStructureSetStorage, "RTSTRUCT")
-    d.StructureSetLabel, d.InstanceNumber = "structures", 1
-    d.StructureSetDate, d.StructureSetTime = common.SeriesDate, common.SeriesTime
-    d.ApprovalStatus = "UNAPPROVED"
-    d.ReferencedFrameOfReferenceSequence = Sequence([_reference(common, ct_uids)])
-    rois, contours, observations = [], [], []
-    for number, name in enumerate(structures.present(), start=1):
-        mask, layer = structures.mask(name)
-        roi, contour, observation = Dataset(), Dataset(), Dataset()
-        roi.ROINumber, roi.ROIName, roi.ROIGenerationAlgorithm = number, name, "AUTOMATIC"
-        roi.ReferencedFrameOfReferenceUID = common.FrameOfReferenceUID
-        contour.ReferencedROINumber = number
-        contour.ContourSequence = Sequence(list(_outlines(mask, layer.grid)))
-        observation.ObservationNumber = observation.ReferencedROINumber = number
-        observation.RTROIInterpretedType = "GTV" if structures.role(name) == "tumour" else "ORGAN"
-        observation.ROIInterpreter = ""
-        rois.append(roi)
-        contours.append(contour)
-        observations.append(observation)
-    d.StructureSetROISequence, d.ROIContourSequence = Sequence(rois), Sequence(contours)
-    d.RTROIObservationsSequence = Sequence(observations)
-    _save(d, path)
-
-
-def _reference(common: Dataset, ct_uids: list[str]) -> Dataset:
-    frame, study, series = Dataset(), Dataset(), Dataset()
-    frame.FrameOfReferenceUID = common.FrameOfReferenceUID
-    series.SeriesInstanceUID = _uid("series", "CT", str(common.StudyInstanceUID))
-    images = []
-    for uid in ct_uids:
-        image = Dataset()
-        image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = CTImageStorage, uid
-        images.append(image)
-    series.ContourImageSequence = Sequence(images)
-    study.ReferencedSOPClassUID = "1.2.840.10008.3.1.2.3.1"
-    study.ReferencedSOPInstanceUID = common.StudyInstanceUID
-    study.RTReferencedSeriesSequence = Sequence([series])
-    frame.RTReferencedStudySequence = Sequence([study])
-    return frame
-
-
-def _outlines(mask: Mask, grid: Grid) -> Iterator[Dataset]:
-    """Closed contours along the edges of the voxels, slice by slice along k: they enclose just the voxels' volume."""
-    for k in np.flatnonzero(mask.any(axis=(0, 1))):
-        for ring in _rings(mask[:, :, k]):
-            points = np.column_stack([ring, np.full(len(ring), float(k))])
-            contour = Dataset()
-            contour.ContourGeometricType, contour.NumberOfContourPoints = "CLOSED_PLANAR", len(points)
-            contour.ContourData = _numbers(np.round(grid.world(points) @ RAS_LPS[:3, :3], 4).ravel())
-            yield contour
-
-
-def _rings(plane: np.ndarray) -> Iterator[np.ndarray]:
-    """Corner points (i, j) of the closed lines between True and False; outer lines and holes alike."""
-    padded = np.pad(plane, 1)
-    following: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for (di, dj), (ai, aj), (bi, bj) in (
-        ((-1, 0), (0, 1), (0, 0)),
-        ((1, 0), (1, 0), (1, 1)),
-        ((0, -1), (0, 0), (1, 0)),
-        ((0, 1), (1, 1), (0, 1)),
-    ):
-        edge = padded[1:-1, 1:-1] & ~padded[1 + di : padded.shape[0] - 1 + di, 1 + dj : padded.shape[1] - 1 + dj]
-        for i, j in np.argwhere(edge).tolist():
-            following.setdefault((i + ai, j + aj), []).append((i + bi, j + bj))
-    while following:
-        start = next(iter(following))
-        ring, corner = [start], start
-        while True:
-            corner = following[corner].pop()
-            if not following[ring[-1]]:
-                del following[ring[-1]]
-            if corner == start:
-                break
-            ring.append(corner)
-        points = np.array(ring, dtype=np.float64)
-        turns = np.any(np.roll(points, -1, axis=0) - points != points - np.roll(points, 1, axis=0), axis=1)
-        yield points[turns] - 0.5
+def _ct_placement(common: Dataset, ct: Volume | None, ct_uids: list[str]) -> Placement:
+    """Where structures drawn on the CT belong."""
+    dicom = {word: str(common[word].value) for word in REPEATED if word in common}
+    if ct is None:
+        return Placement(dicom)
+    source = ImageSource(
+        common.StudyInstanceUID,
+        _uid("series", "CT", str(common.StudyInstanceUID)),
+        common.FrameOfReferenceUID,
+        CTImageStorage,
+        tuple(ct_uids),
+    )
+    return Placement(dicom, source, towards_lps(ct).grid)

@@ -16,6 +16,8 @@ from nufitdose.io.dicom.read.rtdose import load_rtdose
 from nufitdose.io.dicom.write.rtdose import write_rtdose
 from nufitdose.volume import Quantity, Volume
 
+HALF_STEP = 0.5001 / 65535  # of the maximum: what 16 bits may lose, and float32
+
 SOURCE = {
     "PatientName": "Müller^Änne",
     "PatientID": "P-17",
@@ -54,7 +56,7 @@ def test_round_trip_keeps_place_and_values(tmp_path):
     back = load_rtdose(tmp_path / "rtdose.dcm")
     assert back.quantity is Quantity.DOSE
     assert back.grid.matches(dose.grid, 1e-4)
-    np.testing.assert_allclose(back.data, dose.data, rtol=1e-6, atol=1e-6 * dose.data.max())
+    np.testing.assert_allclose(back.data, dose.data, rtol=0.0, atol=HALF_STEP * dose.data.max())
 
 
 def test_a_left_handed_grid_keeps_its_doses_in_place(tmp_path):
@@ -62,7 +64,7 @@ def test_a_left_handed_grid_keeps_its_doses_in_place(tmp_path):
     dose = dose_on(oblique(flip=True))
     write_rtdose(dose, SOURCE, tmp_path / "rtdose.dcm")
     back = load_rtdose(tmp_path / "rtdose.dcm")
-    np.testing.assert_allclose(back.data[:, :, ::-1], dose.data, atol=1e-6 * dose.data.max())
+    np.testing.assert_allclose(back.data[:, :, ::-1], dose.data, atol=HALF_STEP * dose.data.max())
     index = np.argwhere(np.ones(dose.grid.shape, dtype=bool)).astype(float)
     mirrored = index * (1, 1, -1) + (0, 0, dose.grid.shape[2] - 1)
     np.testing.assert_allclose(back.grid.world(mirrored), dose.grid.world(index), atol=1e-4)
@@ -74,7 +76,7 @@ def test_itk_reads_the_same_dose_at_the_same_place(tmp_path, flip):
     write_rtdose(dose, SOURCE, tmp_path / "rtdose.dcm")
     image = sitk.ReadImage(str(tmp_path / "rtdose.dcm"), sitk.sitkFloat64)
     values = sitk.GetArrayFromImage(image)
-    if values.max() > 1e6:  # an ITK that leaves DoseGridScaling to its caller
+    if values.max() > 2.0 * dose.data.max():  # an ITK that leaves DoseGridScaling to its caller
         values = values * float(pydicom.dcmread(tmp_path / "rtdose.dcm").DoseGridScaling)
     rng = np.random.default_rng(1)
     for _ in range(50):
@@ -83,7 +85,7 @@ def test_itk_reads_the_same_dose_at_the_same_place(tmp_path, flip):
         index = image.TransformPhysicalPointToContinuousIndex(point.tolist())
         np.testing.assert_allclose(index, np.rint(index), atol=1e-4)
         a, b, c = np.rint(index).astype(int)
-        assert values[c, b, a] == pytest.approx(float(dose.data[i, j, k]), abs=1e-6 * float(dose.data.max()))
+        assert values[c, b, a] == pytest.approx(float(dose.data[i, j, k]), abs=HALF_STEP * float(dose.data.max()))
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -99,7 +101,9 @@ def test_any_grid_and_any_dose_come_back(tmp_path, shape, spacing, flip, scale):
     write_rtdose(dose, SOURCE, tmp_path / "d.dcm")
     back = load_rtdose(tmp_path / "d.dcm")
     assert back.data.max() == pytest.approx(dose.data.max(), rel=1e-6)
-    np.testing.assert_allclose(back.data[:, :, ::-1] if flip else back.data, dose.data, atol=1e-6 * dose.data.max())
+    np.testing.assert_allclose(
+        back.data[:, :, ::-1] if flip else back.data, dose.data, atol=HALF_STEP * dose.data.max()
+    )
 
 
 def test_axes_that_are_not_perpendicular_are_resampled(tmp_path, caplog):
@@ -175,7 +179,7 @@ def test_the_object_is_complete(tmp_path, source):
     assert file.SOPClassUID == file.file_meta.MediaStorageSOPClassUID == pydicom.uid.RTDoseStorage
     assert file.SOPInstanceUID == file.file_meta.MediaStorageSOPInstanceUID
     assert file.Modality == "RTDOSE"
-    assert (file.DoseUnits, file.DoseType, file.BitsStored, file.PixelRepresentation) == ("GY", "PHYSICAL", 32, 0)
+    assert (file.DoseUnits, file.DoseType, file.BitsStored, file.PixelRepresentation) == ("GY", "PHYSICAL", 16, 0)
     assert file.FrameIncrementPointer == 0x3004000C
     assert file.GridFrameOffsetVector[0] == 0.0
     assert len(file.GridFrameOffsetVector) == file.NumberOfFrames == 9
@@ -351,4 +355,4 @@ def test_the_breast_plan_survives_a_round_trip(real_data, tmp_path):
     write_rtdose(dose, SOURCE, tmp_path / "rtdose.dcm")
     back = load_rtdose(tmp_path / "rtdose.dcm")
     assert back.grid.matches(dose.grid)
-    np.testing.assert_allclose(back.data, dose.data, atol=1e-6 * float(dose.data.max()))
+    np.testing.assert_allclose(back.data, dose.data, atol=HALF_STEP * float(dose.data.max()))
