@@ -24,6 +24,7 @@ from dosimetry.results import DoseMaps, PatientResults
 from dosimetry.structures import body_results, regions_of, structure_results
 from dosimetry.uncertainty.maps import total_u_dose
 from dosimetry.uncertainty.points import PointErrors, point_errors
+from dosimetry.uncertainty.sources import own_shares
 from dosimetry.uncertainty.structures import structure_budgets
 from nufitdose.anatomy.prepared import PreparedAnatomy, prepare_anatomy
 from nufitdose.io.study_run import study_run
@@ -103,7 +104,11 @@ def analyse(
             )
     with steps.step("measuring structures", _COST["structures"]):
         density = anatomy.density if anatomy else None
-        budgets = structure_budgets(study, measured, regions, curves, errors, recovery, density, settings.uncertainty)
+        tia_mbq_h = {name: curves.of(name).tia_mbq_h for name in regions}
+        own = own_shares(study.nuclide, tia_mbq_h, regions, maps.dose, density, settings.dose)
+        budgets = structure_budgets(
+            study, measured, regions, curves, errors, recovery, density, own, settings.uncertainty
+        )
         total = total_u_dose(maps.dose, maps.u_dose, regions, budgets)
         maps = replace(maps, absorbed=replace(maps.absorbed, u_dose=total))
         structures = structure_results(study, settings, regions, curves, maps, unregistered, anatomy, budgets)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from dosimetry.uncertainty.counting import USUAL_FWHM_MM
 from dosimetry.uncertainty.outline import Outline, relative_u_of_rounding
 from dosimetry.uncertainty.points import PointErrors
 from dosimetry.uncertainty.sensitivity import sensitivities
+from dosimetry.uncertainty.sources import Sources
 from nufitdose.anatomy.regions import Region
 from nufitdose.nuclides import half_life_h
 from nufitdose.registration.series import Frame
@@ -61,14 +62,16 @@ def structure_budgets(
     errors: Mapping[str, PointErrors],
     recovery: Recovery,
     density: Volume | None,
+    own_shares: Mapping[str, float],
     settings: UncertaintySettings,
 ) -> dict[str, Budget]:
     """The budget of every region, of the remainder and of the whole body.
 
-    `frames` are as the scanner made them, on the reference grid.
+    `frames` are as the scanner made them, on the reference grid; `own_shares` (`sources`) of the dose by region.
     """
     structures = study.structures
     found = {name: _body_budget(curves.of(name), study.scanner, settings) for name in (REST, WHOLE_BODY)}
+    elsewhere = _curve_part(curves.whole_body, ()).tia
     for name, region in regions.items():
         assert structures is not None
         brightest = max(frames, key=lambda frame: region.integral(frame.activity))
@@ -81,6 +84,7 @@ def structure_budgets(
             density,
             outlined(study, structures, name),
             recovery,
+            Sources(own_shares[name], elsewhere),
             study.scanner,
             settings,
             half_life_h(study.nuclide),
@@ -102,18 +106,22 @@ def structure_budget(
     density: Volume | None,
     outlines: Outlined,
     recovery: Recovery,
+    sources: Sources,
     scanner: Scanner | None,
     settings: UncertaintySettings,
     physical_h: float,
 ) -> Budget:
     """All parts of one structure; `seen` is an activity image as the scanner made it, on the grid of `region`."""
-    weights = sensitivities(curve, physical_h)
+    own = (
+        *_independent(curve, errors, sensitivities(curve, physical_h)),
+        _recovery(name, recovery),
+        _volume(region, seen, density, outlines, _slope(name, recovery)),
+    )
     return Budget(
         (
-            *_independent(curve, errors, weights),
+            *(replace(part, dose=sources.own_share * part.dose) for part in own),
+            sources.part,
             _calibration(scanner, settings),
-            _recovery(name, recovery),
-            _volume(region, seen, density, outlines, _slope(name, recovery)),
             _engine(settings),
         )
     )
