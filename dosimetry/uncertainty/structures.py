@@ -9,7 +9,7 @@ import numpy as np
 from dosimetry.config import REST, WHOLE_BODY, UncertaintySettings
 from dosimetry.curves.structures import BodyCurves, StructureCurve
 from dosimetry.recovery import Recovery
-from dosimetry.uncertainty.budget import CURVE, NOISE, NOT_KNOWN, RECOVERY, VOLUME, Budget, Part, Source
+from dosimetry.uncertainty.budget import CURVE, ENGINE, NOISE, NOT_KNOWN, RECOVERY, VOLUME, Budget, Part, Source
 from dosimetry.uncertainty.chain import u_diameter_mm
 from dosimetry.uncertainty.counting import USUAL_FWHM_MM
 from dosimetry.uncertainty.outline import Outline, relative_u_of_rounding
@@ -112,19 +112,13 @@ def structure_budget(
     physical_h: float,
 ) -> Budget:
     """All parts of one structure; `seen` is an activity image as the scanner made it, on the grid of `region`."""
-    own = (
+    of_own = (
         *_independent(curve, errors, sensitivities(curve, physical_h)),
         _recovery(name, recovery),
         _volume(region, seen, density, outlines, _slope(name, recovery)),
     )
-    return Budget(
-        (
-            *(replace(part, dose=sources.own_share * part.dose) for part in own),
-            sources.part,
-            _calibration(scanner, settings),
-            _engine(settings),
-        )
-    )
+    *by_scan, recovered, volume = (replace(part, dose=sources.own_share * part.dose) for part in of_own)
+    return Budget((*by_scan, _calibration(scanner, settings), recovered, volume, sources.part, _engine(settings)))
 
 
 def _independent(curve: StructureCurve, errors: PointErrors, weights: F64) -> tuple[Part, ...]:
@@ -156,7 +150,7 @@ def _curve_part(curve: StructureCurve, of_points: tuple[float, ...]) -> Part:
 
 
 def _engine(settings: UncertaintySettings) -> Part:
-    return Part("dose engine", 0.0, settings.dose_percent / 100.0, Source.ASSUMED, "S value: spread between codes")
+    return Part(ENGINE, 0.0, settings.dose_percent / 100.0, Source.ASSUMED, "S value: spread between codes")
 
 
 def _calibration(scanner: Scanner | None, settings: UncertaintySettings) -> Part:
