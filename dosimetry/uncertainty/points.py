@@ -51,12 +51,11 @@ def point_errors(
     settings: UncertaintySettings,
     *,
     scanner: Scanner | None = None,
-    correction_gain: Mapping[str, F64] | None = None,
+    noise_gain: Mapping[str, F64] | None = None,
 ) -> dict[str, PointErrors]:
     """The errors of every region's activity in `frames` as the scanner made them.
 
-    `correction_gain` [scans] is by how much a later correction multiplies the relative error of a region's activity:
-    what is spilled in is taken off, an error of the sum is not.
+    `noise_gain` [scans] is by how much a later correction multiplies the relative noise of a region's activity.
     """
     fwhm_mm = USUAL_FWHM_MM if scanner is None else max(scanner.fwhm_mm)
     calibration = None if scanner is None else scanner.calibration
@@ -68,9 +67,8 @@ def point_errors(
         sums = np.array([region.integral(frame.activity) for frame in frames])
         u_bq = np.array([noise.u_bq(region, frame.activity) for frame in frames])
         by_noise = np.divide(u_bq, sums, out=np.ones_like(sums), where=sums > 0)
-        gain = np.ones_like(sums)
-        if correction_gain is not None and name in correction_gain:
-            gain = np.where(np.isfinite(correction_gain[name]), correction_gain[name], 1.0)
+        if noise_gain is not None and name in noise_gain:
+            by_noise = by_noise * np.where(np.isfinite(noise_gain[name]), noise_gain[name], 1.0)
         outline = Outline.of(region, frames[0].activity.grid)
         displaced = [_displaced_mm(frame, name, settings) for frame in frames]
         u_mm = np.array([mm for mm, _ in displaced])
@@ -81,8 +79,8 @@ def point_errors(
             for frame, mm in zip(frames, u_mm, strict=True)
         ]
         found[name] = PointErrors(
-            noise=np.minimum(gain * by_noise, 1.0),
-            registration=np.minimum(gain * np.array(shifts), 1.0),
+            noise=np.minimum(by_noise, 1.0),
+            registration=np.array(shifts),
             scan=np.full(sums.size, by_itself / 100.0),
             displaced_mm=u_mm,
             scan_source=Source.ASSUMED if described is None else Source.DESCRIBED,
