@@ -21,6 +21,7 @@ _USUAL_MM = {"rigid": 6.6, "affine": 6.1, "network": 2.5, "refine": 1.4, "nufit"
 _UNREGISTERED_MM = 10.0
 #: What is left within a structure whose centroids meet: the best that any engine reached there.
 _WITHIN_MM = 1.4
+_LOST_AT_A_FLAT_SURFACE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,12 +114,13 @@ def _relative_u_of_squeeze(frame: Frame, structure: str, region: Region, outline
     """What the field's change of a structure's volume, which organs keep, does to the activity within its outline.
 
     An image stretched by dV/V carries activity out through the outline: d ln A = (1 - edge) d ln V, edge what the image
-    shows on the outline over its mean within.
+    shows there over its mean within. A flat surface shows half of its own plateau; what is above is the neighbours'.
     """
     changes = [row.activity_change_percent / 100.0 for row in frame.transport if row.structure == structure]
     if not (changes and np.isfinite(changes[0])):
         return 0.0
-    return abs(changes[0] * (1.0 - outline.edge(frame.activity, region)))
+    lost = max(1.0 - outline.edge(frame.activity, region), _LOST_AT_A_FLAT_SURFACE)
+    return abs(changes[0]) * lost
 
 
 def _weakest(sources: Sequence[Source]) -> Source:

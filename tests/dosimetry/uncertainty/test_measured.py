@@ -84,21 +84,20 @@ def test_a_shift_of_a_hot_ball_loses_what_moves_out():
     assert relative_u_of_shift(region, image(hot, fine), d) == pytest.approx(np.sqrt(3) * lost, rel=0.07)
 
 
-@pytest.mark.parametrize("blur_mm", [0.0, 6.0, 12.0])
+@pytest.mark.parametrize("blur_mm", [6.0, 12.0])
 def test_a_stretched_image_loses_what_leaves_through_the_outline(blur_mm):
-    """Stretched by 6 % in volume about its centre: nothing where the image is even, more the less is at the outline."""
-    region, hot, change = ball(), np.full(GRID.shape, 100.0), 0.06
-    if blur_mm:
-        hot = np.where(distance_mm() < R_MM, 100.0, 0.0)
-        hot = ndimage.gaussian_filter(hot, blur_mm / (2.35482 * GRID.spacing_mm[0]))
+    """A blurred ball, stretched by 6 % in volume about its centre, loses less than a flat surface does, a half."""
+    region, change = ball(), 0.06
+    hot = np.where(distance_mm() < R_MM, 100.0, 0.0)
+    hot = ndimage.gaussian_filter(hot, blur_mm / (2.35482 * GRID.spacing_mm[0]))
     index = np.stack(np.meshgrid(*[np.arange(40.0)] * 3, indexing="ij"))
     stretched = ndimage.map_coordinates(hot, 19.5 + (index - 19.5) * (1 + change) ** (-1 / 3), order=1, mode="nearest")
     change_of_activity = region.integral(image(stretched)) / region.integral(image(hot)) - 1.0
     rows = (StructureTransport("ball", 1.0, 1.0, 100.0 * change, float("nan")),)
     frames = [Frame("tp1", 4.0, image(hot), 1.0), Frame("tp2", 24.0, image(stretched), 1.0, transport=rows)]
-    found = point_errors(frames, {"ball": region}, UncertaintySettings())["ball"].registration
-    assert found == pytest.approx([0.0, change_of_activity], rel=0.25, abs=1e-6)  # an outline of voxels is thick
-    assert (change_of_activity > 0.2 * change) == (blur_mm > 0.0)
+    still, moved = point_errors(frames, {"ball": region}, UncertaintySettings())["ball"].registration
+    assert still == 0.0
+    assert change_of_activity < moved < 1.6 * change_of_activity
 
 
 def test_filtered_noise_in_a_region_is_as_scattered_as_it_is_said_to_be():
