@@ -1,10 +1,12 @@
 """How often truth lies within the stated intervals: python -m benchmarks.coverage [still] [check] [moving].
 
 Ã and mean dose of structures of digital patients against what the same dose engine makes of the true Ã in the same
-voxels. `still`: patients that do not move, engine none, on which the sizes of u(R) were chosen; `check`: others that
-served nothing; `moving`: with the default engine. Two tracers in turn, 4.8 mm, CT of 2.4 mm, tumours of 14 to 50 mm.
+voxels; what dose engines differ by is left out of the stated u, since here they do not. `still`: patients that do not
+move, engine none, on which the sizes of u(R) were chosen; `check`: others that served nothing; `moving`: with the
+default engine. Two tracers in turn (`moving`: DOTATATE), 4.8 mm, CT of 2.4 mm, tumours of 14 to 50 mm.
 """
 
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,13 +17,13 @@ from dosimetry.config import DosimetrySettings
 from dosimetry.dose import absorbed_dose
 from dosimetry.metrics import dose_volume_metrics
 from dosimetry.pipeline import analyse
-from dosimetry.uncertainty.budget import interval
+from dosimetry.uncertainty.budget import ENGINE, interval
 from nufitdose.anatomy.prepared import prepare_anatomy
 from nufitdose.phantom import DigitalPatient, PatientSettings, simulate_patient
 from nufitdose.progress import Steps
 
 COUNTS = {"still": 16, "check": 16, "moving": 5}
-SEEDS = {"still": 924_000, "check": 926_000, "moving": 925_000}
+SEEDS = {"still": 924_000, "check": 926_000, "moving": 927_000}
 TRACERS = ("Lu-177-DOTATATE", "Lu-177-PSMA")
 SMALL_ML = 2.0
 
@@ -61,13 +63,14 @@ def judge(digital: DigitalPatient, settings: DosimetrySettings) -> Iterator[Judg
     true_dose = absorbed_dose(truth.tia, nuclide=digital.study.nuclide, ct=anatomy).dose
     for found in results.structures:
         region = found.region
+        erring = [part for part in found.budget.parts if part.name != ENGINE]
         true = dose_volume_metrics(region.values(true_dose), region.part_ml, region.values(anatomy.density))
         yield Judged(
             found.name,
             found.role,
             found.volume_ml,
             (found.tia_mbq_h / (1e-6 * region.integral(truth.tia)), found.budget.relative_u_tia),
-            (found.dose["dose_mean_gy"] / true["dose_mean_gy"], found.budget.relative_u_dose),
+            (found.dose["dose_mean_gy"] / true["dose_mean_gy"], math.sqrt(sum(part.dose**2 for part in erring))),
             {part.name: part.dose for part in found.budget.parts},
         )
 

@@ -1,6 +1,6 @@
 """Bias and intervals of the integral from few scans, beside mono and AICc: python -m benchmarks.curve_choice [trials].
 
-Truths are sums of exponentials of known integral, points get independent noise of 5 %. The seeds, 52000 and up, are
+Truths are sums of exponentials of known integral, points get independent noise of 5 %. The seeds, 56000 and up, are
 those of the published table and served nothing else; docs/explanation/few_scans.md says what was set after a look at
 the cases.
 """
@@ -22,7 +22,7 @@ from nufitdose.nuclides import half_life_h
 PROTOCOLS = ((4.0, 24.0, 72.0), (24.0, 72.0, 168.0), (4.0, 24.0, 72.0, 168.0), (5.0, 48.0, 120.0), (24.0, 96.0))
 NOISE = 0.05
 FAR = 0.2  # an error beyond this wants a red light
-TELLS, TELLS_POINTS = 0.075, 0.01  # half of the 68 % interval below which Ã is told; u of points better than any
+TELLS_POINTS = 0.01  # u of points better than any
 LN2 = np.log(2.0)
 
 
@@ -111,10 +111,12 @@ def fit(truth, protocol, y, u=NOISE, prior=None):
 
 
 def telling(truth, protocol):
-    """Whether the protocol tells Ã: "yes"; "noise" where points known to 1 % would, "times" where even those do not."""
+    """Whether the protocol tells Ã: "yes"; "noise" where points known to 1 % would, "times" where even those do not.
+
+    It does where true points get no red light: where 95 % of the curves that agree with them integrate to within 20 %.
+    """
     for u, answer in ((NOISE, "yes"), (TELLS_POINTS, "noise")):
-        found = fit(truth, protocol, points(truth, protocol), u)
-        if 0.5 * (found.tia_68_mbq_h[1] - found.tia_68_mbq_h[0]) < TELLS * found.tia_mbq_h:
+        if not fit(truth, protocol, points(truth, protocol), u).red:
             return answer
     return "times"
 
@@ -157,7 +159,7 @@ def main(count):
     everything, wide = [], []
     for number, truth in enumerate(TRUTHS):
         for order, protocol in enumerate(PROTOCOLS):
-            seed = 52_000 + 10 * number + order
+            seed = 56_000 + 10 * number + order
             result = trials(truth, protocol, count, seed)
             row(truth.name, protocol, result, others(truth, protocol), telling(truth, protocol))
             everything.append(result)
@@ -170,7 +172,7 @@ def main(count):
     print("kinetics drawn at random from broad distributions, wide prior of organs and tumours")
     drawn = []
     for order, protocol in enumerate(PROTOCOLS):
-        rng = np.random.default_rng(53_000 + order)
+        rng = np.random.default_rng(57_000 + order)
         truths = [random_truth(rng) for _ in range(4 * count)]
         drawn.append(np.array([measure(t, protocol, points(t, protocol, rng)) for t in truths], dtype=float))
         row("random", protocol, drawn[-1])

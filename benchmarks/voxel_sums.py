@@ -1,16 +1,17 @@
-"""Do voxel integrals add to the truth, however noisy the voxels are? python -m benchmarks.voxel_sums [voxels].
+"""Do voxel integrals add up, however noisy the voxels are? python -m benchmarks.voxel_sums [voxels].
 
-Two structures of one curve and a remainder of another, by the default path of the patient run with their true noise of
-the sums given; noise is normal, its deviation a multiple of the activity of each voxel, negative values kept.
+Two questions apart: do voxels add to their structure's curve, and is that curve the true one, which the scans decide.
+A structure of one curve and a remainder of another, by the default path of the patient run, points known to 2 %; noise
+is normal, its deviation a multiple of the activity of each voxel, negative values kept.
 """
 
 import sys
-import time
+from dataclasses import dataclass
 
 import numpy as np
 
 from dosimetry.config import KineticsSettings
-from dosimetry.curves.structures import structure_curves
+from dosimetry.curves.structures import StructureCurve, structure_curves
 from dosimetry.curves.voxels import fit_frames
 from dosimetry.metrics import Region
 from nufitdose import kinetics
@@ -52,39 +53,61 @@ def body(voxels, inside, outside, protocol, noise, rng):
     return frames, {"organ": Region(index, np.full(index.size, grid.voxel_volume_ml), 0.0)}
 
 
+@dataclass(frozen=True)
+class Sums:
+    """Of a structure and of the rest: Σ of voxels over the truth, over the own curve, and over it before scaling."""
+
+    to_truth: tuple[float, float]
+    to_curve: tuple[float, float]
+    before: tuple[float, float]
+    curve: StructureCurve
+
+
 def measure(inside, protocol, noise, voxels=40_000, seed=0, **settings):
-    """Sums over the truth, scaled, and over the curve before scaling, of the structure and of the rest; flags; s."""
     rng = np.random.default_rng([seed, int(10 * noise), len(protocol)])
     frames, regions = body(voxels, inside, "bi", protocol, noise, rng)
     chosen = KineticsSettings(**settings)
-    start = time.perf_counter()
     curves = structure_curves(frames, regions, chosen, LU_H)
     fitted = fit_frames(frames, LU_H, chosen, regions, curves)
-    seconds = time.perf_counter() - start
     tia = fitted.fit.tia.astype(np.float64)
-    region = regions["organ"]
-    rest = np.setdiff1d(np.arange(tia.size), region.index)
-    found = [
-        tia[region.index].mean() / kinetics.integral(*truth(inside)),
-        tia[rest].mean() / kinetics.integral(*truth("bi")),
-    ]
-    return *found, *(fitted.sum_to_curve[name] for name in ("organ", "rest")), curves.structures["organ"], seconds
+    voxel_ml = frames[0].activity.grid.voxel_volume_ml
+    index = regions["organ"].index
+    sums = {"organ": tia[index].sum(), "rest": np.delete(tia, index).sum()}
+    true = {"organ": kinetics.integral(*truth(inside)), "rest": kinetics.integral(*truth("bi"))}
+    count = {"organ": index.size, "rest": tia.size - index.size}
+    return Sums(
+        tuple(sums[name] / (count[name] * true[name]) for name in sums),
+        tuple(sums[name] * voxel_ml / (1e6 * curves.of(name).tia_mbq_h) for name in sums),
+        tuple(fitted.sum_to_curve[name] for name in sums),
+        curves.structures["organ"],
+    )
+
+
+def curve_words(curve, to_truth):
+    """u of the curve, its 95 % interval over the truth, its light and its model; an average alone has an interval."""
+    words = f"{curve.u_tia_mbq_h / curve.tia_mbq_h:.0%}"
+    if curve.average is not None:
+        low, high = np.array(curve.average.tia_95_mbq_h) / curve.tia_mbq_h * to_truth
+        words += f", {low:.2f} to {high:.2f}{', red' if curve.average.red else ''}"
+    return f"{words}, {curve.model}"
 
 
 def main(voxels):
-    head = (
-        f"{'curve':6}{'scans':>6}{'noise':>6}{'sum/truth':>11}{'rest':>8}{'unscaled/curve':>16}{'alone':>8}{'rest':>8}"
+    print(
+        f"{'':16}{'Σ/truth':>15}{'Σ/its curve':>15}{'before scaling':>16}{'alone':>8}  u, its 95 % over the truth"
+        f"\n{'curve':6}{'scans':>5}{'noise':>5}{'own':>8}{'rest':>7}{'own':>8}{'rest':>7}{'own':>9}{'rest':>7}"
     )
-    print(f"{head}  model")
     for protocol in PROTOCOLS:
         for inside in CURVES:
             for noise in NOISE:
                 given = {"voxels": voxels, "u_activity_percent": 2.0}
-                own, rest, before, rest_before, curve, _ = measure(inside, protocol, noise, **given)
-                alone = measure(inside, protocol, noise, guided=False, **given)[2]
+                found = measure(inside, protocol, noise, **given)
+                alone = measure(inside, protocol, noise, guided=False, **given).before[0]
                 print(
-                    f"{inside:6}{len(protocol):6}{noise:6.1f}{own:11.3f}{rest:8.3f}{before:16.3f}{alone:8.3f}"
-                    f"{rest_before:8.3f}  {curve.model}, u {100 * curve.u_tia_mbq_h / curve.tia_mbq_h:.1f} %",
+                    f"{inside:6}{len(protocol):5}{noise:5.1f}"
+                    f"{found.to_truth[0]:8.3f}{found.to_truth[1]:7.3f}{found.to_curve[0]:8.3f}{found.to_curve[1]:7.3f}"
+                    f"{found.before[0]:9.3f}{found.before[1]:7.3f}{alone:8.3f}"
+                    f"  {curve_words(found.curve, found.to_truth[0])}",
                     flush=True,
                 )
 

@@ -28,6 +28,7 @@ from dosimetry.results import DoseMaps, PatientResults
 from dosimetry.structures import body_results, regions_of, structure_results
 from dosimetry.uncertainty.maps import total_u_dose
 from dosimetry.uncertainty.points import PointErrors, point_errors
+from dosimetry.uncertainty.sources import own_shares
 from dosimetry.uncertainty.structures import structure_budgets
 from nufitdose.anatomy.prepared import PreparedAnatomy, prepare_anatomy
 from nufitdose.io.study_run import study_run
@@ -118,8 +119,11 @@ def analyse(
             )
     with steps.step("measuring structures", _COST["structures"]):
         density = anatomy.density if anatomy else None
+        tia_mbq_h = {name: curves.of(name).tia_mbq_h for name in regions}
+        own = own_shares(study.nuclide, tia_mbq_h, regions, maps.dose, density, settings.dose)
+        engine = settings.dose.engine
         budgets = structure_budgets(
-            study, measured, regions, curves, errors, recovery, density, settings.uncertainty, settings.dose.engine
+            study, measured, regions, curves, errors, recovery, density, own, settings.uncertainty, engine
         )
         total = total_u_dose(maps.dose, maps.u_dose, regions, budgets)
         maps = replace(maps, absorbed=replace(maps.absorbed, u_dose=total))

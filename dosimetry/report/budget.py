@@ -14,7 +14,7 @@ from dosimetry.results import PatientResults, StructureResult
 from dosimetry.uncertainty.budget import Source, interval
 
 #: Colours of the parts, in their order in a budget; colour-blind safe (Okabe and Ito, and two greys).
-_COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#F0E442", "#E69F00", "#D55E00", "#CC79A7", "#8a94a0")
+_COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#F0E442", "#E69F00", "#D55E00", "#CC79A7", "#c5cbd3", "#8a94a0")
 _BAR_IN, _LEFT_IN = 0.19, 0.3
 
 

@@ -73,6 +73,7 @@ class Budget:
 
 
 CURVE, NOISE, RECOVERY, VOLUME = "curve and model", "counting noise", "recovery", "volume"
+ENGINE = "dose engine"
 NOT_KNOWN = "not known"  # the basis of a part that nobody looked at
 
 

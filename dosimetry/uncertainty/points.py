@@ -9,6 +9,7 @@ from dosimetry.config import UncertaintySettings
 from dosimetry.uncertainty.budget import Source
 from dosimetry.uncertainty.counting import USUAL_FWHM_MM, measure_noise
 from dosimetry.uncertainty.displacement import relative_u_of_shift, u_of_axis_mm
+from dosimetry.uncertainty.outline import Outline
 from nufitdose.anatomy.regions import Region
 from nufitdose.registration.series import Frame
 from nufitdose.scanner import Scanner
@@ -20,6 +21,7 @@ _USUAL_MM = {"rigid": 6.6, "affine": 6.1, "network": 2.5, "refine": 1.4, "nufit"
 _UNREGISTERED_MM = 10.0
 #: What is left within a structure whose centroids meet: the best that any engine reached there.
 _WITHIN_MM = 1.4
+_LOST_AT_A_FLAT_SURFACE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +70,13 @@ def point_errors(
         by_noise = np.divide(u_bq, sums, out=np.ones_like(sums), where=sums > 0)
         if noise_gain is not None and name in noise_gain:
             by_noise = by_noise * np.where(np.isfinite(noise_gain[name]), noise_gain[name], 1.0)
+        outline = Outline.of(region, frames[0].activity.grid)
         displaced = [_displaced_mm(frame, name, settings) for frame in frames]
         u_mm = np.array([mm for mm, _ in displaced])
         shifts = [
-            np.hypot(relative_u_of_shift(region, frame.activity, mm), _squeezed(frame, name))
+            np.hypot(
+                relative_u_of_shift(region, frame.activity, mm), _relative_u_of_squeeze(frame, name, region, outline)
+            )
             for frame, mm in zip(frames, u_mm, strict=True)
         ]
         found[name] = PointErrors(
@@ -105,10 +110,17 @@ def _displaced_mm(frame: Frame, structure: str, settings: UncertaintySettings) -
     return u_of_axis_mm(usual_mm), Source.ASSUMED
 
 
-def _squeezed(frame: Frame, structure: str) -> float:
-    """By how much the field changed the structure's volume, which organs keep: activity is lost or won as much."""
+def _relative_u_of_squeeze(frame: Frame, structure: str, region: Region, outline: Outline) -> float:
+    """What the field's change of a structure's volume, which organs keep, does to the activity within its outline.
+
+    An image stretched by dV/V carries activity out through the outline: d ln A = (1 - edge) d ln V, edge what the image
+    shows there over its mean within. A flat surface shows half of its own plateau; what is above is the neighbours'.
+    """
     changes = [row.activity_change_percent / 100.0 for row in frame.transport if row.structure == structure]
-    return abs(changes[0]) if changes and np.isfinite(changes[0]) else 0.0
+    if not (changes and np.isfinite(changes[0])):
+        return 0.0
+    lost = max(1.0 - outline.edge(frame.activity, region), _LOST_AT_A_FLAT_SURFACE)
+    return abs(changes[0]) * lost
 
 
 def _weakest(sources: Sequence[Source]) -> Source:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,12 +10,13 @@ from dosimetry.config import REST, WHOLE_BODY, UncertaintySettings
 from dosimetry.curves.structures import BodyCurves, StructureCurve
 from dosimetry.dose import find_dose_engine
 from dosimetry.recovery import Recovery
-from dosimetry.uncertainty.budget import CURVE, NOISE, NOT_KNOWN, RECOVERY, VOLUME, Budget, Part, Source
+from dosimetry.uncertainty.budget import CURVE, ENGINE, NOISE, NOT_KNOWN, RECOVERY, VOLUME, Budget, Part, Source
 from dosimetry.uncertainty.chain import u_diameter_mm
 from dosimetry.uncertainty.counting import USUAL_FWHM_MM
 from dosimetry.uncertainty.outline import Outline, relative_u_of_rounding
 from dosimetry.uncertainty.points import PointErrors
 from dosimetry.uncertainty.sensitivity import sensitivities
+from dosimetry.uncertainty.sources import Sources
 from nufitdose.anatomy.regions import Region
 from nufitdose.nuclides import half_life_h
 from nufitdose.registration.series import Frame
@@ -62,15 +63,18 @@ def structure_budgets(
     errors: Mapping[str, PointErrors],
     recovery: Recovery,
     density: Volume | None,
+    own_shares: Mapping[str, float],
     settings: UncertaintySettings,
     engine: str,
 ) -> dict[str, Budget]:
     """The budget of every region, of the remainder and of the whole body.
 
-    `frames` are as the scanner made them, on the reference grid; `engine` is that of the dose.
+    `frames` are as the scanner made them, on the reference grid; `own_shares` (`sources`) of the dose by region;
+    `engine` is that of the dose.
     """
     structures = study.structures
     found = {name: _body_budget(curves.of(name), study.scanner, settings) for name in (REST, WHOLE_BODY)}
+    elsewhere = _curve_part(curves.whole_body, ()).tia
     for name, region in regions.items():
         assert structures is not None
         brightest = max(frames, key=lambda frame: region.integral(frame.activity))
@@ -83,6 +87,7 @@ def structure_budgets(
             density,
             outlined(study, structures, name),
             recovery,
+            Sources(own_shares[name], elsewhere),
             study.scanner,
             settings,
             half_life_h(study.nuclide),
@@ -105,22 +110,21 @@ def structure_budget(
     density: Volume | None,
     outlines: Outlined,
     recovery: Recovery,
+    sources: Sources,
     scanner: Scanner | None,
     settings: UncertaintySettings,
     physical_h: float,
     engine: str,
 ) -> Budget:
     """All parts of one structure; `seen` is an activity image as the scanner made it, on the grid of `region`."""
-    weights = sensitivities(curve, physical_h)
-    return Budget(
-        (
-            *_independent(curve, errors, weights),
-            _calibration(scanner, settings),
-            _recovery(name, recovery),
-            _volume(region, seen, density, outlines, _slope(name, recovery)),
-            _engine(settings, _departure(engine, region, density)),
-        )
+    of_own = (
+        *_independent(curve, errors, sensitivities(curve, physical_h)),
+        _recovery(name, recovery),
+        _volume(region, seen, density, outlines, _slope(name, recovery)),
     )
+    *by_scan, recovered, volume = (replace(part, dose=sources.own_share * part.dose) for part in of_own)
+    of_engine = _engine(settings, _departure(engine, region, density))
+    return Budget((*by_scan, _calibration(scanner, settings), recovered, volume, sources.part, of_engine))
 
 
 def _independent(curve: StructureCurve, errors: PointErrors, weights: F64) -> tuple[Part, ...]:
@@ -154,7 +158,7 @@ def _curve_part(curve: StructureCurve, of_points: tuple[float, ...]) -> Part:
 def _engine(settings: UncertaintySettings, departure: float = 0.0) -> Part:
     u = math.hypot(settings.dose_percent / 100.0, departure)
     own = f", the engine against transport {100.0 * departure:.1f} %" if departure else ""
-    return Part("dose engine", 0.0, u, Source.ASSUMED, f"S value: spread between codes{own}")
+    return Part(ENGINE, 0.0, u, Source.ASSUMED, f"S value: spread between codes{own}")
 
 
 def _departure(engine: str, region: Region, density: Volume | None) -> float:

@@ -35,6 +35,7 @@ from dosimetry.report.tables import pair_lights, quality_table, recovery_cell
 from dosimetry.results import DoseMaps, PatientResults
 from dosimetry.structures import body_results, regions_of, structure_results
 from dosimetry.uncertainty.points import point_errors
+from dosimetry.uncertainty.sources import own_shares
 from dosimetry.uncertainty.structures import structure_budgets
 from nufitdose.anatomy.prepared import prepare_anatomy
 from nufitdose.grid import Grid
@@ -121,9 +122,10 @@ def patient(
     found = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide))
     errors = point_errors(frames, regions, settings.uncertainty)
     density = anatomy.density if anatomy else None
-    budgets = structure_budgets(
-        study, frames, regions, found, errors, UNKNOWN, density, settings.uncertainty, settings.dose.engine
-    )
+    tia_mbq_h = {name: found.of(name).tia_mbq_h for name in regions}
+    own = own_shares(study.nuclide, tia_mbq_h, regions, maps.dose, density, settings.dose)
+    asked, engine = settings.uncertainty, settings.dose.engine
+    budgets = structure_budgets(study, frames, regions, found, errors, UNKNOWN, density, own, asked, engine)
     before = unregistered if len(times_h) > 1 else None
     results = structure_results(study, settings, regions, found, maps, before, anatomy, budgets)
     whole_body, rest = body_results(study, found, maps, before, anatomy, budgets)
