@@ -1,21 +1,23 @@
 """Facts of the installation, of a results folder, of weights and of a study, as plain values for text or JSON."""
 
+import contextlib
 import csv
-import json
 import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nufitdose.decay_data import cache_file
 from nufitdose.errors import InputError
 from nufitdose.io.study_folder import MANIFEST, load_study, study_files
+from nufitdose.json_file import read_json
 from nufitdose.nuclides import half_life_h
 from nufitdose.run import RECORD, sha256, versions
 from nufitdose.study import Study
 
 Facts = dict[str, Any]
+K = TypeVar("K", list[Any], dict[str, Any])
 _OF_RUN = (
     "command",
     "patient",
@@ -84,30 +86,29 @@ def weights_facts(path: Path) -> Facts:
     card = read_card(path)
     first = ("sha256", "parameters", "network", "stage", "step", "validation_loss")
     told = {name: card[name] for name in first if name in card}
-    trained_on = card.get("trained_on", [])
+    trained_on = _of_kind(card, "trained_on", list, path.with_suffix(".json"))
     rest = {name: value for name, value in card.items() if name not in (*first, "trained_on", "settings")}
     return {"kind": "weights", "file": str(path), **told, "trained_on_patients": len(trained_on), **rest}
 
 
 def results_facts(folder: Path) -> Facts:
     """What run.json and the tables of a results folder say. Raises `InputError` on a run.json that is none."""
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"this is no record of a run ({error})", where=folder / RECORD) from error
-    if not isinstance(record, dict):
-        raise InputError("this is no record of a run", where=folder / RECORD)
+    place = folder / RECORD
+    record = read_json(place, "this record of a run")
+    seconds = _of_kind(record, "timings_s", dict, place).values()
+    if not all(isinstance(step, int | float) for step in seconds):
+        raise InputError("'timings_s' holds other than numbers", where=place)
     steps = _rows(folder / "metrics.csv", _OF_STEP)
-    files = [name for name in record.get("files", []) if isinstance(name, str)]
+    files = [name for name in _of_kind(record, "files", list, place) if isinstance(name, str)]
     return {
         "kind": "results",
         "folder": str(folder),
         **{name: record[name] for name in _OF_RUN if record.get(name) is not None},
-        "seconds": round(sum(record.get("timings_s", {}).values()), 1),
+        "seconds": round(sum(seconds), 1),
         "versions": record.get("versions", {}),
-        "inputs": len(record.get("inputs", [])),
+        "inputs": len(_of_kind(record, "inputs", list, place)),
         "files": len(files),
-        "missing_files": [name for name in files if not (folder / name).is_file()],
+        "missing_files": [name for name in files if not _is_file(folder / name)],
         "registration": _rows(folder / "registration.csv", _OF_PAIR),
         "structures": _rows(folder / "metrics.csv", _OF_STRUCTURE),
         **({"last_step": steps[-1]} if steps else {}),
@@ -162,11 +163,28 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[Facts]:
     """These columns of a table, as far as it has them; nothing where there is no table with the first of them."""
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        if columns[0] not in (rows.fieldnames or ()):
-            return []
-        return [{name: _value(row[name]) for name in columns if name in row} for row in rows]
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            if columns[0] not in (rows.fieldnames or ()):
+                return []
+            return [{name: _value(row[name] or "") for name in columns if name in row} for row in rows]
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"this table cannot be read ({error})", where=path) from error
+
+
+def _of_kind(content: Facts, name: str, kind: type[K], where: Path) -> K:
+    """The entry of a record, of the kind it has to be; an empty one where it is absent."""
+    value = content.get(name, kind())
+    if not isinstance(value, kind):
+        raise InputError(f"{name!r} is {str(value)[:80]!r}, no {kind.__name__}", where=where)
+    return value
+
+
+def _is_file(path: Path) -> bool:
+    with contextlib.suppress(OSError):  # a name too long for the system
+        return path.is_file()
+    return False
 
 
 def _value(text: str) -> str | float | None:

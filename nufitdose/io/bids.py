@@ -5,7 +5,6 @@ for SPECT too; `HoursAfterAdministration`, which BIDS does not know, says what t
 do not reach from session to session.
 """
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -14,8 +13,8 @@ from pydantic import ConfigDict, Field
 
 from nufitdose.config import Settings, build
 from nufitdose.errors import InputError
-from nufitdose.files import read_text
 from nufitdose.io.nifti import load_volume
+from nufitdose.json_file import read_json
 from nufitdose.nuclides import canonical_name, half_life_h
 from nufitdose.study import Administration, Study, TimePoint
 from nufitdose.volume import Quantity, Volume
@@ -71,7 +70,7 @@ def load_subject(folder: Path) -> tuple[Study, list[Path]]:
         cts = list(session.glob("ct/*.nii.gz"))
         ct = _only(cts, session, "CT in ct/") if cts else None
         path = image.with_name(image.name.removesuffix(".nii.gz") + ".json")
-        sidecar = build(Sidecar, _json(path), where=path)
+        sidecar = build(Sidecar, read_json(path, "the sidecar of an activity image"), where=path)
         try:
             read = partial(_activity, image, sidecar.bq_per_ml())
             read_ct = None if ct is None else partial(load_volume, ct, Quantity.HU)
@@ -104,10 +103,3 @@ def _only(found: list[Path], session: Path, what: str) -> Path:
     if len(found) != 1:
         raise InputError(f"{len(found)} images of {what} were found, one is wanted", where=session)
     return found[0]
-
-
-def _json(path: Path) -> dict[str, object]:
-    try:
-        return dict(json.loads(read_text(path, _LARGEST_BYTES)))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"the sidecar of an activity image cannot be read ({error})", where=path) from error
