@@ -19,7 +19,7 @@ from nufitdose.nuclides import canonical_name, half_life_h
 from nufitdose.study import Administration, Study, TimePoint
 from nufitdose.volume import Quantity, Volume
 
-_LARGEST_BYTES = 16 << 20
+_MOST_HALF_LIVES = 50
 _BQ_PER_ML = {"Bq/mL": 1.0, "kBq/mL": 1e3, "MBq/mL": 1e6}
 
 
@@ -56,7 +56,14 @@ class Sidecar(Settings):
         if self.ScanStart is None or self.ImageDecayCorrectionTime is None:
             raise InputError("the image is corrected for decay; 'ScanStart' and 'ImageDecayCorrectionTime' are wanted")
         since_h = (self.ScanStart - self.ImageDecayCorrectionTime) / 3600.0
-        return float(_BQ_PER_ML[self.Units] * 2.0 ** (-since_h / half_life_h(self.TracerRadionuclide)))
+        decays = since_h / half_life_h(self.TracerRadionuclide)
+        if not abs(decays) <= _MOST_HALF_LIVES:
+            raise InputError(
+                f"'ImageDecayCorrectionTime' lies {decays:.3g} half-lives before 'ScanStart', at most {_MOST_HALF_LIVES} "
+                "are taken",
+                remedy="Give both in seconds on one clock",
+            )
+        return float(_BQ_PER_ML[self.Units] * 2.0**-decays)
 
 
 def load_subject(folder: Path) -> tuple[Study, list[Path]]:

@@ -16,8 +16,8 @@ from pydicom.dataset import Dataset
 HOSTILE = (
     "", "abc", "-1", "0", "nan", "inf", "-inf", "1e400", "1e-320", "1e30", "9" * 70, "9" * 5000, "1\\2", "\\\\",
     "20249999", "ü", "../../x", "/etc/passwd", "..\\..\\x", "a" * 3000, "=1+1", "@SUM(A1)", "<script>", "2147483648",
-    "-2147483649", "65536", "\x1b[31mred", "\x00", "\u202etxt", "1;2", "true", "null", "1.2.3.4.5.6.7.8.9" * 9, "%s%n{0}", "C:\\x",
-    "~/x",
+    "-2147483649", "65536", "\x1b[31mred", "\x00", "\u202etxt", "1;2", "true", "null", "1.2.3.4.5.6.7.8.9" * 9, "%s%n{0}",
+    "C:\\x", "~/x",
 )  # fmt: skip
 _NUMBERS = tuple(
     struct.pack(order + kind, value)
