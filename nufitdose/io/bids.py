@@ -59,8 +59,8 @@ class Sidecar(Settings):
         decays = since_h / half_life_h(self.TracerRadionuclide)
         if not abs(decays) <= _MOST_HALF_LIVES:
             raise InputError(
-                f"'ImageDecayCorrectionTime' lies {decays:.3g} half-lives before 'ScanStart', at most {_MOST_HALF_LIVES} "
-                "are taken",
+                f"'ImageDecayCorrectionTime' lies {decays:.3g} half-lives before 'ScanStart', at most "
+                f"{_MOST_HALF_LIVES} are taken",
                 remedy="Give both in seconds on one clock",
             )
         return float(_BQ_PER_ML[self.Units] * 2.0**-decays)
