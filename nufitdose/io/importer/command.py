@@ -39,8 +39,9 @@ def run_import(
     """Import a folder of DICOM files into `out`, or only say what would be done where `out` is None.
 
     `facts` is a file to write with what is known, ready to edit; `scanner` is a scanner file, copied into the study
-    with its calibration factor applied; `archive` is where the folder was filled from. A study that is already at `out` is replaced only
-    with `force`. Raises `InputError` when a study is to be written and the series do not make one.
+    with its calibration factor applied; `archive` is where the folder was filled from. A study that is already at
+    `out` is replaced only with `force`. Raises `InputError` when a study is to be written and the series do not make
+    one.
     """
     described = None if scanner is None else read_scanner(scanner)
     stated = {} if scanner is None else {"scanner": str(scanner)}

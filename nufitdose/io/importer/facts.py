@@ -95,9 +95,11 @@ def read_facts(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     return {key: _of_all(key, content[key], path) for key in OF_ALL if content.get(key) is not None}, by_series
 
 
-def _of_all(key: str, value: Any, path: Path) -> str | float:
-    """A fact of the whole treatment: a number of MBq, else text."""
+def _of_all(key: str, value: Any, path: Path) -> str | float | datetime:
+    """A fact of the whole treatment: a number of MBq, a moment, else text."""
     try:
+        if key == "administered_at":
+            return parse_moment(str(value), "administration time")
         if key == "administered_mbq":
             return _number(0.0)(value)
         if isinstance(value, bool | float | Mapping | Sequence) and not isinstance(value, str):
@@ -105,6 +107,8 @@ def _of_all(key: str, value: Any, path: Path) -> str | float:
     except (ValueError, TypeError):
         wanted = "a positive number" if key == "administered_mbq" else "text"
         raise InputError(f"{key!r} is {str(value)[:80]!r}, {wanted} is wanted", where=path) from None
+    except InputError as error:
+        raise error.located(path) from error
     return str(value)
 
 

@@ -124,7 +124,7 @@ def listening(spool: Spool, door: Door, *, stream: Stream | None = None) -> Iter
     """
     require_pynetdicom()
     from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
-    from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+    from pynetdicom.sop_class import Verification
 
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # what is told is told here
     entity = AE(door.ae_title)

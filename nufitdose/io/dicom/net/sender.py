@@ -3,9 +3,11 @@
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nufitdose.errors import InputError, RunStopped
 from nufitdose.io.dicom.net.listener import check_title
@@ -68,23 +70,37 @@ def send(paths: Sequence[Path], peer: Peer, *, calling: str = "NUFITDOSE", on_pr
         raise InputError(f"{len(pairs)} kinds of objects were given, at most {_MOST_CONTEXTS} are sent at once")
     for kind, syntax in pairs:
         entity.add_requested_context(kind, syntax)
-    association = entity.associate(peer.host, peer.port, ae_title=peer.ae_title)
-    if not association.is_established:
-        why = "it did not let us in" if association.is_rejected else "it cannot be reached"
-        raise RunStopped(f"{peer.ae_title} at {peer.host}:{peer.port}: {why}; nothing was sent")
     refused: list[str] = []
-    try:
+    with associated(entity, peer) as association:
+        if not association.is_established:
+            why = "it did not let us in" if association.is_rejected else "it cannot be reached"
+            raise RunStopped(f"{peer.ae_title} at {peer.host}:{peer.port}: {why}; nothing was sent")
         for number, path in enumerate(paths, start=1):
             if (fault := _fault(association, path)) is not None:
                 refused.append(f"{path.name} ({fault})")
             on_progress(number / len(paths))
-    finally:
-        association.release()
     if refused:
         raise RunStopped(
             f"{peer.ae_title} took {len(paths) - len(refused)} of {len(paths)} objects; not {'; '.join(refused[:8])}"
         )
     return len(paths)
+
+
+@contextmanager
+def associated(entity: Any, peer: Peer) -> Iterator[Any]:
+    """An association of an application entity with a peer, established or not; released when the block ends."""
+    from pynetdicom import evt
+
+    opened: list[Any] = []
+    handlers = [(evt.EVT_CONN_OPEN, lambda event: opened.append(event.assoc.dul.socket.socket))]
+    association = entity.associate(peer.host, peer.port, ae_title=peer.ae_title, evt_handlers=handlers)
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+        for socket in opened:  # pynetdicom leaves open what the peer closed first
+            socket.close()
 
 
 def _header(path: Path) -> Header:
@@ -94,10 +110,10 @@ def _header(path: Path) -> Header:
     return header
 
 
-def _fault(association: object, path: Path) -> str | None:
+def _fault(association: Any, path: Path) -> str | None:
     """Why an object was not taken; None where it was."""
     try:
-        answer = association.send_c_store(path)  # type: ignore[attr-defined]
+        answer = association.send_c_store(path)
     except (ValueError, RuntimeError) as error:  # no context for it; the connection is gone
         return str(error)
     if "Status" not in answer:

@@ -33,9 +33,7 @@ class Wanted:
 
     def __post_init__(self) -> None:
         if self.patient_id is None and not self.studies:
-            raise InputError(
-                "no study of the archive was named", remedy="Give --patient-id ID, or --study UID, or both"
-            )
+            raise InputError("no study of the archive was named", remedy="Give --patient-id, --study UID, or both")
         if self.patient_id is not None and (set(self.patient_id) & set("*?\\") or not self.patient_id.strip()):
             raise InputError(f"--patient-id {self.patient_id!r} was given, one patient is wanted, without * and ?")
         for uid in self.studies:
