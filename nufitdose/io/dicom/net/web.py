@@ -68,6 +68,7 @@ def fetch(url: str, wanted: Wanted, folder: Path, on_progress: OnProgress) -> in
     logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL)
     try:
         client = DICOMwebClient(url)
+        client.set_http_retry_params(max_attempts=3, wait_exponential_multiplier=200)
         series = [pair for study in _studies(client, wanted) for pair in _series(client, study)]
         if not series:
             raise InputError(
