@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from nufitdose.decay_data import cache_file
 from nufitdose.errors import InputError
@@ -17,7 +17,6 @@ from nufitdose.run import RECORD, sha256, versions
 from nufitdose.study import Study
 
 Facts = dict[str, Any]
-K = TypeVar("K", list[Any], dict[str, Any])
 _OF_RUN = (
     "command",
     "patient",
@@ -86,7 +85,7 @@ def weights_facts(path: Path) -> Facts:
     card = read_card(path)
     first = ("sha256", "parameters", "network", "stage", "step", "validation_loss")
     told = {name: card[name] for name in first if name in card}
-    trained_on = _of_kind(card, "trained_on", list, path.with_suffix(".json"))
+    trained_on = _list(card, "trained_on", path.with_suffix(".json"))
     rest = {name: value for name, value in card.items() if name not in (*first, "trained_on", "settings")}
     return {"kind": "weights", "file": str(path), **told, "trained_on_patients": len(trained_on), **rest}
 
@@ -94,19 +93,19 @@ def weights_facts(path: Path) -> Facts:
 def results_facts(folder: Path) -> Facts:
     """What run.json and the tables of a results folder say. Raises `InputError` on a run.json that is none."""
     place = folder / RECORD
-    record = read_json(place, "this record of a run")
-    seconds = _of_kind(record, "timings_s", dict, place).values()
-    if not all(isinstance(step, int | float) for step in seconds):
-        raise InputError("'timings_s' holds other than numbers", where=place)
+    record = read_json(place, "this is no record of a run")
+    timings = record.get("timings_s", {})
+    if not isinstance(timings, dict) or not all(isinstance(step, int | float) for step in timings.values()):
+        raise InputError("'timings_s' is no table of seconds", where=place)
     steps = _rows(folder / "metrics.csv", _OF_STEP)
-    files = [name for name in _of_kind(record, "files", list, place) if isinstance(name, str)]
+    files = [name for name in _list(record, "files", place) if isinstance(name, str)]
     return {
         "kind": "results",
         "folder": str(folder),
         **{name: record[name] for name in _OF_RUN if record.get(name) is not None},
-        "seconds": round(sum(seconds), 1),
+        "seconds": round(sum(timings.values()), 1),
         "versions": record.get("versions", {}),
-        "inputs": len(_of_kind(record, "inputs", list, place)),
+        "inputs": len(_list(record, "inputs", place)),
         "files": len(files),
         "missing_files": [name for name in files if not _is_file(folder / name)],
         "registration": _rows(folder / "registration.csv", _OF_PAIR),
@@ -173,11 +172,11 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[Facts]:
         raise InputError(f"this table cannot be read ({error})", where=path) from error
 
 
-def _of_kind(content: Facts, name: str, kind: type[K], where: Path) -> K:
-    """The entry of a record, of the kind it has to be; an empty one where it is absent."""
-    value = content.get(name, kind())
-    if not isinstance(value, kind):
-        raise InputError(f"{name!r} is {str(value)[:80]!r}, no {kind.__name__}", where=where)
+def _list(content: Facts, name: str, where: Path) -> list[Any]:
+    """A list in a record; an empty one where it is absent."""
+    value = content.get(name, [])
+    if not isinstance(value, list):
+        raise InputError(f"{name!r} is {str(value)[:80]!r}, a list is wanted", where=where)
     return value
 
 

@@ -11,14 +11,14 @@ from nufitdose.files import read_text
 _LARGEST_BYTES = 16 << 20
 
 
-def read_json(path: str | Path, what: str) -> dict[str, Any]:
-    """A JSON file whose top level is an object. Raises `InputError`, which calls the file `what`, otherwise."""
+def read_json(path: str | Path, problem: str) -> dict[str, Any]:
+    """A JSON file whose top level is an object. Raises `InputError`, which begins with `problem`, otherwise."""
     try:
         content = json.loads(read_text(path, _LARGEST_BYTES), parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{what} cannot be read ({error})", where=path) from error
+        raise InputError(f"{problem} ({error})", where=path) from error
     if not isinstance(content, dict):
-        raise InputError(f"{what} cannot be read (names with values are wanted)", where=path)
+        raise InputError(f"{problem} (names with values are wanted)", where=path)
     return content
 
 

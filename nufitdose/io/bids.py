@@ -77,7 +77,7 @@ def load_subject(folder: Path) -> tuple[Study, list[Path]]:
         cts = list(session.glob("ct/*.nii.gz"))
         ct = _only(cts, session, "CT in ct/") if cts else None
         path = image.with_name(image.name.removesuffix(".nii.gz") + ".json")
-        sidecar = build(Sidecar, read_json(path, "the sidecar of an activity image"), where=path)
+        sidecar = build(Sidecar, read_json(path, "the sidecar of an activity image cannot be read"), where=path)
         try:
             read = partial(_activity, image, sidecar.bq_per_ml())
             read_ct = None if ct is None else partial(load_volume, ct, Quantity.HU)

@@ -60,7 +60,7 @@ class Verdict:
 def judge(reader: Reader, folder: Path) -> Verdict:
     """Read the input in time; whatever is wrong with the answer fails.
 
-    A refusal is short, printable and names a file of the input; a result holds finite numbers alone, and no file is
+    A refusal is short, printable and names a file; a result holds finite numbers alone, and no file is
     made or changed.
     """
     before = _contents(folder)
@@ -77,7 +77,7 @@ def judge(reader: Reader, folder: Path) -> Verdict:
     told = str(verdict.refusal)
     assert len(told) < 4000, told
     assert all(is_printable(line.replace("\t", "")) for line in told.split("\n")), ascii(told)
-    assert str(folder) in told, f"no file is named: {told}"
+    assert verdict.refusal.where or str(folder) in told, f"no file is named: {told}"
     return verdict
 
 

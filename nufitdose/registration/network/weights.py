@@ -52,7 +52,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
         raise InputError(
             "the card of a weights file is missing", where=place, remedy="Copy both files, .safetensors and .json"
         )
-    card = read_json(place, "this card of a weights file")
+    card = read_json(place, "this card of a weights file cannot be read")
     if card.get("format") != FORMAT:
         raise InputError(f"a card of the format {card.get('format')!r} was given, {FORMAT!r} is wanted", where=place)
     return card
