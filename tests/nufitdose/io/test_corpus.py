@@ -3,6 +3,7 @@
 `python -m support.fuzz` from tests/ goes on where the few seeds here end.
 """
 
+import contextlib
 import functools
 import re
 import shutil
@@ -11,9 +12,17 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from support.damage import mangle_attribute
+from support.dicom_files import ct, pet, rtstruct, stored_values
 from support.readers import READERS, judge, same
 
+from nufitdose.errors import InputError
+from nufitdose.io.importer import ImportOptions
+from nufitdose.io.importer.command import run_import
+from nufitdose.io.study_folder import load_study
+
 SEEDS = range(8)
+_SMALL = stored_values(shape=(4, 5, 4))
 _MOST_KB = 300_000  # that are taken while files of a few kB are read; weights are 9 MB
 _reader = functools.cache(lambda name: READERS[name]())
 
@@ -110,3 +119,23 @@ def test_damaged_weights_are_never_used(sound, damaged, name):
     for seed in range(100, 106):
         verdict = judge(_reader(name), damaged(name, seed))
         assert verdict.refusal is not None or same(verdict.result, sound(name)[1])
+
+
+@pytest.mark.parametrize(
+    "value", ["../../x", "/etc/passwd", "..\\x", "\x1b[31mred", "=1+1", "a" * 3000, "~/x", "%s%n{0}"]
+)
+def test_an_import_of_hostile_names_writes_its_folder_alone(tmp_path, value):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    scans = [*pet(values=_SMALL), *ct(values=_SMALL % 2048)]
+    for dataset in [*scans, rtstruct(scans[len(_SMALL) :], name=value.replace("\\", "")[:60])]:
+        for keyword in ("PatientID", "PatientName", "SeriesDescription", "StudyID", "StructureSetLabel"):
+            mangle_attribute(dataset, keyword, value)
+        folder.mkdir(exist_ok=True)
+        dataset.save_as(folder / f"{dataset.SOPInstanceUID}.dcm", enforce_file_format=False)
+    before = sorted(folder.iterdir())
+    with contextlib.suppress(InputError):
+        run_import(folder, out, ImportOptions())
+        assert all(path.name.replace("_", "").replace(".", "").isalnum() for path in out.rglob("*"))
+        assert load_study(out).timepoints[0].structures is not None
+    assert sorted(folder.iterdir()) == before
+    assert {path.name for path in tmp_path.iterdir()} <= {"in", "out"}

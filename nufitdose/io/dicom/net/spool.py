@@ -174,7 +174,10 @@ class Spool:
         for left in place.glob(f"*{_PART}"):
             left.unlink()
         for study in place.glob("*/*"):
-            self._arriving[study] = _Arriving(self._clock())
+            if any(study.iterdir()):
+                self._arriving[study] = _Arriving(self._clock())
+            else:  # its first object was not accepted any more
+                study.rmdir()
 
 
 def _place_of(path: Path) -> tuple[str, str, str]:

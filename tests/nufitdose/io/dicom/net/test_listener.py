@@ -66,7 +66,9 @@ def test_a_study_appears_whole_and_its_objects_are_those_that_were_sent(tmp_path
             assert back.file_meta.MediaStorageSOPInstanceUID == back.SOPInstanceUID
         assert "P1" not in str(study.relative_to(tmp_path)), "no name on disk says whose images these are"
         late = every(ct("late"), StudyInstanceUID=scans[0].StudyInstanceUID)
-        assert sent(listener.port, late) == [0] * len(late)
+        with connected(listener.port) as association:
+            assert [association.send_c_store(dataset).Status for dataset in late] == [0] * len(late)
+            association.abort()  # a sender that goes away holds nothing up
         wait_for(lambda: len(listener.studies()) == 2)
         assert listener.studies()[1].name == f"{study.name}.part2"
         code, out, err = listener.end(signal.SIGTERM)
@@ -83,10 +85,12 @@ def test_what_was_accepted_survives_kill_9(tmp_path):
             assert association.send_c_store(dataset).Status == 0x0000
         listener.end(signal.SIGKILL)
     (tmp_path / "in/.arriving/99-1.part").write_bytes(b"half")
+    (tmp_path / "in/.arriving/patient-1/1.2").mkdir(parents=True)
     with Listener(tmp_path / "in", "--quiet", "1") as listener:
         (study,) = wait_for(listener.studies)
         assert uids(study) == sorted(d.SOPInstanceUID for d in scans[:4])
         assert not list((tmp_path / "in/.arriving").glob("*.part"))
+        assert not list((tmp_path / "in/.arriving").glob("*/*"))
         assert listener.end(signal.SIGINT)[0] == 130
 
 
