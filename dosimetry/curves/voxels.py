@@ -11,7 +11,7 @@ from dosimetry.config import REST, KineticsSettings
 from dosimetry.curves.methods import CurveMethod, find_method
 from dosimetry.curves.points import VoxelPoints
 from dosimetry.curves.structures import BodyCurves, StructureCurve
-from dosimetry.kinetics import ScanTimes, VoxelFit, VoxelFitBuilder, fit_by_structure, preserve_total
+from dosimetry.kinetics import ScanTimes, VoxelFit, VoxelFitBuilder, factor_to_total, fit_by_structure
 from dosimetry.kinetics.models import MODELS, Role, physical_rate
 from dosimetry.metrics import Region
 from nufitdose.errors import InputError
@@ -148,7 +148,7 @@ def _time(frame: Frame, voxels: NDArray[np.intp] | None) -> float | PerVoxel:
 
 
 def _sum_bq_h(fit: VoxelFitBuilder, index: NDArray[np.int64], part_ml: F64) -> float:
-    return float(fit.part(index).tia.astype(np.float64) @ part_ml)
+    return float(fit.tia(index).astype(np.float64) @ part_ml)
 
 
 def _sums_to_curves(fit: VoxelFitBuilder, regions: Mapping[str, Region], curves: BodyCurves) -> dict[str, float]:
@@ -181,10 +181,11 @@ def _preserve(
         if label == 0:  # those that some scan does not see are scaled alike
             voxels = np.flatnonzero(owner == 0)
             share_ml = curves.rest_ml.reshape(-1)[voxels].astype(np.float64)
-        if wanted_bq_h == 0.0 and not fit.part(voxels).tia.any():
+        tia = fit.tia(voxels)
+        if wanted_bq_h == 0.0 and not tia.any():
             continue
         try:
-            fit.put(voxels, preserve_total(fit.part(voxels), wanted_bq_h, share_ml))
+            fit.scale(voxels, factor_to_total(tia, wanted_bq_h, share_ml))
         except InputError as problem:
             whose = "voxels of no structure" if name == REST else f"structure {name!r}"
             log.warning("%s: voxels keep their own integrals, %s", whose, problem.problem)

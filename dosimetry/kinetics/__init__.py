@@ -2,7 +2,7 @@
 
 from dosimetry.kinetics.averaged_curve import AveragedCurve
 from dosimetry.kinetics.bootstrap import Bootstrap, bootstrap
-from dosimetry.kinetics.by_structure import StructuredFit, fit_by_structure, preserve_total
+from dosimetry.kinetics.by_structure import StructuredFit, factor_to_total, fit_by_structure, preserve_total
 from dosimetry.kinetics.few_points import (
     haenscheid,
     haenscheid_error,
@@ -45,6 +45,7 @@ __all__ = [
     "choose_model",
     "estimate_noise",
     "estimate_prior",
+    "factor_to_total",
     "fit_by_structure",
     "fit_organ",
     "fit_shared",

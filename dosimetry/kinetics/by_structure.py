@@ -13,7 +13,7 @@ from dosimetry.kinetics.rate_prior import RatePrior
 from dosimetry.kinetics.scan_times import ScanTimes
 from dosimetry.kinetics.structure_knowledge import BodyKnowledge, StructureKnowledge, learn_structure
 from dosimetry.kinetics.voxel_fit import fit_voxels
-from dosimetry.kinetics.voxel_results import VoxelFit, VoxelFitBuilder
+from dosimetry.kinetics.voxel_results import PerVoxel32, VoxelFit, VoxelFitBuilder
 from nufitdose.errors import InputError
 from nufitdose.types import Curves
 
@@ -117,11 +117,16 @@ def preserve_total(fit: VoxelFit, total: float, share: ArrayLike | float = 1.0) 
     volume inside the structure in mL where `total` is in Bq·h. `rmse` stays that of the voxel's own fit. `InputError`
     where one of the two totals is not positive.
     """
-    found = float(np.sum(np.asarray(share, dtype=np.float64) * fit.tia.astype(np.float64)))
+    factor = np.float32(factor_to_total(fit.tia, total, share))
+    return replace(fit, tia=fit.tia * factor, u_tia=fit.u_tia * factor, amplitude=fit.amplitude * factor)
+
+
+def factor_to_total(tia: PerVoxel32, total: float, share: ArrayLike | float = 1.0) -> float:
+    """By what `preserve_total` multiplies the integrals of voxels; arguments and errors are its own."""
+    found = float(np.sum(np.asarray(share, dtype=np.float64) * tia.astype(np.float64)))
     if not (found > 0 and total > 0 and np.isfinite(total)):
         raise InputError(f"voxels that integrate to {found:.4g} cannot be scaled to a structure's {total:.4g}")
-    factor = np.float32(total / found)
-    return replace(fit, tia=fit.tia * factor, u_tia=fit.u_tia * factor, amplitude=fit.amplitude * factor)
+    return total / found
 
 
 def _sample(activity: Curves, structure: Integer[np.ndarray, " labels"], label: int) -> NDArray[np.intp]:

@@ -82,6 +82,15 @@ class VoxelFitBuilder:
         """What stands at these voxels now."""
         return VoxelFit.of(self._out, self._status).part(voxels)
 
+    def tia(self, voxels: Voxels) -> PerVoxel32:
+        """Their integrals as they stand now, Bq·h/mL."""
+        return self._out[ROWS.index("tia")][voxels]
+
+    def scale(self, voxels: Voxels, factor: float) -> None:
+        """Multiply the integrals of these voxels, their uncertainty and the amplitude; ValueError after `result`."""
+        for name in ("tia", "u_tia", "amplitude"):
+            self._out[ROWS.index(name)][voxels] *= np.float32(factor)
+
     def result(self) -> VoxelFit:
         """The fit of all voxels; from here on its arrays cannot be written."""
         self._out.setflags(write=False)

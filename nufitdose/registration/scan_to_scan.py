@@ -18,8 +18,10 @@ from nufitdose.registration.objective import ObjectiveSettings
 from nufitdose.registration.quality import RegistrationQuality, registration_quality
 from nufitdose.registration.uncertainty import registration_uncertainty
 from nufitdose.study import TimePoint
-from nufitdose.types import Mask
+from nufitdose.types import Affine, Mask
 from nufitdose.volume import Volume
+
+_FINEST_FIELD_MM = 2.0  # fields bend over 8 mm and more; on a fine CT one takes as much room as three more of these
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +29,8 @@ class Registration:
     """A moving scan brought onto a fixed one: `field` (mm, RAS+, pull) and how well that went.
 
     `basis` names the images that were compared. `field` lies on the fixed CT grid, or on the fixed activity grid
-    where there is no CT; where the activity reaches beyond the CT, voxels are added to the CT grid to cover it.
+    where there is no CT, with fewer voxels where these are finer than 2 mm, and with more where the activity reaches
+    beyond the CT.
     `unregistered` is the quality as the scans stand in their worlds. `seconds` is what the engine took.
     `weights_sha256` is the digest of the weights file of the network; None where the engine has no network.
     `rigid` is the rigid motion alone and its quality, beside what an engine that bends made of it; None for the others.
@@ -56,10 +59,16 @@ class Registration:
 
 @dataclass(frozen=True, eq=False)
 class RigidPart:
-    """The rigid motion of a pair, read linearly over all space, and how well it does alone."""
+    """The rigid motion of a pair, 4x4 from fixed world to moving world (mm), and how well it does alone."""
 
-    field: DisplacementField
+    pose: Affine
+    grid: Grid
     quality: RegistrationQuality
+
+    @property
+    def field(self) -> DisplacementField:
+        """The motion on the fixed activity grid, made when it is asked for: it takes as much room as three images."""
+        return DisplacementField.from_affine(self.pose, self.grid)
 
 
 def register(
@@ -89,7 +98,7 @@ def register(
     request = Request(
         fixed,
         moving,
-        fixed.activity.grid if fixed.ct is None else fixed.ct.grid.extended_over(fixed.activity.grid),
+        _field_grid(fixed),
         torch_device,
         objective or ObjectiveSettings(),
         trained.model if trained else None,
@@ -108,7 +117,8 @@ def register(
     if engine not in UNBENT:
         pose = rigid_pose(fixed, moving, request.basis)
         moved = DisplacementField.from_affine(pose.matrix, fixed.activity.grid)
-        rigid = RigidPart(moved, registration_quality(fixed, moving, moved, device=torch_device))
+        quality = registration_quality(fixed, moving, moved, device=torch_device)
+        rigid = RigidPart(pose.matrix, moved.grid, quality)
     u_mm = registration_uncertainty(fixed, moving, field)
     report(1.0)
     return Registration(
@@ -122,6 +132,13 @@ def register(
         rigid=rigid,
         u_registration_mm=u_mm,
     )
+
+
+def _field_grid(fixed: TimePoint) -> Grid:
+    """Where a field is told: the voxels of the CT, several in one where they are finer than fields bend."""
+    images = fixed.activity.grid if fixed.ct is None else fixed.ct.grid
+    finest = [s * max(1, round(_FINEST_FIELD_MM / s)) for s in images.spacing_mm]
+    return images.resampled(finest).extended_over(images).extended_over(fixed.activity.grid)
 
 
 def load_network_for(engine: Engine, weights: str | Path | None = None) -> TrainedNetwork | None:

@@ -536,7 +536,7 @@ def with_rigid(results: PatientResults) -> PatientResults:
     def bent(frame: Frame) -> Frame:
         if frame.registration is None:
             return frame
-        rigid = RigidPart(frame.registration.field, quality(lncc=0.4))
+        rigid = RigidPart(np.eye(4), frame.activity.grid, quality(lncc=0.4))
         found = dataclasses.replace(frame.registration, engine="refine", rigid=rigid)
         return dataclasses.replace(frame, registration=found, light=light)
 

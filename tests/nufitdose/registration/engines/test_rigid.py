@@ -134,6 +134,16 @@ def test_the_same_scans_give_the_same_pose():
     assert np.array_equal(first, second)
 
 
+def test_the_field_of_a_fine_ct_is_told_on_two_millimetres_and_covers_the_scan():
+    fine = Grid.from_spacing((64, 60, 40), (0.8, 0.8, 1.5))
+    emission = scan("a", 4.0, Grid.from_spacing((14, 14, 16), (4.0, 4.0, 4.0)), np.eye(4), ct=False, seed=1).activity
+    air = Volume(np.full(fine.shape, -1000.0, np.float32), fine, Quantity.HU)
+    fixed = TimePoint.of("a", 4.0, emission, air)
+    found = register(fixed, TimePoint.of("b", 48.0, emission), engine="none", device="cpu")
+    assert found.field.grid.spacing_mm == pytest.approx((1.6, 1.6, 1.5))
+    assert found.field.grid.covers(fine).all() and found.field.grid.covers(emission.grid).all()
+
+
 def test_register_with_ct_and_without():
     truth = motion((15.0, -10.0, 20.0), (0.0, 4.0, -5.0))
     fine = Grid.from_spacing((66, 46, 70), (6.0, 6.0, 5.0), centre_mm=(0.0, 0.0, 20.0))
