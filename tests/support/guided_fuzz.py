@@ -11,7 +11,8 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["nufitdose", "pydicom", "nibabel"]):
+_COMPILED = ["nufitdose.io.polygons"]  # numba does not understand what is put into it
+with atheris.instrument_imports(include=["nufitdose", "pydicom", "nibabel"], exclude=_COMPILED):
     from support.readers import READERS, judge
 
 
