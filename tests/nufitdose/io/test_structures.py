@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RTStructureSetStorage
+from support.dicom_files import ct, rtstruct, write
 
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
@@ -421,6 +422,13 @@ def test_truncated_files_are_refused_wherever_they_end(tmp_path, syntax, delimit
         path.write_bytes(whole[:length])
         with pytest.raises(InputError):
             read_structure_objects([path], image_series())
+
+
+def test_an_element_of_an_unknown_kind_is_refused_by_name(tmp_path):
+    (path,) = write(tmp_path, [rtstruct(ct())])
+    path.write_bytes(path.read_bytes() + b"SQ\0\0V\0\0\0")
+    with pytest.raises(InputError, match=rf"{path.name}.*cannot be read"):
+        read_structure_objects([path], image_series())
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
