@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 OUT ?= demo
+SECONDS ?= 3600
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast coverage check lint types imports format bench bench-registration docs docs-pictures \
-        release clean
+        audit fuzz release clean
 
 help:                              ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-19s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -33,9 +34,10 @@ coverage: install                  ## lines that the fast tests reach (compiled 
 
 check: lint types imports          ## lint, types, import directions
 
-lint: install                      ## ruff: rules and format
+lint: install                      ## ruff: rules and format; hadolint: the Containerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	test ! -x $(BIN)/hadolint || $(BIN)/hadolint Containerfile
 
 types: install                     ## mypy
 	$(BIN)/mypy
@@ -46,6 +48,12 @@ imports: install                   ## import-linter: no import climbs
 format: install                    ## imports sorted and code formatted, in place
 	$(BIN)/ruff check --select I --fix .
 	$(BIN)/ruff format .
+
+audit: install                     ## known vulnerabilities of what is installed, where their data base is reached
+	$(BIN)/python .ci/audit
+
+fuzz: install                      ## damaged inputs through every reader, SECONDS long
+	cd tests && PYTHONPATH=. ../$(BIN)/python -m support.fuzz --seconds $(SECONDS)
 
 bench: install                     ## speed against peers, ratios in one run
 	$(BIN)/python -m benchmarks

@@ -1,7 +1,7 @@
 """Facts of the installation, of a results folder, of weights and of a study, as plain values for text or JSON."""
 
+import contextlib
 import csv
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from typing import Any
 from nufitdose.decay_data import cache_file
 from nufitdose.errors import InputError
 from nufitdose.io.study_folder import MANIFEST, load_study, study_files
+from nufitdose.json_file import read_json
 from nufitdose.nuclides import half_life_h
 from nufitdose.run import RECORD, sha256, versions
 from nufitdose.study import Study
@@ -84,30 +85,29 @@ def weights_facts(path: Path) -> Facts:
     card = read_card(path)
     first = ("sha256", "parameters", "network", "stage", "step", "validation_loss")
     told = {name: card[name] for name in first if name in card}
-    trained_on = card.get("trained_on", [])
+    trained_on = _list(card, "trained_on", path.with_suffix(".json"))
     rest = {name: value for name, value in card.items() if name not in (*first, "trained_on", "settings")}
     return {"kind": "weights", "file": str(path), **told, "trained_on_patients": len(trained_on), **rest}
 
 
 def results_facts(folder: Path) -> Facts:
     """What run.json and the tables of a results folder say. Raises `InputError` on a run.json that is none."""
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"this is no record of a run ({error})", where=folder / RECORD) from error
-    if not isinstance(record, dict):
-        raise InputError("this is no record of a run", where=folder / RECORD)
+    place = folder / RECORD
+    record = read_json(place, "this is no record of a run")
+    timings = record.get("timings_s", {})
+    if not isinstance(timings, dict) or not all(isinstance(step, int | float) for step in timings.values()):
+        raise InputError("'timings_s' is no table of seconds", where=place)
     steps = _rows(folder / "metrics.csv", _OF_STEP)
-    files = [name for name in record.get("files", []) if isinstance(name, str)]
+    files = [name for name in _list(record, "files", place) if isinstance(name, str)]
     return {
         "kind": "results",
         "folder": str(folder),
         **{name: record[name] for name in _OF_RUN if record.get(name) is not None},
-        "seconds": round(sum(record.get("timings_s", {}).values()), 1),
+        "seconds": round(sum(timings.values()), 1),
         "versions": record.get("versions", {}),
-        "inputs": len(record.get("inputs", [])),
+        "inputs": len(_list(record, "inputs", place)),
         "files": len(files),
-        "missing_files": [name for name in files if not (folder / name).is_file()],
+        "missing_files": [name for name in files if not _is_file(folder / name)],
         "registration": _rows(folder / "registration.csv", _OF_PAIR),
         "structures": _rows(folder / "metrics.csv", _OF_STRUCTURE),
         **({"last_step": steps[-1]} if steps else {}),
@@ -162,11 +162,28 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[Facts]:
     """These columns of a table, as far as it has them; nothing where there is no table with the first of them."""
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        if columns[0] not in (rows.fieldnames or ()):
-            return []
-        return [{name: _value(row[name]) for name in columns if name in row} for row in rows]
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            if columns[0] not in (rows.fieldnames or ()):
+                return []
+            return [{name: _value(row[name] or "") for name in columns if name in row} for row in rows]
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"this table cannot be read ({error})", where=path) from error
+
+
+def _list(content: Facts, name: str, where: Path) -> list[Any]:
+    """A list in a record; an empty one where it is absent."""
+    value = content.get(name, [])
+    if not isinstance(value, list):
+        raise InputError(f"{name!r} is {str(value)[:80]!r}, a list is wanted", where=where)
+    return value
+
+
+def _is_file(path: Path) -> bool:
+    with contextlib.suppress(OSError):  # a name too long for the system
+        return path.is_file()
+    return False
 
 
 def _value(text: str) -> str | float | None:

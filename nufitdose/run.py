@@ -232,7 +232,7 @@ def _earlier(folder: Path) -> dict[str, Any] | None:
     """What run.json says; None where there is none that can be read."""
     try:
         content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 

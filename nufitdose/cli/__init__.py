@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from nufitdose.cli import dicom, information, many, patient, simulation, training
+from nufitdose.cli import archive, dicom, information, many, patient, simulation, training
 from nufitdose.errors import InputError, RunStopped
 from nufitdose.printable import printable
 from nufitdose.version import __version__
@@ -33,6 +33,8 @@ simulate.command(name="cohort")(simulation.simulate_cohort)
 
 app.command()(simulation.demo)
 app.command(name="import", cls=dicom.ForSeries)(dicom.import_)
+app.command()(archive.listen)
+app.command()(archive.send)
 app.command()(patient.dosimetry)
 app.command()(patient.register)
 app.command()(patient.kernels)

@@ -32,7 +32,9 @@ class ForSeries(TyperCommand):
 
 
 def import_(
-    dicom: Annotated[Path, typer.Argument(metavar="DICOM_DIR", help="Folder of DICOM files, however nested.")],
+    dicom: Annotated[
+        Path | None, typer.Argument(metavar="DICOM_DIR", help="Folder of DICOM files, however nested.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Study folder to write.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the series and what would be done; write nothing. 2 if refused.")
@@ -82,9 +84,15 @@ def import_(
         Path | None,
         typer.Option(metavar="FILE", help="Description of the scanner, as 'nufitdose recovery' writes it."),
     ] = None,
+    dicomweb: Annotated[
+        str | None, typer.Option(metavar="URL", help="Take the studies from an archive, in place of DICOM_DIR.")
+    ] = None,
+    patient_id: Annotated[str | None, typer.Option(help="With --dicomweb: all studies of this PatientID.")] = None,
+    study: Annotated[list[str] | None, typer.Option(help="With --dicomweb: a Study Instance UID. Repeatable.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Turn a folder of DICOM files into a study folder."""
+    """Turn a folder of DICOM files, or studies of an archive, into a study folder."""
+    from nufitdose.io.importer.archive import Archive, dicom_folder
     from nufitdose.io.importer.command import run_import
     from nufitdose.io.importer.options import gather_options
     from nufitdose.text import json_text
@@ -112,9 +120,12 @@ def import_(
         series=tuple(series or ()),
         reference=reference,
     )
-    told = run_import(
-        dicom, None if dry_run else out, options, facts=new_facts, scanner=scanner, force=force, stream=sys.stderr
-    )
+    place = None if dry_run else out
+    archive = Archive.named(dicom, dicomweb, patient_id, tuple(study or ()))
+    with dicom_folder(dicom, archive, place, sys.stderr) as folder:
+        told = run_import(
+            folder, place, options, facts=new_facts, scanner=scanner, archive=archive, force=force, stream=sys.stderr
+        )
     print(json_text(told.facts) if as_json else told.text)
     if told.refused:
         raise typer.Exit(2)

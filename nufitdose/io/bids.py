@@ -5,7 +5,6 @@ for SPECT too; `HoursAfterAdministration`, which BIDS does not know, says what t
 do not reach from session to session.
 """
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -14,13 +13,13 @@ from pydantic import ConfigDict, Field
 
 from nufitdose.config import Settings, build
 from nufitdose.errors import InputError
-from nufitdose.files import read_text
 from nufitdose.io.nifti import load_volume
+from nufitdose.json_file import read_json
 from nufitdose.nuclides import canonical_name, half_life_h
 from nufitdose.study import Administration, Study, TimePoint
 from nufitdose.volume import Quantity, Volume
 
-_LARGEST_BYTES = 16 << 20
+_MOST_HALF_LIVES = 50
 _BQ_PER_ML = {"Bq/mL": 1.0, "kBq/mL": 1e3, "MBq/mL": 1e6}
 
 
@@ -57,7 +56,14 @@ class Sidecar(Settings):
         if self.ScanStart is None or self.ImageDecayCorrectionTime is None:
             raise InputError("the image is corrected for decay; 'ScanStart' and 'ImageDecayCorrectionTime' are wanted")
         since_h = (self.ScanStart - self.ImageDecayCorrectionTime) / 3600.0
-        return float(_BQ_PER_ML[self.Units] * 2.0 ** (-since_h / half_life_h(self.TracerRadionuclide)))
+        decays = since_h / half_life_h(self.TracerRadionuclide)
+        if not abs(decays) <= _MOST_HALF_LIVES:
+            raise InputError(
+                f"'ImageDecayCorrectionTime' lies {decays:.3g} half-lives before 'ScanStart', at most "
+                f"{_MOST_HALF_LIVES} are taken",
+                remedy="Give both in seconds on one clock",
+            )
+        return float(_BQ_PER_ML[self.Units] * 2.0**-decays)
 
 
 def load_subject(folder: Path) -> tuple[Study, list[Path]]:
@@ -71,7 +77,7 @@ def load_subject(folder: Path) -> tuple[Study, list[Path]]:
         cts = list(session.glob("ct/*.nii.gz"))
         ct = _only(cts, session, "CT in ct/") if cts else None
         path = image.with_name(image.name.removesuffix(".nii.gz") + ".json")
-        sidecar = build(Sidecar, _json(path), where=path)
+        sidecar = build(Sidecar, read_json(path, "the sidecar of an activity image cannot be read"), where=path)
         try:
             read = partial(_activity, image, sidecar.bq_per_ml())
             read_ct = None if ct is None else partial(load_volume, ct, Quantity.HU)
@@ -104,10 +110,3 @@ def _only(found: list[Path], session: Path, what: str) -> Path:
     if len(found) != 1:
         raise InputError(f"{len(found)} images of {what} were found, one is wanted", where=session)
     return found[0]
-
-
-def _json(path: Path) -> dict[str, object]:
-    try:
-        return dict(json.loads(read_text(path, _LARGEST_BYTES)))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"the sidecar of an activity image cannot be read ({error})", where=path) from error

@@ -88,7 +88,10 @@ def save_array(
 
 def _world_affine(image: nib.nifti1.Nifti1Image, path: Path) -> np.ndarray:
     """Voxel indices to RAS+ mm, from an sform or qform in metres, millimetres or microns."""
-    unit = image.header.get_xyzt_units()[0]
+    try:
+        unit = image.header.get_xyzt_units()[0]
+    except KeyError as error:
+        raise InputError(f"the header says lengths and times in unknown units ({error})", where=path) from error
     if unit not in _IN_MM:
         raise InputError(f"the header says that lengths are in {unit!r}, mm are wanted", where=path)
     affine = _stated_affine(image, path)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import RawDataElement
@@ -63,7 +62,7 @@ def _open(path: Path) -> Header:
 def _check_whole(header: Header) -> None:
     """Refuse a file cut short: the sequences would lose their last items without a word."""
     for tag in header.dataset.keys():  # noqa: SIM118  (a dataset iterates over its values)
-        raw: Any = header.dataset.get_item(tag)
+        raw = header.raw_element(tag)
         if isinstance(raw, RawDataElement) and raw.value is not None and len(raw.value) < raw.length < _UNDEFINED:
             raise InputError(
                 f"the file is truncated: {keyword_for_tag(tag) or 'element'} {tag} holds {len(raw.value)} of "

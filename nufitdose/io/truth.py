@@ -64,8 +64,10 @@ def read_landmarks(study_folder: Path) -> Landmarks | None:
             for row in csv.DictReader(file):
                 points[row["timepoint"]].append([float(row[f"moving_{axis}_mm"]) for axis in "xyz"])
                 structures[row["timepoint"]].append(row["structure"])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise InputError(f"this is no table of landmarks ({error})", where=path) from error
+    if not all(np.isfinite(rows).all() for rows in points.values()):
+        raise InputError("positions that are not finite numbers were found in this table of landmarks", where=path)
     orders = {tuple(names) for names in structures.values()}
     if len(orders) != 1:
         raise InputError("the time points do not list the same landmarks", where=path)

@@ -31,19 +31,8 @@ def test_help_imports_nothing_heavy():
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     stages = ("pretrain", "finetune", "dosimetry")
-    for command in (
-        *stages,
-        "demo",
-        "simulate",
-        "import",
-        "tune",
-        "cohort",
-        "accumulate",
-        "evaluate",
-        "register",
-        "kernels",
-        "config",
-    ):
+    archives, many = ("import", "listen", "send"), ("cohort", "accumulate", "evaluate")
+    for command in (*stages, *archives, *many, "demo", "simulate", "tune", "register", "kernels", "config"):
         assert command in found.stdout
 
 
@@ -99,6 +88,12 @@ MISTAKES = {
     "import from nowhere": (["import", "T/nothing", "--out", "T/out"], "nothing"),
     "import from a folder without DICOM": (["import", "T", "--out", "T/out"], "DICOM"),
     "import without out": (["import", "T"], "--out"),
+    "import from two places": (["import", "T/dicom", "--dicomweb", "http://x", "--out", "T/out"], "one of the two"),
+    "import of nothing named": (["import", "--dicomweb", "http://127.0.0.1/x", "--out", "T/out"], "--patient-id"),
+    "study of no archive": (["import", "T/dicom", "--study", "1.2", "--out", "T/out"], "--dicomweb URL"),
+    "listening to everybody": (["listen", "--out", "T/in", "--bind", "0.0.0.0"], "--allow"),
+    "sending to no peer": (["send", "S", "--to", "X"], "AE@host:port"),
+    "sending a study": (["send", "S", "--to", "A@h:104"], "no DICOM objects"),
     "import of a nuclide that is none": (["import", "T/dicom", "--out", "T/out", "--nuclide", "Xx-9"], "Xx-9|DICOM"),
 }  # fmt: skip
 

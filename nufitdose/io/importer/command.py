@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nufitdose.io.importer.archive import Archive
 from nufitdose.io.importer.identity import Redaction
 from nufitdose.io.importer.options import ImportOptions
 from nufitdose.io.importer.planning import plan_import
@@ -32,17 +33,20 @@ def run_import(
     *,
     facts: Path | None = None,
     scanner: Path | None = None,
+    archive: Archive | None = None,
     force: bool = False,
     stream: Stream | None = None,
 ) -> Told:
     """Import a folder of DICOM files into `out`, or only say what would be done where `out` is None.
 
     `facts` is a file to write with what is known, ready to edit; `scanner` is a scanner file, copied into the study
-    with its calibration factor applied. A study that is already at `out` is replaced only
-    with `force`. Raises `InputError` when a study is to be written and the series do not make one.
+    with its calibration factor applied; `archive` is where the folder was filled from. A study that is already at
+    `out` is replaced only with `force`. Raises `InputError` when a study is to be written and the series do not make
+    one.
     """
     described = None if scanner is None else read_scanner(scanner)
-    record = RunRecord("import", options.to_dict() | ({} if scanner is None else {"scanner": str(scanner)}))
+    stated = {} if scanner is None else {"scanner": str(scanner)}
+    record = RunRecord("import", options.to_dict() | stated | ({} if archive is None else archive.to_dict()))
     with Steps(10.0, stream) as steps, collected_warnings(record):
         with steps.step(f"reading DICOM headers in {dicom}", 3.0) as on_progress:
             plan = plan_import(dicom, options, on_progress=on_progress)

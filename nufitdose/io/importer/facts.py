@@ -80,7 +80,10 @@ def read_facts(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
             f"the fact {unknown[0]!r} was given, wanted one of {', '.join((*OF_ALL, 'series'))}", where=path
         )
     by_series: dict[str, dict[str, Any]] = {}
-    for name, facts in (content.get("series") or {}).items():
+    series = content.get("series") or {}
+    if not isinstance(series, Mapping):
+        raise InputError("'series': numbers or UIDs with their facts are wanted", where=path)
+    for name, facts in series.items():
         if facts is not None and not isinstance(facts, Mapping):
             raise InputError(f"series {name}: facts as 'key: value' are wanted", where=path)
         try:
@@ -89,7 +92,24 @@ def read_facts(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
             raise error.located(f"{path}, series {name}") from error
         if parsed:
             by_series[str(name)] = parsed
-    return {key: content[key] for key in OF_ALL if content.get(key) is not None}, by_series
+    return {key: _of_all(key, content[key], path) for key in OF_ALL if content.get(key) is not None}, by_series
+
+
+def _of_all(key: str, value: Any, path: Path) -> str | float | datetime:
+    """A fact of the whole treatment: a number of MBq, a moment, else text."""
+    try:
+        if key == "administered_at":
+            return parse_moment(str(value), "administration time")
+        if key == "administered_mbq":
+            return _number(0.0)(value)
+        if isinstance(value, bool | float | Mapping | Sequence) and not isinstance(value, str):
+            raise ValueError(value)
+    except (ValueError, TypeError):
+        wanted = "a positive number" if key == "administered_mbq" else "text"
+        raise InputError(f"{key!r} is {str(value)[:80]!r}, {wanted} is wanted", where=path) from None
+    except InputError as error:
+        raise error.located(path) from error
+    return str(value)
 
 
 def _moment(value: Any) -> datetime:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from nufitdose.printable import is_printable
 
 _LONGEST_DICOM = 64  # characters
+_LONGEST_PATH, _LONGEST_FILE_NAME = 1024, 255  # characters, bytes: what every system takes
 _DICOM_FORMS = {
     "UID": re.compile(r"[0-9]+(?:\.[0-9]+)*"),
     "Date": re.compile(r"(?:[0-9]{8})?"),
@@ -36,6 +37,12 @@ def _as_moment(value: Any) -> Any:
 
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
+
+
+def _as_path(value: str) -> str:
+    if len(value) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_FILE_NAME for part in value.split("/")):
+        raise ValueError("this is longer than the name of a file can be")
+    return value
 
 
 def _shown(value: str) -> str:
@@ -66,4 +73,5 @@ Moment = Annotated[datetime, BeforeValidator(_as_moment)]
 Number = Annotated[float, BeforeValidator(_as_number)]
 Uid = Annotated[str, Field(max_length=_LONGEST_DICOM, pattern=r"^[0-9]+(?:\.[0-9]+)*$")]
 DicomValues = Annotated[dict[Text, Text], AfterValidator(_as_dicom)]
-Paths = Annotated[list[Text], BeforeValidator(_as_list), Field(min_length=1)]
+FilePath = Annotated[Text, AfterValidator(_as_path)]
+Paths = Annotated[list[FilePath], BeforeValidator(_as_list), Field(min_length=1)]

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from nufitdose.config import Settings, build, read_yaml
 from nufitdose.errors import InputError
 from nufitdose.image_sources import ImageSource, ImageSources
-from nufitdose.io.study_folder.fields import DicomValues, Moment, Name, Number, Paths, Text, Uid
+from nufitdose.io.study_folder.fields import DicomValues, FilePath, Moment, Name, Number, Paths, Text, Uid
 from nufitdose.io.study_folder.scanner_file import ScannerEntry, read_scanner
 from nufitdose.scanner import Scanner
 from nufitdose.types import PerVoxel
@@ -48,11 +48,11 @@ class TimePointEntry(Settings):
     id: Name = Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     time: Moment | None = None
     hours: Number | None = Field(default=None, ge=0, allow_inf_nan=False)
-    activity: Text
+    activity: FilePath
     decay_corrected_to: Literal["acquisition", "administration"]
-    ct: Text | None = None
+    ct: FilePath | None = None
     structures: Paths | None = None
-    dicom: Text | None = None
+    dicom: FilePath | None = None
     beds: Annotated[list[BedEntry], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
@@ -153,7 +153,7 @@ class Manifest(Settings):
     reference: Name
     timepoints: list[TimePointEntry] = Field(min_length=1)
     structures: StructuresEntry | None = None
-    scanner: ScannerEntry | Text | None = None
+    scanner: ScannerEntry | FilePath | None = None
     dicom: DicomValues | None = None
     statements: tuple[Text, ...] = ()
 

@@ -18,13 +18,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from nufitdose.errors import InputError
-from nufitdose.files import read_text, write_whole
+from nufitdose.files import write_whole
+from nufitdose.json_file import read_json
 from nufitdose.registration.network.model import NufitReg
 from nufitdose.registration.network.settings import NetworkSettings
 
 SHIPPED = Path(__file__).parents[2] / "data" / "weights" / "nufit.safetensors"
 FORMAT = "nufitdose registration weights, 1"
-_LARGEST_CARD_BYTES = 16 << 20
 _LARGEST_BYTES = 4 << 30
 
 
@@ -48,17 +48,13 @@ def save_weights(model: NufitReg, path: str | Path, card: Mapping[str, Any]) -> 
 def read_card(path: str | Path) -> dict[str, Any]:
     """The card of a weights file; `InputError` where it is missing or not of this program."""
     place = Path(path).with_suffix(".json")
-    try:
-        if not place.exists():
-            raise InputError(
-                "the card of a weights file is missing", where=place, remedy="Copy both files, .safetensors and .json"
-            )
-        card = json.loads(read_text(place, _LARGEST_CARD_BYTES))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"this card of a weights file cannot be read ({error})", where=place) from error
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        found = card.get("format") if isinstance(card, dict) else None
-        raise InputError(f"a card of the format {found!r} was given, {FORMAT!r} is wanted", where=place)
+    if not place.exists():
+        raise InputError(
+            "the card of a weights file is missing", where=place, remedy="Copy both files, .safetensors and .json"
+        )
+    card = read_json(place, "this card of a weights file cannot be read")
+    if card.get("format") != FORMAT:
+        raise InputError(f"a card of the format {card.get('format')!r} was given, {FORMAT!r} is wanted", where=place)
     return card
 
 

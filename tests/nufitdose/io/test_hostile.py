@@ -74,6 +74,8 @@ def test_aliases_of_a_reasonable_size_are_taken():
         ("nuclide:", r"dicom: {PatientID: 'a\b'}" + "\nnuclide:"),
         ("nuclide:", "dicom: {StudyDate: 'no'}\nnuclide:"),
         ("activity: tp1/", f"activity: {'a' * 5000}/"),
+        ("activity: tp1/", f"activity: {'a' * 256}/"),
+        ("activity: tp1/", f"activity: {'a/' * 2000}/"),
         ("decay_corrected_to", "beds: [{slices: [0, 500000000], start_s: 0}]\n  decay_corrected_to"),
     ],
 )

@@ -45,6 +45,6 @@ def _attributes(header: Header) -> dict[BaseTag, str]:
     with quiet():
         return {
             element.tag: str(element.value)
-            for element in header.dataset
+            for element in header.elements()
             if not element.tag.is_private and element.tag not in _ENCODING and element.tag.element != 0
         }

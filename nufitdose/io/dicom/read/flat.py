@@ -38,21 +38,21 @@ def flat_frames(header: Header) -> Iterator[Header]:
         )
     with quiet():
         common = Dataset()
-        common.update({e.tag: e for e in header.dataset if e.keyword not in _GROUPS})
+        common.update({e.tag: e for e in header.elements() if e.keyword not in _GROUPS})
         for item in shared:
-            _raise_groups(common, item.dataset)
+            _raise_groups(common, item)
         for own in per_frame:
             flat = Dataset()
             flat.update(common)
-            _raise_groups(flat, own.dataset)
+            _raise_groups(flat, own)
             _in_terms_of_pet(flat)
             flat.file_meta = getattr(header.dataset, "file_meta", FileMetaDataset())
             yield Header(header.path, flat, header.bytes_after_header, own.trail)
 
 
-def _raise_groups(flat: Dataset, groups: Dataset) -> None:
+def _raise_groups(flat: Dataset, groups: Header) -> None:
     """Bring the attributes of functional groups to the top."""
-    for element in groups:
+    for element in groups.elements():
         if element.keyword in _WHOLE or not isinstance(element.value, Sequence):
             flat[element.tag] = element
         elif element.value:

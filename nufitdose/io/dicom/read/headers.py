@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pydicom import config, dcmread
 from pydicom.datadict import keyword_dict
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, NuclearMedicineImageStorage
@@ -120,6 +121,23 @@ class Header:
         return tuple(
             Header(self.path, item, 0, f"{self.trail}{keyword}[{n}] > ") for n, item in enumerate(found, start=1)
         )
+
+    def elements(self) -> tuple[DataElement, ...]:
+        """All elements. Raises `InputError` where one cannot be read."""
+        return self._whole("an element", lambda: tuple(self.dataset))
+
+    def raw_element(self, tag: Any) -> Any:
+        """An element as it stands in the file, its value not converted. Raises `InputError` where it cannot be read."""
+        return self._whole(f"the element {tag}", lambda: self.dataset.get_item(tag))
+
+    def _whole(self, what: str, read: Callable[[], T]) -> T:
+        try:
+            with quiet():
+                return read()
+        except Exception as error:  # pydicom raises whatever the damaged bytes lead it into
+            raise InputError(
+                f"{self.trail}{what} cannot be read ({error})", where=self.path, remedy=_EXPORT_AGAIN
+            ) from error
 
     def private_number(self, creator: str, group: int, element: int) -> float | None:
         """A number of a private block, None where it is absent or none."""

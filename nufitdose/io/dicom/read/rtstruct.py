@@ -2,7 +2,6 @@
 
 import logging
 from collections import Counter
-from typing import Any
 
 import numpy as np
 from pydicom.dataelem import RawDataElement
@@ -113,7 +112,7 @@ def _polygons(roi: Header, name: str) -> list[np.ndarray]:
 
 def _points(contour: Header, name: str) -> np.ndarray:
     """The points of a contour, `[points, 3]` in mm, RAS+; a damaged contour is refused, not repaired."""
-    raw: Any = contour.dataset.get_item("ContourData")
+    raw = contour.raw_element("ContourData")
     if isinstance(raw, RawDataElement) and raw.value:  # straight from the bytes: structure sets hold millions
         text = raw.value.decode("ascii", errors="replace").strip(" \0")
         try:
