@@ -208,6 +208,13 @@ class OutputSettings(Settings):
     dicom: Literal["auto", "always", "never"] = "auto"
 
 
+class ReportSettings(Settings):
+    """Who answers for the numbers, for the head of the report: `site` and `operator`; null: what the study says."""
+
+    site: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    operator: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+
+
 class DosimetrySettings(Settings):
     """Everything a patient run can be told."""
 
@@ -218,6 +225,7 @@ class DosimetrySettings(Settings):
     uncertainty: UncertaintySettings = UncertaintySettings()
     metrics: MetricsSettings = MetricsSettings()
     output: OutputSettings = OutputSettings()
+    report: ReportSettings = ReportSettings()
 
 
 def load_settings(path: Path | None, overrides: Iterable[str] = ()) -> DosimetrySettings:

@@ -1,5 +1,6 @@
-"""The report of a patient run: one self-contained page."""
+"""The report of a patient run: one self-contained page, built from the results folder alone."""
 
 from dosimetry.report.page import write_report
+from dosimetry.report.pictures import write_pictures
 
-__all__ = ["write_report"]
+__all__ = ["write_pictures", "write_report"]

@@ -6,11 +6,12 @@ from dosimetry.biological import alpha_share, has_rates
 from dosimetry.metrics.tissues import find_response
 from dosimetry.report.curve_words import join_words
 from dosimetry.report.numbers import percent, three, with_error
-from dosimetry.report.tables import Looks, Row, Table
-from dosimetry.results import PatientResults
+from dosimetry.report.palette import Looks
+from dosimetry.report.tables import Row, Table
+from dosimetry.findings import Findings
 
 
-def radiobiology_table(results: PatientResults, looks: Looks) -> Table | None:
+def radiobiology_table(results: Findings, looks: Looks) -> Table | None:
     """BED and EQD2 beside the mean dose, and the parameters; None where no structure has them."""
     known = [(s, s.biological) for s in results.structures if s.biological is not None]
     if not known:
@@ -36,7 +37,7 @@ def radiobiology_table(results: PatientResults, looks: Looks) -> Table | None:
     return Table(heads, rows)
 
 
-def radiobiology_notes(results: PatientResults) -> list[str]:
+def radiobiology_notes(results: Findings) -> list[str]:
     """Where the parameters are from, what is weighted, and which structures have no BED for what reason."""
     said = []
     whose: dict[str, list[str]] = {}
