@@ -11,9 +11,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from dosimetry.findings import Findings
 from dosimetry.kinetics import FitStatus
 from dosimetry.lights.values import Light, State, graded, worst
-from dosimetry.findings import Findings
 from dosimetry.results import PatientResults, StructureResult
 from dosimetry.uncertainty.budget import NOT_KNOWN, RECOVERY, Part, Source
 from dosimetry.uncertainty.chain import diameter_of_sphere_mm

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dosimetry.findings import Findings
 from dosimetry.lights.structures import judge, tumours_first
 from dosimetry.lights.values import Light
 from dosimetry.report.figures import PAGE_WIDTH_IN, Picture, as_svg, axes_at, new_figure
 from dosimetry.report.numbers import percent, three, with_error
 from dosimetry.report.palette import Look, Looks
 from dosimetry.report.tables import Row, Table, recovery_cell
-from dosimetry.findings import Findings
 from dosimetry.results import StructureResult
 from dosimetry.uncertainty.budget import Source, interval
 

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from dosimetry.curves.methods import FITTED_STATUSES
+from dosimetry.findings import Findings
 from dosimetry.kinetics import FitStatus
 from dosimetry.kinetics.averaged_curve import RED_LIMIT
 from dosimetry.lights.structures import CENTROID_MM, OUTSIDE_PERCENT, TAIL_PERCENT, activity_balance
 from dosimetry.lights.values import Light, State
 from dosimetry.report.numbers import percent, three
-from dosimetry.findings import Findings
 from dosimetry.results import StructureResult
 
 FOLDING_PERCENT = 0.0

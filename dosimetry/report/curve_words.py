@@ -7,11 +7,11 @@ import numpy as np
 from dosimetry.config import REST
 from dosimetry.curves.fits import CANDIDATES
 from dosimetry.curves.methods import METHODS
+from dosimetry.findings import Findings
 from dosimetry.kinetics import FitStatus
 from dosimetry.kinetics.averaged_curve import ASSUMED_U
 from dosimetry.kinetics.model_average import FEW_SCAN_MODELS
 from dosimetry.report.numbers import three
-from dosimetry.findings import Findings
 
 _RISING = (
     "Where activity rose, it was integrated linearly from zero at administration and between the points, with "

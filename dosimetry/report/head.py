@@ -74,9 +74,9 @@ def half_life_in_words(nuclide: str) -> str:
 
 def _scan(results: Findings, name: str, time_h: float) -> str:
     given = results.study.administration.time
-    clock = f" ({clock(given + timedelta(hours=time_h))})" if given else ""
+    seen = f" ({clock(given + timedelta(hours=time_h))})" if given else ""
     mark = ", reference" if name == results.study.reference_id and len(results.frames) > 1 else ""
-    return f"{name} at {three(time_h)} h{clock}{mark}"
+    return f"{name} at {three(time_h)} h{seen}{mark}"
 
 
 def clock(time: datetime) -> str:

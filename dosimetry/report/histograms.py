@@ -76,7 +76,9 @@ def _axes(end_gy: float) -> list[str]:
     middle = (_LEFT + high) / 2
     parts.append(f'<text x="{middle:.0f}" y="{_HEIGHT - 6}" text-anchor="middle">dose in Gy</text>')
     across = (_TOP + low) / 2
-    parts.append(f'<text x="11" y="{across}" text-anchor="middle" transform="rotate(-90 11 {across})">volume in %</text>')
+    parts.append(
+        f'<text x="11" y="{across}" text-anchor="middle" transform="rotate(-90 11 {across})">volume in %</text>'
+    )
     return parts
 
 

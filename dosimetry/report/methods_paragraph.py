@@ -6,10 +6,10 @@ import numpy as np
 
 from dosimetry.curves.methods import METHODS
 from dosimetry.dose import find_dose_engine
+from dosimetry.findings import Findings
 from dosimetry.report.curve_words import curve_sentences, join_words
 from dosimetry.report.numbers import percent, three
 from dosimetry.report.recovery_words import recovery_sentences
-from dosimetry.findings import Findings
 from nufitdose.nuclides import (
     Emissions,
     canonical_name,

@@ -44,8 +44,23 @@ REPORT = "report.html"
 _STAGES = ("before", "rigid", "after")
 _FIELD = ("displacement", "jacobian")
 _RECORD_KEYS = frozenset(
-    {"command", "started", "finished", "versions", "config", "seed", "device", "inputs", "timings_s", "warnings",
-     "files", "patient", "nuclide", "scanner", "recovery"}
+    {
+        "command",
+        "started",
+        "finished",
+        "versions",
+        "config",
+        "seed",
+        "device",
+        "inputs",
+        "timings_s",
+        "warnings",
+        "files",
+        "patient",
+        "nuclide",
+        "scanner",
+        "recovery",
+    }
 )  # fmt: skip - what the page says elsewhere
 
 

@@ -125,7 +125,7 @@ def field_pictures(pair: Pair) -> Figures:
     field = pair.found.field
     if pair.found.engine == "none":
         return {}
-    jacobian, length = field.jacobian_determinant(), field.magnitude()
+    jacobian, length = field.jacobian_determinant(), field.magnitude
     longest = max(float(np.quantile(length, 0.999)), 1.0)
 
     def paint_length(axes: Axes, points: Points) -> None:
@@ -138,7 +138,10 @@ def field_pictures(pair: Pair) -> Figures:
 
     scales = {
         "displacement": (paint_length, Bar("mm", _FIELD_COLOURS, Normalize(0.0, longest))),
-        "jacobian": (paint_jacobian, Bar("J", _JACOBIAN_COLOURS, Normalize(-1.0, 1.0), {-1.0: "½", 0.0: "1", 1.0: "2"})),
+        "jacobian": (
+            paint_jacobian,
+            Bar("J", _JACOBIAN_COLOURS, Normalize(-1.0, 1.0), {-1.0: "½", 0.0: "1", 1.0: "2"}),
+        ),
     }
     return {name: _row(_outlined(paint, pair), pair.box, bar) for name, (paint, bar) in scales.items()}
 
@@ -223,7 +226,7 @@ class Bar:
 
 
 def _row(paint: Paint, box: Box, bar: Bar | None = None) -> Figure:
-    """Three planes in a row on one scale of millimetres, letters on every picture; room for the bar even without one."""
+    """Three planes in a row on one scale of millimetres, with letters; room for a bar even without one."""
     sizes = [box.extent_mm(plane) for plane in ORIENTATIONS]
     usable = PAGE_WIDTH_IN - _BAR_IN - _GAP_IN * (len(sizes) - 1)
     inch_per_mm = min(usable / sum(width for width, _ in sizes), _TALLEST_IN / max(height for _, height in sizes))

@@ -7,11 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from dosimetry.curves.structures import u_of_curve_mbq
+from dosimetry.findings import Findings
 from dosimetry.findings.balance import Balance
 from dosimetry.report.figures import Picture, as_svg, axes_at, new_figure
 from dosimetry.report.numbers import tick
 from dosimetry.report.palette import FAINT, INK, Look
-from dosimetry.findings import Findings
 from dosimetry.results import StructureResult
 from nufitdose.kinetics import value
 from nufitdose.types import F64

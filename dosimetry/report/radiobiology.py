@@ -3,12 +3,12 @@
 import numpy as np
 
 from dosimetry.biological import alpha_share, has_rates
+from dosimetry.findings import Findings
 from dosimetry.metrics.tissues import find_response
 from dosimetry.report.curve_words import join_words
 from dosimetry.report.numbers import percent, three, with_error
 from dosimetry.report.palette import Looks
 from dosimetry.report.tables import Row, Table
-from dosimetry.findings import Findings
 
 
 def radiobiology_table(results: Findings, looks: Looks) -> Table | None:

@@ -1,7 +1,7 @@
 """What was done about the scanner's resolution and calibration, in sentences."""
 
-from dosimetry.report.numbers import three
 from dosimetry.findings import Findings
+from dosimetry.report.numbers import three
 
 
 def recovery_sentences(results: Findings) -> list[str]:

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from dosimetry.burden import TumourBurden
-from dosimetry.recovery import Recovery
+from dosimetry.findings import Findings
 from dosimetry.findings.balance import Balance
+from dosimetry.recovery import Recovery
 from dosimetry.report.numbers import percent, three, with_error, with_sign
 from dosimetry.report.palette import Look, Looks
-from dosimetry.findings import Findings
 from dosimetry.results import StructureResult
 
 _QUALITY = {

@@ -41,7 +41,7 @@ class _Maps:
 
 
 def viewer_content(folder: Path, results: Findings, looks: Looks) -> dict[str, Any]:
-    """Images as base64 NIfTI with their scales, structures with colour and place, and the point to open on (RAS+ mm)."""
+    """Images as base64 NIfTI with their scales, structures with colour and place, where to open; places in RAS+ mm."""
     maps = _load(folder, results.study.reference_id)
     dose = _shrink(maps.dose, _MOST_VOXELS)
     top_gy = max((s.dose["dose_d2_gy"] for s in results.structures), default=display_maximum(maps.dose)) or 1.0

@@ -21,14 +21,14 @@ from dosimetry.dose import AbsorbedDose, absorbed_dose
 from dosimetry.kinetics import fit_voxels
 from dosimetry.recovery import UNKNOWN, Recovery, StructureRecovery
 from dosimetry.report import pictures, write_report
-from dosimetry.report.balance import balance_of
+from dosimetry.findings.balance import balance_of
 from dosimetry.report.budget import front_rows
 from dosimetry.report.checks import State, lights
 from dosimetry.report.figures import house_style
 from dosimetry.report.methods_paragraph import left_out, methods_paragraph
 from dosimetry.report.numbers import percent, three, with_error, with_sign
 from dosimetry.report.palette import look
-from dosimetry.report.pictures import _before_and_after
+from dosimetry.report.pictures import _stages
 from dosimetry.report.planes import AXIAL, CORONAL, ORIENTATIONS, SAGITTAL, Box, box_of, cut
 from dosimetry.report.recovery_words import recovery_fact, recovery_sentences
 from dosimetry.report.tables import pair_lights, quality_table, recovery_cell
@@ -543,13 +543,13 @@ def with_rigid(results: PatientResults) -> PatientResults:
     return dataclasses.replace(results, frames=tuple(bent(frame) for frame in results.frames))
 
 
-def test_the_rigid_motion_stands_between_before_and_after(tmp_path):
+def test_the_rigid_motion_stands_between_stages(tmp_path):
     results = with_rigid(patient())
     rows = {row.name: row.cells for row in quality_table(results).rows}
     assert rows["local corr."] == ["0.200 → 0.400 → 0.500"] * 2
     assert {row.name: row.cells for row in quality_table(patient()).rows}["local corr."] == ["0.200 → 0.500"] * 2
     assert pair_lights(results) == [(name, "check", "the mean Dice is low <here>") for name in ("tp2", "tp3")]
-    stages = _before_and_after(results.frames[1].registration, lambda field: lambda axes, points: None)
+    stages = _stages(results.frames[1].registration, lambda field: lambda axes, points: None)
     assert [name for name, _ in stages] == ["before", "rigid", "after"]
     page = write_report(results, record(), tmp_path).read_text()
     assert "the mean Dice is low &lt;here&gt;" in page
