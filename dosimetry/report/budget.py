@@ -8,7 +8,7 @@ from dosimetry.findings import Findings
 from dosimetry.lights.structures import judge, tumours_first
 from dosimetry.lights.values import Light
 from dosimetry.report.figures import PAGE_WIDTH_IN, Picture, as_svg, axes_at, new_figure
-from dosimetry.report.numbers import percent, three, with_error
+from dosimetry.report.numbers import gray, percent
 from dosimetry.report.palette import Look, Looks
 from dosimetry.report.tables import Row, Table, recovery_cell
 from dosimetry.results import StructureResult
@@ -42,8 +42,8 @@ def front_rows(results: Findings, looks: Looks) -> list[FrontRow]:
             FrontRow(
                 found.name,
                 looks[found.name],
-                with_error(mean, found.u_dose_mean_gy),
-                f"{three(low)} – {three(high)}",
+                gray(mean, found.u_dose_mean_gy),
+                f"{gray(low)} – {gray(high)}",
                 recovery_cell(found.name, results.recovery),
                 judged[found.name],
             )

@@ -9,7 +9,7 @@ from dosimetry.burden import TumourBurden
 from dosimetry.findings import Findings
 from dosimetry.findings.balance import Balance
 from dosimetry.recovery import Recovery
-from dosimetry.report.numbers import percent, three, with_error, with_sign
+from dosimetry.report.numbers import gray, percent, three, with_error, with_sign
 from dosimetry.report.palette import Look, Looks
 from dosimetry.results import StructureResult
 
@@ -118,11 +118,11 @@ def dose_table(results: Findings, looks: Looks) -> Table:
     together: list[tuple[str, StructureResult | TumourBurden]] = [("all tumours", burden)] if burden else []
     for name, s in [*((s.name, s) for s in results.structures), *together]:
         mean = s.dose["dose_mean_gy"]
-        cells = [with_error(mean, s.u_dose_mean_gy), three(per_gbq(s, results))]
-        cells += [three(s.dose[column]) for column in columns]
-        cells += [three(s.dose["homogeneity_index"]), *([three(s.dose["geud_gy"])] if uniform else [])]
+        cells = [gray(mean, s.u_dose_mean_gy), gray(per_gbq(s, results))]
+        cells += [gray(s.dose[column]) for column in columns]
+        cells += [three(s.dose["homogeneity_index"]), *([gray(s.dose["geud_gy"])] if uniform else [])]
         cells += [percent(s.dose[f"v_{gy:g}gy_percent"]).removesuffix(" %") for gy in thresholds]
-        cells += [three(s.dose[f"d_{ml:g}cc_gy"]) for ml in volumes]
+        cells += [gray(s.dose[f"d_{ml:g}cc_gy"]) for ml in volumes]
         rows.append(Row(name, cells, looks.get(name) if isinstance(s, StructureResult) else None))
     return Table(heads, rows)
 
@@ -146,8 +146,8 @@ def comparison_table(results: Findings, looks: Looks) -> Table | None:
             plain, registered = s.unregistered[key], s.dose[key]
             change = 100.0 * (registered / plain - 1.0) if plain > 0 else float("nan")
             cells += [
-                three(plain),
-                three(registered),
+                gray(plain),
+                gray(registered),
                 f"{with_sign(change)} %" if np.isfinite(change) else three(change),
             ]
         rows.append(Row(s.name, cells, looks[s.name]))

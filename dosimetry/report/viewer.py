@@ -27,6 +27,7 @@ from nufitdose.volume import Quantity, Volume
 _MOST_CT_VOXELS, _MOST_VOXELS = 2_600_000, 700_000
 _CT_STEP_HU, _CT_RANGE_HU = 8.0, (-1024.0, 1016.0)
 _CT_WINDOW_HU = (-160.0, 240.0)
+_INTENT_LABEL = 1002  # NIFTI_INTENT_LABEL
 _ISODOSE_RGB = (255, 255, 255)
 
 
@@ -107,13 +108,14 @@ def _image(name: str, unit: str, volume: Volume, top: float, colours: str) -> di
 
 
 def _labels(name: str, numbers: NDArray[Any], grid: Grid) -> dict[str, Any]:
-    return {"name": name, "labels": True, "nifti": _nifti(numbers.astype(np.uint8), grid)}
+    return {"name": name, "labels": True, "nifti": _nifti(numbers.astype(np.uint8), grid, intent=_INTENT_LABEL)}
 
 
-def _nifti(data: NDArray[Any], grid: Grid, slope: float = 1.0, start: float = 0.0) -> str:
+def _nifti(data: NDArray[Any], grid: Grid, slope: float = 1.0, start: float = 0.0, *, intent: int = 0) -> str:
     image = nib.Nifti1Image(data, grid.affine)
     image.header.set_slope_inter(slope, start)
     image.header.set_xyzt_units("mm")
+    image.header["intent_code"] = intent
     image.set_sform(grid.affine, 1)
     image.set_qform(grid.affine, 1)
     header = image.header.copy()

@@ -27,5 +27,5 @@ def write_results(results: PatientResults, record: RunRecord, folder: Path) -> N
 
 def page_data(page: str, name: str) -> Mapping[str, Any]:
     """The JSON of the script element with this id."""
-    start = page.index(f'id="{name}">') + len(name) + 5
+    start = page.index(f'id="{name}">') + len(name) + 6
     return json.loads(page[start : page.index("</script>", start)])

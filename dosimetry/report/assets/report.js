@@ -93,7 +93,7 @@
     const swing = make("label", "line: ");
     swing.appendChild(range);
     bar.append(label, swing, make("span", "right of it: " + stages[stages.length - 1]));
-    block.insertBefore(bar, block.firstChild);
+    block.querySelector("h3").after(bar);
     const update = () => {
       block.querySelectorAll(".stack").forEach((stack) => {
         stack.style.setProperty("--cut", range.value + "%");

@@ -8,18 +8,19 @@
   const scalars = data.images.filter((image) => !image.labels), base = scalars[0];
   const overlays = scalars.slice(base.name === "CT" ? 1 : 0);
   const volumes = {};
-  let viewer = null, chosen = "dose", opacity = 0.6;
+  let viewer = null, drawn = null, chosen = "dose", opacity = 0.6;
 
   function hasWebGL2() {
     try { return !!document.createElement("canvas").getContext("webgl2"); } catch (error) { return false; }
   }
 
-  function table(entries, alpha) {
+  // Clear within: NiiVue gives the border of a label its colour all the same.
+  function table(entries) {
     return {
       R: [0].concat(entries.map((entry) => entry.rgb[0])),
       G: [0].concat(entries.map((entry) => entry.rgb[1])),
       B: [0].concat(entries.map((entry) => entry.rgb[2])),
-      A: [0].concat(entries.map((entry) => (entry.off ? 0 : alpha))),
+      A: [0].concat(entries.map(() => 0)),
       I: [0].concat(entries.map((entry, n) => n + 1)),
       labels: [""].concat(entries.map((entry) => entry.name || entry.gy + " Gy")),
     };
@@ -32,8 +33,9 @@
       volume.cal_min = image.low;
       volume.cal_max = image.high;
     } else {
-      volume.setColormapLabel(table(image.name === "structures" ? data.structures : data.isodoses, 255));
+      volume.setColormapLabel(table(image.name === "structures" ? data.structures : data.isodoses));
     }
+    if (image.name === "structures") drawn = volume.img.slice();
     volumes[image.name] = volume;
     viewer.addVolume(volume);
     return volume;
@@ -43,7 +45,7 @@
     viewer = new niivue.Niivue({
       isRadiologicalConvention: true, sagittalNoseLeft: false, show3Dcrosshair: false, multiplanarShowRender: 0,
       dragAndDropEnabled: false, isOrientCube: false, loadingText: "", logLevel: "error", isColorbar: false,
-      crosshairColor: [1, 1, 1, 0.7], crosshairWidth: 0.6, backColor: [0, 0, 0, 1], fontSizeScaling: 0.5,
+      crosshairColor: [1, 1, 1, 0.7], crosshairWidth: 0.7, crosshairWidthUnit: "mm", backColor: [0, 0, 0, 1], fontSizeScaling: 0.5,
       showAllOrientationMarkers: true, isAlphaClipDark: true, yoke3Dto2DZoom: true,
     });
     viewer.onLocationChange = tell;
@@ -131,7 +133,8 @@
     place.querySelectorAll("[data-go]").forEach((button) => button.addEventListener("click", () => go(data.structures[+button.dataset.go].at_mm)));
     place.querySelectorAll("[data-show]").forEach((box) => box.addEventListener("change", () => {
       data.structures[+box.dataset.show].off = !box.checked;
-      volumes.structures.setColormapLabel(table(data.structures, 255));
+      const shown = volumes.structures.img;
+      for (let n = 0; n < shown.length; n += 1) shown[n] = drawn[n] && data.structures[drawn[n] - 1].off ? 0 : drawn[n];
       viewer.updateGLVolume();
     }));
     const low = viewer.frac2mm([0, 0, 0]), high = viewer.frac2mm([1, 1, 1]);

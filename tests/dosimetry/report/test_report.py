@@ -1,11 +1,10 @@
 """The report: right sides, right numbers, one page that needs nothing else."""
 
-import base64
 import dataclasses
-import io
 import re
 from datetime import datetime
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import matplotlib as mpl
 import numpy as np
@@ -14,17 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.image import imread
 from scipy.spatial.transform import Rotation
+from support.results_folder import page_data, write_results
 
 from dosimetry.config import DosimetrySettings
 from dosimetry.curves.structures import structure_curves
 from dosimetry.dose import AbsorbedDose, absorbed_dose
+from dosimetry.findings.balance import balance_of
+from dosimetry.findings.gather import gather_findings
 from dosimetry.kinetics import fit_voxels
 from dosimetry.recovery import UNKNOWN, Recovery, StructureRecovery
 from dosimetry.report import pictures, write_report
-from dosimetry.findings.balance import balance_of
 from dosimetry.report.budget import front_rows
 from dosimetry.report.checks import State, lights
-from dosimetry.report.figures import house_style
+from dosimetry.report.figures import house_style, save_jpeg
 from dosimetry.report.methods_paragraph import left_out, methods_paragraph
 from dosimetry.report.numbers import percent, three, with_error, with_sign
 from dosimetry.report.palette import look
@@ -141,6 +142,14 @@ def record(**changes) -> RunRecord:
     return RunRecord("dosimetry", DosimetrySettings().model_dump(mode="json"), **changes)
 
 
+DATED = record(started="2024-03-05T10:00:00+00:00", inputs={"study.yaml": "ab" * 32})
+
+
+def write_page(results: PatientResults, record: RunRecord, folder):
+    write_results(results, record, folder)
+    return write_report(folder)
+
+
 @pytest.fixture(scope="module")
 def usual() -> PatientResults:
     return patient()
@@ -149,14 +158,13 @@ def usual() -> PatientResults:
 @pytest.fixture(scope="module")
 def written(usual, tmp_path_factory):
     """The page of the usual patient, as a path."""
-    same = record(started="2024-03-05T10:00:00+00:00", inputs={"study.yaml": "ab" * 32})
-    return write_report(usual, same, tmp_path_factory.mktemp("report"))
+    return write_page(usual, DATED, tmp_path_factory.mktemp("report"))
 
 
 class Page(HTMLParser):
     """Collects text, addresses and tags, and demands that tags close in order."""
 
-    VOID = frozenset({"meta", "img"})
+    VOID = frozenset({"meta", "img", "input"})
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -177,12 +185,12 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if "style" not in self.open:
+        if not {"style", "script"} & {*self.open}:
             self.text += data
 
 
 def page_of(results: PatientResults, folder, **changes) -> Page:
-    path = write_report(results, record(**changes), folder)
+    path = write_page(results, record(**changes), folder)
     assert path == folder / "report.html"
     return Page(path.read_text(encoding="utf-8"))
 
@@ -228,7 +236,7 @@ def test_a_spot_stands_where_the_letters_say_on_any_grid(name):
         assert down == pytest.approx(-(30.0 if plane is AXIAL else 45.0) / 160.0, abs=0.02)
 
 
-def test_the_finished_picture_shows_the_left_on_the_right():
+def test_the_finished_picture_shows_the_left_on_the_right(tmp_path):
     results = patient((24.0,), names={}, ct=True)
     grid = results.maps.dose.grid
     dose = np.where(ball(grid, (-60.0, 40.0, 0.0), 12.0), 10.0, 0.0)
@@ -238,7 +246,8 @@ def test_the_finished_picture_shows_the_left_on_the_right():
     box = dataclasses.replace(box_of(results), at_mm=np.array([-60.0, 40.0, 0.0]))
     with house_style():
         overlay, _ = pictures.dose_overlay(results, box, {})
-    image = imread(io.BytesIO(base64.b64decode(overlay.address.split(",")[1])))[..., :3]
+    save_jpeg(overlay, tmp_path / "dose.jpg")
+    image = imread(tmp_path / "dose.jpg")[..., :3] / 255.0
     coloured = image.max(axis=-1) - image.min(axis=-1) > 0.3
     axial = coloured[:, : int(image.shape[1] * 0.33)]
     middle = np.nonzero((image.max(axis=-1) < 0.99)[:, : axial.shape[1]].any(axis=0))[0].mean()
@@ -316,7 +325,7 @@ def test_overlapping_structures_are_counted_once(usual):
 
 
 def states(results: PatientResults) -> dict[str, State]:
-    return {light.topic: light.state for light in lights(results)}
+    return {light.topic: light.state for light in lights(gather_findings(results))}
 
 
 def test_lights_of_a_sound_patient():
@@ -360,7 +369,7 @@ def test_an_early_last_scan_is_far_outside():
 
 def test_without_structures_the_map_tells_what_was_extrapolated():
     one = patient((24.0,), names={})
-    light = next(n for n in lights(one) if n.topic == "Extrapolation")
+    light = next(n for n in lights(gather_findings(one)) if n.topic == "Extrapolation")
     assert light.state is State.BAD
     assert percent(100.0 * 2 ** (-24.0 / half_life_h("Lu-177"))) in light.found  # e^(-λt) of it is after the scan
 
@@ -377,55 +386,59 @@ def test_one_scan_has_nothing_to_register():
 def test_what_was_done_about_recovery_is_said(usual):
     rows = {"liver": tuple(StructureRecovery("liver", f"tp{n}", 0.8, 0.05, "gtm", False, 0.1) for n in (1, 2, 3))}
     done = dataclasses.replace(usual, recovery=Recovery("gtm", False, (12.0, 12.0), rows, {}))
-    assert "geometric transfer matrix" in " ".join(recovery_sentences(done))
+    assert "geometric transfer matrix" in " ".join(recovery_sentences(gather_findings(done)))
     assert recovery_cell("liver", done.recovery) == "0.800 ± 0.040 corrected"
-    assert recovery_fact(done) == "spill-out and spill-in corrected"
+    assert recovery_fact(gather_findings(done)) == "spill-out and spill-in corrected"
     rows = {"liver": (StructureRecovery("liver", "tp1", 0.7, 0.1, "none", True, 0.1),)}
     told = dataclasses.replace(usual, recovery=Recovery("none", True, (12.0, 15.0), rows, {}))
-    assert "assumed resolution of 12.0 to 15.0 mm" in " ".join(recovery_sentences(told))
+    assert "assumed resolution of 12.0 to 15.0 mm" in " ".join(recovery_sentences(gather_findings(told)))
     assert recovery_cell("liver", told.recovery) == "0.700 ± 0.070 assumed, not corrected"
     assert recovery_cell("spleen", told.recovery) == ""
     looks = {found.name: look(n) for n, found in enumerate(told.structures)}
-    front = {row.name: row.recovery for row in front_rows(told, looks)}
+    front = {row.name: row.recovery for row in front_rows(gather_findings(told), looks)}
     assert front["liver"] == recovery_cell("liver", told.recovery)
-    assert "no recovery coefficients" in " ".join(left_out(told))
-    assert "no recovery coefficients" not in " ".join(left_out(done))
+    assert "no recovery coefficients" in " ".join(left_out(gather_findings(told)))
+    assert "no recovery coefficients" not in " ".join(left_out(gather_findings(done)))
 
 
 def test_what_is_not_in_the_number(usual):
-    said = " ".join(left_out(usual))
+    said = " ".join(left_out(gather_findings(usual)))
     assert "agree with Monte Carlo" in said
     assert "of the emitted energy leaves the field of view" in said
     assert "Progeny" not in said
     settings = DosimetrySettings.model_validate({"dose": {"engine": "local"}})
-    locally = " ".join(left_out(dataclasses.replace(usual, settings=settings)))
+    locally = " ".join(left_out(gather_findings(dataclasses.replace(usual, settings=settings))))
     assert "0.0351 MeV per decay, 19 %" in locally  # ICRP 107: 0.0351 of 0.0351 + 0.148 MeV
     assert "0.148 MeV" in locally
-    assert "1.00 g/mL" in " ".join(left_out(patient((24.0,), ct=False)))
-    actinium = " ".join(left_out(patient((24.0,), nuclide="Ac-225")))
+    assert "1.00 g/mL" in " ".join(left_out(gather_findings(patient((24.0,), ct=False))))
+    actinium = " ".join(left_out(gather_findings(patient((24.0,), nuclide="Ac-225"))))
     assert "Bi-213" in actinium
-    assert "outlive Tc-99m are left out: Tc-99" in " ".join(left_out(patient((4.0,), nuclide="Tc-99m")))
+    assert "outlive Tc-99m are left out: Tc-99" in " ".join(
+        left_out(gather_findings(patient((4.0,), nuclide="Tc-99m")))
+    )
 
 
 def test_methods_follow_what_was_done(usual):
-    three_scans = methods_paragraph(usual, "nufitdose 1.2.3")
+    three_scans = methods_paragraph(gather_findings(usual), "nufitdose 1.2.3")
     assert "nufitdose 1.2.3" in three_scans
     assert "4.00, 24.0 and 72.0 h" in three_scans
     assert "rigid registration of CT to CT" in three_scans
     assert "least squares" in three_scans
     assert "Schneider" in three_scans
-    two = methods_paragraph(patient((4.0, 24.0), ct=False), "nufitdose")
+    two = methods_paragraph(gather_findings(patient((4.0, 24.0), ct=False)), "nufitdose")
     assert "activity to activity" in two
     assert "solved exactly" in two
     assert "1.00 g/mL" in two
-    assert "physical decay through the one measurement" in methods_paragraph(patient((24.0,)), "nufitdose")
+    assert "physical decay through the one measurement" in methods_paragraph(
+        gather_findings(patient((24.0,))), "nufitdose"
+    )
 
 
 # --- the page ---------------------------------------------------------------------------------------------------
 
 HEADINGS = (
-    "Dosimetry report", "Checks", "Registration", "Time-activity curves", "Activity balance", "Absorbed dose",
-    "With and without registration", "Methods and record",
+    "Dosimetry report", "Checks", "Volume viewer", "Registration", "Time-activity curves", "Activity balance", "Absorbed dose",
+    "With and without registration", "Methods and record", "Files of this result",
 )  # fmt: skip
 
 
@@ -434,11 +447,13 @@ def test_the_page_stands_alone_and_in_order(written):
     page = Page(text)
     assert re.search(r"<style>[^<]*@page \{ size: A4", text)
     assert "url(" not in text
-    assert "script" not in page.tags
+    assert "default-src 'none'" in text
     assert "link" not in page.tags
-    outside = [a for a in page.addresses if not a.startswith("data:image/")]
-    assert outside
-    assert all(a.startswith("https://doi.org/10.") for a in outside)
+    outside = [a for a in page.addresses if not a.startswith(("data:image/", "https://doi.org/10."))]
+    links = [unquote(a) for a in outside if not a.startswith("#")]
+    assert {"metrics.csv", "maps/dose.nii.gz", "registered/tp2_field.nii.gz"} <= {*links}
+    assert all((written.parent / link).is_file() for link in links)
+    assert all(f'id="{a[1:]}"' in text for a in outside if a.startswith("#"))
     places = [page.text.index(f"{n} · {h}" if n else h) for n, h in enumerate(HEADINGS)]
     assert places == sorted(places)
     for wanted in ("Not a medical device", "159.5 h", "ICRP", "7.000 GBq", "2024-03-05", "ab" * 32, "tumour"):
@@ -464,8 +479,10 @@ def test_warnings_stand_in_full(usual, tmp_path):
 def test_names_from_files_are_text_and_nothing_else(tmp_path):
     hostile = "<script>alert('x')</script> \"&$x^2$ 肝臓 \N{RIGHT-TO-LEFT OVERRIDE}"
     page = page_of(patient((4.0, 24.0), names=NAMES | {1: hostile}, patient_id=hostile), tmp_path)
-    assert "script" not in page.tags
     assert "<script>alert('x')</script>" in page.text
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    assert page_data(text, "viewer-data")["structures"][0]["name"] == hostile
 
 
 @pytest.mark.parametrize(
@@ -515,10 +532,9 @@ def test_a_structure_cut_by_the_view_is_said(usual, tmp_path):
 
 
 def test_the_same_results_give_the_same_page_and_leave_matplotlib_alone(usual, written, tmp_path):
-    same = record(started="2024-03-05T10:00:00+00:00", inputs={"study.yaml": "ab" * 32})
     with mpl.rc_context({"font.size": 23.0}):
         before = dict(mpl.rcParams)
-        again = write_report(usual, same, tmp_path)
+        again = write_page(usual, DATED, tmp_path)
         assert dict(mpl.rcParams) == before
     assert again.read_bytes() == written.read_bytes()
 
@@ -545,11 +561,15 @@ def with_rigid(results: PatientResults) -> PatientResults:
 
 def test_the_rigid_motion_stands_between_stages(tmp_path):
     results = with_rigid(patient())
-    rows = {row.name: row.cells for row in quality_table(results).rows}
+    rows = {row.name: row.cells for row in quality_table(gather_findings(results)).rows}
     assert rows["local corr."] == ["0.200 → 0.400 → 0.500"] * 2
-    assert {row.name: row.cells for row in quality_table(patient()).rows}["local corr."] == ["0.200 → 0.500"] * 2
-    assert pair_lights(results) == [(name, "check", "the mean Dice is low <here>") for name in ("tp2", "tp3")]
+    assert {row.name: row.cells for row in quality_table(gather_findings(patient())).rows}["local corr."] == [
+        "0.200 → 0.500"
+    ] * 2
+    assert pair_lights(gather_findings(results)) == [
+        (name, "check", "the mean Dice is low <here>") for name in ("tp2", "tp3")
+    ]
     stages = _stages(results.frames[1].registration, lambda field: lambda axes, points: None)
     assert [name for name, _ in stages] == ["before", "rigid", "after"]
-    page = write_report(results, record(), tmp_path).read_text()
+    page = write_page(results, record(), tmp_path).read_text()
     assert "the mean Dice is low &lt;here&gt;" in page
