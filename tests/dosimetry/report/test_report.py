@@ -437,7 +437,8 @@ def test_methods_follow_what_was_done(usual):
 # --- the page ---------------------------------------------------------------------------------------------------
 
 HEADINGS = (
-    "Dosimetry report", "Checks", "Volume viewer", "Registration", "Time-activity curves", "Activity balance", "Absorbed dose",
+    "Dosimetry report", "Checks", "Volume viewer", "Registration", "Time-activity curves", "Activity balance",
+    "Absorbed dose",
     "With and without registration", "Methods and record", "Files of this result",
 )  # fmt: skip
 
@@ -559,7 +560,7 @@ def with_rigid(results: PatientResults) -> PatientResults:
     return dataclasses.replace(results, frames=tuple(bent(frame) for frame in results.frames))
 
 
-def test_the_rigid_motion_stands_between_stages(tmp_path):
+def test_the_rigid_motion_stands_between_before_and_after(tmp_path):
     results = with_rigid(patient())
     rows = {row.name: row.cells for row in quality_table(gather_findings(results)).rows}
     assert rows["local corr."] == ["0.200 → 0.400 → 0.500"] * 2
