@@ -22,6 +22,7 @@ from nufitdose.anatomy.pooling import pool
 from nufitdose.anatomy.regions import Region
 from nufitdose.grid import Grid
 from nufitdose.io.nifti import load_volume
+from nufitdose.io.nifti_file import open_nifti, read_voxels
 from nufitdose.volume import Quantity, Volume
 
 _MOST_CT_VOXELS, _MOST_VOXELS = 2_600_000, 700_000
@@ -53,7 +54,7 @@ def viewer_content(folder: Path, results: Findings, looks: Looks) -> dict[str, A
     images.append(_image("activity", "kBq/mL", activity, display_maximum(activity), "inferno"))
     images.append(_image("dose", "Gy", dose, top_gy, "plasma"))
     if maps.u_dose is not None:
-        u_dose = _shrink(maps.u_dose.with_data(np.nan_to_num(maps.u_dose.data)), _MOST_VOXELS)
+        u_dose = _shrink(maps.u_dose, _MOST_VOXELS)
         images.append(_image("uncertainty", "Gy", u_dose, display_maximum(u_dose), "viridis"))
     images.append(_labels("isodoses", np.digitize(dose.data, levels), dose.grid))
     drawn = _drawn(results.structures, maps.dose.grid).resampled_to(dose.grid)
@@ -67,13 +68,20 @@ def viewer_content(folder: Path, results: Findings, looks: Looks) -> dict[str, A
 
 
 def _load(folder: Path, reference_id: str) -> _Maps:
-    ct, u_dose = folder / f"registered/{reference_id}_ct.nii.gz", folder / "maps/dose_uncertainty.nii.gz"
+    ct, dose = folder / f"registered/{reference_id}_ct.nii.gz", load_volume(folder / "maps/dose.nii.gz", Quantity.DOSE)
     return _Maps(
         load_volume(ct, Quantity.HU) if ct.is_file() else None,
         load_volume(folder / f"registered/{reference_id}_activity.nii.gz", Quantity.ACTIVITY),
-        load_volume(folder / "maps/dose.nii.gz", Quantity.DOSE),
-        load_volume(u_dose, Quantity.DOSE) if u_dose.is_file() else None,
+        dose,
+        _load_uncertainty(folder / "maps/dose_uncertainty.nii.gz", dose),
     )
+
+
+def _load_uncertainty(path: Path, dose: Volume) -> Volume | None:
+    """The standard uncertainty on the grid of the dose; 0 where the map has none (NaN)."""
+    if not path.is_file():
+        return None
+    return dose.with_data(np.nan_to_num(np.asarray(read_voxels(open_nifti(path), path), dtype=np.float32)))
 
 
 def _shrink(volume: Volume, most: int) -> Volume:

@@ -1,0 +1,195 @@
+"""Every number of the page is that of the csv and the map it comes from, and all come from the folder alone."""
+
+import csv
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.results_folder import page_data
+from support.small_study import small_study_folder
+
+from dosimetry import run_patient
+from dosimetry.config import load_settings
+from dosimetry.findings.file import load_findings
+from dosimetry.report import write_report
+from dosimetry.report.numbers import gray, percent, three, with_error
+from nufitdose.errors import InputError
+from nufitdose.io.nifti import load_volume
+from nufitdose.volume import Quantity
+
+SETTINGS = ["registration.engine=none", "kinetics.model=mono", "dose.engine=local", "report.operator=A. Reader"]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("run")
+    run_patient(small_study_folder(place / "study"), place / "out", load_settings(None, SETTINGS))
+    return place / "out"
+
+
+class Tables(HTMLParser):
+    """The tables of a page: column heads, and cells by the name of their row."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tables: list[dict[str, dict[str, str]]] = []
+        self.heads: list[str] = []
+        self.row: list[str] = []
+        self.cell: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "table":
+            self.tables.append({})
+            self.heads = []
+        elif tag in ("th", "td"):
+            self.cell = ""
+
+    def handle_data(self, data):
+        if self.cell is not None:
+            self.cell += data
+
+    def handle_endtag(self, tag):
+        if tag in ("th", "td"):
+            self.row.append(" ".join((self.cell or "").split()))
+            self.cell = None
+        elif tag == "tr":
+            if self.heads:
+                self.tables[-1][self.row[0]] = dict(zip(self.heads[1:], self.row[1:], strict=False))
+            else:
+                self.heads = self.row
+            self.row = []
+
+    def with_column(self, head: str) -> dict[str, dict[str, str]]:
+        return next(table for table in self.tables if any(head in row for row in table.values()))
+
+
+def rows(path: Path, key: str = "structure") -> dict[str, dict[str, float | str]]:
+    with path.open() as file:
+        return {row[key]: {name: number(text) for name, text in row.items()} for row in csv.DictReader(file)}
+
+
+def number(text: str) -> float | str:
+    try:
+        return float(text) if text else float("nan")
+    except ValueError:
+        return text
+
+
+def test_the_tables_say_what_the_csv_files_say(out):
+    page, metrics = Tables((out / "report.html").read_text(encoding="utf-8")), rows(out / "metrics.csv")
+    doses, sizes = page.with_column("D98% Gy"), page.with_column("TIAC h")
+    before = page.with_column("mean without")
+    assert {"liver"} <= doses.keys()
+    for name in doses:
+        row, said = metrics[name], doses[name]
+        assert said["mean Gy"] == gray(row["dose_mean_gy"], row["u_dose_mean_gy"])
+        assert said["Gy/GBq"] == gray(row["dose_mean_gy_per_gbq"])
+        for head, column in (("D2% Gy", "dose_d2_gy"), ("D50% Gy", "dose_d50_gy"), ("D98% Gy", "dose_d98_gy")):
+            assert said[head] == gray(row[column])
+        assert said["max Gy"] == gray(row["dose_max_gy"])
+        assert said["HI"] == three(row["homogeneity_index"])
+        assert said["V2Gy %"] == percent(row["v_2gy_percent"]).removesuffix(" %")
+        assert before == {} or before[name]["mean with"] == gray(row["dose_mean_gy"])
+    for name, said in sizes.items():
+        row = metrics[name]
+        assert said["volume mL"] == three(row["volume_ml"])
+        assert said["mass g"] == three(row["mass_g"])
+        assert said["TIA MBq·h"] == with_error(row["tia_mbq_h"], row["u_tia_mbq_h"])
+        assert said["TIAC h"] == with_error(row["tiac_h"], row["u_tiac_h"])
+
+
+def test_the_balance_and_the_budget_are_those_of_their_files(out):
+    page = Tables((out / "report.html").read_text(encoding="utf-8"))
+    balance, budget = page.with_column("admin. × decay"), page.with_column("mean dose")
+    with (out / "tac.csv").open() as file:
+        liver = {
+            row["timepoint"]: float(row["activity_mbq"]) for row in csv.DictReader(file) if row["structure"] == "liver"
+        }
+    for scan, said in balance.items():
+        assert float(said["structures"]) == pytest.approx(liver[scan], rel=5e-3)
+        activity = load_volume(out / f"registered/{scan}_activity.nii.gz", Quantity.ACTIVITY)
+        assert float(said["field of view"]) == pytest.approx(activity.total_mbq(), rel=6e-3)
+    with (out / "uncertainty.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["part"] == "total":
+                assert budget[row["structure"]]["mean dose"] == percent(float(row["relative_u_percent"]))
+
+
+def test_mean_and_extremes_are_those_of_the_map(out):
+    page = Tables((out / "report.html").read_text(encoding="utf-8")).with_column("D98% Gy")
+    dose = load_volume(out / "maps/dose.nii.gz", Quantity.DOSE)
+    for found in load_findings(out).structures:
+        values = found.region.values(dose)
+        mass = found.histogram.mass_g  # of the doses in falling order
+        order = np.argsort(-values, kind="stable")
+        assert page[found.name]["max Gy"] == gray(float(values.max()))
+        assert found.dose["dose_mean_gy"] == pytest.approx(float(values[order] @ mass / mass.sum()), rel=1e-6)
+
+
+def test_histograms_are_those_of_the_csv_and_the_viewer_shows_the_maps(out):
+    text = (out / "report.html").read_text(encoding="utf-8")
+    start = text.index('<script type="application/json">') + len('<script type="application/json">')
+    curves = json.loads(text[start : text.index("</script>", start)])["curves"]
+    with (out / "dvh.csv").open() as file:
+        points = [
+            (float(r["dose_gy"]), float(r["volume_percent"])) for r in csv.DictReader(file) if r["structure"] == "liver"
+        ]
+    np.testing.assert_allclose(np.transpose(curves["liver"]), points, rtol=1e-5, atol=1e-6)
+    data = page_data(text, "viewer-data")
+    assert [image["name"] for image in data["images"]] == [
+        "CT", "activity", "dose", "uncertainty", "isodoses", "structures"
+    ]  # fmt: skip
+    dose = load_volume(out / "maps/dose.nii.gz", Quantity.DOSE)
+    shown = image_of(data["images"][2], out.parent / "shown.nii.gz", Quantity.DOSE)
+    np.testing.assert_allclose(shown.grid.affine, dose.grid.affine)
+    np.testing.assert_allclose(shown.data, dose.data, atol=dose.data.max() / 32767)
+    at = np.round(dose.grid.index(np.array(data["structures"][0]["at_mm"]))).astype(int)
+    labels = image_of(data["images"][5], out.parent / "labels.nii.gz", Quantity.LABELS)
+    assert labels.data[tuple(at)] == 1
+    assert data["start_mm"] == data["structures"][0]["at_mm"]
+
+
+def image_of(image, path, quantity):
+    import base64
+
+    path.write_bytes(base64.b64decode(image["nifti"]))
+    return load_volume(path, quantity)
+
+
+def test_the_page_is_built_again_from_the_folder_alone(out, tmp_path):
+    again = tmp_path / "moved"
+    shutil.copytree(out, again)
+    first = (again / "report.html").read_bytes()
+    (again / "report.html").unlink()
+    assert write_report(again).read_bytes() == first
+    assert "A. Reader" in first.decode()
+
+
+def test_a_folder_without_what_the_page_needs_is_refused(out, tmp_path):
+    with pytest.raises(InputError, match="no result of 'nufitdose dosimetry'"):
+        write_report(tmp_path)
+    broken = tmp_path / "broken"
+    shutil.copytree(out, broken)
+    (broken / "report/findings.json").write_text('{"form": 1, "findings": {"~value": "os:system", "is": {}}}')
+    with pytest.raises(InputError, match="not of this program"):
+        write_report(broken)
+    (broken / "report/findings.json").unlink()
+    with pytest.raises(InputError, match=r"no report/findings\.json"):
+        write_report(broken)
+
+
+def test_findings_come_back_to_the_last_bit(out):
+    from dosimetry.findings.codec import encode
+
+    found = load_findings(out)
+    again: dict[str, np.ndarray] = {}
+    assert json.dumps(encode(found, again)) == json.dumps(
+        json.loads((out / "report/findings.json").read_text())["findings"]
+    )
+    with np.load(out / "report/findings.npz") as stored:
+        assert stored.files == list(again)
+        assert all(np.array_equal(stored[name], again[name], equal_nan=True) for name in again)
