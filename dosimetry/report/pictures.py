@@ -253,7 +253,7 @@ def _draw_bar(figure: Figure, bar: Bar) -> None:
     scale.outline.set_visible(False)
     for level in bar.lines:
         axes.axhline(level, color="white", linewidth=0.55)
-    axes.set_title(bar.unit, fontsize=7.5, pad=3)
+    axes.set_title(bar.unit, fontsize=7.5, pad=3, loc="left")
     axes.grid(False)
 
 

@@ -43,7 +43,7 @@
 
   async function start() {
     viewer = new niivue.Niivue({
-      isRadiologicalConvention: true, sagittalNoseLeft: false, show3Dcrosshair: false, multiplanarShowRender: 0,
+      isRadiologicalConvention: true, sagittalNoseLeft: true, show3Dcrosshair: false, multiplanarShowRender: 0,
       dragAndDropEnabled: false, isOrientCube: false, loadingText: "", logLevel: "error", isColorbar: false,
       crosshairColor: [1, 1, 1, 0.7], crosshairWidth: 0.7, crosshairWidthUnit: "mm", backColor: [0, 0, 0, 1], fontSizeScaling: 0.5,
       showAllOrientationMarkers: true, isAlphaClipDark: true, yoke3Dto2DZoom: true,
