@@ -13,7 +13,7 @@ from dosimetry.report.numbers import tick
 from dosimetry.report.palette import Looks
 from dosimetry.results import StructureResult
 
-_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 460, 260, 44, 10, 12, 38
+_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 460, 270, 50, 10, 14, 44
 _MARKS_PERCENT = (98.0, 50.0, 2.0)
 _TITLES = {"organ": "organs", "tumour": "tumours"}
 
@@ -67,18 +67,17 @@ def _axes(end_gy: float) -> list[str]:
     low, high = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
     parts = [f'<path class="axis" d="M{_LEFT} {_TOP}V{low}H{high}"/>']
     for share in (0, 20, 40, 60, 80, 100):
-        parts.append(f'<text x="{_LEFT - 5}" y="{_y(share) + 3.5:.1f}" text-anchor="end">{share}</text>')
+        parts.append(f'<text x="{_LEFT - 5}" y="{_y(share) + 4.5:.1f}" text-anchor="end">{share}</text>')
         parts.append(f'<path class="grid" d="M{_LEFT} {_y(share):.1f}H{high}"/>')
     for dose in MaxNLocator(6).tick_values(0.0, end_gy):
         if 0 <= dose <= end_gy:
-            parts.append(f'<text x="{_x(dose, end_gy):.1f}" y="{low + 13}" text-anchor="middle">{tick(dose)}</text>')
+            parts.append(f'<text x="{_x(dose, end_gy):.1f}" y="{low + 16}" text-anchor="middle">{tick(dose)}</text>')
     parts += [f'<path class="mark" d="M{_LEFT} {_y(share):.1f}H{high}"/>' for share in _MARKS_PERCENT]
     middle = (_LEFT + high) / 2
-    parts.append(f'<text x="{middle:.0f}" y="{_HEIGHT - 6}" text-anchor="middle">dose in Gy</text>')
+    parts.append(f'<text x="{middle:.0f}" y="{_HEIGHT - 8}" text-anchor="middle">dose in Gy</text>')
     across = (_TOP + low) / 2
-    parts.append(
-        f'<text x="11" y="{across}" text-anchor="middle" transform="rotate(-90 11 {across})">volume in %</text>'
-    )
+    turned = f'x="13" y="{across}" transform="rotate(-90 13 {across})"'
+    parts.append(f'<text {turned} text-anchor="middle">volume in %</text>')
     return parts
 
 

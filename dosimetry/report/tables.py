@@ -30,7 +30,7 @@ _QUALITY = {
     "displacement_max_mm": "largest shift mm",
     "activity_change_percent": "activity change",
 }
-_SCANS_ABREAST = 3
+_SCANS_ABREAST = 2
 _SIMILARITY = ("ssim", "wssim", "lncc", "mi", "nmi", "tre_mm")
 
 

@@ -129,7 +129,7 @@ def _nifti(data: NDArray[Any], grid: Grid, slope: float = 1.0, start: float = 0.
     header = image.header.copy()
     header.set_data_offset(352)
     content = header.binaryblock + bytes(4) + data.tobytes(order="F")
-    return base64.b64encode(gzip.compress(content, 6)).decode("ascii")
+    return base64.b64encode(gzip.compress(content, 6, mtime=0)).decode("ascii")
 
 
 def _drawn(structures: tuple[StructureResult, ...], grid: Grid) -> Volume:
