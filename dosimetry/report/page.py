@@ -23,6 +23,7 @@ from dosimetry.report.histograms import histogram_panels, json_for_page
 from dosimetry.report.methods_paragraph import left_out, methods_paragraph, references
 from dosimetry.report.numbers import three
 from dosimetry.report.palette import by_colour, looks_of
+from dosimetry.report.pdf import css_string
 from dosimetry.report.pictures import SAID
 from dosimetry.report.radiobiology import radiobiology_notes, radiobiology_table
 from dosimetry.report.tables import (
@@ -107,6 +108,7 @@ def _content(folder: Path, results: Findings, record: Mapping[str, Any]) -> dict
     settings = [*_flat(record["config"]), ("seed", str(record["seed"])), ("device", record["device"])]
     return {
         "patient": results.study.patient,
+        "patient_css": Markup(css_string(f"Dosimetry report, {results.study.patient}")),  # noqa: S704
         "facts": head_facts(results, record),
         "worst": worst_light(front, checks),
         "front": front,

@@ -36,11 +36,15 @@ def info(
 
 def report(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Results folder of 'nufitdose dosimetry'.")],
+    pdf: Annotated[bool, typer.Option("--pdf", help="Print it to report.pdf too; needs Chromium.")] = False,
 ) -> None:
     """Build report.html of a results folder again, from its files alone."""
-    from dosimetry.report import write_report
+    from dosimetry.report import print_pdf, write_report
 
-    print(f"report: {write_report(out)}")
+    page = write_report(out)
+    print(f"report: {page}")
+    if pdf:
+        print(f"printed: {print_pdf(page)}")
 
 
 def view(
