@@ -26,7 +26,7 @@ from support.report_patient import (
 )
 from support.results_folder import page_data
 
-from dosimetry.config import DosimetrySettings
+from dosimetry.config import DosimetrySettings, ReportSettings
 from dosimetry.dose import AbsorbedDose
 from dosimetry.findings.balance import balance_of
 from dosimetry.findings.gather import gather_findings
@@ -35,8 +35,9 @@ from dosimetry.report import pictures
 from dosimetry.report.budget import front_rows
 from dosimetry.report.checks import State, lights
 from dosimetry.report.figures import house_style, save_jpeg
+from dosimetry.report.head import head_facts, worst_light
 from dosimetry.report.methods_paragraph import left_out, methods_paragraph
-from dosimetry.report.numbers import percent, three, with_error, with_sign
+from dosimetry.report.numbers import gray, percent, three, with_error, with_sign
 from dosimetry.report.palette import look
 from dosimetry.report.pictures import _stages
 from dosimetry.report.planes import AXIAL, CORONAL, ORIENTATIONS, SAGITTAL, Box, box_of, cut
@@ -49,6 +50,7 @@ from nufitdose.registration.engines.registry import ENGINES
 from nufitdose.registration.lights import PairLight, PairState
 from nufitdose.registration.scan_to_scan import RigidPart
 from nufitdose.registration.series import Frame
+from nufitdose.study import Details
 from nufitdose.volume import Quantity, Volume
 
 DATED = record(started="2024-03-05T10:00:00+00:00", inputs={"study.yaml": "ab" * 32})
@@ -282,6 +284,37 @@ def test_one_scan_has_nothing_to_register():
     found = states(patient((24.0,)))
     assert found["Registration"] is State.UNKNOWN
     assert found["Voxel curves"] is State.LOOK
+
+
+# --- the head ---------------------------------------------------------------------------------------------------
+
+
+def test_the_head_says_what_is_known_and_settings_go_first(usual):
+    details = Details(sex="M", weight_kg=80.0, cycle=3, site="A", operator="B")
+    study = dataclasses.replace(usual.study, details=details, dicom={"PatientSex": "F"})
+    settings = usual.settings.model_copy(update={"report": ReportSettings(operator="C")})
+    told = dataclasses.replace(usual, study=study, settings=settings)
+    facts = dict(head_facts(gather_findings(told), record().to_dict()))
+    assert facts["Patient"] == "P001; male; 80.0 kg; cycle 3"
+    assert (facts["Site"], facts["Operator"]) == ("A", "C")
+    plain = dict(head_facts(gather_findings(usual), record().to_dict()))
+    assert plain["Patient"] == "P001"
+    assert not {"Site", "Operator", "Scanner"} & plain.keys()
+
+
+def test_the_worst_light_stands_first(usual):
+    found = gather_findings(usual)
+    looks = {s.name: look(n) for n, s in enumerate(found.structures)}
+    state, sentence = worst_light(front_rows(found, looks), lights(found))
+    assert state is State.BAD
+    assert sentence.startswith("tumour_1: Curve")
+
+
+def test_doses_that_would_read_0_005_gy_are_in_mgy():
+    assert gray(0.005, 0.001) == "5.00 ± 1.0 mGy"
+    assert gray(0.0838, 0.024) == "0.0838 ± 0.024"
+    assert gray(0.0) == "0"
+    assert gray(float("nan")) == "–"
 
 
 # --- words ------------------------------------------------------------------------------------------------------
