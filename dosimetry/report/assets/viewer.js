@@ -106,6 +106,7 @@
       const image = data.images[data.images.findIndex((item) => item.name === name)];
       if (!image || value === undefined || value === null) return;
       if (name === "structures") structure = value > 0 && data.structures[Math.round(value) - 1] ? data.structures[Math.round(value) - 1].name : "";
+      else if (name === "uncertainty" && value === 0) values.push("uncertainty not known");
       else if (!image.labels) values.push(name + " " + digits(value) + " " + image.unit);
     });
     told.textContent = parts.join(", ") + " mm: " + values.join(", ") + (structure ? "; " + structure : "");
