@@ -25,6 +25,7 @@
     const body = table.tBodies[0];
     const first = Array.from(body.rows);
     heads.forEach((head, column) => {
+      if (!head.textContent.trim()) return;
       const button = make("button", "", { type: "button", class: "sort", title: "Sort by this column" });
       while (head.firstChild) button.appendChild(head.firstChild);
       head.appendChild(button);
