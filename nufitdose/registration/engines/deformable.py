@@ -10,6 +10,7 @@ from nufitdose.registration.engines.engine import Engine, Need, Request
 from nufitdose.registration.engines.linear import rigid_pose
 from nufitdose.registration.engines.refine import RefineSettings, field_mm, looks_like_one_patient, refine
 from nufitdose.registration.field import DisplacementField
+from nufitdose.registration.intensity import CT_CONTRASTS
 from nufitdose.registration.objective import NetworkOutput, displacements
 from nufitdose.registration.pair import Pair, pair_of
 from nufitdose.types import Affine
@@ -48,7 +49,8 @@ def _predicted(request: Request, pose: Affine) -> tuple[Pair, DisplacementField]
     if request.network is None:
         raise ValueError("this engine was asked without a network")
     network = request.network.to(request.device)
-    pair = pair_of(request.fixed, request.moving, network.settings.working_spacing_mm, request.device, pose)
+    spacing_mm, see_ct = network.settings.working_spacing_mm, CT_CONTRASTS[network.settings.ct_contrast]
+    pair = pair_of(request.fixed, request.moving, spacing_mm, request.device, pose, see_ct=see_ct)
     with torch.no_grad():
         output = cast(NetworkOutput, network(pair.tensors.ct, pair.tensors.activity, pair.tensors.present))
         displacement = upsampled(displacements(output)[0])
