@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nufitdose.config import Settings, build, read_yaml
 from nufitdose.phantom.command import read_body
@@ -46,6 +46,16 @@ class CohortMix(Settings):
     images: float = Field(0.0, ge=0, le=1)
     bodies: tuple[ImageBody, ...] = ()
 
+    @model_validator(mode="after")
+    def _ranges_are_in_order(self) -> "CohortMix":
+        for name in ("motion", "counts", "blur", "truncated_mm", "field"):
+            low, high = getattr(self, name)
+            if not 0.0 <= low <= high or (low == 0.0 and name != "motion") or (name == "field" and high > 1.0):
+                raise ValueError(f"{name} [{low:g}, {high:g}] is no range from a smaller to a larger value")
+        if self.images > 0 and not self.bodies:
+            raise ValueError("images asks for patients of 'bodies', and none are named")
+        return self
+
     def draw(
         self, random: np.random.Generator, shape: tuple[int, int, int], spacing_mm: float, centre_z_mm: float
     ) -> dict[str, Any]:
@@ -63,7 +73,7 @@ class CohortMix(Settings):
             "shape": tuple(int(n) for n in np.maximum(np.rint(np.multiply(shape, kept)), 16)),
             "centre_z_mm": centre_z_mm + shift,
         }
-        if from_images and self.bodies:
+        if from_images:
             images = _read(self.bodies[int(body * len(self.bodies))])
             drawn |= _place(images, drawn["shape"], spacing_mm, shift)
         return drawn
