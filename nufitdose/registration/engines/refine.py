@@ -37,7 +37,6 @@ class RefineSettings(Settings):
     bending_mm: float = 30.0
     relaxed: float = 0.1
     start_blur_mm: float = 8.0
-    near_start: bool = False
 
 
 def refine(
@@ -65,7 +64,7 @@ def refine(
         grids.insert(0, _halved(grids[0]))
     starts = None if start is None else [_displacement(start, grid, settings.start_blur_mm) for grid in grids]
     smoothness = Smoothness(settings.smoothness, settings.relaxed, settings.bending_mm)
-    return pair, optimise(levels, steps, starts, smoothness, settings.tolerance, on_progress, near_start=settings.near_start)
+    return pair, optimise(levels, steps, starts, smoothness, settings.tolerance, on_progress)
 
 
 def looks_like_one_patient(pair: Pair, found: Found, terms: ObjectiveSettings) -> bool:

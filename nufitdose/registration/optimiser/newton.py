@@ -42,8 +42,8 @@ class Found:
 class Objective:
     """What is minimised on one level."""
 
-    def __init__(self, level: Level, smoothness: Smoothness, expected: HalfField | None = None) -> None:
-        self.level, self.smoothness, self.expected = level, smoothness, expected
+    def __init__(self, level: Level, smoothness: Smoothness) -> None:
+        self.level, self.smoothness = level, smoothness
         self._warped = np.empty_like(level.fixed)
         self._roughness = np.empty_like(level.stiffness)
         self.bending = (smoothness.length_mm / level.node_mm) ** 2
@@ -53,24 +53,23 @@ class Objective:
         level = self.level
         warp_images(level.moving, u, self._warped)
         unlike, system = compare(level.fixed, self._warped, level.weights, level.floors)
-        departure = u if self.expected is None else u - self.expected
-        roughness(departure, self._roughness)
+        roughness(u, self._roughness)
         g, knee = self._roughness / np.float32(8.0), np.float32(self.smoothness.relaxed)
         beyond = np.maximum(g / knee, np.float32(1.0))
         cost = np.minimum(g, knee) + knee * np.log(beyond)
         rough = float((level.stiffness * cost).sum(dtype=np.float64)) * 8.0
         weight = level.stiffness / beyond
-        rough += self.bending * curvature(departure, weight)
+        rough += self.bending * curvature(u, weight)
         if level.volume > 0:
-            rough += level.volume * dilatation(departure)
+            rough += level.volume * dilatation(u)
         value = (unlike + self.smoothness.weight * rough) / max(level.voxels, 1.0)
-        return Point(u, departure, value, system, weight)
+        return Point(u, value, system, weight)
 
     def step(self, point: "Point", damping: float) -> HalfField:
         """Gauss and Newton's step, shorter with more damping."""
         return newton_step(
             point.system,
-            point.departure,
+            point.u,
             point.stiffness,
             self.smoothness.weight,
             self.bending,
@@ -81,10 +80,9 @@ class Objective:
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """A displacement and its departure from what is expected, the objective there, slope and bend of the images', and the weight of roughness as relaxed."""
+    """A displacement, the objective there, slope and bend of the images', and the weight of roughness as relaxed."""
 
     u: HalfField
-    departure: HalfField
     value: float
     system: NodeSystem
     stiffness: HalfImage
@@ -111,8 +109,6 @@ def optimise(
     smoothness: Smoothness,
     tolerance: float,
     on_progress: Callable[[float], None] = lambda share: None,
-    *,
-    near_start: bool = False,
 ) -> Found:
     """At most `steps[n]` steps on level n, coarsest first; fewer where one gains less than `tolerance` of the value.
 
@@ -120,8 +116,7 @@ def optimise(
     takes its own. Never worse at the finest level than its start.
     """
     given = [np.zeros((3, *level.stiffness.shape), np.float32) for level in levels] if starts is None else starts
-    expected = given if near_start else [None] * len(levels)
-    finest = Objective(levels[-1], smoothness, expected[-1])
+    finest = Objective(levels[-1], smoothness)
     start = finest.at(given[-1])
     u: HalfField | None = None
     made = []
@@ -133,7 +128,7 @@ def optimise(
             u = given[n]
         used = 0
         if u is not None and count:
-            objective = finest if n == len(levels) - 1 else Objective(level, smoothness, expected[n])
+            objective = finest if n == len(levels) - 1 else Objective(level, smoothness)
             u, used = _descend(objective, u, count, tolerance)
         made.append(used)
         on_progress(work[n] / max(work[-1], 1.0))
