@@ -92,7 +92,7 @@ def read_mix(path: Path) -> CohortMix:
 @lru_cache(maxsize=4)
 def _read(body: ImageBody) -> LabelledImages:
     images = read_body(Path(body.labels), Path(body.names), Path(body.ct), None)
-    assert images is not None and images.ct is not None  # labels were given
+    assert images is not None  # labels were given
     return images
 
 

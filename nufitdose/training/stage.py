@@ -161,7 +161,9 @@ class _Work:
         run = Run(
             folder=self.request.out,
             seed=seed,
-            config=_identity(settings, seed) | {"network": stage.network.model_dump(mode="json")} | dict(stage.depends_on),
+            config=_identity(settings, seed)
+            | {"network": stage.network.model_dump(mode="json")}
+            | dict(stage.depends_on),
             data={name: digest for name, digest in cohort.digests().items() if not name.startswith("test/")},
             processes=self.group,
             on_progress=_show_steps(settings.loop.steps, self.stream, on_progress),

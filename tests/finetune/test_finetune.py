@@ -84,7 +84,13 @@ def test_the_start_decides_the_network(weights):
 
 
 def test_a_run_may_go_on_at_another_spacing_with_more_passes(weights):
-    settings = {"start": str(weights), "working_spacing_mm": 5.0, "ct_contrast": "tissue", "passes": 3, "data": {"cohort": "c"}}
+    settings = {
+        "start": str(weights),
+        "working_spacing_mm": 5.0,
+        "ct_contrast": "tissue",
+        "passes": 3,
+        "data": {"cohort": "c"},
+    }
     stage = stage_of(FinetuneSettings.model_validate(settings))
     network = stage.network
     assert (network.working_spacing_mm, network.ct_contrast, network.passes) == (5.0, "tissue", 3)

@@ -16,8 +16,8 @@ class NetworkSettings(Settings):
     exchange features. `field`: a stationary velocity, or a displacement. `weight_head` gives the map of the learned
     regularisation weight with the prior named. `working_spacing_mm` is the spacing the network is trained at and
     run at. `ct_contrast`: CTs clipped to ±300 HU, or mapped so that lung, soft tissue and bone keep some contrast each
-    (`nufitdose.registration.intensity`). `passes`: how often the network looks, each time at the moving scan as warped so far. `checkpointing`
-    trades time for memory in training and changes no result.
+    (`nufitdose.registration.intensity`). `passes`: how often the network looks, each time at the moving scan as warped
+    so far. `checkpointing` trades time for memory in training and changes no result.
     """
 
     size: Literal["tiny", "small", "base"] = "tiny"
