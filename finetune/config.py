@@ -15,10 +15,10 @@ class FinetuneSettings(StageSettings):
 
     `start` is a weights file, a checkpoint or a run's folder, whose network is taken, or 'scratch' for the network of
     `network` untrained. `working_spacing_mm`, `ct_contrast` and `passes` are others to go on with (null: those of the
-    start): a network learns on coarse grids, and looking seldom, what serves on fine ones and looking again. `freeze` keeps the
-    encoders, or all but the heads, as they are. `adapt: low_rank` keeps the encoders and learns a change of rank `rank`
-    of each of their linear layers (see `nufitdose.training.low_rank`); what `freeze` leaves is trained whole.
-    `patient` fine-tunes on the scans of that one patient alone, wherever the splits put it, without validation.
+    start): a network learns on coarse grids, and looking seldom, what serves on fine ones and looking again. `freeze`
+    keeps the encoders, or all but the heads, as they are. `adapt: low_rank` keeps the encoders and learns a change of
+    rank `rank` of each of their linear layers (see `nufitdose.training.low_rank`); what `freeze` leaves is trained
+    whole. `patient` fine-tunes on the scans of that one patient alone, wherever the splits put it, without validation.
     """
 
     start: str
