@@ -21,10 +21,10 @@ _log = logging.getLogger(__name__)
 
 
 class NufitSettings(RefineSettings):
-    """Those of the optimisation, and of the start: a network that looks `passes` times on a grid of `network_mm`.
+    """Those of the optimisation, and of its start where there are CTs: `passes` looks on a grid of `network_mm`.
 
-    A coarse look takes a third of the time of a fine one, and the optimisation finds the rest; the coarsest level is
-    done.
+    Such looks take a third of the time of those that the network was trained for, and with CTs the optimisation finds
+    the rest; activity alone does not tell it. After a network the coarsest level is done.
     """
 
     steps: tuple[int, ...] = (0, 8, 8)
@@ -47,8 +47,11 @@ def predict(request: Request) -> DisplacementField:
 def predict_and_optimise(request: Request) -> DisplacementField:
     """Instance optimisation from what the network gives."""
     pose = _pose(request)
-    settings = cast(NufitSettings, request.settings)
-    _, start = _predicted(request, pose, settings.network_mm, settings.passes)
+    settings, network = cast(NufitSettings, request.settings), _network(request).settings
+    look = (settings.network_mm, settings.passes)
+    if request.basis != "CT":
+        look = (network.working_spacing_mm, network.passes)
+    _, start = _predicted(request, pose, *look)
     return _refined(request, pose, start, settings)
 
 
