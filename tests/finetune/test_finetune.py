@@ -185,10 +185,15 @@ def test_a_low_rank_run_resumes_exactly_and_leaves_ordinary_weights(cohort, weig
         torch.testing.assert_close(plain[name], tensor, atol=1e-3, rtol=1e-3)  # half precision
 
 
-@pytest.mark.parametrize("name", ["finetune", "smoke_finetune", "shipped_finetune_4mm"])
+@pytest.mark.parametrize("name", ["finetune", "smoke_finetune", "shipped_finetune_4mm", "varied_finetune_4mm"])
 def test_the_shipped_configurations_are_read(pytestconfig, name):
     settings = read_settings(FinetuneSettings, pytestconfig.rootpath / f"configs/{name}.yaml")
     assert settings.loop.learning_rate < 1e-3
+
+
+def test_the_run_on_varied_patients_sees_all_tissues(pytestconfig):
+    settings = read_settings(FinetuneSettings, pytestconfig.rootpath / "configs/varied_finetune.yaml")
+    assert (settings.ct_contrast, settings.working_spacing_mm, settings.objective.motion) == ("tissue", 6.0, 0.3)
 
 
 def test_the_second_run_of_the_shipped_weights_is_read(pytestconfig):

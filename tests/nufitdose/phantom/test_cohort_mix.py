@@ -95,6 +95,11 @@ def test_a_mix_that_makes_no_sense_is_refused(text, told, tmp_path):
         read_mix(path)
 
 
+def test_the_mix_that_comes_with_the_program_makes_patients_unlike_each_other(pytestconfig):
+    drawn = [plan(4, read_mix(pytestconfig.rootpath / "configs/varied_cohort.yaml")).patient(n) for n in range(1, 5)]
+    assert len({(patient.motion, patient.count_level, patient.shape) for patient in drawn}) == 4
+
+
 def test_a_body_whose_files_are_not_there_is_named(body):
     (body.parent / "names.yaml").unlink()
     with pytest.raises(InputError, match="names"):
