@@ -34,7 +34,7 @@ def stage_of(settings: FinetuneSettings) -> Stage:
         model, file = load_start(Path(settings.start))
         network, weights = model.settings, model.state_dict()
         depends_on = {"start_sha256": sha256(file)}
-    others = {"working_spacing_mm": settings.working_spacing_mm, "passes": settings.passes}
+    others = {name: getattr(settings, name) for name in ("working_spacing_mm", "ct_contrast", "passes")}
     network = network.model_copy(update={name: value for name, value in others.items() if value is not None})
 
     def model_of() -> nn.Module:

@@ -71,10 +71,14 @@ def simulate_cohort(
     shape: Shape = "96,96,96",
     spacing: Spacing = 4.0,
     motion: Annotated[float, typer.Option(help="Scale of the motion between scans.")] = 1.0,
+    mix: Annotated[
+        Path | None, typer.Option(help="YAML file: how patients differ, as configs/varied_cohort.yaml.")
+    ] = None,
     seed: Seed = 1,
 ) -> None:
     """Simulate many patients, split into train, validation and test; a stopped run continues where it was."""
     from nufitdose.phantom import CohortPlan, simulate_cohort
+    from nufitdose.phantom.mix import read_mix
     from nufitdose.progress import Steps
 
     plan = CohortPlan(
@@ -85,6 +89,7 @@ def simulate_cohort(
         shape=read_counts(shape, "--shape"),
         spacing_mm=spacing,
         motion=motion,
+        mix=read_mix(mix) if mix else None,
     )
     with Steps(1.0, sys.stderr) as steps, steps.step(f"simulating {patients} patients") as on_progress:
         index = simulate_cohort(out, plan, workers=workers, only=only, on_progress=on_progress)

@@ -1,7 +1,7 @@
 """Many digital patients: split by patient, each from its own seed, resumable, spread over workers or a cluster."""
 
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,20 @@ from nufitdose.io.cohort_folder import INDEX, CohortFile, PatientEntry, read_coh
 from nufitdose.jobs import Job, Outcome, run_jobs
 from nufitdose.locks import locked
 from nufitdose.phantom.checks import Limits, require
+from nufitdose.phantom.mix import CohortMix
 from nufitdose.phantom.patient import simulate_patient
 from nufitdose.phantom.settings import PatientSettings
 from nufitdose.phantom.tracer import find_tracer
 from nufitdose.phantom.writer import write_patient
 from nufitdose.progress import OnProgress
 
+_MIX = 8  # stream of random numbers
+
 
 @dataclass(frozen=True)
 class CohortPlan:
-    """What a cohort is made of: everything its patients depend on. `shares` are those of train, validation, test.
+    """What a cohort is made of: everything its patients depend on. `shares` are those of train, validation, test;
+    `mix` says how else patients differ, and its motion is then on top of `motion`.
 
     Raises `InputError` on values that make no sense.
     """
@@ -37,6 +41,7 @@ class CohortPlan:
     ct_spacing_mm: float | None = None
     motion: float = 1.0
     shares: tuple[float, float, float] = (0.7, 0.15, 0.15)
+    mix: CohortMix | None = None
 
     def __post_init__(self) -> None:
         require("a number of patients", self.patients, Limits(1, 9999))
@@ -62,16 +67,21 @@ class CohortPlan:
 
     def patient(self, number: int) -> PatientSettings:
         """What one patient is made from."""
-        return PatientSettings(
-            tracer=self.tracer(number),
+        tracer, seed = find_tracer(self.tracer(number)), self.patient_seed(number)
+        settings = PatientSettings(
+            tracer=tracer.name,
             times_h=self.times_h,
             shape=self.shape,
             spacing_mm=self.spacing_mm,
             ct_spacing_mm=self.ct_spacing_mm,
-            seed=self.patient_seed(number),
+            seed=seed,
             patient=self.name(number),
             motion=self.motion,
         )
+        if self.mix is None:
+            return settings
+        drawn = self.mix.draw(np.random.default_rng([seed, _MIX]), self.shape, self.spacing_mm, tracer.centre_z_mm)
+        return replace(settings, **drawn | {"motion": self.motion * drawn["motion"]})
 
     def splits(self) -> dict[str, str]:
         """`train`, `validation` or `test` of every patient."""
@@ -81,6 +91,9 @@ class CohortPlan:
     def index(self) -> CohortFile:
         """The content of cohort.yaml."""
         told = asdict(self) | {"tracers": [find_tracer(name).name for name in self.tracers]}
+        del told["mix"]
+        if self.mix is not None:
+            told["mix"] = self.mix.model_dump(mode="json")
         settings: dict[str, Any] = {key: list(v) if isinstance(v, tuple) else v for key, v in told.items()}
         split_of = self.splits()
         numbers = {self.name(n): n for n in range(1, self.patients + 1)}

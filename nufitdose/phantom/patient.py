@@ -52,7 +52,7 @@ def simulate_patient(settings: PatientSettings, *, on_progress: OnProgress | Non
     tracer_random = np.random.default_rng([settings.seed, _TRACER])
     protocol = Protocol(
         seed=settings.seed,
-        scanner=SCANNERS[recipe.nuclide].with_counts(settings.count_level),
+        scanner=SCANNERS[recipe.nuclide].with_counts(settings.count_level).with_resolution(settings.blur),
         grid=grid,
         ct_grid=grid.resampled(settings.ct_spacing_mm or max(2.0, settings.spacing_mm * 2.0 / 3.0)),
         motion=settings.motion_size.scale(settings.motion),

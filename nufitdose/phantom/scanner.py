@@ -40,6 +40,11 @@ class SimulatedScanner:
         """The same scanner with `level` times the events."""
         return replace(self, events_per_mbq=self.events_per_mbq * level)
 
+    def with_resolution(self, factor: float) -> "SimulatedScanner":
+        """The same scanner with all widths of its resolution, the post-filter's too, `factor` times as large."""
+        names = ("centre_fwhm_mm", "edge_fwhm_mm", "post_filter_fwhm_mm")
+        return replace(self, **{name: factor * getattr(self, name) for name in names})
+
     @property
     def reach_mm(self) -> float:
         """How far outside the field of view activity still matters: 2.5 standard deviations."""

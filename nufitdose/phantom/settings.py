@@ -42,7 +42,8 @@ class PatientSettings:
     along z.
 
     `motion` scales `motion_size`; with `sliding` lungs and upper abdomen slide along the inner chest wall as they
-    breathe, and the fields are discontinuous there. `count_level` scales the counts; `calibration_error` is the
+    breathe, and the fields are discontinuous there. `count_level` scales the counts, `blur`
+    the widths of the scanner's resolution; `calibration_error` is the
     relative standard deviation of one factor on all activity; `ct_breathing_mm` that of the diaphragm between
     emission and CT (attenuation correction suffers too); `ct_field_mm` truncates the CT to a circle. `sex`, `arms`,
     `contrast` (agent in the CT) and `implant` are drawn where not given. Raises `InputError` on values that make no
@@ -68,6 +69,7 @@ class PatientSettings:
     motion_size: MotionSize = field(default_factory=MotionSize)
     sliding: bool = False
     count_level: float = 1.0
+    blur: float = 1.0
     noise: bool = True
     calibration_error: float = 0.0
     contrast: bool | None = None
@@ -94,6 +96,7 @@ class PatientSettings:
             raise InputError(f"the tumour sites {unknown} are unknown", remedy=f"Known sites: {', '.join(SITES)}")
         require("a motion factor", self.motion, Limits(0.0, 3.0))
         require("a count level", self.count_level, Limits(1e-6, 1e6))
+        require("a factor of the resolution", self.blur, Limits(0.5, 3.0))
         require("a calibration error", self.calibration_error, Limits(0.0, 0.5))
         require("a breathing difference", self.ct_breathing_mm, Limits(0.0, 40.0), "mm")
         require("a CT field", self.ct_field_mm, Limits(50.0, 2000.0), "mm")

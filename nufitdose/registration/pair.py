@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 WORKING_SPACING_MM = 4.0
 MULTIPLE = 8  # every side of the working grid is one of so many voxels: three levels of half lattices
+_SCALES: WeakKeyDictionary[TimePoint, float] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,6 +222,14 @@ def _tumours(moving: TimePoint, fixed: TimePoint, grid: Grid, start: Affine) -> 
     return torch.from_numpy(both)
 
 
+def _scale_of(scan: TimePoint) -> float:
+    """What counts as 1 of a scan's activity; kept as long as the scan is: every pair on every grid asks for it."""
+    if scan not in _SCALES:
+        in_body = body_mask(scan).resampled_to(scan.activity.grid).data > 0.5
+        _SCALES[scan] = activity_scale(scan.activity, in_body if in_body.any() else None)
+    return _SCALES[scan]
+
+
 def _channels(
     scan: TimePoint, matrix: Affine, grid: Grid, see_ct: Callable[[Volume], Image32] | None
 ) -> tuple[Image32, Image32, Image32, Image32]:
@@ -230,9 +240,8 @@ def _channels(
         seen = scan.ct.with_data(np.ones_like(scan.ct.data), Quantity.SCALAR)
     near = resample(near_body(body), grid, matrix) > 0.5
     compared = (near & (resample(seen, grid, matrix) > 0.5)).astype(np.float32)
-    in_body = body.resampled_to(scan.activity.grid).data > 0.5
-    scale = activity_scale(scan.activity, in_body if in_body.any() else None)
-    activity = scaled_activity(Volume(resample(scan.activity, grid, matrix), grid, Quantity.ACTIVITY), scale)
+    read = Volume(resample(scan.activity, grid, matrix), grid, Quantity.ACTIVITY)
+    activity = scaled_activity(read, _scale_of(scan))
     if see_ct is None or scan.ct is None:
         return np.zeros_like(activity), activity, compared, np.ones_like(activity)
     ct = Volume(resample(scan.ct, grid, matrix), grid, Quantity.HU)

@@ -9,11 +9,13 @@ from nufitdose.cohort import Cohort, Member, SplitRule
 from nufitdose.errors import InputError
 from nufitdose.io.cohort_folder import Broken, load_cohort, report_broken
 from nufitdose.registration.engines.linear import affine_pose, basis_of, rigid_pose
+from nufitdose.registration.intensity import scaled_ct
 from nufitdose.study import TimePoint
 from nufitdose.training.scans import ScanKey, ScanStore, prepare_scan
 from nufitdose.training.settings import DataSettings
 from nufitdose.training.truth import read_motion
-from nufitdose.types import Affine
+from nufitdose.types import Affine, Image32
+from nufitdose.volume import Volume
 
 Align = Callable[[TimePoint, TimePoint], Affine]  # (fixed, moving) -> from fixed world to moving world, mm
 
@@ -53,6 +55,7 @@ def prepare_all(
     broken: Broken,
     within: Align,
     between: Align | None,
+    see_ct: Callable[[Volume], Image32] = scaled_ct,
     with_structures: bool = False,
     on_progress: Callable[[float], None] = lambda share: None,
 ) -> None:
@@ -78,7 +81,7 @@ def prepare_all(
                 _ = reference.activity, reference.ct  # a scan that cannot be read is no template
                 template = reference
             if not all(key in store for key in keys_of(member)):
-                _prepare(member, store, spacing_mm, within, between, template, with_structures)
+                _prepare(member, store, spacing_mm, within, between, template, see_ct, with_structures)
         except InputError as error:
             faults.append(InputError(error.problem, where=error.where or member.folder, remedy=error.remedy))
             template = None if template is reference else template
@@ -93,6 +96,7 @@ def _prepare(
     within: Align,
     between: Align | None,
     template: TimePoint | None,
+    see_ct: Callable[[Volume], Image32],
     with_structures: bool,
 ) -> None:
     reference = member.study.reference
@@ -103,4 +107,5 @@ def _prepare(
         held = reference if timepoint is reference else timepoint.released()
         pose = common if timepoint is reference else within(reference, held) @ common
         structures = held.structures if with_structures else None
-        store.put(key, prepare_scan(held, pose, spacing_mm, read_motion(member.folder, timepoint.id), structures))
+        motion = read_motion(member.folder, timepoint.id)
+        store.put(key, prepare_scan(held, pose, spacing_mm, motion, structures, see_ct))

@@ -2,6 +2,7 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from torch import Tensor
 from nufitdose.errors import InputError
 from nufitdose.files import whole_file
 from nufitdose.grid import Grid
+from nufitdose.registration.intensity import scaled_ct
 from nufitdose.registration.pair import PairTensors, pair_of
 from nufitdose.registration.reading import read_affine
 from nufitdose.study import Structures, TimePoint
 from nufitdose.training.labels import LabelMap, common_labels, tumours_of
 from nufitdose.training.truth import TrueMotion, true_displacement
-from nufitdose.types import Affine
+from nufitdose.types import Affine, Image32
+from nufitdose.volume import Volume
 
 BYTES_PER_GB = 1e9
 _CHANNELS = ("ct", "activity", "body", "weight_ct")
@@ -68,9 +71,10 @@ def prepare_scan(
     spacing_mm: float,
     motion: TrueMotion | None = None,
     structures: Structures | None = None,
+    see_ct: Callable[[Volume], Image32] = scaled_ct,
 ) -> Scan:
     """A scan on a working grid of `spacing_mm` around it: the fixed half of its pair with itself."""
-    pair = pair_of(timepoint, timepoint, spacing_mm, torch.device("cpu"), np.eye(4))
+    pair = pair_of(timepoint, timepoint, spacing_mm, torch.device("cpu"), np.eye(4), see_ct=see_ct)
     tensors = pair.tensors
     channels = torch.cat([getattr(tensors, name)[0, 1:2] for name in _CHANNELS])
     ct, activity = (bool(there) for there in tensors.present[0])

@@ -16,6 +16,7 @@ from nufitdose.cohort import SPLITS, Cohort, Member
 from nufitdose.io.truth import Landmarks, read_landmarks
 from nufitdose.locks import locked
 from nufitdose.progress import OnProgress, Steps, Stream, tell_warnings
+from nufitdose.registration.intensity import CT_CONTRASTS
 from nufitdose.registration.network import NetworkSettings, NufitReg, save_weights
 from nufitdose.run import RunRecord, collected_warnings, sha256, write_record
 from nufitdose.training.checkpoint import AVERAGE, MODEL, best_checkpoint, load_weights, read_card
@@ -130,6 +131,8 @@ class _Work:
         members = (*cohort.train, *cohort.validation)
         kind = f"{spacing_mm:g}mm_{f'onto_{members[0].digest[:12]}' if between_patients else 'within_patients'}"
         with_structures = self.stage.settings.objective.needs_structures
+        contrast = self.stage.network.ct_contrast
+        kind += "" if contrast == "window" else f"_{contrast}"
         kind += "_with_structures" if with_structures else ""
         place = self.request.out / "prepared" if settings.prepared is None else Path(settings.prepared)
         store = ScanStore(place / kind, memory_bytes=settings.memory_gb * BYTES_PER_GB / self.group.count)
@@ -142,6 +145,7 @@ class _Work:
                     broken=settings.broken,
                     within=align_rigidly,
                     between=align_affinely if between_patients else None,
+                    see_ct=CT_CONTRASTS[contrast],
                     with_structures=with_structures,
                     on_progress=on_progress,
                 )
@@ -164,7 +168,9 @@ class _Work:
         run = Run(
             folder=self.request.out,
             seed=seed,
-            config=_identity(settings, seed) | dict(stage.depends_on),
+            config=_identity(settings, seed)
+            | {"network": stage.network.model_dump(mode="json")}
+            | dict(stage.depends_on),
             data={name: digest for name, digest in cohort.digests().items() if not name.startswith("test/")},
             processes=self.group,
             on_progress=_show_steps(settings.loop.steps, self.stream, on_progress),

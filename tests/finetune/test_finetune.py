@@ -55,6 +55,8 @@ def test_a_run_starts_from_the_weights_and_keeps_the_encoders(cohort, weights, t
         kept = name.startswith(("encoders.", "stitches."))
         assert torch.equal(before[name], after[name]) or not kept, name
     assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith("decoder."))
+    checkpoint = load_start(out.parent / "checkpoints/step_00000002")[0]
+    assert checkpoint.settings == load_start(weights)[0].settings  # as trained, not as the configuration would have it
     card = json.loads(out.with_suffix(".json").read_text())
     assert card["stage"] == "finetune"
     assert card["settings"]["start"] == str(weights)
@@ -82,9 +84,16 @@ def test_the_start_decides_the_network(weights):
 
 
 def test_a_run_may_go_on_at_another_spacing_with_more_passes(weights):
-    settings = {"start": str(weights), "working_spacing_mm": 5.0, "passes": 3, "data": {"cohort": "c"}}
+    settings = {
+        "start": str(weights),
+        "working_spacing_mm": 5.0,
+        "ct_contrast": "tissue",
+        "passes": 3,
+        "data": {"cohort": "c"},
+    }
     stage = stage_of(FinetuneSettings.model_validate(settings))
-    assert (stage.network.working_spacing_mm, stage.network.passes) == (5.0, 3)
+    network = stage.network
+    assert (network.working_spacing_mm, network.ct_contrast, network.passes) == (5.0, "tissue", 3)
     assert stage.model().settings == stage.network
 
 
@@ -176,10 +185,15 @@ def test_a_low_rank_run_resumes_exactly_and_leaves_ordinary_weights(cohort, weig
         torch.testing.assert_close(plain[name], tensor, atol=1e-3, rtol=1e-3)  # half precision
 
 
-@pytest.mark.parametrize("name", ["finetune", "smoke_finetune", "shipped_finetune_4mm"])
+@pytest.mark.parametrize("name", ["finetune", "smoke_finetune", "shipped_finetune_4mm", "varied_finetune_4mm"])
 def test_the_shipped_configurations_are_read(pytestconfig, name):
     settings = read_settings(FinetuneSettings, pytestconfig.rootpath / f"configs/{name}.yaml")
     assert settings.loop.learning_rate < 1e-3
+
+
+def test_the_run_on_varied_patients_sees_all_tissues(pytestconfig):
+    settings = read_settings(FinetuneSettings, pytestconfig.rootpath / "configs/varied_finetune.yaml")
+    assert (settings.ct_contrast, settings.working_spacing_mm, settings.objective.motion) == ("tissue", 6.0, 0.3)
 
 
 def test_the_second_run_of_the_shipped_weights_is_read(pytestconfig):

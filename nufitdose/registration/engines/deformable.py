@@ -4,17 +4,32 @@ import logging
 from typing import cast
 
 import torch
+from pydantic import Field
 
 from nufitdose.registration.diffeomorphism import to_world, upsampled
 from nufitdose.registration.engines.engine import Engine, Need, Request
 from nufitdose.registration.engines.linear import rigid_pose
 from nufitdose.registration.engines.refine import RefineSettings, field_mm, looks_like_one_patient, refine
 from nufitdose.registration.field import DisplacementField
+from nufitdose.registration.intensity import CT_CONTRASTS
+from nufitdose.registration.network.model import NufitReg
 from nufitdose.registration.objective import NetworkOutput, displacements
 from nufitdose.registration.pair import Pair, pair_of
 from nufitdose.types import Affine
 
 _log = logging.getLogger(__name__)
+
+
+class NufitSettings(RefineSettings):
+    """Those of the optimisation, and of its start where there are CTs: `passes` looks on a grid of `network_mm`.
+
+    Such looks take a third of the time of those that the network was trained for, and with CTs the optimisation finds
+    the rest; activity alone does not tell it. After a network the coarsest level is done.
+    """
+
+    steps: tuple[int, ...] = (0, 8, 8)
+    network_mm: float = Field(default=6.0, gt=0)
+    passes: int = Field(default=2, ge=1, le=8)
 
 
 def optimise(request: Request) -> DisplacementField:
@@ -24,15 +39,20 @@ def optimise(request: Request) -> DisplacementField:
 
 def predict(request: Request) -> DisplacementField:
     """What the network makes of the pair, from the rigid pose."""
-    pair, displacement = _predicted(request, _pose(request))
+    settings = _network(request).settings
+    pair, displacement = _predicted(request, _pose(request), settings.working_spacing_mm, settings.passes)
     return pair.field(displacement, request.grid)
 
 
 def predict_and_optimise(request: Request) -> DisplacementField:
     """Instance optimisation from what the network gives."""
     pose = _pose(request)
-    _, start = _predicted(request, pose)
-    return _refined(request, pose, start, cast(RefineSettings, request.settings))
+    settings, network = cast(NufitSettings, request.settings), _network(request).settings
+    look = (settings.network_mm, settings.passes)
+    if request.basis != "CT":
+        look = (network.working_spacing_mm, network.passes)
+    _, start = _predicted(request, pose, *look)
+    return _refined(request, pose, start, settings)
 
 
 def _pose(request: Request) -> Affine:
@@ -43,14 +63,19 @@ def _pose(request: Request) -> Affine:
     return pose
 
 
-def _predicted(request: Request, pose: Affine) -> tuple[Pair, DisplacementField]:
-    """The network's working grid, and its displacement (mm) that follows after the pose."""
+def _network(request: Request) -> NufitReg:
     if request.network is None:
         raise ValueError("this engine was asked without a network")
-    network = request.network.to(request.device)
-    pair = pair_of(request.fixed, request.moving, network.settings.working_spacing_mm, request.device, pose)
+    return request.network
+
+
+def _predicted(request: Request, pose: Affine, spacing_mm: float, passes: int) -> tuple[Pair, DisplacementField]:
+    """A working grid of `spacing_mm`, and the displacement (mm) after the pose that the network finds there."""
+    network = _network(request).to(request.device)
+    see_ct = CT_CONTRASTS[network.settings.ct_contrast]
+    pair = pair_of(request.fixed, request.moving, spacing_mm, request.device, pose, see_ct=see_ct)
     with torch.no_grad():
-        output = cast(NetworkOutput, network(pair.tensors.ct, pair.tensors.activity, pair.tensors.present))
+        output = cast(NetworkOutput, network(pair.tensors.ct, pair.tensors.activity, pair.tensors.present, passes))
         displacement = upsampled(displacements(output)[0])
     request.on_progress(0.5)
     return pair, DisplacementField(to_world(displacement, pair.grid), pair.grid)
@@ -96,6 +121,6 @@ NUFIT = Engine(
     predict_and_optimise,
     "rigid registration of {bases}, then the displacement that a neural network gives for all images, optimised "
     "further for the pair",
-    RefineSettings(steps=(0, 8, 8)),  # after a network the coarsest level is done
+    NufitSettings(),
     frozenset({Need.WEIGHTS}),
 )

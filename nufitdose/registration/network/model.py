@@ -48,16 +48,18 @@ class NufitReg(nn.Module):
         self._cues = torch.compiler.disable(cues)  # type: ignore[no-untyped-call]
         super().compile(*args, **kwargs)
 
-    def forward(self, ct: ImageTensor, activity: ImageTensor, present: Bool[Tensor, "batch 2"]) -> NetworkOutput:
+    def forward(
+        self, ct: ImageTensor, activity: ImageTensor, present: Bool[Tensor, "batch 2"], passes: int | None = None
+    ) -> NetworkOutput:
         """Velocity (voxels of the input grid, on the half lattice) for images of even sides.
 
         Channel 0 is the moving, channel 1 the fixed scan; `present` (CT, activity) says what may be looked at. Each
-        pass adds to the velocity what it makes of the moving scan as warped so far. In training the number of passes
-        is drawn, and only the last one learns.
+        pass adds to the velocity what it makes of the moving scan as warped so far; `passes` of them, by default those
+        of the settings. In training the number of passes is drawn, and only the last one learns.
         """
         shown = [(ct, activity)[n] * present[:, n].reshape(-1, 1, 1, 1, 1) for n in self.streams]
         velocity = ct.new_zeros((ct.shape[0], 3, *(n // 2 for n in ct.shape[2:])))
-        passes = self.settings.passes
+        passes = self.settings.passes if passes is None else passes
         if self.training:
             passes = int(torch.randint(1, passes + 1, ()))
         with torch.no_grad():

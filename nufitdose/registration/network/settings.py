@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from nufitdose.config import Settings
+from nufitdose.registration.intensity import CtContrast
 
 
 class NetworkSettings(Settings):
@@ -14,8 +15,9 @@ class NetworkSettings(Settings):
     (VoxelMorph-like). `streams`: both modalities, or one alone (TransMorph-like). `cross_stitch` lets the streams
     exchange features. `field`: a stationary velocity, or a displacement. `weight_head` gives the map of the learned
     regularisation weight with the prior named. `working_spacing_mm` is the spacing the network is trained at and
-    run at. `passes`: how often the network looks, each time at the moving scan as warped so far. `checkpointing`
-    trades time for memory in training and changes no result.
+    run at. `ct_contrast`: CTs clipped to ±300 HU, or mapped so that lung, soft tissue and bone keep some contrast each
+    (`nufitdose.registration.intensity`). `passes`: how often the network looks, each time at the moving scan as warped
+    so far. `checkpointing` trades time for memory in training and changes no result.
     """
 
     size: Literal["tiny", "small", "base"] = "tiny"
@@ -25,6 +27,7 @@ class NetworkSettings(Settings):
     field: Literal["velocity", "displacement"] = "velocity"
     weight_head: Literal["none", "beta", "gaussian"] = "none"
     working_spacing_mm: float = Field(default=4.0, gt=0)
+    ct_contrast: CtContrast = "window"
     passes: int = Field(default=2, ge=1, le=8)
     checkpointing: bool = False
 

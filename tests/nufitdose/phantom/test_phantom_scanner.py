@@ -48,6 +48,16 @@ def test_a_point_is_as_wide_as_stated(depth, fwhm):
         assert 2.3548 * sigma == pytest.approx(fwhm, rel=0.02)
 
 
+def test_a_wider_scanner_blurs_so_much_more_and_keeps_every_count():
+    point = np.zeros(_GRID.shape, dtype=np.float32)
+    point[32, 32, 32] = 1e6
+    offset = (np.arange(64) - 32) * 3.0
+    image = scan(point, _DEEP, _GRID, _SPECT.with_resolution(1.5), np.random.default_rng(1), noise=False)
+    profile = image.sum(axis=(0, 1))
+    assert 2.3548 * math.sqrt((profile * offset**2).sum() / profile.sum()) == pytest.approx(1.5 * 12.0, rel=0.02)
+    assert image.sum(dtype=float) == pytest.approx(1e6, rel=1e-3)
+
+
 def test_a_position_dependent_resolution_keeps_every_count():
     depth = np.broadcast_to(np.linspace(0, 150, 64, dtype=np.float32)[:, None, None], _GRID.shape)
     true = ball(30.0)

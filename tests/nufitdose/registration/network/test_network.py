@@ -99,6 +99,16 @@ def test_one_stream_without_stitches_does_not_depend_on_the_other_inside_the_enc
     assert not torch.allclose(first[-1][0], second[-1][0])
 
 
+def test_the_network_may_be_told_how_often_to_look():
+    once, twice = (woken(UNET.model_copy(update={"passes": count})) for count in (1, 2))
+    twice.load_state_dict(once.state_dict())
+    ct, activity = images(32, 32, 32)
+    with torch.no_grad():
+        wanted, other = once(ct, activity, BOTH).velocity, twice(ct, activity, BOTH).velocity
+        assert torch.equal(twice(ct, activity, BOTH, 1).velocity, wanted)
+    assert not torch.allclose(other, wanted)
+
+
 def test_every_parameter_learns():
     model = woken(NetworkSettings(weight_head="beta"))
     output = model(*images(32, 32, 32), BOTH)
