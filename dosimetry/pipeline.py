@@ -12,6 +12,7 @@ from dosimetry.config import DosimetrySettings
 from dosimetry.curves.requirements import check_methods, with_tracer
 from dosimetry.curves.structures import BodyCurves, structure_curves, warn_of_cuts
 from dosimetry.curves.voxels import fit_frames
+from dosimetry.derived import check_derived, derived_results
 from dosimetry.dose import absorbed_dose
 from dosimetry.dose_rates import dose_rates
 from dosimetry.findings.file import save_findings
@@ -134,6 +135,7 @@ def analyse(
         maps = replace(maps, absorbed=replace(maps.absorbed, u_dose=total))
         structures = structure_results(study, settings, regions, curves, maps, unregistered, anatomy, budgets)
         warn_of_curves(structures)
+        derived = derived_results(study, settings, maps, unregistered, density)
         whole_body, rest = body_results(study, curves, maps, unregistered, anatomy, budgets)
     return PatientResults(
         study=study,
@@ -148,6 +150,7 @@ def analyse(
         rest=rest,
         recovery=recovery,
         measured_frames=() if recovery.method == "none" else measured,
+        derived=derived,
     )
 
 
@@ -160,7 +163,8 @@ def _prepare(
     check_study(study, anatomy)
     regions = regions_of(study)
     check_methods(settings.kinetics, regions, len(study.timepoints), half_life_h(study.nuclide))
-    check_metrics(settings.metrics, regions)
+    check_metrics(settings.metrics, [*regions, *settings.metrics.derived])
+    check_derived(settings.metrics.derived, regions)
     warn_of_alpha(study.nuclide, settings.metrics.radiobiology)
     kinetics = with_tracer(settings.kinetics, study.tracer)
     return anatomy, regions, settings.model_copy(update={"kinetics": kinetics})

@@ -113,6 +113,25 @@ class StructureResult(CurveResult):
     sphere_gy: float = float("nan")
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DerivedResult:
+    """The row of a structure made of others, or of a ball: what the maps hold in its voxels; it has no curve.
+
+    `u_dose_mean_gy` is the mean of the voxels' own uncertainties, as if all erred alike: an upper bound, NaN where the
+    map does not know them.
+    """
+
+    name: str
+    volume_ml: float
+    mass_g: float
+    tia_mbq_h: float
+    tiac_h: float
+    dose: Mapping[str, float]
+    unregistered: Mapping[str, float]
+    u_dose_mean_gy: float
+    histogram: DoseVolume
+
+
 class Rows:
     """Structures, whole body and remainder of a run, whether its images are at hand or not."""
 
@@ -165,6 +184,7 @@ class PatientResults(Rows):
     warnings: tuple[str, ...] = ()
     recovery: Recovery = UNKNOWN
     measured_frames: tuple[Frame, ...] = ()
+    derived: tuple[DerivedResult, ...] = ()
 
     @property
     def density(self) -> Volume | None:
