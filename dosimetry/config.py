@@ -221,13 +221,45 @@ class DerivedSettings(Settings):
         return self
 
 
+class RedMarrowSettings(Settings):
+    """Red marrow from a structure of the spine, from blood, or both (docs/how-to/red_marrow.md).
+
+    `structure`: the vertebrae whose activity concentration is measured; `marrow_volume_fraction` is the share of their
+    volume that marrow fills, `cellularity` the share of marrow that is red, `u_share_percent` the relative standard
+    uncertainty of their product. `blood`: a csv of samples (`time_h, bq_per_ml`, `u_bq_per_ml` if known), from the
+    working folder; with it `hematocrit`, from which the ratio of concentrations in marrow and blood follows, or that
+    `blood_ratio` itself; `u_blood_ratio_percent` is its relative standard uncertainty. Both uncertainties are assumed
+    where they are not given. `mass_g`: of all red marrow; null: concentrations and self-dose alone.
+    """
+
+    structure: str | None = None
+    marrow_volume_fraction: float | None = Field(default=None, gt=0, le=1)
+    cellularity: float | None = Field(default=None, gt=0, le=1)
+    u_share_percent: float = Field(default=20.0, ge=0, le=100)
+    blood: str | None = None
+    hematocrit: float | None = Field(default=None, gt=0, lt=1)
+    blood_ratio: float | None = Field(default=None, gt=0, le=10)
+    u_blood_ratio_percent: float = Field(default=20.0, ge=0, le=100)
+    mass_g: float | None = Field(default=None, gt=0, le=5000)
+
+    @model_validator(mode="after")
+    def _complete(self) -> "RedMarrowSettings":
+        if self.structure is None and self.blood is None:
+            raise ValueError("red marrow needs 'structure' (of the spine), 'blood' (a table of samples), or both")
+        if self.structure is not None and (self.marrow_volume_fraction is None or self.cellularity is None):
+            raise ValueError("with 'structure' both marrow_volume_fraction and cellularity are wanted: none is assumed")
+        if self.blood is not None and (self.hematocrit is None) == (self.blood_ratio is None):
+            raise ValueError("with 'blood' either hematocrit or blood_ratio is wanted: none is assumed")
+        return self
+
+
 class MetricsSettings(Settings):
     """What is said of the dose of a structure.
 
     `volume_at_gy`: the doses x of V_x, the share of a structure that receives at least x. `dose_at_ml`: the volumes x
     of D_x cc, the largest dose that at least x mL receive. `geud_a`: the exponent of gEUD by structure.
     `isodose_gy` and `isodose_percent` (of the maximum within the body): the doses whose volumes isodoses.csv states.
-    `derived`: structures made of those drawn, or balls, by their names.
+    `derived`: structures made of those drawn, or balls, by their names. `red_marrow`: null: not looked for.
     """
 
     volume_at_gy: tuple[float, ...] = (2.0, 5.0, 10.0, 20.0)
@@ -236,6 +268,7 @@ class MetricsSettings(Settings):
     isodose_gy: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()
     isodose_percent: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (20.0, 50.0, 80.0, 95.0)
     derived: dict[str, DerivedSettings] = Field(default_factory=dict)
+    red_marrow: RedMarrowSettings | None = None
     radiobiology: RadiobiologySettings = RadiobiologySettings()
 
     @field_validator("geud_a")

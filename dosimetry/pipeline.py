@@ -18,6 +18,7 @@ from dosimetry.dose_rates import dose_rates
 from dosimetry.findings.file import save_findings
 from dosimetry.findings.gather import gather_findings
 from dosimetry.lights.structures import warn_of_curves
+from dosimetry.marrow import check_red_marrow, red_marrow
 from dosimetry.metrics import Region
 from dosimetry.output.dicom import write_dicom_if_wanted
 from dosimetry.output.images import write_maps
@@ -136,6 +137,7 @@ def analyse(
         structures = structure_results(study, settings, regions, curves, maps, unregistered, anatomy, budgets)
         warn_of_curves(structures)
         derived = derived_results(study, settings, maps, unregistered, density)
+        marrow = red_marrow(settings.metrics.red_marrow, structures, study.nuclide)
         whole_body, rest = body_results(study, curves, maps, unregistered, anatomy, budgets)
     return PatientResults(
         study=study,
@@ -151,6 +153,7 @@ def analyse(
         recovery=recovery,
         measured_frames=() if recovery.method == "none" else measured,
         derived=derived,
+        red_marrow=marrow,
     )
 
 
@@ -165,6 +168,7 @@ def _prepare(
     check_methods(settings.kinetics, regions, len(study.timepoints), half_life_h(study.nuclide))
     check_metrics(settings.metrics, [*regions, *settings.metrics.derived])
     check_derived(settings.metrics.derived, regions)
+    check_red_marrow(settings.metrics.red_marrow, regions)
     warn_of_alpha(study.nuclide, settings.metrics.radiobiology)
     kinetics = with_tracer(settings.kinetics, study.tracer)
     return anatomy, regions, settings.model_copy(update={"kinetics": kinetics})

@@ -132,6 +132,25 @@ class DerivedResult:
     histogram: DoseVolume
 
 
+@dataclass(frozen=True)
+class RedMarrow:
+    """Red marrow by one method, a row of red_marrow.csv; `basis` says what it rests on.
+
+    `tia_mbq_h` is of all red marrow, NaN where its mass was not given. `dose_self_gy` is that of the marrow's own
+    electrons and alpha particles.
+    """
+
+    method: str
+    tia_mbq_h_per_ml: float
+    u_tia_mbq_h_per_ml: float
+    teff_h: float
+    dose_self_gy: float
+    u_dose_self_gy: float
+    tia_mbq_h: float
+    u_tia_mbq_h: float
+    basis: str
+
+
 class Rows:
     """Structures, whole body and remainder of a run, whether its images are at hand or not."""
 
@@ -185,6 +204,7 @@ class PatientResults(Rows):
     recovery: Recovery = UNKNOWN
     measured_frames: tuple[Frame, ...] = ()
     derived: tuple[DerivedResult, ...] = ()
+    red_marrow: tuple[RedMarrow, ...] = ()
 
     @property
     def density(self) -> Volume | None:

@@ -17,6 +17,7 @@ from dosimetry.metrics.derived import ROLE as DERIVED
 from dosimetry.output.budget import INTERVALS, intervals, write_budget
 from dosimetry.output.isodoses import write_isodoses
 from dosimetry.output.long_table import write_long_table
+from dosimetry.output.red_marrow import write_red_marrow
 from dosimetry.output.source_regions import tiac_text
 from dosimetry.recovery import Recovery
 from dosimetry.results import CurveResult, DerivedResult, PatientResults, StructureResult
@@ -43,6 +44,7 @@ def write_tables(results: PatientResults, folder: Path) -> None:
     write_csv(folder / "metrics.csv", columns, rows)
     write_long_table(results.study, columns, rows, folder)
     write_isodoses(results, folder)
+    write_red_marrow(results, folder)
     write_budget(results, folder)
     write_csv(folder / "tac.csv", _TAC, _tac_rows(results))
     curves = {row.name: _curve_record(row) for row in results.rows}
