@@ -77,6 +77,9 @@ def run_patient(
         profiled(place / PROFILE if profile else None),
     ):
         results = analyse(loaded, settings, steps, device=device, seed=seed)
+        if settings.metrics.red_marrow and settings.metrics.red_marrow.blood:
+            blood = Path(settings.metrics.red_marrow.blood)
+            record.add_inputs([blood], blood.parent)
         results = replace(results, warnings=tuple(record.warnings))
         record.notes["weights_sha256"] = weights_sha256(results.frames)
         with steps.step("writing tables and maps", _COST["write"]):

@@ -97,7 +97,7 @@ def _to_boxes_mm(away: Mask, spacing_mm: tuple[float, float, float]) -> F64:
 def fill(contains: Callable[[Points], BoolPoints], corners_mm: Points, finest_mm: float, grid: Grid) -> Region:
     """The region of `grid` whose points `contains` accepts, all of which lie within the box of `corners_mm`.
 
-    Each voxel is cut into parts no larger than `finest_mm` (4 to 8 along each axis), and each part counts by its centre.
+    Each voxel is cut into parts no larger than `finest_mm` (4 to 8 along each axis); each part counts by its centre.
     """
     parts = [int(np.clip(np.ceil(side / finest_mm - 1e-6), _FEWEST_PARTS, _MOST_PARTS)) for side in grid.spacing_mm]
     offsets = np.stack(np.meshgrid(*[(np.arange(n) + 0.5) / n - 0.5 for n in parts], indexing="ij"), -1).reshape(-1, 3)

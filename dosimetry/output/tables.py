@@ -33,7 +33,7 @@ _BIOLOGICAL = (
 
 
 def write_tables(results: PatientResults, folder: Path) -> None:
-    """metrics.csv, its long form, isodoses.csv, uncertainty.csv, tac.csv, curves.json, dvh.csv, tiac.txt; registration."""
+    """Every table of the results folder, those of the registration included."""
     columns = _metrics_columns(results)
     empty = dict.fromkeys(columns, float("nan"))
     judged = judge(results)
@@ -139,9 +139,7 @@ def _derived_row(found: DerivedResult) -> Row:
 
 
 def _unregistered(dose: Mapping[str, float]) -> Row:
-    return {
-        f"dose_{name}_unregistered_gy": dose.get(f"dose_{name}_gy", float("nan")) for name in ("mean", "d2", "d98")
-    }
+    return {f"dose_{name}_unregistered_gy": dose.get(f"dose_{name}_gy", float("nan")) for name in ("mean", "d2", "d98")}
 
 
 def _biological(result: CurveResult) -> Row:

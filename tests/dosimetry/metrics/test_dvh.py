@@ -111,6 +111,7 @@ def test_near_extremes_lie_in_order(voxels):
     histogram = DoseVolume.of(*np.array(voxels).T)
     assert histogram.dose_gy[-1] <= histogram.near_minimum_gy <= histogram.near_maximum_gy <= histogram.dose_gy[0]
 
+
 def test_volume_and_differential_histogram_of_a_linear_ramp():
     """Doses uniform in [0, 10] Gy over 50 mL: 5 mL/Gy everywhere, and V(D) = 50 mL (1 - D/10)."""
     dose = (np.arange(50_000) + 0.5) / 5_000
