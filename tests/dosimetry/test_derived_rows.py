@@ -82,7 +82,8 @@ def test_the_differential_histogram_holds_the_volume(out):
     dose = np.array([float(row["dose_gy"]) for row in found])
     held = np.array([float(row["volume_ml_per_gy"]) for row in found[:-1]])
     assert found[-1]["volume_ml_per_gy"] == ""
-    assert held @ np.diff(dose) == pytest.approx(float(rows(out / "metrics.csv")["middle"]["volume_ml"]), rel=1e-6)
+    # all of it lies in the last interval, whose ends the table rounds to six digits
+    assert held @ np.diff(dose) == pytest.approx(float(rows(out / "metrics.csv")["middle"]["volume_ml"]), rel=2e-3)
 
 
 @pytest.mark.parametrize(
