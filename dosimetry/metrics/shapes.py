@@ -112,4 +112,4 @@ def fill(contains: Callable[[Points], BoolPoints], corners_mm: Points, finest_mm
     within = ((voxels >= 0) & (voxels < np.array(grid.shape))).all(axis=1)
     chosen = within & (count > 0)
     index = np.ravel_multi_index(tuple(voxels[chosen].T), grid.shape).astype(np.int64)
-    return Region(index, count[chosen] * part_ml, float(count[~within].sum() * part_ml))
+    return Region(index, count[chosen] * np.float64(part_ml), float(count[~within].sum() * part_ml))

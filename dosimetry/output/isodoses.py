@@ -24,7 +24,8 @@ def _rows(results: PatientResults) -> Iterable[Row]:
     asked, highest_gy = results.settings.metrics, float(body.dose_gy[0])
     levels = [(f"{gy:g} Gy", gy) for gy in asked.isodose_gy]
     levels += [(f"{share:g} %", share / 100.0 * highest_gy) for share in asked.isodose_percent]
-    named = [(found.name, found.histogram, True) for found in (*results.structures, *results.derived)]
+    named = [(found.name, found.histogram, True) for found in results.structures]
+    named += [(found.name, found.histogram, True) for found in results.derived]
     for name, histogram, has_volume in [*named, (WHOLE_BODY, body, known)]:
         for level, dose_gy in levels:
             yield {

@@ -239,8 +239,10 @@ def _known(value: float) -> float | None:
 
 
 def _dvh_rows(results: PatientResults) -> Iterable[Row]:
-    for found in (*results.structures, *results.derived):
-        dose_gy, percent = found.histogram.curve()
-        density = np.append(found.histogram.differential_ml_per_gy(), np.nan)
+    named = [(found.name, found.histogram) for found in results.structures]
+    named += [(found.name, found.histogram) for found in results.derived]
+    for name, histogram in named:
+        dose_gy, percent = histogram.curve()
+        density = np.append(histogram.differential_ml_per_gy(), np.nan)
         for row in zip(dose_gy, percent, density, strict=True):
-            yield {"structure": found.name} | dict(zip(_DVH[1:], map(float, row), strict=True))
+            yield {"structure": name} | dict(zip(_DVH[1:], map(float, row), strict=True))

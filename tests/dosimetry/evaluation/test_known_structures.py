@@ -8,7 +8,10 @@ import pytest
 from support.small_study import GRID, sphere
 from typer.testing import CliRunner
 
+from dosimetry.evaluation.known_structures import evaluate_study
+from dosimetry.evaluation.methods import methods_of
 from nufitdose.cli import app
+from nufitdose.errors import InputError
 from nufitdose.io.study_folder import save_study
 from nufitdose.study import Administration, Structures, Study, TimePoint
 from nufitdose.volume import Quantity, Volume
@@ -61,13 +64,12 @@ def test_what_is_left_of_a_known_shift_and_the_activity_it_costs(tmp_path):
 
 
 def test_a_study_with_structures_on_one_scan_alone_cannot_be_judged(tmp_path):
-    done = call(folder(tmp_path / "study", drawn=False), "--out", tmp_path / "out", "--engines", "none")
-    assert done.exit_code == 2
-    assert "no structure is drawn on the reference and on another scan" in " ".join(done.output.split())
+    study = folder(tmp_path / "study", drawn=False)
+    with pytest.raises(InputError, match="no structure is drawn on the reference and on another scan"):
+        evaluate_study(study, tmp_path / "out", methods_of(["none"]), device="cpu")
     assert not (tmp_path / "out").exists()
 
 
 def test_the_exact_motion_of_a_patient_is_not_known(tmp_path):
-    done = call(folder(tmp_path / "study"), "--out", tmp_path / "out", "--engines", "exact")
-    assert done.exit_code == 2
-    assert "needs the known motion" in " ".join(done.output.split())
+    with pytest.raises(InputError, match="needs the known motion"):
+        evaluate_study(folder(tmp_path / "study"), tmp_path / "out", methods_of(["exact"]), device="cpu")
