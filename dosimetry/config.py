@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from nufitdose.config import Settings, build, read_yaml, with_overrides
 from nufitdose.errors import InputError
 from nufitdose.registration.settings import RegistrationSettings
+
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 REST = "rest"  # in `models` and `half_lives_h`: the voxels of no structure
 WHOLE_BODY = "whole_body"  # all voxels that every scan sees; in `models` it follows "rest" unless it is named
@@ -189,16 +191,84 @@ class RadiobiologySettings(Settings):
     eqd2_map: bool = False
 
 
+class DerivedSettings(Settings):
+    """A structure made of others, or a ball around a point (docs/how-to/derived_structures.md).
+
+    `of`: the structures whose union it is; or `at_mm` (world, RAS+) and `radius_mm`: a ball. `margin_mm` grows that,
+    or where negative shrinks it; `shell_mm` [from, to] takes what lies between two distances of its surface instead,
+    negative ones inside. `without`: structures that are taken away at last, grown by `without_margin_mm`.
+    """
+
+    of: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    margin_mm: float = Field(default=0.0, ge=-100, le=100)
+    without_margin_mm: float = Field(default=0.0, ge=-100, le=100)
+    shell_mm: tuple[Annotated[float, Field(ge=-100, le=100)], Annotated[float, Field(ge=-100, le=100)]] | None = None
+    at_mm: tuple[_Finite, _Finite, _Finite] | None = None
+    radius_mm: float | None = Field(default=None, gt=0, le=1000)
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> "DerivedSettings":
+        ball = self.at_mm is not None and self.radius_mm is not None
+        if (self.at_mm is None) != (self.radius_mm is None):
+            raise ValueError("a ball needs both at_mm and radius_mm")
+        if ball == bool(self.of):
+            raise ValueError("either 'of' (structures), or 'at_mm' and 'radius_mm' (a ball) is wanted")
+        if self.shell_mm is not None and (self.margin_mm or not self.shell_mm[0] < self.shell_mm[1]):
+            raise ValueError("shell_mm wants two distances, the smaller first, and no margin_mm beside it")
+        if self.without_margin_mm and not self.without:
+            raise ValueError("without_margin_mm is given, but no structure under 'without'")
+        return self
+
+
+class RedMarrowSettings(Settings):
+    """Red marrow from a structure of the spine, from blood, or both (docs/how-to/red_marrow.md).
+
+    `structure`: the vertebrae whose activity concentration is measured; `marrow_volume_fraction` is the share of their
+    volume that marrow fills, `cellularity` the share of marrow that is red, `u_share_percent` the relative standard
+    uncertainty of their product. `blood`: a csv of samples (`time_h, bq_per_ml`, `u_bq_per_ml` if known), from the
+    working folder; with it `hematocrit`, from which the ratio of concentrations in marrow and blood follows, or that
+    `blood_ratio` itself; `u_blood_ratio_percent` is its relative standard uncertainty. Both uncertainties are assumed
+    where they are not given. `mass_g`: of all red marrow; null: concentrations and self-dose alone.
+    """
+
+    structure: str | None = None
+    marrow_volume_fraction: float | None = Field(default=None, gt=0, le=1)
+    cellularity: float | None = Field(default=None, gt=0, le=1)
+    u_share_percent: float = Field(default=20.0, ge=0, le=100)
+    blood: str | None = None
+    hematocrit: float | None = Field(default=None, gt=0, lt=1)
+    blood_ratio: float | None = Field(default=None, gt=0, le=10)
+    u_blood_ratio_percent: float = Field(default=20.0, ge=0, le=100)
+    mass_g: float | None = Field(default=None, gt=0, le=5000)
+
+    @model_validator(mode="after")
+    def _complete(self) -> "RedMarrowSettings":
+        if self.structure is None and self.blood is None:
+            raise ValueError("red marrow needs 'structure' (of the spine), 'blood' (a table of samples), or both")
+        if self.structure is not None and (self.marrow_volume_fraction is None or self.cellularity is None):
+            raise ValueError("with 'structure' both marrow_volume_fraction and cellularity are wanted: none is assumed")
+        if self.blood is not None and (self.hematocrit is None) == (self.blood_ratio is None):
+            raise ValueError("with 'blood' either hematocrit or blood_ratio is wanted: none is assumed")
+        return self
+
+
 class MetricsSettings(Settings):
     """What is said of the dose of a structure.
 
     `volume_at_gy`: the doses x of V_x, the share of a structure that receives at least x. `dose_at_ml`: the volumes x
     of D_x cc, the largest dose that at least x mL receive. `geud_a`: the exponent of gEUD by structure.
+    `isodose_gy` and `isodose_percent` (of the maximum within the body): the doses whose volumes isodoses.csv states.
+    `derived`: structures made of those drawn, or balls, by their names. `red_marrow`: null: not looked for.
     """
 
     volume_at_gy: tuple[float, ...] = (2.0, 5.0, 10.0, 20.0)
     dose_at_ml: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()
     geud_a: dict[str, Annotated[float, Field(ge=-100, le=100)]] = Field(default_factory=dict)
+    isodose_gy: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()
+    isodose_percent: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (20.0, 50.0, 80.0, 95.0)
+    derived: dict[str, DerivedSettings] = Field(default_factory=dict)
+    red_marrow: RedMarrowSettings | None = None
     radiobiology: RadiobiologySettings = RadiobiologySettings()
 
     @field_validator("geud_a")

@@ -12,11 +12,13 @@ from dosimetry.config import DosimetrySettings
 from dosimetry.curves.requirements import check_methods, with_tracer
 from dosimetry.curves.structures import BodyCurves, structure_curves, warn_of_cuts
 from dosimetry.curves.voxels import fit_frames
+from dosimetry.derived import check_derived, derived_results
 from dosimetry.dose import absorbed_dose
 from dosimetry.dose_rates import dose_rates
 from dosimetry.findings.file import save_findings
 from dosimetry.findings.gather import gather_findings
 from dosimetry.lights.structures import warn_of_curves
+from dosimetry.marrow import check_red_marrow, red_marrow
 from dosimetry.metrics import Region
 from dosimetry.output.dicom import write_dicom_if_wanted
 from dosimetry.output.images import write_maps
@@ -75,6 +77,9 @@ def run_patient(
         profiled(place / PROFILE if profile else None),
     ):
         results = analyse(loaded, settings, steps, device=device, seed=seed)
+        if settings.metrics.red_marrow and settings.metrics.red_marrow.blood:
+            blood = Path(settings.metrics.red_marrow.blood)
+            record.add_inputs([blood], blood.parent)
         results = replace(results, warnings=tuple(record.warnings))
         record.notes["weights_sha256"] = weights_sha256(results.frames)
         with steps.step("writing tables and maps", _COST["write"]):
@@ -134,6 +139,8 @@ def analyse(
         maps = replace(maps, absorbed=replace(maps.absorbed, u_dose=total))
         structures = structure_results(study, settings, regions, curves, maps, unregistered, anatomy, budgets)
         warn_of_curves(structures)
+        derived = derived_results(study, settings, maps, unregistered, density)
+        marrow = red_marrow(settings.metrics.red_marrow, structures, study.nuclide)
         whole_body, rest = body_results(study, curves, maps, unregistered, anatomy, budgets)
     return PatientResults(
         study=study,
@@ -148,6 +155,8 @@ def analyse(
         rest=rest,
         recovery=recovery,
         measured_frames=() if recovery.method == "none" else measured,
+        derived=derived,
+        red_marrow=marrow,
     )
 
 
@@ -160,7 +169,9 @@ def _prepare(
     check_study(study, anatomy)
     regions = regions_of(study)
     check_methods(settings.kinetics, regions, len(study.timepoints), half_life_h(study.nuclide))
-    check_metrics(settings.metrics, regions)
+    check_metrics(settings.metrics, [*regions, *settings.metrics.derived])
+    check_derived(settings.metrics.derived, regions)
+    check_red_marrow(settings.metrics.red_marrow, regions)
     warn_of_alpha(study.nuclide, settings.metrics.radiobiology)
     kinetics = with_tracer(settings.kinetics, study.tracer)
     return anatomy, regions, settings.model_copy(update={"kinetics": kinetics})

@@ -113,6 +113,44 @@ class StructureResult(CurveResult):
     sphere_gy: float = float("nan")
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DerivedResult:
+    """The row of a structure made of others, or of a ball: what the maps hold in its voxels; it has no curve.
+
+    `u_dose_mean_gy` is the mean of the voxels' own uncertainties, as if all erred alike: an upper bound, NaN where the
+    map does not know them.
+    """
+
+    name: str
+    volume_ml: float
+    mass_g: float
+    tia_mbq_h: float
+    tiac_h: float
+    dose: Mapping[str, float]
+    unregistered: Mapping[str, float]
+    u_dose_mean_gy: float
+    histogram: DoseVolume
+
+
+@dataclass(frozen=True)
+class RedMarrow:
+    """Red marrow by one method, a row of red_marrow.csv; `basis` says what it rests on.
+
+    `tia_mbq_h` is of all red marrow, NaN where its mass was not given. `dose_self_gy` is that of the marrow's own
+    electrons and alpha particles.
+    """
+
+    method: str
+    tia_mbq_h_per_ml: float
+    u_tia_mbq_h_per_ml: float
+    teff_h: float
+    dose_self_gy: float
+    u_dose_self_gy: float
+    tia_mbq_h: float
+    u_tia_mbq_h: float
+    basis: str
+
+
 class Rows:
     """Structures, whole body and remainder of a run, whether its images are at hand or not."""
 
@@ -165,6 +203,8 @@ class PatientResults(Rows):
     warnings: tuple[str, ...] = ()
     recovery: Recovery = UNKNOWN
     measured_frames: tuple[Frame, ...] = ()
+    derived: tuple[DerivedResult, ...] = ()
+    red_marrow: tuple[RedMarrow, ...] = ()
 
     @property
     def density(self) -> Volume | None:

@@ -27,6 +27,7 @@ def gather_findings(results: PatientResults) -> Findings:
         recovery=results.recovery,
         balance=balance_of(results),
         burden=tumour_burden(results),
+        derived=results.derived,
         statuses=results.maps.fit.counts(),
         extrapolated_fraction=_extrapolated_fraction(results.maps.fit),
         compared=results.unregistered is not None,

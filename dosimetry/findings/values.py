@@ -10,7 +10,7 @@ from dosimetry.config import DosimetrySettings
 from dosimetry.findings.balance import Balance
 from dosimetry.kinetics import FitStatus
 from dosimetry.recovery import Recovery
-from dosimetry.results import CurveResult, Rows, StructureResult
+from dosimetry.results import CurveResult, DerivedResult, Rows, StructureResult
 from nufitdose.registration.lights import PairLight
 from nufitdose.registration.quality import RegistrationQuality
 from nufitdose.registration.structure_quality import StructureAgreement, StructureTransport
@@ -89,6 +89,7 @@ class Findings(Rows):
     recovery: Recovery
     balance: Balance
     burden: TumourBurden | None
+    derived: tuple[DerivedResult, ...]
     statuses: Mapping[FitStatus, int]
     extrapolated_fraction: float
     compared: bool

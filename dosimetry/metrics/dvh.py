@@ -41,10 +41,14 @@ class DoseVolume:
         """D_x% = max{d : V(d) >= x % of the volume}: D98% near-minimum, D2% near-maximum (ICRU 83)."""
         return self.dose_at_volume(percent / 100.0 * self.total_ml)
 
+    def volume_at_dose_ml(self, dose_gy: float) -> float:
+        """The volume that receives at least `dose_gy`."""
+        count = int(np.searchsorted(-self.dose_gy, -dose_gy, side="right"))
+        return float(self.volume_ml[count - 1]) if count else 0.0
+
     def v_percent(self, dose_gy: float) -> float:
         """V_x: percent of the volume that receives at least `dose_gy`."""
-        count = int(np.searchsorted(-self.dose_gy, -dose_gy, side="right"))
-        return 100.0 * float(self.volume_ml[count - 1] / self.volume_ml[-1]) if count else 0.0
+        return 100.0 * self.volume_at_dose_ml(dose_gy) / self.total_ml
 
     @property
     def total_ml(self) -> float:
@@ -118,6 +122,14 @@ class DoseVolume:
         """Doses from 0 to the maximum and the percent of the volume that receives at least each."""
         dose = np.linspace(0.0, float(self.dose_gy[0]), points)
         return dose, np.array([self.v_percent(d) for d in dose])
+
+    def differential_ml_per_gy(self, points: int = 200) -> F64:
+        """-dV/dD between neighbouring doses of `curve`, the last interval with its end; NaN where no dose is."""
+        dose_gy = np.linspace(0.0, float(self.dose_gy[0]), points)
+        if not dose_gy[-1] > 0:
+            return np.full(points - 1, np.nan)
+        held_ml, _ = np.histogram(self.dose_gy, bins=dose_gy, weights=np.diff(self.volume_ml, prepend=0.0))
+        return np.asarray(held_ml / np.diff(dose_gy))
 
 
 def dose_volume_metrics(

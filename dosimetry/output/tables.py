@@ -2,25 +2,30 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dosimetry.burden import NAME, ROLE, TumourBurden, tumour_burden
 from dosimetry.kinetics import AveragedCurve, Intervals
 from dosimetry.lights.structures import judge
 from dosimetry.lights.values import Light
+from dosimetry.metrics.derived import ROLE as DERIVED
 from dosimetry.output.budget import INTERVALS, intervals, write_budget
+from dosimetry.output.isodoses import write_isodoses
 from dosimetry.output.long_table import write_long_table
+from dosimetry.output.red_marrow import write_red_marrow
 from dosimetry.output.source_regions import tiac_text
 from dosimetry.recovery import Recovery
-from dosimetry.results import CurveResult, PatientResults, StructureResult
+from dosimetry.results import CurveResult, DerivedResult, PatientResults, StructureResult
 from nufitdose.io.csv_table import Row, write_csv
 from nufitdose.registration.output import write_registration_tables
 
 _TAC = ("structure", "timepoint", "time_h", "activity_mbq", "u_activity_mbq", "fitted_mbq")
-_DVH = ("structure", "dose_gy", "volume_percent")
+_DVH = ("structure", "dose_gy", "volume_percent", "volume_ml_per_gy")
 _BIOLOGICAL = (
     "bed_mean_gy", "eqd2_mean_gy", "eubed_gy", "dose_rbe_mean_gy",
     "u_bed_mean_gy", "u_eqd2_mean_gy", "u_eubed_gy", "u_dose_rbe_mean_gy",
@@ -28,15 +33,18 @@ _BIOLOGICAL = (
 
 
 def write_tables(results: PatientResults, folder: Path) -> None:
-    """metrics.csv and its long form, uncertainty.csv, tac.csv, curves.json, dvh.csv, tiac.txt; the registration's."""
+    """Every table of the results folder, those of the registration included."""
     columns = _metrics_columns(results)
     empty = dict.fromkeys(columns, float("nan"))
     judged = judge(results)
     rows = [{**empty, **_metrics_row(row, judged.get(row.name), results.recovery)} for row in results.rows]
     burden = tumour_burden(results)
-    together = [{**empty, **_burden_row(burden)}] if burden else []
-    write_csv(folder / "metrics.csv", columns, [*rows, *together])
-    write_long_table(results.study, columns, [*rows, *together], folder)
+    rows += [{**empty, **_burden_row(burden)}] if burden else []
+    rows += [{**empty, **_derived_row(found)} for found in results.derived]
+    write_csv(folder / "metrics.csv", columns, rows)
+    write_long_table(results.study, columns, rows, folder)
+    write_isodoses(results, folder)
+    write_red_marrow(results, folder)
     write_budget(results, folder)
     write_csv(folder / "tac.csv", _TAC, _tac_rows(results))
     curves = {row.name: _curve_record(row) for row in results.rows}
@@ -82,10 +90,7 @@ def _metrics_row(result: CurveResult, light: Light | None, recovery: Recovery) -
         else float("nan"),
         "tia_curve_mbq_h": result.curve.tia_mbq_h,
         "extrapolated_percent": 100.0 * result.fit.extrapolated_fraction,
-        **{
-            f"dose_{name}_unregistered_gy": result.unregistered.get(f"dose_{name}_gy", float("nan"))
-            for name in ("mean", "d2", "d98")
-        },
+        **_unregistered(result.unregistered),
         "u_tia_mbq_h": relative * result.tia_mbq_h,
         "u_tiac_h": relative * result.tiac_h,
         "u_teff_h": result.curve.u_teff_h,
@@ -118,6 +123,23 @@ def _burden_row(burden: TumourBurden) -> Row:
         "u_tia_mbq_h": burden.relative_u_tia * burden.tia_mbq_h,
         "u_tiac_h": burden.relative_u_tia * burden.tiac_h,
     }
+
+
+def _derived_row(found: DerivedResult) -> Row:
+    own = {name: getattr(found, name) for name in ("volume_ml", "mass_g", "tia_mbq_h", "tiac_h", "u_dose_mean_gy")}
+    per_gbq = found.dose["dose_mean_gy"] * found.tiac_h / found.tia_mbq_h * 1e3 if found.tia_mbq_h > 0 else float("nan")
+    return {
+        "structure": found.name,
+        "role": DERIVED,
+        **own,
+        **found.dose,
+        **_unregistered(found.unregistered),
+        "dose_mean_gy_per_gbq": per_gbq,
+    }
+
+
+def _unregistered(dose: Mapping[str, float]) -> Row:
+    return {f"dose_{name}_unregistered_gy": dose.get(f"dose_{name}_gy", float("nan")) for name in ("mean", "d2", "d98")}
 
 
 def _biological(result: CurveResult) -> Row:
@@ -217,6 +239,10 @@ def _known(value: float) -> float | None:
 
 
 def _dvh_rows(results: PatientResults) -> Iterable[Row]:
-    for structure in results.structures:
-        for dose, volume in zip(*structure.histogram.curve(), strict=True):
-            yield {"structure": structure.name, "dose_gy": float(dose), "volume_percent": float(volume)}
+    named = [(found.name, found.histogram) for found in results.structures]
+    named += [(found.name, found.histogram) for found in results.derived]
+    for name, histogram in named:
+        dose_gy, percent = histogram.curve()
+        density = np.append(histogram.differential_ml_per_gy(), np.nan)
+        for row in zip(dose_gy, percent, density, strict=True):
+            yield {"structure": name} | dict(zip(_DVH[1:], map(float, row), strict=True))

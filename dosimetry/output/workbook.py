@@ -11,7 +11,10 @@ from nufitdose.errors import InputError
 from nufitdose.files import whole_file
 from nufitdose.text import significant
 
-_SHEETS = ("metrics", "uncertainty", "tac", "registration", "registration_structures", "registration_activity", "dvh")
+_SHEETS = (
+    "metrics", "uncertainty", "tac", "registration", "registration_structures", "registration_activity", "dvh",
+    "isodoses", "red_marrow",
+)  # fmt: skip
 _WIDEST = 40  # characters of a column
 _MOST_DECIMALS = 12
 

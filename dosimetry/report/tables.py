@@ -11,7 +11,9 @@ from dosimetry.findings.balance import Balance
 from dosimetry.recovery import Recovery
 from dosimetry.report.numbers import gray, percent, three, with_error, with_sign
 from dosimetry.report.palette import Look, Looks
-from dosimetry.results import StructureResult
+from dosimetry.results import DerivedResult, StructureResult
+
+_WithDose = StructureResult | TumourBurden | DerivedResult
 
 _QUALITY = {
     "ssim": "SSIM",
@@ -117,7 +119,8 @@ def dose_table(results: Findings, looks: Looks) -> Table:
     ]  # fmt: skip
     rows = []
     burden = results.burden
-    together: list[tuple[str, StructureResult | TumourBurden]] = [("all tumours", burden)] if burden else []
+    together: list[tuple[str, _WithDose]] = [("all tumours", burden)] if burden else []
+    together += [(found.name, found) for found in results.derived]
     for name, s in [*((s.name, s) for s in results.structures), *together]:
         mean = s.dose["dose_mean_gy"]
         sphere = [gray(s.sphere_gy if isinstance(s, StructureResult) else float("nan"))] if spheres else []
@@ -130,7 +133,7 @@ def dose_table(results: Findings, looks: Looks) -> Table:
     return Table(heads, rows)
 
 
-def per_gbq(result: StructureResult | TumourBurden, results: Findings) -> float:
+def per_gbq(result: _WithDose, results: Findings) -> float:
     """Mean dose per administered activity, Gy/GBq."""
     return result.dose["dose_mean_gy"] / results.study.administration.activity_mbq * 1e3
 

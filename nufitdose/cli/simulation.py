@@ -1,6 +1,7 @@
 """Commands of digital patients: simulate patient, simulate cohort, demo, and evaluate, which judges by them."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +13,8 @@ Tracer = Annotated[str, typer.Option("--tracer", "--nuclide", help="Lu-177-DOTAT
 Times = Annotated[str | None, typer.Option(help="Hours after administration, as 4,24,72,168; usual ones by default.")]
 Shape = Annotated[str, typer.Option(help="Voxels of the activity images.")]
 Spacing = Annotated[float, typer.Option(help="Their size in mm.")]
+
+_ENGINES = "none,rigid,affine,network,refine,nufit"  # what `evaluate` judges unless it is told
 
 
 def simulate_patient(
@@ -105,11 +108,21 @@ def demo(out: Out = Path("demo"), overrides: Overrides = None, device: Device = 
 
 
 def evaluate(
-    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="Digital patients: cohort.yaml or its folder.")],
+    cohort: Annotated[
+        Path,
+        typer.Argument(
+            metavar="COHORT|STUDY",
+            help="Digital patients: cohort.yaml or its folder. Or one study, judged by structures drawn on two scans.",
+        ),
+    ],
     out: Out,
     engines: Annotated[
-        str, typer.Option(help="Engines, with commas; 'exact' is the true motion.")
-    ] = "none,rigid,affine,network,refine,nufit,exact",
+        str | None,
+        typer.Option(
+            help="Engines, with commas; 'exact' is the true motion of digital patients.",
+            show_default="none,rigid,affine,network,refine,nufit; exact too for a cohort",
+        ),
+    ] = None,
     weights: Annotated[list[str] | None, typer.Option(help="A network: NAME=FILE. Repeatable.")] = None,
     split: Annotated[str, typer.Option(help="train, validation, test or all.")] = "test",
     patients: Annotated[int | None, typer.Option(help="Only so many.", min=1)] = None,
@@ -120,13 +133,24 @@ def evaluate(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Judge engines, peers and trained networks by the truth of digital patients; a stopped run goes on."""
+    """Judge engines, peers and trained networks by the truth of digital patients; a stopped run goes on.
+
+    Of a study without truth: Dice, HD95, centroids and activity of structures that are drawn on two scans.
+    """
+    from dosimetry.evaluation.known_structures import evaluate_study, is_study, summary_page
     from dosimetry.evaluation.methods import methods_of
     from dosimetry.evaluation.run import EvaluationPlan, run_evaluation
     from nufitdose.text import json_text
 
     named = dict(item.partition("=")[::2] for item in weights or ())
-    methods = methods_of(filter(None, engines.split(",")), {name: Path(file) for name, file in named.items()})
+    real = is_study(cohort)
+    asked = (_ENGINES if real else f"{_ENGINES},exact") if engines is None else engines
+    methods = methods_of(filter(None, asked.split(",")), {name: Path(file) for name, file in named.items()})
+    if real:
+        rows = evaluate_study(cohort, out, methods, device=device, seed=seed, stream=sys.stderr)
+        content = {"out": str(out), "structures": [asdict(row) for row in rows]}
+        print(json_text(content) if as_json else summary_page(rows))
+        return
     plan = EvaluationPlan(
         methods,
         split=split,

@@ -62,7 +62,15 @@ def test_every_promised_file_is_there_and_means_what_it_says(tmp_path):
         for m in ("tia", "dose", "dose_uncertainty", "bed", "effective_half_life", "fit_model", "fit_rmse")
     }
     registration = {f"registration{what}.csv" for what in ("", "_structures", "_activity")}
-    tables = {"metrics.csv", "uncertainty.csv", "tac.csv", "dvh.csv", "curves.json", "tiac.txt"} | registration
+    tables = {
+        "metrics.csv",
+        "isodoses.csv",
+        "uncertainty.csv",
+        "tac.csv",
+        "dvh.csv",
+        "curves.json",
+        "tiac.txt",
+    } | registration
     page = {f"report/{name}" for name in ("findings.json", "findings.npz", "pictures.json", "dose.jpg")}
     page |= {f"report/tp{n}_{what}_before.jpg" for n in (2, 3) for what in ("activity", "ct")}
     assert found == scans | fields | maps | tables | page | {"report.html", "run.json"}

@@ -110,3 +110,21 @@ def test_near_extremes_are_of_two_percent_or_below_two_millilitres_of_35_cubic_m
 def test_near_extremes_lie_in_order(voxels):
     histogram = DoseVolume.of(*np.array(voxels).T)
     assert histogram.dose_gy[-1] <= histogram.near_minimum_gy <= histogram.near_maximum_gy <= histogram.dose_gy[0]
+
+
+def test_volume_and_differential_histogram_of_a_linear_ramp():
+    """Doses uniform in [0, 10] Gy over 50 mL: 5 mL/Gy everywhere, and V(D) = 50 mL (1 - D/10)."""
+    dose = (np.arange(50_000) + 0.5) / 5_000
+    histogram = DoseVolume.of(dose, np.full(dose.size, 0.001))
+    assert histogram.volume_at_dose_ml(4.0) == pytest.approx(30.0, rel=1e-4)
+    assert histogram.volume_at_dose_ml(11.0) == 0.0
+    np.testing.assert_allclose(histogram.differential_ml_per_gy(21), 5.0, rtol=1e-2)
+
+
+def test_near_extremes_of_small_structures_leave_35_cubic_millimetres_out():
+    """Below 2 mL: D of 35 mm³ and of all but 35 mm³ (ICRU 91); from 2 mL on D2% and D98%."""
+    dose = np.arange(1.0, 101.0)
+    small = DoseVolume.of(dose, np.full(100, 0.01))  # 1 mL: 3.5 voxels
+    assert (small.near_maximum_gy, small.near_minimum_gy) == (97.0, 4.0)
+    large = DoseVolume.of(dose, np.full(100, 0.02))
+    assert (large.near_maximum_gy, large.near_minimum_gy) == (99.0, 3.0)
