@@ -226,6 +226,13 @@ class OutputSettings(Settings):
     dicom_objects: tuple[DicomObject, ...] = ("rtdose", "rtstruct", "seg", "propagated", "reg", "maps", "sr")
 
 
+class ReportSettings(Settings):
+    """Who answers for the numbers, for the head of the report: `site` and `operator`; null: what the study says."""
+
+    site: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    operator: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+
+
 class DosimetrySettings(Settings):
     """Everything a patient run can be told."""
 
@@ -236,6 +243,7 @@ class DosimetrySettings(Settings):
     uncertainty: UncertaintySettings = UncertaintySettings()
     metrics: MetricsSettings = MetricsSettings()
     output: OutputSettings = OutputSettings()
+    report: ReportSettings = ReportSettings()
 
 
 def load_settings(path: Path | None, overrides: Iterable[str] = ()) -> DosimetrySettings:

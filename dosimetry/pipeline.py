@@ -14,6 +14,8 @@ from dosimetry.curves.structures import BodyCurves, structure_curves, warn_of_cu
 from dosimetry.curves.voxels import fit_frames
 from dosimetry.dose import absorbed_dose
 from dosimetry.dose_rates import dose_rates
+from dosimetry.findings.file import save_findings
+from dosimetry.findings.gather import gather_findings
 from dosimetry.lights.structures import warn_of_curves
 from dosimetry.metrics import Region
 from dosimetry.output.dicom import write_dicom_if_wanted
@@ -23,7 +25,7 @@ from dosimetry.output.tables import write_tables
 from dosimetry.output.workbook import check_installed, write_workbook
 from dosimetry.plausibility import check_study
 from dosimetry.recovery import correct_frames, plan_recovery
-from dosimetry.report import write_report
+from dosimetry.report import write_pictures, write_report
 from dosimetry.results import DoseMaps, PatientResults
 from dosimetry.structures import body_results, regions_of, structure_results
 from dosimetry.uncertainty.maps import total_u_dose
@@ -37,7 +39,7 @@ from nufitdose.profiling import profiled
 from nufitdose.progress import OnProgress, Steps, Stream
 from nufitdose.registration.output import write_registered
 from nufitdose.registration.series import SECONDS_A_PAIR, Frame, overlay_series, register_series, weights_sha256
-from nufitdose.run import RunRecord
+from nufitdose.run import RunRecord, write_record
 from nufitdose.study import Study
 from nufitdose.volume import Quantity, Volume
 
@@ -84,9 +86,12 @@ def run_patient(
             measured = results.measured_frames or results.frames
             write_registered(results.study.reference, results.study.timepoints, measured, place)
             write_dicom_if_wanted(results, place)
+            write_pictures(results, place)
+            save_findings(gather_findings(results), place)
         with steps.step("writing the report", _COST["report"]):
-            record.timings_s = steps.seconds
-            write_report(results, record, place)
+            record.timings_s = dict(steps.seconds)
+            write_record(record, place)
+            write_report(place)
     return results
 
 

@@ -113,8 +113,38 @@ class StructureResult(CurveResult):
     sphere_gy: float = float("nan")
 
 
+class Rows:
+    """Structures, whole body and remainder of a run, whether its images are at hand or not."""
+
+    structures: tuple[StructureResult, ...]
+    whole_body: CurveResult
+    rest: CurveResult | None
+
+    @property
+    def curves(self) -> Mapping[str, StructureCurve]:
+        """The curves of the structures, and under "rest" that whose model the other voxels take."""
+        return {**{found.name: found.curve for found in self.structures}, REST: (self.rest or self.whole_body).curve}
+
+    @property
+    def rows(self) -> tuple[CurveResult, ...]:
+        """The structures, the remainder where there are structures, and the whole body."""
+        return (*self.structures, *([self.rest] if self.rest else []), self.whole_body)
+
+    @property
+    def flag_lines(self) -> tuple[str, ...]:
+        """What is to be said of the curves, a line for each flag, and whose it is."""
+        whose: dict[str, list[str]] = {}
+        for row in self.rows:
+            for flag in row.flags:
+                whose.setdefault(flag, []).append(row.name)
+        everyone = len(self.rows)
+        return tuple(
+            f"{'all' if len(names) == everyone else ', '.join(names)}: {flag}" for flag, names in whose.items()
+        )
+
+
 @dataclass(frozen=True, eq=False)
-class PatientResults:
+class PatientResults(Rows):
     """Frames, maps and the numbers of every structure; `unregistered` is None where nothing was registered.
 
     `rest` is the remainder of the body, whose curve gives the voxels of no structure their model; None without
@@ -142,26 +172,9 @@ class PatientResults:
         return self.anatomy.density if self.anatomy else None
 
     @property
-    def curves(self) -> Mapping[str, StructureCurve]:
-        """The curves of the structures, and under "rest" that whose model the other voxels take."""
-        return {**{found.name: found.curve for found in self.structures}, REST: (self.rest or self.whole_body).curve}
-
-    @property
-    def rows(self) -> tuple[CurveResult, ...]:
-        """The structures, the remainder where there are structures, and the whole body."""
-        return (*self.structures, *([self.rest] if self.rest else []), self.whole_body)
-
-    @property
-    def flag_lines(self) -> tuple[str, ...]:
-        """What is to be said of the curves, a line for each flag, and whose it is."""
-        whose: dict[str, list[str]] = {}
-        for row in self.rows:
-            for flag in row.flags:
-                whose.setdefault(flag, []).append(row.name)
-        everyone = len(self.rows)
-        return tuple(
-            f"{'all' if len(names) == everyone else ', '.join(names)}: {flag}" for flag, names in whose.items()
-        )
+    def left_the_field(self) -> float | None:
+        """Share of the emitted energy that lands outside the field of view; None where not followed."""
+        return self.maps.absorbed.left_the_field
 
     @property
     def times_h(self) -> F64:

@@ -243,6 +243,18 @@ def write_record(record: RunRecord, folder: Path) -> None:
     write_whole(folder / RECORD, text + "\n")
 
 
+def read_record(folder: Path, command: str) -> dict[str, Any]:
+    """What run.json says of a result of `command`. Raises `InputError` where there is none."""
+    found = _earlier(folder)
+    if found is None or found.get("command") != command:
+        raise InputError(
+            f"this is no result of 'nufitdose {command}': {RECORD} is missing or says something else",
+            where=folder,
+            remedy="Give the folder that was its --out",
+        )
+    return found
+
+
 def read_warnings(folder: Path) -> list[str]:
     """The warnings of the run that wrote a folder."""
     found = (_earlier(folder) or {}).get("warnings", [])

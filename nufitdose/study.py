@@ -42,6 +42,20 @@ class Administration:
         return float(self.activity_mbq * 2.0 ** (-time_h / half_life_h))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Details:
+    """What a report names beside the treatment itself, as the user says it; None where nothing was said.
+
+    `cycle` counts the administrations of a course; `site` and `operator` are who answers for the numbers.
+    """
+
+    sex: str | None = None
+    weight_kg: float | None = None
+    cycle: int | None = None
+    site: str | None = None
+    operator: str | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Structures:
     """Named regions as label maps; several layers where regions overlap.
@@ -193,8 +207,8 @@ class Study:
     Time points are held in order of time. `dicom` holds the attributes (keyword -> value) that DICOM
     objects made for this patient must repeat, where the images came from DICOM; `statements` is what the user said
     beside or against those images when they were imported; `scanner` is what is known of the scanner, the activity
-    has its calibration factor applied; `tracer` is the radiopharmaceutical, as its label has it. Raises `InputError` on
-    no time points, two of one id or one time, or an unknown reference.
+    has its calibration factor applied; `tracer` is the radiopharmaceutical, as its label has it; `details` go to the
+    head of the report. Raises `InputError` on no time points, two of one id or one time, or an unknown reference.
     """
 
     patient: str
@@ -206,6 +220,7 @@ class Study:
     statements: tuple[str, ...] = ()
     scanner: Scanner | None = None
     tracer: str | None = None
+    details: Details = Details()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "timepoints", tuple(sorted(self.timepoints, key=lambda tp: tp.time_h)))

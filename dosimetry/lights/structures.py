@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from dosimetry.findings import Findings
 from dosimetry.kinetics import FitStatus
 from dosimetry.lights.values import Light, State, graded, worst
 from dosimetry.results import PatientResults, StructureResult
@@ -19,6 +20,8 @@ from dosimetry.uncertainty.chain import diameter_of_sphere_mm
 from nufitdose.emissions import chain_spectra
 from nufitdose.nuclides import half_life_h
 from nufitdose.study import LEAST_OF_ADMINISTERED, MOST_OF_ADMINISTERED
+
+Found = PatientResults | Findings  # lights need no images
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +38,7 @@ _ABSORBED_CM2_G = 0.03  # μ_en/ρ of water, within 15 % from 60 keV to 1.5 MeV
 _MEAN_WAY_OUT = 0.75  # of the radius: mean distance to the surface of a sphere, from all points in all directions
 
 
-def structure_lights(results: PatientResults, structure: StructureResult) -> tuple[Light, ...]:
+def structure_lights(results: Found, structure: StructureResult) -> tuple[Light, ...]:
     """All lights of one structure in reading order."""
     return (
         _curve(structure),
@@ -47,7 +50,7 @@ def structure_lights(results: PatientResults, structure: StructureResult) -> tup
     )
 
 
-def judge(results: PatientResults) -> dict[str, Light]:
+def judge(results: Found) -> dict[str, Light]:
     """The worst light of every structure, tumours first."""
     return {found.name: worst(structure_lights(results, found)) for found in tumours_first(results)}
 
@@ -72,12 +75,12 @@ def _rises(structure: StructureResult) -> bool:
     return structure.fit.status is FitStatus.RISING if average is None else average.rising
 
 
-def tumours_first(results: PatientResults) -> list[StructureResult]:
+def tumours_first(results: Found) -> list[StructureResult]:
     """The structures in the order in which they are to be read."""
     return sorted(results.structures, key=lambda found: found.role != "tumour")
 
 
-def activity_balance(results: PatientResults) -> Light:
+def activity_balance(results: Found) -> Light:
     """How much of what decay leaves of the administered activity the scans hold."""
     low, high = 100.0 * LEAST_IN_VIEW, 100.0 * MOST_OF_ADMINISTERED
     given, physical_h = results.study.administration, half_life_h(results.study.nuclide)
@@ -125,7 +128,7 @@ def _recovery(structure: StructureResult) -> Light:
     return Light("Recovery", graded(100.0 * abs(part.dose), good, bad), part.basis, guide)
 
 
-def _registration(results: PatientResults, structure: StructureResult) -> Light:
+def _registration(results: Found, structure: StructureResult) -> Light:
     good, bad = REGISTRATION_PERCENT
     guide = f"dose changes by at most {good:g} % if scans lie as far off as they may"
     part = _part(structure, "registration")
@@ -156,13 +159,12 @@ def _view(structure: StructureResult) -> Light:
     return Light("View", state, found, guide)
 
 
-def _photons(results: PatientResults, structure: StructureResult) -> Light:
+def _photons(results: Found, structure: StructureResult) -> Light:
     """What photons of its own activity would add: their energy times what a sphere of its mass takes of it."""
     good, bad = PHOTONS_PERCENT
     guide = f"at most {good:g} % of the self-dose left out"
-    absorbed = results.maps.absorbed
     if results.settings.dose.engine != "local":
-        left = absorbed.left_the_field
+        left = results.left_the_field
         more = "" if left is None else f", {100 * left:.0f} % of all energy leaves the view"
         return Light("Photons", State.GOOD, f"in the dose{more}", guide)
     photons, charged = _energies_mev(results.study.nuclide)

@@ -12,8 +12,8 @@ _WORDS = ("structure", "role")
 
 
 def write_long_table(study: Study, columns: Sequence[str], rows: Iterable[Row], folder: Path) -> None:
-    """The numbers of metrics.csv that are known, each with its `u_<column>`; no cycle where none is said."""
-    whose = {"patient": study.patient, "nuclide": study.nuclide, "cycle": ""}
+    """The numbers of metrics.csv that are known, each with its `u_<column>`; the cycle where `details` say one."""
+    whose = {"patient": study.patient, "nuclide": study.nuclide, "cycle": study.details.cycle or ""}
     numbers = [name for name in columns if name not in _WORDS and not name.startswith("u_")]
     write_csv(folder / "metrics_long.csv", _LONG, (whose | found for row in rows for found in _numbers(row, numbers)))
 

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dosimetry.findings import Findings
 from dosimetry.lights.structures import judge, tumours_first
 from dosimetry.lights.values import Light
 from dosimetry.report.figures import PAGE_WIDTH_IN, Picture, as_svg, axes_at, new_figure
-from dosimetry.report.numbers import percent, three, with_error
-from dosimetry.report.palette import Look
-from dosimetry.report.tables import Looks, Row, Table, recovery_cell
-from dosimetry.results import PatientResults, StructureResult
+from dosimetry.report.numbers import gray, percent
+from dosimetry.report.palette import Look, Looks
+from dosimetry.report.tables import Row, Table, recovery_cell
+from dosimetry.results import StructureResult
 from dosimetry.uncertainty.budget import Source, interval
 
 #: Colours of the parts, in their order in a budget; colour-blind safe (Okabe and Ito, and two greys).
@@ -30,7 +31,7 @@ class FrontRow:
     light: Light
 
 
-def front_rows(results: PatientResults, looks: Looks) -> list[FrontRow]:
+def front_rows(results: Findings, looks: Looks) -> list[FrontRow]:
     """Tumours first; mean dose ± total standard uncertainty, its 95 % interval, the worst light."""
     judged = judge(results)
     rows = []
@@ -41,8 +42,8 @@ def front_rows(results: PatientResults, looks: Looks) -> list[FrontRow]:
             FrontRow(
                 found.name,
                 looks[found.name],
-                with_error(mean, found.u_dose_mean_gy),
-                f"{three(low)} – {three(high)}",
+                gray(mean, found.u_dose_mean_gy),
+                f"{gray(low)} – {gray(high)}",
                 recovery_cell(found.name, results.recovery),
                 judged[found.name],
             )
@@ -50,13 +51,13 @@ def front_rows(results: PatientResults, looks: Looks) -> list[FrontRow]:
     return rows
 
 
-def assumed_words(results: PatientResults) -> str:
+def assumed_words(results: Findings) -> str:
     """Which parts of the ± are assumed, in one sentence; "" where none is."""
     names = dict.fromkeys(name for found in results.structures for name in found.budget.assumed)
     return f"Assumed, for want of anything said or measured: {', '.join(names)}." if names else ""
 
 
-def budget_table(results: PatientResults, looks: Looks) -> Table | None:
+def budget_table(results: Findings, looks: Looks) -> Table | None:
     """Relative u of the mean dose by part, %, a star where it is assumed, and of Ã and mean dose together."""
     if not results.structures:
         return None
@@ -72,7 +73,7 @@ def budget_table(results: PatientResults, looks: Looks) -> Table | None:
     return Table(("structure", *parts, "TIA", "mean dose"), rows)
 
 
-def budget_bars(results: PatientResults) -> Picture | None:
+def budget_bars(results: Findings) -> Picture | None:
     """A bar per structure as long as its total u, divided as the parts share in u²."""
     found = tumours_first(results)
     if not found:

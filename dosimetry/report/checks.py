@@ -9,12 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from dosimetry.curves.methods import FITTED_STATUSES
+from dosimetry.findings import Findings
 from dosimetry.kinetics import FitStatus
 from dosimetry.kinetics.averaged_curve import RED_LIMIT
 from dosimetry.lights.structures import CENTROID_MM, OUTSIDE_PERCENT, TAIL_PERCENT, activity_balance
 from dosimetry.lights.values import Light, State
 from dosimetry.report.numbers import percent, three
-from dosimetry.results import PatientResults, StructureResult
+from dosimetry.results import StructureResult
 
 FOLDING_PERCENT = 0.0
 WARPED_ACTIVITY_PERCENT = 5.0
@@ -22,7 +23,7 @@ FITTED_PERCENT = 80.0
 HALF_LIVES_COVERED = 3.0
 
 
-def lights(results: PatientResults) -> tuple[Light, ...]:
+def lights(results: Findings) -> tuple[Light, ...]:
     """All lights in reading order."""
     return (
         _registration(results),
@@ -34,7 +35,7 @@ def lights(results: PatientResults) -> tuple[Light, ...]:
     )
 
 
-def _registration(results: PatientResults) -> Light:
+def _registration(results: Findings) -> Light:
     topic, guide = "Registration", f"structure centroids within {CENTROID_MM:g} mm"
     moved = [frame for frame in results.frames if frame.registration is not None]
     if not moved:
@@ -52,7 +53,7 @@ def _registration(results: PatientResults) -> Light:
     return Light(topic, state, found, guide)
 
 
-def _similarity(results: PatientResults, topic: str) -> Light:
+def _similarity(results: Findings, topic: str) -> Light:
     """Without structures on the other scans: whether the pictures became more alike."""
     pairs = [(f.registration, f.id) for f in results.frames if f.registration is not None]
     worst, where = min(pairs, key=lambda pair: pair[0].quality.lncc - pair[0].unregistered.lncc)
@@ -64,7 +65,7 @@ def _similarity(results: PatientResults, topic: str) -> Light:
     return Light(topic, State.GOOD if after >= before else State.BAD, found, guide)
 
 
-def _folding(results: PatientResults) -> Light:
+def _folding(results: Findings) -> Light:
     topic = "Field of displacement"
     guide = f"no folding; activity kept within {WARPED_ACTIVITY_PERCENT:g} %"
     qualities = [(f.registration.quality, f.id) for f in results.frames if f.registration is not None]
@@ -80,7 +81,7 @@ def _folding(results: PatientResults) -> Light:
     return Light(topic, State.GOOD if abs(change) <= WARPED_ACTIVITY_PERCENT else State.LOOK, found, guide)
 
 
-def _fit(results: PatientResults) -> Light:
+def _fit(results: Findings) -> Light:
     guide = f"fitted exponentials in at least {FITTED_PERCENT:g} % of the voxels"
     if results.structures:
         volumes = [s.region.volume_ml for s in results.structures]
@@ -92,7 +93,7 @@ def _fit(results: PatientResults) -> Light:
         }
         where = "of the structures' volume"
     else:
-        counts = {s: n for s, n in results.maps.fit.counts().items() if s is not FitStatus.NOTHING}
+        counts = {s: n for s, n in results.statuses.items() if s is not FitStatus.NOTHING}
         total = sum(counts.values())
         shares = {status: 100.0 * n / total for status, n in counts.items()}
         where = "of the active voxels"
@@ -115,7 +116,7 @@ def short(status: FitStatus) -> str:
     return status.name.replace("_", " ").lower()
 
 
-def _tail(results: PatientResults) -> Light:
+def _tail(results: Findings) -> Light:
     guide = f"at most {TAIL_PERCENT[0]:g} % of TIA after the last scan, which is past {HALF_LIVES_COVERED:g} T_eff"
     known = [s for s in results.structures if np.isfinite(s.fit.extrapolated_fraction)]
     if not known:
@@ -131,13 +132,11 @@ def _tail(results: PatientResults) -> Light:
     return Light("Extrapolation", State.GOOD if good else State.LOOK, found, guide)
 
 
-def _tail_of_map(results: PatientResults, guide: str) -> Light:
+def _tail_of_map(results: Findings, guide: str) -> Light:
     """Without structures: the share in the TIA of the whole map."""
-    fit = results.maps.fit
-    whole = float(fit.tia.sum(dtype=np.float64))
-    if whole <= 0:
+    share = 100.0 * results.extrapolated_fraction
+    if np.isnan(share):
         return Light("Extrapolation", State.UNKNOWN, "no activity", guide)
-    share = 100.0 * float(np.dot(fit.tia.astype(np.float64), np.nan_to_num(fit.extrapolated))) / whole
     state = State.GOOD if share <= TAIL_PERCENT[0] else State.LOOK
     state = State.BAD if share > TAIL_PERCENT[1] else state
     return Light("Extrapolation", state, f"{percent(share)} of the TIA of the whole map", guide)
@@ -149,7 +148,7 @@ def half_lives_covered(result: StructureResult) -> float:
     return measured[-1] / result.fit.teff_h if measured else float("nan")
 
 
-def _coverage(results: PatientResults) -> Light:
+def _coverage(results: Findings) -> Light:
     guide = f"at least {100 - OUTSIDE_PERCENT[0]:g} % of every structure on every scan"
     if not results.structures:
         return Light("Structures in view", State.UNKNOWN, "no structures given", guide)

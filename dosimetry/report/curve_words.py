@@ -7,11 +7,11 @@ import numpy as np
 from dosimetry.config import REST
 from dosimetry.curves.fits import CANDIDATES
 from dosimetry.curves.methods import METHODS
+from dosimetry.findings import Findings
 from dosimetry.kinetics import FitStatus
 from dosimetry.kinetics.averaged_curve import ASSUMED_U
 from dosimetry.kinetics.model_average import FEW_SCAN_MODELS
 from dosimetry.report.numbers import three
-from dosimetry.results import PatientResults
 
 _RISING = (
     "Where activity rose, it was integrated linearly from zero at administration and between the points, with "
@@ -28,7 +28,7 @@ _INTERVALS = {
 }
 
 
-def curve_sentences(results: PatientResults) -> list[str]:
+def curve_sentences(results: Findings) -> list[str]:
     """What was fitted or assumed, in which voxels, and how the model was found."""
     by_method: dict[str, list[str]] = {}
     for name, method in _voxel_methods(results).items():
@@ -40,7 +40,7 @@ def curve_sentences(results: PatientResults) -> list[str]:
     return [*said, *_choice(results), *_average(results), *_borrowing(results), *_structures(results), *_beds(results)]
 
 
-def _voxel_methods(results: PatientResults) -> dict[str, str]:
+def _voxel_methods(results: Findings) -> dict[str, str]:
     """The curve method of the voxels of every structure, and of the rest; a fit of one scan is physical decay."""
     found = {}
     for name, curve in results.curves.items():
@@ -62,7 +62,7 @@ def _where(names: Sequence[str], everywhere: bool) -> str:
     return f"In the voxels {join_words([*(['of ' + join_words(drawn)] if drawn else []), *others])}"
 
 
-def _voxels(method: str, names: Sequence[str], everywhere: bool, results: PatientResults) -> str:
+def _voxels(method: str, names: Sequence[str], everywhere: bool, results: Findings) -> str:
     given = results.settings.kinetics.half_lives_h
     hours = [f"{'elsewhere' if name == REST else name} {three(given[name])} h" for name in names if name in given]
     return METHODS[method].sentence.format(
@@ -72,7 +72,7 @@ def _voxels(method: str, names: Sequence[str], everywhere: bool, results: Patien
     )
 
 
-def _choice(results: PatientResults) -> list[str]:
+def _choice(results: Findings) -> list[str]:
     chosen = {name: curve for name, curve in results.curves.items() if curve.choice is not None}
     if not chosen:
         return []
@@ -93,7 +93,7 @@ def _choice(results: PatientResults) -> list[str]:
     return said
 
 
-def _average(results: PatientResults) -> list[str]:
+def _average(results: Findings) -> list[str]:
     """What averaging over models did: models, priors, voxels."""
     averaged = {name: curve.average for name, curve in results.curves.items() if curve.average is not None}
     if not averaged:
@@ -115,9 +115,9 @@ def _average(results: PatientResults) -> list[str]:
     ]
 
 
-def _borrowing(results: PatientResults) -> list[str]:
+def _borrowing(results: Findings) -> list[str]:
     said, settings = [], results.settings.kinetics
-    if np.isin(results.maps.fit.status, (FitStatus.GUIDED, FitStatus.GUIDED_TWO_RATES)).any():
+    if results.statuses.keys() & {FitStatus.GUIDED, FitStatus.GUIDED_TWO_RATES}:
         said.append(
             "Voxels of a structure borrowed the rates of its curve as far as their noise, estimated from the images, "
             "asked for (log-normal prior of the biological rates, its width by empirical Bayes)."
@@ -130,7 +130,7 @@ def _borrowing(results: PatientResults) -> list[str]:
     return said
 
 
-def _structures(results: PatientResults) -> list[str]:
+def _structures(results: Findings) -> list[str]:
     if not results.structures:
         return []
     settings = results.settings.kinetics
@@ -147,8 +147,8 @@ def _structures(results: PatientResults) -> list[str]:
     return [*said, *([_INTERVALS[settings.intervals]] if fitted else [])]
 
 
-def _beds(results: PatientResults) -> list[str]:
-    scans = [frame.id for frame in results.frames if frame.offset_h is not None]
+def _beds(results: Findings) -> list[str]:
+    scans = [frame.id for frame in results.frames if frame.bed_by_bed]
     if not scans:
         return []
     return [f"In {join_words(scans)} slices were acquired one bed after the other: each voxel has the time of its own."]

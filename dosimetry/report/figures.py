@@ -9,6 +9,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -22,7 +23,7 @@ from PIL import Image
 from dosimetry.report.palette import FAINT, INK
 
 PAGE_WIDTH_IN = 7.1  # A4 less its margins
-_PIXELS_PER_INCH = 150
+_PIXELS_PER_INCH, _QUALITY = 150, 88
 
 _STYLE: Any = {
     "font.family": "sans-serif",
@@ -88,17 +89,22 @@ class Picture:
     width_in: float
 
 
-def as_png(figure: Figure, *, colours: int | None = None) -> Picture:
-    """The figure as PNG, for images; with so few `colours` (up to 256) that it takes a third of the room."""
+def save_jpeg(figure: Figure, path: Path) -> None:
+    """Write the figure as JPEG with full colour resolution, for images."""
     canvas = FigureCanvasAgg(figure)
     figure.set_dpi(_PIXELS_PER_INCH)
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])  # type: ignore[no-untyped-call]
-    if colours is not None:
-        pixels = pixels.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    buffer = io.BytesIO()
-    pixels.save(buffer, format="png")
-    return _picture("image/png", figure, buffer)
+    inch = (_PIXELS_PER_INCH, _PIXELS_PER_INCH)
+    pixels.save(path, format="jpeg", quality=_QUALITY, subsampling=0, dpi=inch)
+
+
+def read_jpeg(path: Path) -> Picture:
+    """A picture that `save_jpeg` wrote."""
+    content = path.read_bytes()
+    with Image.open(io.BytesIO(content)) as image:
+        width_in = image.width / _PIXELS_PER_INCH
+    return Picture(f"data:image/jpeg;base64,{base64.b64encode(content).decode('ascii')}", width_in)
 
 
 def as_svg(figure: Figure) -> Picture:

@@ -6,10 +6,10 @@ import numpy as np
 
 from dosimetry.curves.methods import METHODS
 from dosimetry.dose import find_dose_engine
+from dosimetry.findings import Findings
 from dosimetry.report.curve_words import curve_sentences, join_words
 from dosimetry.report.numbers import percent, three
 from dosimetry.report.recovery_words import recovery_sentences
-from dosimetry.results import PatientResults
 from nufitdose.nuclides import (
     Emissions,
     canonical_name,
@@ -80,7 +80,7 @@ _RECOVERY = {
 }
 
 
-def references(results: PatientResults) -> list[Reference]:
+def references(results: Findings) -> list[Reference]:
     """What the methods of this run rest on."""
     used = {results.settings.kinetics.method(name) for name in results.curves}
     cited = [method.reference for name, method in METHODS.items() if name in used and method.reference]
@@ -90,7 +90,7 @@ def references(results: PatientResults) -> list[Reference]:
     return [*found, _AKAIKE] if compared else found
 
 
-def methods_paragraph(results: PatientResults, program: str) -> str:
+def methods_paragraph(results: Findings, program: str) -> str:
     """The methods of this run as one paragraph."""
     return " ".join(
         [
@@ -118,15 +118,15 @@ def _energies(energy: Emissions) -> dict[str, str]:
     }
 
 
-def left_out(results: PatientResults) -> list[str]:
+def left_out(results: Findings) -> list[str]:
     """What the doses do not contain, one sentence each."""
     nuclide, settings = results.study.nuclide, results.settings.dose
     energy = chain_emissions(nuclide)
     said = [sentence.format(**_energies(energy)) for sentence in find_dose_engine(settings.engine).left_out]
-    left = results.maps.absorbed.left_the_field
+    left = results.left_the_field
     if left is not None:
         said.append(f"{percent(100.0 * left)} of the emitted energy leaves the field of view or lands in air.")
-    statistical = results.maps.absorbed.statistical_percent
+    statistical = results.statistical_percent
     if statistical is not None:
         said.append(
             f"The statistical standard error of the mean over 20 mL is {percent(statistical)} or less where the dose "
@@ -138,7 +138,7 @@ def left_out(results: PatientResults) -> list[str]:
         said.append(f"Progeny are included at the place of the parent: {named}.")
     if outliving:
         said.append(f"Progeny that outlive {nuclide} are left out: {', '.join(outliving)}.")
-    if results.density is None:
+    if not results.study.has_ct:
         said.append(
             f"There is no CT: every voxel has a density of {three(settings.density_without_ct_g_ml)} g/mL; lung is "
             "then given too little dose and bone too much."
@@ -157,7 +157,7 @@ def left_out(results: PatientResults) -> list[str]:
     return said
 
 
-def _imaging(results: PatientResults, program: str) -> list[str]:
+def _imaging(results: Findings, program: str) -> list[str]:
     study, count = results.study, len(results.frames)
     times = join_words([three(float(t)) for t in results.times_h])
     images, were = ("image", "was") if count == 1 else ("images", "were")
@@ -183,10 +183,10 @@ def _imaging(results: PatientResults, program: str) -> list[str]:
     return said
 
 
-def _dose(results: PatientResults) -> list[str]:
+def _dose(results: Findings) -> list[str]:
     energies = _energies(chain_emissions(results.study.nuclide))
     method = find_dose_engine(results.settings.dose.engine).method.format(**energies)
-    if results.density is None:
+    if not results.study.has_ct:
         density = f"a density of {three(results.settings.dose.density_without_ct_g_ml)} g/mL throughout"
     else:
         density = "mass density from CT (Schneider 2000)"
@@ -198,7 +198,7 @@ def _dose(results: PatientResults) -> list[str]:
     return [f"The time-integrated activity was converted to dose by {method} with {density}."]
 
 
-def _numbers(results: PatientResults) -> list[str]:
+def _numbers(results: Findings) -> list[str]:
     if not results.structures:
         return []
     said = ["Mean doses are mass-weighted; D2%, D50% and D98% follow ICRU Report 83."]

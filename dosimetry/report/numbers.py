@@ -5,6 +5,7 @@ import math
 NOT_KNOWN = "–"
 _MINUS = "\N{MINUS SIGN}"
 _FIXED_FROM, _FIXED_BELOW = -3, 6  # powers of ten written out
+_LEAST_GY = 0.0095
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -27,6 +28,13 @@ def with_error(value: float, error: float) -> str:
         return f"{_fixed(value, 3)} ± {_fixed(error, 2)}"
     scale = 10.0**power
     return f"({_fixed(value / scale, 3)} ± {_fixed(error / scale, 2)})×10{str(power).translate(_SUPERSCRIPT)}"
+
+
+def gray(dose_gy: float, u_gy: float = math.nan) -> str:
+    """A dose in Gy with its error; in mGy, and saying so, where in Gy it would read 0.005."""
+    if 0 < abs(dose_gy) < _LEAST_GY:
+        return f"{with_error(1e3 * dose_gy, 1e3 * u_gy)} mGy"
+    return with_error(dose_gy, u_gy)
 
 
 def tick(number: float, _position: int | None = None) -> str:

@@ -1,6 +1,9 @@
 """Pictures in three planes: scans before and after registration, dose over the anatomy."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -8,43 +11,76 @@ from contourpy import contour_generator
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dosimetry.report.figures import PAGE_WIDTH_IN, Picture, as_png, axes_at, new_figure
-from dosimetry.report.palette import FIXED_RGB, MOVING_RGB, Look
-from dosimetry.report.planes import ORIENTATIONS, Box, Orientation, cut
+from dosimetry.findings.file import PLACE
+from dosimetry.report.figures import PAGE_WIDTH_IN, axes_at, house_style, new_figure, save_jpeg
+from dosimetry.report.numbers import tick
+from dosimetry.report.palette import FIXED_RGB, MOVING_RGB, Looks, looks_of
+from dosimetry.report.planes import ORIENTATIONS, Box, Orientation, box_of, cut, planes_in_words
 from dosimetry.results import PatientResults
 from nufitdose.registration import DisplacementField, Registration
 from nufitdose.study import Structures, TimePoint
-from nufitdose.types import Points
+from nufitdose.types import F64, Points
 from nufitdose.volume import Volume
 
 F32 = NDArray[np.float32]
 Rgb = NDArray[np.float32]
-Looks = dict[str, Look]
+Figures = dict[str, Figure]
 Paint = Callable[[Axes, Points], None]
 Stage = tuple[str, Paint]
 
+SAID = "pictures.json"
+
 _PIXEL_MM = 1.3
-_CT_COLOURS = 256  # enough for the noise of a CT; smooth activity alone would show steps
 _COLOURS = "plasma"
+_FIELD_COLOURS, _JACOBIAN_COLOURS = "viridis", "RdBu_r"
 _CT_WINDOW_HU = (-160.0, 240.0)
-_GAP_IN, _LABEL_IN = 0.06, 0.22
-_TALLEST_IN, _TALLEST_ALONE_IN = 2.0, 2.8
+_GAP_IN, _BAR_IN, _TALLEST_IN = 0.06, 0.62, 2.8
 
 
-def fused_activity(reference: TimePoint, moving: TimePoint, found: Registration, box: Box, looks: Looks) -> Picture:
-    """Reference and moving scan before (upper row), moved rigidly where the engine bends, and after, in three planes.
+def write_pictures(results: PatientResults, folder: Path) -> None:
+    """report/: the pictures of every registered scan and of the dose, and pictures.json, what is to be said of them."""
+    looks = looks_of(results.structures)
+    box, place = box_of(results), folder / PLACE
+    place.mkdir(exist_ok=True)
+    reference = results.study.reference
+    with house_style():
+        for frame, timepoint in zip(results.frames, results.study.timepoints, strict=True):
+            if frame.registration is not None:
+                pair = Pair(reference, timepoint, frame.registration, box, looks)
+                for name, figure in {**fused_activity(pair), **fused_ct(pair), **field_pictures(pair)}.items():
+                    save_jpeg(figure, place / f"{frame.id}_{name}.jpg")
+        overlay, isodoses = dose_overlay(results, box, looks)
+    save_jpeg(overlay, place / "dose.jpg")
+    said = {"planes": planes_in_words(box), "isodoses_gy": isodoses}
+    (place / SAID).write_text(json.dumps(said) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """What a picture of a registration is made of."""
+
+    reference: TimePoint
+    moving: TimePoint
+    found: Registration
+    box: Box
+    looks: Looks
+
+
+def fused_activity(pair: Pair) -> Figures:
+    """Reference and moving scan before, moved rigidly where the engine bends, and after, each in three planes.
 
     On CT where the reference has one: CT in grey, the moving scan's activity in colour. Without CT both
     activities: reference orange, moving blue, white where they agree. Outlines: structures of the
     reference, and dashed those drawn on the moving scan.
     """
-    moving_top, fixed_top = _display_maximum(moving.activity), _display_maximum(reference.activity)
+    reference, moving = pair.reference, pair.moving
+    moving_top, fixed_top = display_maximum(moving.activity), display_maximum(reference.activity)
 
     def painter(field: DisplacementField | None) -> Paint:
         def paint(axes: Axes, points: Points) -> None:
@@ -55,24 +91,24 @@ def fused_activity(reference: TimePoint, moving: TimePoint, found: Registration,
                 rgb = _two_colours(cut(reference.activity, points) / fixed_top, share)
             _show(axes, rgb, points)
             if reference.structures is not None:
-                _draw_structures(axes, points, reference.structures, looks)
+                _draw_structures(axes, points, reference.structures, pair.looks)
             if moving.structures is not None:
-                _draw_structures(axes, _move(points, field), moving.structures, looks, dashed=True)
+                _draw_structures(axes, _move(points, field), moving.structures, pair.looks, dashed=True)
 
         return paint
 
-    colours = _CT_COLOURS if reference.ct is not None else None
-    return as_png(_rows(_before_and_after(found, painter), box), colours=colours)
+    bar = Bar("kBq/mL", _COLOURS, Normalize(0.0, 1e-3 * moving_top)) if reference.ct is not None else None
+    return {f"activity_{stage}": _row(paint, pair.box, bar) for stage, paint in _stages(pair.found, painter)}
 
 
-def fused_ct(reference: TimePoint, moving: TimePoint, found: Registration, box: Box) -> Picture | None:
-    """The two CTs before, moved rigidly where the engine bends, and after; None without both.
+def fused_ct(pair: Pair) -> Figures:
+    """The two CTs before, moved rigidly where the engine bends, and after; nothing without both.
 
     Reference orange, moving blue, grey where they agree.
     """
-    fixed_ct, moving_ct = reference.ct, moving.ct
+    fixed_ct, moving_ct = pair.reference.ct, pair.moving.ct
     if fixed_ct is None or moving_ct is None:
-        return None
+        return {}
 
     def painter(field: DisplacementField | None) -> Paint:
         def paint(axes: Axes, points: Points) -> None:
@@ -81,16 +117,55 @@ def fused_ct(reference: TimePoint, moving: TimePoint, found: Registration, box: 
 
         return paint
 
-    return as_png(_rows(_before_and_after(found, painter), box), colours=_CT_COLOURS)
+    return {f"ct_{stage}": _row(paint, pair.box) for stage, paint in _stages(pair.found, painter)}
 
 
-def dose_overlay(results: PatientResults, box: Box, looks: Looks) -> tuple[Picture, tuple[float, ...]]:
+def field_pictures(pair: Pair) -> Figures:
+    """How far the field displaces, mm, and its Jacobian, local volume on the moving scan over that on the reference."""
+    field = pair.found.field
+    if pair.found.engine == "none":
+        return {}
+    jacobian, length = field.jacobian_determinant(), field.magnitude
+    longest = max(float(np.quantile(length, 0.999)), 1.0)
+
+    def paint_length(axes: Axes, points: Points) -> None:
+        _paint_scalar(axes, np.linalg.norm(field.at(points), axis=-1), mpl.colormaps[_FIELD_COLOURS], 0.0, longest)
+
+    def paint_jacobian(axes: Axes, points: Points) -> None:
+        index = np.moveaxis(field.grid.index(points), -1, 0)
+        here = ndimage.map_coordinates(jacobian, index, np.float64, order=1, mode="nearest")
+        _paint_scalar(axes, np.log2(np.maximum(here, 1e-3)), mpl.colormaps[_JACOBIAN_COLOURS], -1.0, 1.0)
+
+    scales = {
+        "displacement": (paint_length, Bar("mm", _FIELD_COLOURS, Normalize(0.0, longest))),
+        "jacobian": (
+            paint_jacobian,
+            Bar("J", _JACOBIAN_COLOURS, Normalize(-1.0, 1.0), {-1.0: "½", 0.0: "1", 1.0: "2"}),
+        ),
+    }
+    return {name: _row(_outlined(paint, pair), pair.box, bar) for name, (paint, bar) in scales.items()}
+
+
+def _outlined(paint: Paint, pair: Pair) -> Paint:
+    def paint_both(axes: Axes, points: Points) -> None:
+        paint(axes, points)
+        if pair.reference.structures is not None:
+            _draw_structures(axes, points, pair.reference.structures, pair.looks)
+
+    return paint_both
+
+
+def _paint_scalar(axes: Axes, values: F64, colours: Colormap, low: float, high: float) -> None:
+    share = np.clip((values - low) / (high - low), 0.0, 1.0)
+    _show(axes, colours(share)[..., :3].astype(np.float32), values)
+
+
+def dose_overlay(results: PatientResults, box: Box, looks: Looks) -> tuple[Figure, tuple[float, ...]]:
     """Dose in colour over CT (or over the reference activity) with isodoses, and those in Gy."""
     reference, dose = results.study.reference, results.maps.dose
     top = _dose_maximum(results)
-    levels = _isodoses(top)
-    colours, norm = mpl.colormaps[_COLOURS], Normalize(0.0, top)
-    back_top = _display_maximum(reference.activity)
+    levels = isodose_levels(top)
+    back_top = display_maximum(reference.activity)
 
     def paint(axes: Axes, points: Points) -> None:
         here = cut(dose, points)
@@ -102,22 +177,13 @@ def dose_overlay(results: PatientResults, box: Box, looks: Looks) -> tuple[Pictu
         if reference.structures is not None:
             _draw_structures(axes, points, reference.structures, looks)
 
-    figure = _rows([("", paint)], box, colour_bar_in=0.62)
-    width_in, height_in = figure.get_size_inches()
-    bar = axes_at(figure, width_in - 0.5, 0.2, 0.11, height_in - 0.28)
-    scale = figure.colorbar(ScalarMappable(norm, colours), cax=bar)
-    scale.set_ticks([0.0, *levels])
-    scale.outline.set_visible(False)
-    for level in levels:
-        bar.axhline(level, color="white", linewidth=0.55)
-    bar.set_title("Gy", fontsize=7.5, pad=3)
-    bar.grid(False)
-    return as_png(figure), levels
+    ticks = {0.0: "0", **{level: tick(level) for level in levels}}
+    return _row(paint, box, Bar("Gy", _COLOURS, Normalize(0.0, top), ticks, lines=levels)), levels
 
 
-def _before_and_after(found: Registration, painter: Callable[[DisplacementField | None], Paint]) -> list[Stage]:
+def _stages(found: Registration, painter: Callable[[DisplacementField | None], Paint]) -> list[Stage]:
     if found.engine == "none":
-        return [("", painter(None))]
+        return [("before", painter(None))]
     rigid = [] if found.rigid is None else [("rigid", painter(found.rigid.field))]
     return [("before", painter(None)), *rigid, ("after", painter(found.field))]
 
@@ -148,28 +214,47 @@ def _outline(inside: F32) -> list[NDArray[np.float64]]:
     return [np.asarray(line, dtype=np.float64) - 1.0 for line in contour_generator(z=smooth).lines(level)]
 
 
-def _rows(rows: Sequence[Stage], box: Box, *, colour_bar_in: float = 0.0) -> Figure:
-    """One row of three planes per painter, all on one scale of millimetres, letters on every picture."""
+@dataclass(frozen=True, eq=False)
+class Bar:
+    """A colour scale beside a picture: unit, colours, ends, and its ticks and white lines where they are given."""
+
+    unit: str
+    colours: str
+    norm: Normalize
+    ticks: Mapping[float, str] | None = None
+    lines: Sequence[float] = ()
+
+
+def _row(paint: Paint, box: Box, bar: Bar | None = None) -> Figure:
+    """Three planes in a row on one scale of millimetres, with letters; room for a bar even without one."""
     sizes = [box.extent_mm(plane) for plane in ORIENTATIONS]
-    label_in = _LABEL_IN if any(name for name, _ in rows) else 0.0
-    usable = PAGE_WIDTH_IN - label_in - colour_bar_in - _GAP_IN * (len(sizes) - 1)
-    tallest_in = _TALLEST_ALONE_IN if len(rows) == 1 else _TALLEST_IN
-    inch_per_mm = min(usable / sum(width for width, _ in sizes), tallest_in / max(height for _, height in sizes))
+    usable = PAGE_WIDTH_IN - _BAR_IN - _GAP_IN * (len(sizes) - 1)
+    inch_per_mm = min(usable / sum(width for width, _ in sizes), _TALLEST_IN / max(height for _, height in sizes))
     row_in = max(height for _, height in sizes) * inch_per_mm
-    width_in = label_in + inch_per_mm * sum(width for width, _ in sizes) + _GAP_IN * (len(sizes) - 1) + colour_bar_in
-    figure = new_figure(len(rows) * row_in + (len(rows) - 1) * _GAP_IN, width_in)
-    for number, (name, paint) in enumerate(rows):
-        left, top = label_in, number * (row_in + _GAP_IN)
-        if name:
-            middle = 1 - (top + row_in / 2) / figure.get_size_inches()[1]
-            figure.text(label_in / 2 / width_in, middle, name, rotation=90, va="center", ha="center", fontsize=8.5)
-        for plane, (width, height) in zip(ORIENTATIONS, sizes, strict=True):
-            drop = (row_in - height * inch_per_mm) / 2
-            axes = axes_at(figure, left, top + drop, width * inch_per_mm, height * inch_per_mm)
-            paint(axes, box.points(plane, _PIXEL_MM))
-            _finish(axes, plane)
-            left += width * inch_per_mm + _GAP_IN
+    width_in = inch_per_mm * sum(width for width, _ in sizes) + _GAP_IN * (len(sizes) - 1) + _BAR_IN
+    figure, left = new_figure(row_in, width_in), 0.0
+    for plane, (width, height) in zip(ORIENTATIONS, sizes, strict=True):
+        drop = (row_in - height * inch_per_mm) / 2
+        axes = axes_at(figure, left, drop, width * inch_per_mm, height * inch_per_mm)
+        paint(axes, box.points(plane, _PIXEL_MM))
+        _finish(axes, plane)
+        left += width * inch_per_mm + _GAP_IN
+    if bar is not None:
+        _draw_bar(figure, bar)
     return figure
+
+
+def _draw_bar(figure: Figure, bar: Bar) -> None:
+    width_in, height_in = figure.get_size_inches()
+    axes = axes_at(figure, width_in - _BAR_IN + 0.12, 0.2, 0.11, height_in - 0.28)
+    scale = figure.colorbar(ScalarMappable(bar.norm, mpl.colormaps[bar.colours]), cax=axes)
+    if bar.ticks is not None:
+        scale.set_ticks(list(bar.ticks), labels=list(bar.ticks.values()))
+    scale.outline.set_visible(False)
+    for level in bar.lines:
+        axes.axhline(level, color="white", linewidth=0.55)
+    axes.set_title(bar.unit, fontsize=7.5, pad=3, loc="left")
+    axes.grid(False)
 
 
 def _finish(axes: Axes, plane: Orientation) -> None:
@@ -183,7 +268,7 @@ def _finish(axes: Axes, plane: Orientation) -> None:
         axes.text(x, y, letter, transform=axes.transAxes, color="white", fontsize=7.5, ha=across, va=along, bbox=box)
 
 
-def _show(axes: Axes, rgb: Rgb, points: Points) -> None:
+def _show(axes: Axes, rgb: Rgb, points: NDArray[np.float64]) -> None:
     axes.imshow(rgb, aspect="auto", interpolation="bilinear", origin="upper")
     axes.set_xlim(-0.5, points.shape[1] - 0.5)
     axes.set_ylim(points.shape[0] - 0.5, -0.5)
@@ -215,9 +300,9 @@ def _two_colours(fixed: F32, moving: F32, gamma: float = 0.6) -> Rgb:
     return np.clip(first * np.array(FIXED_RGB, np.float32) + second * np.array(MOVING_RGB, np.float32), 0.0, 1.0)
 
 
-def _display_maximum(activity: Volume) -> float:
-    """Where the colour scale of an activity ends: the 99.9th percentile of what is active, on every third voxel."""
-    some = activity.data[::3, ::3, ::3]
+def display_maximum(image: Volume) -> float:
+    """Where the colour scale of an image ends: the 99.9th percentile of what is above zero, on every third voxel."""
+    some = image.data[::3, ::3, ::3]
     top = float(np.quantile(some[some > 0], 0.999)) if (some > 0).any() else 0.0
     return top if top > 0 else 1.0
 
@@ -229,6 +314,7 @@ def _dose_maximum(results: PatientResults) -> float:
     return top if top > 0 else 1.0
 
 
-def _isodoses(top_gy: float) -> tuple[float, ...]:
+def isodose_levels(top_gy: float) -> tuple[float, ...]:
+    """Round doses, Gy, that divide a scale which ends at `top_gy`."""
     levels = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(0.0, top_gy)
     return tuple(float(level) for level in levels if 0 < level < 0.97 * top_gy)

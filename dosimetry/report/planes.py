@@ -104,6 +104,15 @@ def box_of(results: PatientResults) -> Box:
     return Box(low, high, at)
 
 
+def planes_in_words(box: Box) -> str:
+    """Where the three planes lie, in words of the patient."""
+    words = []
+    for plane in ORIENTATIONS:
+        position = float(box.at_mm[plane.through])
+        words.append(f"{plane.name} at {WORLD_LETTERS[plane.through][position >= 0]} {abs(position):.0f} mm")
+    return ", ".join(words)
+
+
 def _ends(axis: tuple[int, int]) -> tuple[str, str]:
     negative, positive = WORLD_LETTERS[axis[0]]
     return (negative, positive) if axis[1] > 0 else (positive, negative)

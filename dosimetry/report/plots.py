@@ -1,4 +1,4 @@
-"""Plots of the report: activity over time, activity balance, dose-volume histograms."""
+"""Plots of the report: activity over time, activity balance."""
 
 from collections.abc import Sequence
 
@@ -7,20 +7,20 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from dosimetry.curves.structures import u_of_curve_mbq
-from dosimetry.report.balance import Balance
-from dosimetry.report.figures import PAGE_WIDTH_IN, Picture, as_svg, axes_at, new_figure
+from dosimetry.findings import Findings
+from dosimetry.findings.balance import Balance
+from dosimetry.report.figures import Picture, as_svg, axes_at, new_figure
 from dosimetry.report.numbers import tick
 from dosimetry.report.palette import FAINT, INK, Look
-from dosimetry.results import PatientResults, StructureResult
+from dosimetry.results import StructureResult
 from nufitdose.kinetics import value
 from nufitdose.types import F64
 
 _CURVE_POINTS = 240
-_HISTOGRAM_POINTS = 300
 _VIEW_COLOUR = "#b8c0c9"
 
 
-def last_shown_h(results: PatientResults) -> float:
+def last_shown_h(results: Findings) -> float:
     """Where all time axes end: two of the longest effective half-lives after the last scan."""
     last = float(results.times_h.max())
     half_lives = [s.fit.teff_h for s in results.structures if np.isfinite(s.fit.teff_h)]
@@ -129,36 +129,3 @@ def balance(times_h: F64, held: Balance, looks: Sequence[Look]) -> Picture:
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_formatter(FuncFormatter(tick))
     return as_svg(figure)
-
-
-def dose_volume(results: PatientResults, looks: dict[str, Look]) -> Picture:
-    """Cumulative dose-volume histograms, organs and tumours on their own scales."""
-    by_role = {role: [s for s in results.structures if s.role == role] for role in ("organ", "tumour")}
-    panels = [(role, found) for role, found in by_role.items() if found]
-    figure = new_figure(2.5)
-    width = (PAGE_WIDTH_IN - 0.75 - 0.6 * (len(panels) - 1)) / len(panels)
-    for number, (role, found) in enumerate(panels):
-        axes = axes_at(figure, 0.65 + number * (width + 0.6), 0.25, width, 1.8)
-        for result in found:
-            style = looks[result.name]
-            axes.plot(*_histogram(result), color=style.colour, linestyle=style.linestyle)
-        highest = max(result.dose["dose_max_gy"] for result in found)
-        top = min(1.03 * highest, 1.25 * max(result.dose["dose_d2_gy"] for result in found))
-        axes.set_xlim(0.0, top if top > 0 else 1.0)
-        axes.set_ylim(0.0, 102.0)
-        axes.xaxis.set_major_formatter(FuncFormatter(tick))
-        axes.set_xlabel("dose in Gy", labelpad=2)
-        axes.set_title({"organ": "organs", "tumour": "tumours"}[role], loc="left", color=INK)
-        for percent in (98.0, 50.0, 2.0):
-            axes.axhline(percent, color=FAINT, linewidth=0.5, linestyle=(0, (1, 2)), zorder=0)
-    figure.axes[0].set_ylabel("volume in % that\nreceives at least the dose")
-    return as_svg(figure)
-
-
-def _histogram(result: StructureResult) -> tuple[F64, F64]:
-    """Dose and percent of the volume, at most a few hundred points evenly spread over the volume."""
-    histogram = result.histogram
-    steps = np.unique(np.linspace(0, histogram.dose_gy.size - 1, _HISTOGRAM_POINTS).astype(int))
-    share = 100.0 * histogram.volume_ml[steps] / histogram.volume_ml[-1]
-    dose = np.concatenate(([histogram.dose_gy[0]], histogram.dose_gy[steps], [0.0]))
-    return dose, np.concatenate(([0.0], share, [100.0]))

@@ -3,14 +3,15 @@
 import numpy as np
 
 from dosimetry.biological import alpha_share, has_rates
+from dosimetry.findings import Findings
 from dosimetry.metrics.tissues import find_response
 from dosimetry.report.curve_words import join_words
-from dosimetry.report.numbers import percent, three, with_error
-from dosimetry.report.tables import Looks, Row, Table
-from dosimetry.results import PatientResults
+from dosimetry.report.numbers import gray, percent, three
+from dosimetry.report.palette import Looks
+from dosimetry.report.tables import Row, Table
 
 
-def radiobiology_table(results: PatientResults, looks: Looks) -> Table | None:
+def radiobiology_table(results: Findings, looks: Looks) -> Table | None:
     """BED and EQD2 beside the mean dose, and the parameters; None where no structure has them."""
     known = [(s, s.biological) for s in results.structures if s.biological is not None]
     if not known:
@@ -25,18 +26,18 @@ def radiobiology_table(results: PatientResults, looks: Looks) -> Table | None:
     for s, found in known:
         effect = found.effect
         cells = [three(effect.response.alpha_beta_gy), three(effect.response.t_rep_h), three(effect.protraction)]
-        cells.append(with_error(s.dose["dose_mean_gy"], s.u_dose_mean_gy))
+        cells.append(gray(s.dose["dose_mean_gy"], s.u_dose_mean_gy))
         if weighted:
-            cells.append(with_error(found.dose_rbe_mean_gy, found.u_dose_rbe_mean_gy))
-        cells.append(with_error(found.bed_mean_gy, found.u_bed_mean_gy))
-        cells.append(with_error(found.eqd2_mean_gy, found.u_eqd2_mean_gy))
+            cells.append(gray(found.dose_rbe_mean_gy, found.u_dose_rbe_mean_gy))
+        cells.append(gray(found.bed_mean_gy, found.u_bed_mean_gy))
+        cells.append(gray(found.eqd2_mean_gy, found.u_eqd2_mean_gy))
         if uniform:
-            cells.append(with_error(found.eubed_gy, found.u_eubed_gy))
+            cells.append(gray(found.eubed_gy, found.u_eubed_gy))
         rows.append(Row(s.name, cells, looks[s.name]))
     return Table(heads, rows)
 
 
-def radiobiology_notes(results: PatientResults) -> list[str]:
+def radiobiology_notes(results: Findings) -> list[str]:
     """Where the parameters are from, what is weighted, and which structures have no BED for what reason."""
     said = []
     whose: dict[str, list[str]] = {}

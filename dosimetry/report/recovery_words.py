@@ -1,10 +1,10 @@
 """What was done about the scanner's resolution and calibration, in sentences."""
 
+from dosimetry.findings import Findings
 from dosimetry.report.numbers import three
-from dosimetry.results import PatientResults
 
 
-def recovery_sentences(results: PatientResults) -> list[str]:
+def recovery_sentences(results: Findings) -> list[str]:
     """Resolution, correction, and calibration of the scanner; nothing where there are no structures to speak of."""
     said, found, scanner = [], results.recovery, results.study.scanner
     if scanner is not None and scanner.calibration is not None:
@@ -35,7 +35,7 @@ def recovery_sentences(results: PatientResults) -> list[str]:
     return said
 
 
-def recovery_fact(results: PatientResults) -> str:
+def recovery_fact(results: Findings) -> str:
     """What the head of the page says of recovery."""
     if results.recovery.method == "none":
         return "recovery not corrected"

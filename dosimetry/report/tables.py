@@ -5,15 +5,13 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from dosimetry.burden import TumourBurden, tumour_burden
+from dosimetry.burden import TumourBurden
+from dosimetry.findings import Findings
+from dosimetry.findings.balance import Balance
 from dosimetry.recovery import Recovery
-from dosimetry.report.balance import Balance
-from dosimetry.report.numbers import percent, three, with_error, with_sign
-from dosimetry.report.palette import Look
-from dosimetry.results import PatientResults, StructureResult
-from nufitdose.registration.uncertainty import mean_inside
-
-Looks = dict[str, Look]
+from dosimetry.report.numbers import gray, percent, three, with_error, with_sign
+from dosimetry.report.palette import Look, Looks
+from dosimetry.results import StructureResult
 
 _QUALITY = {
     "ssim": "SSIM",
@@ -32,7 +30,7 @@ _QUALITY = {
     "displacement_max_mm": "largest shift mm",
     "activity_change_percent": "activity change",
 }
-_SCANS_ABREAST = 3
+_SCANS_ABREAST = 2
 _SIMILARITY = ("ssim", "wssim", "lncc", "mi", "nmi", "tre_mm")
 
 
@@ -54,7 +52,7 @@ class Table:
     rows: Sequence[Row]
 
 
-def structure_table(results: PatientResults, looks: Looks) -> Table:
+def structure_table(results: Findings, looks: Looks) -> Table:
     """Size and kinetics of every structure, of the remainder and of the whole body."""
     heads = (
         "structure",
@@ -104,7 +102,7 @@ def recovery_cell(name: str, recovery: Recovery) -> str:
     return f"{with_error(value, recovery.relative_u(name) * value)} {said}"
 
 
-def dose_table(results: PatientResults, looks: Looks) -> Table:
+def dose_table(results: Findings, looks: Looks) -> Table:
     """Dose metrics of every structure; D35mm³ only where a structure is small enough to have one."""
     small = any(np.isfinite(s.dose["dose_d35mm3_gy"]) for s in results.structures)
     thresholds, volumes = results.settings.metrics.volume_at_gy, results.settings.metrics.dose_at_ml
@@ -118,28 +116,28 @@ def dose_table(results: PatientResults, looks: Looks) -> Table:
         *(f"V{gy:g}Gy %" for gy in thresholds), *(f"D{ml:g}cc Gy" for ml in volumes),
     ]  # fmt: skip
     rows = []
-    burden = tumour_burden(results)
+    burden = results.burden
     together: list[tuple[str, StructureResult | TumourBurden]] = [("all tumours", burden)] if burden else []
     for name, s in [*((s.name, s) for s in results.structures), *together]:
         mean = s.dose["dose_mean_gy"]
-        sphere = [three(s.sphere_gy if isinstance(s, StructureResult) else float("nan"))] if spheres else []
-        cells = [with_error(mean, s.u_dose_mean_gy), *sphere, three(per_gbq(s, results))]
-        cells += [three(s.dose[column]) for column in columns]
-        cells += [three(s.dose["homogeneity_index"]), *([three(s.dose["geud_gy"])] if uniform else [])]
+        sphere = [gray(s.sphere_gy if isinstance(s, StructureResult) else float("nan"))] if spheres else []
+        cells = [gray(mean, s.u_dose_mean_gy), *sphere, gray(per_gbq(s, results))]
+        cells += [gray(s.dose[column]) for column in columns]
+        cells += [three(s.dose["homogeneity_index"]), *([gray(s.dose["geud_gy"])] if uniform else [])]
         cells += [percent(s.dose[f"v_{gy:g}gy_percent"]).removesuffix(" %") for gy in thresholds]
-        cells += [three(s.dose[f"d_{ml:g}cc_gy"]) for ml in volumes]
+        cells += [gray(s.dose[f"d_{ml:g}cc_gy"]) for ml in volumes]
         rows.append(Row(name, cells, looks.get(name) if isinstance(s, StructureResult) else None))
     return Table(heads, rows)
 
 
-def per_gbq(result: StructureResult | TumourBurden, results: PatientResults) -> float:
+def per_gbq(result: StructureResult | TumourBurden, results: Findings) -> float:
     """Mean dose per administered activity, Gy/GBq."""
     return result.dose["dose_mean_gy"] / results.study.administration.activity_mbq * 1e3
 
 
-def comparison_table(results: PatientResults, looks: Looks) -> Table | None:
+def comparison_table(results: Findings, looks: Looks) -> Table | None:
     """Mean, D2% and D98% without and with registration; None where nothing was registered."""
-    if results.unregistered is None or not results.structures:
+    if not results.compared or not results.structures:
         return None
     heads = ["structure"]
     for name in ("mean", "D2%", "D98%"):
@@ -151,15 +149,15 @@ def comparison_table(results: PatientResults, looks: Looks) -> Table | None:
             plain, registered = s.unregistered[key], s.dose[key]
             change = 100.0 * (registered / plain - 1.0) if plain > 0 else float("nan")
             cells += [
-                three(plain),
-                three(registered),
+                gray(plain),
+                gray(registered),
                 f"{with_sign(change)} %" if np.isfinite(change) else three(change),
             ]
         rows.append(Row(s.name, cells, looks[s.name]))
     return Table(heads, rows)
 
 
-def quality_table(results: PatientResults) -> Table | None:
+def quality_table(results: Findings) -> Table | None:
     """The numbers of registration.csv, similarity before, by the rigid motion alone, and after; scans as columns."""
     moved = [(frame, frame.registration) for frame in results.frames if frame.registration is not None]
     if not moved:
@@ -178,18 +176,18 @@ def quality_table(results: PatientResults) -> Table | None:
         else:
             cells = [percent(some[-1][key]) if key.endswith("_percent") else three(some[-1][key]) for some in stages]
         rows.append(Row(name, cells))
-    u_mm = [mean_inside(frame.u_registration_mm) for frame, _ in moved]
+    u_mm = [frame.u_registration_mm for frame, _ in moved]
     if np.isfinite(u_mm).any():
         rows.append(Row("uncertainty of the displacement mm", [three(value) for value in u_mm]))
     return Table(("", *(frame.id for frame, _ in moved)), rows)
 
 
-def pair_lights(results: PatientResults) -> list[tuple[str, str, str]]:
+def pair_lights(results: Findings) -> list[tuple[str, str, str]]:
     """Scan, light and the sentence why, of every registered pair."""
     return [(f.id, f.light.state.value, f.light.why) for f in results.frames if f.light is not None]
 
 
-def transport_table(results: PatientResults, looks: Looks) -> Table | None:
+def transport_table(results: Findings, looks: Looks) -> Table | None:
     """By structure and scan: how far the warp changed the activity, and the uncertainty of the displacement there."""
     scans = [(frame.id, {row.structure: row for row in frame.transport}) for frame in results.frames if frame.transport]
     if not scans:
@@ -211,7 +209,7 @@ def _change(value: float) -> str:
     return f"{with_sign(value)} %" if np.isfinite(value) else three(value)
 
 
-def agreement_tables(results: PatientResults, looks: Looks) -> list[Table]:
+def agreement_tables(results: Findings, looks: Looks) -> list[Table]:
     """Centroid distance, Dice and HD95 of structures drawn on both scans, before and after; a few scans in a table."""
     scans = [(frame.id, {row.structure: row for row in frame.agreement}) for frame in results.frames if frame.agreement]
     tables = []
@@ -236,7 +234,7 @@ def agreement_tables(results: PatientResults, looks: Looks) -> list[Table]:
     return tables
 
 
-def balance_table(results: PatientResults, balance: Balance) -> Table:
+def balance_table(results: Findings, balance: Balance) -> Table:
     """Activity at each scan, MBq, and its shares."""
     heads = ["scan", "h", "admin. × decay", "field of view", "share"]
     if results.structures:

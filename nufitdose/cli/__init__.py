@@ -47,6 +47,7 @@ app.command()(training.tune)
 app.command()(simulation.evaluate)
 app.command()(information.config)
 app.command()(information.info)
+app.command()(information.report)
 app.command()(information.view)
 app.add_typer(simulate, name="simulate")
 

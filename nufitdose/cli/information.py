@@ -1,4 +1,4 @@
-"""Commands that tell and show: config, info, view."""
+"""Commands that tell and show: config, info, report, view."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -32,6 +32,19 @@ def info(
 
     facts = gather_facts(place)
     print(json_text(facts) if as_json else as_text(facts))
+
+
+def report(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Results folder of 'nufitdose dosimetry'.")],
+    pdf: Annotated[bool, typer.Option("--pdf", help="Print it to report.pdf too; needs Chromium.")] = False,
+) -> None:
+    """Build report.html of a results folder again, from its files alone."""
+    from dosimetry.report import print_pdf, write_report
+
+    page = write_report(out)
+    print(f"report: {page}")
+    if pdf:
+        print(f"printed: {print_pdf(page)}")
 
 
 def view(

@@ -14,6 +14,7 @@ from dosimetry import DosimetrySettings, run_patient
 from dosimetry.config import load_settings
 from dosimetry.dose import sphere_s_value
 from dosimetry.kinetics import FitStatus
+from dosimetry.report import write_report
 from nufitdose.anatomy.composition import mass_fractions, tissue_of_hu
 from nufitdose.grid import Grid
 from nufitdose.io.nifti import load_volume
@@ -62,7 +63,11 @@ def test_every_promised_file_is_there_and_means_what_it_says(tmp_path):
     }
     registration = {f"registration{what}.csv" for what in ("", "_structures", "_activity")}
     tables = {"metrics.csv", "uncertainty.csv", "tac.csv", "dvh.csv", "curves.json", "tiac.txt"} | registration
-    assert found == scans | fields | maps | tables | {"report.html", "run.json"}
+    page = {f"report/{name}" for name in ("findings.json", "findings.npz", "pictures.json", "dose.jpg")}
+    page |= {f"report/tp{n}_{what}_before.jpg" for n in (2, 3) for what in ("activity", "ct")}
+    assert found == scans | fields | maps | tables | page | {"report.html", "run.json"}
+    first = (out / "report.html").read_bytes()
+    assert write_report(out).read_bytes() == first
     tia = load_volume(out / "maps/tia.nii.gz", Quantity.TIA)
     assert tia.grid.matches(GRID)
     assert tia.data[sphere()].mean() == pytest.approx(2e5 * 60.0 / math.log(2), rel=1e-4)

@@ -12,6 +12,7 @@ from nufitdose.image_sources import ImageSource, ImageSources
 from nufitdose.io.study_folder.fields import DicomValues, FilePath, Moment, Name, Number, Paths, Text, Uid
 from nufitdose.io.study_folder.scanner_file import ScannerEntry, read_scanner
 from nufitdose.scanner import Scanner
+from nufitdose.study import Details
 from nufitdose.types import PerVoxel
 
 MANIFEST = "study.yaml"
@@ -143,6 +144,20 @@ class StructuresEntry(Settings):
         return self
 
 
+class DetailsEntry(Settings):
+    """`details:` what the head of the report names beside the treatment: sex, weight, cycle, site, operator."""
+
+    sex: Literal["F", "M", "O"] | None = None
+    weight_kg: Number | None = Field(default=None, gt=0, le=700, allow_inf_nan=False)
+    cycle: int | None = Field(default=None, ge=1, le=1000)
+    site: Name | None = None
+    operator: Name | None = None
+
+    def details(self) -> Details:
+        """The values."""
+        return Details(**self.model_dump())
+
+
 class Manifest(Settings):
     """`study.yaml` (DESIGN: the study folder)."""
 
@@ -156,6 +171,7 @@ class Manifest(Settings):
     scanner: ScannerEntry | FilePath | None = None
     dicom: DicomValues | None = None
     statements: tuple[Text, ...] = ()
+    details: DetailsEntry = DetailsEntry()
 
     def described_scanner(self, folder: Path) -> Scanner | None:
         """The scanner described here, or in the file named here relative to `folder`."""

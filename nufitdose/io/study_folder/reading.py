@@ -78,6 +78,7 @@ def _study_of(manifest: Manifest, path: Path) -> Study:
         dicom=manifest.dicom,
         statements=manifest.statements,
         tracer=manifest.tracer,
+        details=manifest.details.details(),
     )
     scanner = manifest.described_scanner(path.parent)
     return study if scanner is None else study.with_scanner(scanner)

@@ -1,6 +1,7 @@
 """A `Study` written as a study folder."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -39,6 +40,9 @@ def save_study(study: Study, folder: str | Path, *, tumours: Iterable[str] = ())
         "reference": study.reference_id,
         "timepoints": entries,
     }
+    details = {name: value for name, value in asdict(study.details).items() if value is not None}
+    if details:
+        manifest["details"] = details
     if study.tracer:
         manifest["tracer"] = study.tracer
     if study.administration.time is not None:

@@ -1,11 +1,9 @@
 """The report: right sides, right numbers, one page that needs nothing else."""
 
-import base64
 import dataclasses
-import io
 import re
-from datetime import datetime
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import matplotlib as mpl
 import numpy as np
@@ -14,135 +12,48 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.image import imread
 from scipy.spatial.transform import Rotation
+from support.report_patient import (
+    CENTRES_MM,
+    NAMES,
+    RADII_MM,
+    SHIFT_MM,
+    SPACING_MM,
+    ball,
+    patient,
+    quality,
+    record,
+    write_page,
+)
+from support.results_folder import page_data
 
-from dosimetry.config import DosimetrySettings
-from dosimetry.curves.structures import structure_curves
-from dosimetry.dose import AbsorbedDose, absorbed_dose
-from dosimetry.kinetics import fit_voxels
-from dosimetry.recovery import UNKNOWN, Recovery, StructureRecovery
-from dosimetry.report import pictures, write_report
-from dosimetry.report.balance import balance_of
+from dosimetry.config import DosimetrySettings, ReportSettings
+from dosimetry.dose import AbsorbedDose
+from dosimetry.findings.balance import balance_of
+from dosimetry.findings.gather import gather_findings
+from dosimetry.recovery import Recovery, StructureRecovery
+from dosimetry.report import pictures
 from dosimetry.report.budget import front_rows
 from dosimetry.report.checks import State, lights
-from dosimetry.report.figures import house_style
+from dosimetry.report.figures import house_style, save_jpeg
+from dosimetry.report.head import head_facts, worst_light
 from dosimetry.report.methods_paragraph import left_out, methods_paragraph
-from dosimetry.report.numbers import percent, three, with_error, with_sign
+from dosimetry.report.numbers import gray, percent, three, with_error, with_sign
 from dosimetry.report.palette import look
-from dosimetry.report.pictures import _before_and_after
+from dosimetry.report.pictures import _stages
 from dosimetry.report.planes import AXIAL, CORONAL, ORIENTATIONS, SAGITTAL, Box, box_of, cut
 from dosimetry.report.recovery_words import recovery_fact, recovery_sentences
 from dosimetry.report.tables import pair_lights, quality_table, recovery_cell
-from dosimetry.results import DoseMaps, PatientResults
-from dosimetry.structures import body_results, regions_of, structure_results
-from dosimetry.uncertainty.points import point_errors
-from dosimetry.uncertainty.sources import own_shares
-from dosimetry.uncertainty.structures import structure_budgets
-from nufitdose.anatomy.prepared import prepare_anatomy
+from dosimetry.results import PatientResults
 from nufitdose.grid import Grid
 from nufitdose.nuclides import half_life_h
-from nufitdose.registration import DisplacementField, Registration, RegistrationQuality
 from nufitdose.registration.engines.registry import ENGINES
 from nufitdose.registration.lights import PairLight, PairState
 from nufitdose.registration.scan_to_scan import RigidPart
 from nufitdose.registration.series import Frame
-from nufitdose.registration.structure_quality import structure_agreement
-from nufitdose.run import RunRecord
-from nufitdose.study import Administration, Structures, Study, TimePoint
+from nufitdose.study import Details
 from nufitdose.volume import Quantity, Volume
 
-SHAPE, SPACING_MM = (30, 26, 28), 8.0
-SHIFT_MM = np.array([16.0, -8.0, 24.0])
-NAMES = {1: "liver", 2: "kidney_left", 3: "tumour_1"}
-CENTRES_MM = {1: (50.0, 10.0, 20.0), 2: (-50.0, -40.0, -20.0), 3: (60.0, 20.0, 30.0)}
-RADII_MM = {1: 36.0, 2: 24.0, 3: 8.1}
-
-
-def ball(grid: Grid, centre_mm, radius_mm: float) -> np.ndarray:
-    places = grid.world(np.moveaxis(np.indices(grid.shape), 0, -1))
-    return np.linalg.norm(places - np.asarray(centre_mm), axis=-1) < radius_mm
-
-
-def scan(grid, number, time_h, shift_mm, names, *, ct, scale, nuclide) -> TimePoint:
-    activity, labels = np.full(grid.shape, 1e3), np.zeros(grid.shape, np.uint8)
-    for label in names:
-        inside = ball(grid, np.array(CENTRES_MM[label]) + shift_mm, RADII_MM[label])
-        activity[inside] = 4e5 * label * 2 ** (-time_h / (0.4 * half_life_h(nuclide)))
-        labels[inside] = label
-    body = ball(grid, shift_mm, 105.0)
-    hu = Volume(np.where(body, 40.0, -1000.0), grid, Quantity.HU) if ct else None
-    drawn = Structures((Volume(labels, grid, Quantity.LABELS),), names, tumours(names)) if names else None
-    return TimePoint.of(f"tp{number}", time_h, Volume(scale * activity * body, grid, Quantity.ACTIVITY), hu, drawn)
-
-
-def tumours(names) -> frozenset[str]:
-    return frozenset(name for name in names.values() if "tumour" in name)
-
-
-def quality(**numbers: float) -> RegistrationQuality:
-    usual = dict.fromkeys((f.name for f in dataclasses.fields(RegistrationQuality)), 0.5)
-    return RegistrationQuality(**usual | {"tre_mm": np.nan, "folding_percent": 0.0, "jacobian_min": 1.0} | numbers)
-
-
-def patient(
-    times_h=(4.0, 24.0, 72.0),
-    *,
-    names=NAMES,
-    ct=True,
-    scale=1.0,
-    administered_mbq=7000.0,
-    nuclide="Lu-177",
-    patient_id="P001",
-    registered_shift_mm=SHIFT_MM,
-    after=None,
-    engine="rigid",
-) -> PatientResults:
-    """The results of a small patient whose later scans lie `SHIFT_MM` away from the first."""
-    grid, settings = Grid.from_spacing(SHAPE, (SPACING_MM,) * 3), DosimetrySettings()
-    timepoints = [
-        scan(grid, n + 1, t, SHIFT_MM * (n > 0), names, ct=ct, scale=scale, nuclide=nuclide)
-        for n, t in enumerate(times_h)
-    ]
-    given = Administration(administered_mbq, datetime(2024, 3, 5, 9, 30))
-    study = Study(patient_id, nuclide, given, "tp1", tuple(timepoints))
-    frames = [Frame("tp1", times_h[0], timepoints[0].activity, timepoints[0].activity.total_mbq())]
-    plain = frames[:]
-    matrix = np.eye(4)
-    matrix[:3, 3] = registered_shift_mm
-    field = DisplacementField.from_affine(matrix, grid)
-    for tp in timepoints[1:]:
-        found = Registration(engine, "CT" if ct else "activity", field, 1.0, after or quality(), quality(lncc=0.2))
-        agreement = structure_agreement(study.structures, tp.structures, field) if names else ()
-        total = tp.activity.total_mbq()
-        inside = field.inside(grid)
-        frames.append(Frame(tp.id, tp.time_h, field.warp(tp.activity), total, inside, found, agreement))
-        plain.append(Frame(tp.id, tp.time_h, tp.activity, total))
-    maps, unregistered = (dose_maps(some, study) for some in (frames, plain))
-    anatomy = prepare_anatomy(study.reference.ct, grid) if ct else None
-    regions = regions_of(study)
-    found = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide))
-    errors = point_errors(frames, regions, settings.uncertainty)
-    density = anatomy.density if anatomy else None
-    tia_mbq_h = {name: found.of(name).tia_mbq_h for name in regions}
-    own = own_shares(study.nuclide, tia_mbq_h, regions, maps.dose, density, settings.dose)
-    asked, engine = settings.uncertainty, settings.dose.engine
-    budgets = structure_budgets(study, frames, regions, found, errors, UNKNOWN, density, own, asked, engine)
-    before = unregistered if len(times_h) > 1 else None
-    results = structure_results(study, settings, regions, found, maps, before, anatomy, budgets)
-    whole_body, rest = body_results(study, found, maps, before, anatomy, budgets)
-    return PatientResults(
-        study, settings, tuple(frames), maps, tuple(plain), before, anatomy, results, whole_body, rest
-    )
-
-
-def dose_maps(frames, study) -> DoseMaps:
-    curves = np.stack([f.activity.data.reshape(-1) for f in frames], axis=1)
-    fit = fit_voxels(curves, [f.time_h for f in frames], half_life_h(study.nuclide))
-    tia = Volume(fit.tia.reshape(SHAPE), frames[0].activity.grid, Quantity.TIA)
-    return DoseMaps(fit, tia, absorbed_dose(tia, nuclide=study.nuclide, ct=study.reference.ct))
-
-
-def record(**changes) -> RunRecord:
-    return RunRecord("dosimetry", DosimetrySettings().model_dump(mode="json"), **changes)
+DATED = record(started="2024-03-05T10:00:00+00:00", inputs={"study.yaml": "ab" * 32})
 
 
 @pytest.fixture(scope="module")
@@ -153,14 +64,13 @@ def usual() -> PatientResults:
 @pytest.fixture(scope="module")
 def written(usual, tmp_path_factory):
     """The page of the usual patient, as a path."""
-    same = record(started="2024-03-05T10:00:00+00:00", inputs={"study.yaml": "ab" * 32})
-    return write_report(usual, same, tmp_path_factory.mktemp("report"))
+    return write_page(usual, DATED, tmp_path_factory.mktemp("report"))
 
 
 class Page(HTMLParser):
     """Collects text, addresses and tags, and demands that tags close in order."""
 
-    VOID = frozenset({"meta", "img"})
+    VOID = frozenset({"meta", "img", "input"})
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -181,12 +91,12 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if "style" not in self.open:
+        if not {"style", "script"} & {*self.open}:
             self.text += data
 
 
 def page_of(results: PatientResults, folder, **changes) -> Page:
-    path = write_report(results, record(**changes), folder)
+    path = write_page(results, record(**changes), folder)
     assert path == folder / "report.html"
     return Page(path.read_text(encoding="utf-8"))
 
@@ -232,7 +142,7 @@ def test_a_spot_stands_where_the_letters_say_on_any_grid(name):
         assert down == pytest.approx(-(30.0 if plane is AXIAL else 45.0) / 160.0, abs=0.02)
 
 
-def test_the_finished_picture_shows_the_left_on_the_right():
+def test_the_finished_picture_shows_the_left_on_the_right(tmp_path):
     results = patient((24.0,), names={}, ct=True)
     grid = results.maps.dose.grid
     dose = np.where(ball(grid, (-60.0, 40.0, 0.0), 12.0), 10.0, 0.0)
@@ -242,7 +152,8 @@ def test_the_finished_picture_shows_the_left_on_the_right():
     box = dataclasses.replace(box_of(results), at_mm=np.array([-60.0, 40.0, 0.0]))
     with house_style():
         overlay, _ = pictures.dose_overlay(results, box, {})
-    image = imread(io.BytesIO(base64.b64decode(overlay.address.split(",")[1])))[..., :3]
+    save_jpeg(overlay, tmp_path / "dose.jpg")
+    image = imread(tmp_path / "dose.jpg")[..., :3] / 255.0
     coloured = image.max(axis=-1) - image.min(axis=-1) > 0.3
     axial = coloured[:, : int(image.shape[1] * 0.33)]
     middle = np.nonzero((image.max(axis=-1) < 0.99)[:, : axial.shape[1]].any(axis=0))[0].mean()
@@ -320,7 +231,7 @@ def test_overlapping_structures_are_counted_once(usual):
 
 
 def states(results: PatientResults) -> dict[str, State]:
-    return {light.topic: light.state for light in lights(results)}
+    return {light.topic: light.state for light in lights(gather_findings(results))}
 
 
 def test_lights_of_a_sound_patient():
@@ -364,7 +275,7 @@ def test_an_early_last_scan_is_far_outside():
 
 def test_without_structures_the_map_tells_what_was_extrapolated():
     one = patient((24.0,), names={})
-    light = next(n for n in lights(one) if n.topic == "Extrapolation")
+    light = next(n for n in lights(gather_findings(one)) if n.topic == "Extrapolation")
     assert light.state is State.BAD
     assert percent(100.0 * 2 ** (-24.0 / half_life_h("Lu-177"))) in light.found  # e^(-λt) of it is after the scan
 
@@ -375,61 +286,97 @@ def test_one_scan_has_nothing_to_register():
     assert found["Voxel curves"] is State.LOOK
 
 
+# --- the head ---------------------------------------------------------------------------------------------------
+
+
+def test_the_head_says_what_is_known_and_settings_go_first(usual):
+    details = Details(sex="M", weight_kg=80.0, cycle=3, site="A", operator="B")
+    study = dataclasses.replace(usual.study, details=details, dicom={"PatientSex": "F"})
+    settings = usual.settings.model_copy(update={"report": ReportSettings(operator="C")})
+    told = dataclasses.replace(usual, study=study, settings=settings)
+    facts = dict(head_facts(gather_findings(told), record().to_dict()))
+    assert facts["Patient"] == "P001; male; 80.0 kg; cycle 3"
+    assert (facts["Site"], facts["Operator"]) == ("A", "C")
+    plain = dict(head_facts(gather_findings(usual), record().to_dict()))
+    assert plain["Patient"] == "P001"
+    assert not {"Site", "Operator", "Scanner"} & plain.keys()
+
+
+def test_the_worst_light_stands_first(usual):
+    found = gather_findings(usual)
+    looks = {s.name: look(n) for n, s in enumerate(found.structures)}
+    state, sentence = worst_light(front_rows(found, looks), lights(found))
+    assert state is State.BAD
+    assert sentence.startswith("tumour_1: Curve")
+
+
+def test_doses_that_would_read_0_005_gy_are_in_mgy():
+    assert gray(0.005, 0.001) == "5.00 ± 1.0 mGy"
+    assert gray(0.0838, 0.024) == "0.0838 ± 0.024"
+    assert gray(0.0) == "0"
+    assert gray(float("nan")) == "–"
+
+
 # --- words ------------------------------------------------------------------------------------------------------
 
 
 def test_what_was_done_about_recovery_is_said(usual):
     rows = {"liver": tuple(StructureRecovery("liver", f"tp{n}", 0.8, 0.05, "gtm", False, 0.1) for n in (1, 2, 3))}
     done = dataclasses.replace(usual, recovery=Recovery("gtm", False, (12.0, 12.0), rows, {}))
-    assert "geometric transfer matrix" in " ".join(recovery_sentences(done))
+    assert "geometric transfer matrix" in " ".join(recovery_sentences(gather_findings(done)))
     assert recovery_cell("liver", done.recovery) == "0.800 ± 0.040 corrected"
-    assert recovery_fact(done) == "spill-out and spill-in corrected"
+    assert recovery_fact(gather_findings(done)) == "spill-out and spill-in corrected"
     rows = {"liver": (StructureRecovery("liver", "tp1", 0.7, 0.1, "none", True, 0.1),)}
     told = dataclasses.replace(usual, recovery=Recovery("none", True, (12.0, 15.0), rows, {}))
-    assert "assumed resolution of 12.0 to 15.0 mm" in " ".join(recovery_sentences(told))
+    assert "assumed resolution of 12.0 to 15.0 mm" in " ".join(recovery_sentences(gather_findings(told)))
     assert recovery_cell("liver", told.recovery) == "0.700 ± 0.070 assumed, not corrected"
     assert recovery_cell("spleen", told.recovery) == ""
     looks = {found.name: look(n) for n, found in enumerate(told.structures)}
-    front = {row.name: row.recovery for row in front_rows(told, looks)}
+    front = {row.name: row.recovery for row in front_rows(gather_findings(told), looks)}
     assert front["liver"] == recovery_cell("liver", told.recovery)
-    assert "no recovery coefficients" in " ".join(left_out(told))
-    assert "no recovery coefficients" not in " ".join(left_out(done))
+    assert "no recovery coefficients" in " ".join(left_out(gather_findings(told)))
+    assert "no recovery coefficients" not in " ".join(left_out(gather_findings(done)))
 
 
 def test_what_is_not_in_the_number(usual):
-    said = " ".join(left_out(usual))
+    said = " ".join(left_out(gather_findings(usual)))
     assert "agree with Monte Carlo" in said
     assert "of the emitted energy leaves the field of view" in said
     assert "Progeny" not in said
     settings = DosimetrySettings.model_validate({"dose": {"engine": "local"}})
-    locally = " ".join(left_out(dataclasses.replace(usual, settings=settings)))
+    locally = " ".join(left_out(gather_findings(dataclasses.replace(usual, settings=settings))))
     assert "0.0351 MeV per decay, 19 %" in locally  # ICRP 107: 0.0351 of 0.0351 + 0.148 MeV
     assert "0.148 MeV" in locally
-    assert "1.00 g/mL" in " ".join(left_out(patient((24.0,), ct=False)))
-    actinium = " ".join(left_out(patient((24.0,), nuclide="Ac-225")))
+    assert "1.00 g/mL" in " ".join(left_out(gather_findings(patient((24.0,), ct=False))))
+    actinium = " ".join(left_out(gather_findings(patient((24.0,), nuclide="Ac-225"))))
     assert "Bi-213" in actinium
-    assert "outlive Tc-99m are left out: Tc-99" in " ".join(left_out(patient((4.0,), nuclide="Tc-99m")))
+    assert "outlive Tc-99m are left out: Tc-99" in " ".join(
+        left_out(gather_findings(patient((4.0,), nuclide="Tc-99m")))
+    )
 
 
 def test_methods_follow_what_was_done(usual):
-    three_scans = methods_paragraph(usual, "nufitdose 1.2.3")
+    three_scans = methods_paragraph(gather_findings(usual), "nufitdose 1.2.3")
     assert "nufitdose 1.2.3" in three_scans
     assert "4.00, 24.0 and 72.0 h" in three_scans
     assert "rigid registration of CT to CT" in three_scans
     assert "least squares" in three_scans
     assert "Schneider" in three_scans
-    two = methods_paragraph(patient((4.0, 24.0), ct=False), "nufitdose")
+    two = methods_paragraph(gather_findings(patient((4.0, 24.0), ct=False)), "nufitdose")
     assert "activity to activity" in two
     assert "solved exactly" in two
     assert "1.00 g/mL" in two
-    assert "physical decay through the one measurement" in methods_paragraph(patient((24.0,)), "nufitdose")
+    assert "physical decay through the one measurement" in methods_paragraph(
+        gather_findings(patient((24.0,))), "nufitdose"
+    )
 
 
 # --- the page ---------------------------------------------------------------------------------------------------
 
 HEADINGS = (
-    "Dosimetry report", "Checks", "Registration", "Time-activity curves", "Activity balance", "Absorbed dose",
-    "With and without registration", "Methods and record",
+    "Dosimetry report", "Checks", "Volume viewer", "Registration", "Time-activity curves", "Activity balance",
+    "Absorbed dose",
+    "With and without registration", "Methods and record", "Files of this result",
 )  # fmt: skip
 
 
@@ -438,11 +385,13 @@ def test_the_page_stands_alone_and_in_order(written):
     page = Page(text)
     assert re.search(r"<style>[^<]*@page \{ size: A4", text)
     assert "url(" not in text
-    assert "script" not in page.tags
+    assert "default-src 'none'" in text
     assert "link" not in page.tags
-    outside = [a for a in page.addresses if not a.startswith("data:image/")]
-    assert outside
-    assert all(a.startswith("https://doi.org/10.") for a in outside)
+    outside = [a for a in page.addresses if not a.startswith(("data:image/", "https://doi.org/10."))]
+    links = [unquote(a) for a in outside if not a.startswith("#")]
+    assert {"metrics.csv", "maps/dose.nii.gz", "registered/tp2_field.nii.gz"} <= {*links}
+    assert all((written.parent / link).is_file() for link in links)
+    assert all(f'id="{a[1:]}"' in text for a in outside if a.startswith("#"))
     places = [page.text.index(f"{n} · {h}" if n else h) for n, h in enumerate(HEADINGS)]
     assert places == sorted(places)
     for wanted in ("Not a medical device", "159.5 h", "ICRP", "7.000 GBq", "2024-03-05", "ab" * 32, "tumour"):
@@ -468,8 +417,10 @@ def test_warnings_stand_in_full(usual, tmp_path):
 def test_names_from_files_are_text_and_nothing_else(tmp_path):
     hostile = "<script>alert('x')</script> \"&$x^2$ 肝臓 \N{RIGHT-TO-LEFT OVERRIDE}"
     page = page_of(patient((4.0, 24.0), names=NAMES | {1: hostile}, patient_id=hostile), tmp_path)
-    assert "script" not in page.tags
     assert "<script>alert('x')</script>" in page.text
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    assert page_data(text, "viewer-data")["structures"][0]["name"] == hostile
 
 
 @pytest.mark.parametrize(
@@ -519,10 +470,9 @@ def test_a_structure_cut_by_the_view_is_said(usual, tmp_path):
 
 
 def test_the_same_results_give_the_same_page_and_leave_matplotlib_alone(usual, written, tmp_path):
-    same = record(started="2024-03-05T10:00:00+00:00", inputs={"study.yaml": "ab" * 32})
     with mpl.rc_context({"font.size": 23.0}):
         before = dict(mpl.rcParams)
-        again = write_report(usual, same, tmp_path)
+        again = write_page(usual, DATED, tmp_path)
         assert dict(mpl.rcParams) == before
     assert again.read_bytes() == written.read_bytes()
 
@@ -549,11 +499,15 @@ def with_rigid(results: PatientResults) -> PatientResults:
 
 def test_the_rigid_motion_stands_between_before_and_after(tmp_path):
     results = with_rigid(patient())
-    rows = {row.name: row.cells for row in quality_table(results).rows}
+    rows = {row.name: row.cells for row in quality_table(gather_findings(results)).rows}
     assert rows["local corr."] == ["0.200 → 0.400 → 0.500"] * 2
-    assert {row.name: row.cells for row in quality_table(patient()).rows}["local corr."] == ["0.200 → 0.500"] * 2
-    assert pair_lights(results) == [(name, "check", "the mean Dice is low <here>") for name in ("tp2", "tp3")]
-    stages = _before_and_after(results.frames[1].registration, lambda field: lambda axes, points: None)
+    assert {row.name: row.cells for row in quality_table(gather_findings(patient())).rows}["local corr."] == [
+        "0.200 → 0.500"
+    ] * 2
+    assert pair_lights(gather_findings(results)) == [
+        (name, "check", "the mean Dice is low <here>") for name in ("tp2", "tp3")
+    ]
+    stages = _stages(results.frames[1].registration, lambda field: lambda axes, points: None)
     assert [name for name, _ in stages] == ["before", "rigid", "after"]
-    page = write_report(results, record(), tmp_path).read_text()
+    page = write_page(results, record(), tmp_path).read_text()
     assert "the mean Dice is low &lt;here&gt;" in page
