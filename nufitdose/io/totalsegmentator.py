@@ -135,11 +135,13 @@ def _run(
         ).returncode
     if code:
         lines = told.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
-        way_out = "" if download else (
-            f" It ran without network. If its weights are missing, fetch them with 'totalseg_download_weights -t {task}', "
-            "or let it do so: --download."
-        )  # fmt: skip
-        raise RunStopped(f"{PROGRAM} ended with {code}; it last said:\n" + "\n".join(lines) + f"\n{way_out}".rstrip())
+        way_out = (
+            f"It ran without network. If weights are missing: 'totalseg_download_weights -t {task}' fetches them, or "
+            "let it do so by --download."
+        )
+        raise RunStopped(
+            "\n".join([f"{PROGRAM} ended with {code}; it last said:", *lines, *([] if download else [way_out])])
+        )
 
 
 def _environment(download: bool) -> dict[str, str]:
@@ -157,8 +159,10 @@ def _joined(folder: Path, classes: Sequence[str], ct: Volume) -> Mask | None:
         if not path.is_file():
             continue
         volume = load_volume(path, Quantity.LABELS)
-        if volume.grid != ct.grid:
-            raise InputError(f"{PROGRAM} wrote {name} on a grid that is not that of the CT", remedy="Report its version")
+        if not volume.grid.matches(ct.grid):
+            raise InputError(
+                f"{PROGRAM} wrote {name} on a grid that is not that of the CT", remedy="Report its version"
+            )
         mask = volume.data > 0 if mask is None else mask | (volume.data > 0)
     return mask
 
