@@ -80,8 +80,8 @@ def test_two_scans_registered(tmp_path):
 
 
 def test_the_notebook(tmp_path):
-    """The shift put in is found, Ã is A₀ T/ln 2 less what hard edges lose by interpolation, doses are the electrons' energy
-    over the mass; the cells print what is stored beside them."""
+    """The shift put in is found, Ã is A₀ T/ln 2 less what hard edges lose by interpolation, doses are energy over
+    mass; the cells print what is stored beside them."""
     text, stored = printed_by_notebook("study_to_dose.ipynb", tmp_path)
     true, found = numbers(text, "shift put in, mm:"), numbers(text, "shift found, mm:")
     assert found == pytest.approx(true, abs=1.0)
