@@ -23,7 +23,7 @@ from nufitdose.phantom import DigitalPatient, PatientSettings, simulate_patient
 from nufitdose.progress import Steps
 
 COUNTS = {"still": 16, "check": 16, "moving": 10}
-SEEDS = {"still": 924_000, "check": 926_000, "moving": 928_000}
+SEEDS = {"still": 924_000, "check": 926_000, "moving": 930_000}
 TRACERS = ("Lu-177-DOTATATE", "Lu-177-PSMA")
 SMALL_ML = 2.0
 

@@ -14,6 +14,7 @@ from nufitdose.anatomy.prepared import PreparedAnatomy
 from nufitdose.anatomy.regions import Region
 from nufitdose.emissions import chain_spectra
 from nufitdose.errors import InputError
+from nufitdose.grid import Grid
 from nufitdose.psf import sphere_recovery
 from nufitdose.registration.series import Frame
 from nufitdose.scanner import Scanner
@@ -38,15 +39,19 @@ _LEAST_OWN = 0.02  # of a part's activity that must stay in it
 _LEAST_R = 0.2  # recovery by volume alone beneath which nothing is corrected
 _LEAST_SEEN = 0.5  # of a structure that every scan must see for it to be a part of its own
 _STEP = 1.02  # of the volume, for its derivative
+# Variance that linear interpolation adds to the resolution, in squares of a voxel's side: f (1 - f) a fraction f of the
+# way between two voxels, and all fractions alike.
+_INTERPOLATION = 1.0 / 6.0
 
 
 @dataclass(frozen=True, eq=False)
 class RecoveryPlan:
     """How the frames of a study are corrected, or judged.
 
-    `matrices` are those of the resolution and of one beside it, between which R is uncertain; `single` [structure] is
-    R, with its relative uncertainty, of the structures that have no part in them: corrected by their volume alone, or
-    not at all where R is too low for that.
+    `matrices` are those of the resolution and of one beside it, between which R is uncertain; `interpolated` the same
+    for scans that were brought onto the reference, which interpolation blurs further. `single` [structure] is R, with
+    its relative uncertainty, of the structures that have no part in them: corrected by their volume alone, or not at
+    all where R is too low for that.
     """
 
     method: Method
@@ -55,6 +60,11 @@ class RecoveryPlan:
     regions: Mapping[str, Region]
     matrices: tuple[TransferMatrix, ...]
     single: Mapping[str, tuple[float, float]]
+    interpolated: tuple[TransferMatrix, ...] = ()
+
+    def matrices_of(self, frame: Frame) -> tuple[TransferMatrix, ...]:
+        """Those of a frame as it came to the reference grid."""
+        return self.interpolated if self.interpolated and _is_interpolated(frame) else self.matrices
 
     def method_of(self, name: str) -> Method:
         """What a structure is corrected by."""
@@ -100,7 +110,10 @@ def plan_recovery(
         weak += found
     single = _by_curve(study.scanner, regions, weak) if described else _by_sphere(fwhm, regions, weak)
     widths = (float(np.mean(fwhm[0])), float(np.mean(fwhm[-1])) if not described else float(np.mean(fwhm[0])))
-    plan = RecoveryPlan(method, not described, widths, regions, matrices, single)
+    interpolated: tuple[TransferMatrix, ...] = ()
+    if method == "gtm" and any(_is_interpolated(frame) for frame in frames):
+        interpolated = tuple(transfer_matrix(parts, _after_interpolation(width, grid), inside) for width in fwhm)
+    plan = RecoveryPlan(method, not described, widths, regions, matrices, single, interpolated)
     _warn_of_small(plan)
     return plan
 
@@ -111,7 +124,7 @@ def correct_frames(plan: RecoveryPlan, frames: Sequence[Frame]) -> tuple[tuple[F
     rows: dict[str, list[StructureRecovery]] = {name: [] for name in plan.regions}
     change: dict[str, float] = {}
     for frame in frames:
-        versions = [_corrected(plan, frame.activity.data, matrix) for matrix in plan.matrices or (None,)]
+        versions = [_corrected(plan, frame.activity.data, matrix) for matrix in plan.matrices_of(frame) or (None,)]
         kept = frame if plan.method == "none" else replace(frame, activity=frame.activity.with_data(versions[0]))
         done.append(kept)
         change[frame.id] = _percent(kept.activity.total_mbq(), frame.activity.total_mbq())
@@ -149,9 +162,10 @@ def _row(plan: RecoveryPlan, name: str, region: Region, frame: Frame, versions: 
         by_width = float(abs(np.log(values[-1] / values[0]))) / (np.sqrt(12.0) if plan.assumed else 1.0)
     relative_u = float(np.hypot(by_width, _U_VOLUME if alone else _U_MATRIX))
     noise = 1.0
-    if plan.matrices and not alone:
-        names = plan.matrices[0].partition.names
-        noise = float(plan.matrices[0].noise[names.index(name)]) if name in names else 1.0
+    matrices = plan.matrices_of(frame)
+    if matrices and not alone:
+        names = matrices[0].partition.names
+        noise = float(matrices[0].noise[names.index(name)]) if name in names else 1.0
     slope = _volume_slope(region.volume_ml, float(np.mean(plan.fwhm_mm)))
     return StructureRecovery(name, frame.id, value, relative_u, plan.method_of(name), plan.assumed, slope, noise)
 
@@ -194,6 +208,18 @@ def _widths(study: Study, settings: RecoverySettings) -> tuple[Widths, Widths]:
         return study.scanner.fwhm_mm, (i, j, k)
     low, high = settings.assumed_fwhm_mm or _usual_fwhm_mm(study.nuclide)
     return (low, low, low), (high, high, high)
+
+
+def _is_interpolated(frame: Frame) -> bool:
+    """Whether the scan was read between its voxels; the reference, and scans that nothing moves, are not."""
+    return frame.registration is not None and frame.registration.engine != "none"
+
+
+def _after_interpolation(fwhm_mm: Widths, grid: Grid) -> Widths:
+    """A resolution after one linear interpolation between voxels of `grid`; scans of one patient have voxels alike."""
+    added = 8.0 * np.log(2.0) * _INTERPOLATION * np.square(grid.spacing_mm)
+    i, j, k = np.sqrt(np.square(fwhm_mm) + added).tolist()
+    return i, j, k
 
 
 def _usual_fwhm_mm(nuclide: str) -> tuple[float, float]:
