@@ -22,7 +22,10 @@ def check_study(study: Study, anatomy: PreparedAnatomy | None) -> None:
     if study.reference.ct is None:
         log.warning("the reference time point %r has no CT: one density is used for every voxel", study.reference_id)
     if study.structures is None:
-        log.warning("no structures are given: the maps are written, metrics.csv has no rows")
+        log.warning(
+            "no structures are drawn: metrics.csv has the whole body alone. 'nufitdose segment STUDY' draws organs "
+            "where TotalSegmentator is installed; or import an RTSTRUCT or SEG, or name a label map in study.yaml"
+        )
     count = len(study.timepoints)
     if count < 3:
         points = "one time point" if count == 1 else f"{count} time points"

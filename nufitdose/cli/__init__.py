@@ -33,6 +33,7 @@ simulate.command(name="cohort")(simulation.simulate_cohort)
 
 app.command()(simulation.demo)
 app.command(name="import", cls=dicom.ForSeries)(dicom.import_)
+app.command()(patient.segment)
 app.command()(archive.listen)
 app.command()(archive.send)
 app.command()(patient.dosimetry)

@@ -1,4 +1,4 @@
-"""Commands of a patient: register, dosimetry; the kernels of a nuclide, the recovery of a scanner."""
+"""Commands of a patient: segment, register, dosimetry; the kernels of a nuclide, the recovery of a scanner."""
 
 import sys
 from pathlib import Path
@@ -18,6 +18,48 @@ from nufitdose.cli.options import (
     read_sides,
     registration_overrides,
 )
+
+
+def segment(
+    study: StudyFolder,
+    structures: Annotated[
+        str | None, typer.Option(help="Organs, with commas; by default kidneys, liver and spleen. 'all' is all known.")
+    ] = None,
+    all_scans: Annotated[
+        bool,
+        typer.Option(
+            "--all-scans", help="On every scan with a CT, to judge the registration; not the reference alone."
+        ),
+    ] = False,
+    add: Annotated[bool, typer.Option("--add", help="Keep the structures that are there, add others.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Use the new structures alone; files of the old ones stay.")
+    ] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Its coarse model (3 mm) of the organs of the trunk.")] = False,
+    download: Annotated[
+        bool, typer.Option("--download", help="Let TotalSegmentator use the network, as to fetch its weights.")
+    ] = False,
+    device: Device = "auto",
+) -> None:
+    """Draw organs on the CT by TotalSegmentator, where it is installed as a program of its own."""
+    from nufitdose.errors import InputError
+    from nufitdose.io.study_segmentation import segment_study
+    from nufitdose.io.totalsegmentator import ORGANS, USUAL
+
+    if add and replace:
+        raise InputError("--add and --replace were given", remedy="Give one of them")
+    names = USUAL if structures is None else tuple(ORGANS) if structures == "all" else tuple(structures.split(","))
+    told = segment_study(
+        study,
+        names,
+        all_scans=all_scans,
+        present="add" if add else "replace" if replace else "refuse",
+        fast=fast,
+        download=download,
+        device=device,
+        stream=sys.stderr,
+    )
+    print("\n".join(told))
 
 
 def register(

@@ -140,6 +140,7 @@ def test_a_study_without_structures_or_ct_still_gives_maps(tmp_path):
     results = run_patient(small_study((4.0, 24.0), ct=False, structures=False), tmp_path / "out", AS_LAID)
     assert [row["structure"] for row in rows(tmp_path / "out/metrics.csv")] == ["whole_body"]
     assert (tmp_path / "out/report.html").stat().st_size > 0
+    assert any("nufitdose segment STUDY" in warning for warning in results.warnings)
     assert {"no CT", "no structures"} <= {
         s for s in ("no CT", "no structures") if any(s in w for w in results.warnings)
     }

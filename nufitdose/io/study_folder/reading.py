@@ -48,7 +48,7 @@ def study_files(path: str | Path) -> list[Path]:
 
 def _study_of(manifest: Manifest, path: Path) -> Study:
     for statement in manifest.statements:
-        _LOG.warning("stated at import: %s", statement)
+        _LOG.warning("stated in study.yaml: %s", statement)
     physical_half_life_h = half_life_h(manifest.nuclide)
     names = manifest.structures.names if manifest.structures else {}
     tumours = frozenset(manifest.structures.tumours if manifest.structures else ())

@@ -358,7 +358,7 @@ def test_a_load_of_such_a_study_says_what_was_stated(tmp_path, caplog):
     write_study(accepted(plan_of(tmp_path / "in", pet(), nuclide="I-131", administered_mbq=7400.0)), tmp_path / "out")
     with caplog.at_level(logging.WARNING):
         load_study(tmp_path / "out")
-    assert "stated at import: nuclide I-131 as given with --nuclide; the file says Lu-177" in caplog.text
+    assert "stated in study.yaml: nuclide I-131 as given with --nuclide; the file says Lu-177" in caplog.text
 
 
 def test_hours_stand_for_dates(tmp_path):
