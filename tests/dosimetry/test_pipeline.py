@@ -65,6 +65,7 @@ def test_every_promised_file_is_there_and_means_what_it_says(tmp_path):
     tables = {
         "metrics.csv",
         "isodoses.csv",
+        "metrics_long.csv",
         "uncertainty.csv",
         "tac.csv",
         "dvh.csv",

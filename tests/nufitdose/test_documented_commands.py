@@ -20,7 +20,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = typer.main.get_command(cli.app)
 STAGES = {"pretrain": PretrainSettings, "finetune": FinetuneSettings}  # the others take those of dosimetry
 OF_OTHERS = {  # options of make's, docker's and other programs' that pages name beside ours
-    "--beside", "--gpus", "--nv", "--network", "--read-only", "--user", "--target",
+    "--beside", "--gpus", "--nthreads", "--nv", "--network", "--read-only", "--rows", "--user", "--target",
 }  # fmt: skip
 
 

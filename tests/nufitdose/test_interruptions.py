@@ -1,6 +1,7 @@
 """Commands that are stopped, killed or run out of room: the exit code, and nothing half written that stays."""
 
 import random
+import re
 import resource
 import signal
 import time
@@ -21,6 +22,8 @@ def contents(folder):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and path.name not in ("run.json", "report.html", "progress.jsonl", "cohort.html"):
             found[name] = path.read_bytes()
+            if path.name == "findings.json":
+                found[name] = re.sub(rb'"seconds": [0-9.e-]+', b'"seconds"', found[name])
             if path.name in ("registration.csv", "cohort.csv"):
                 head, *rows = path.read_text().splitlines()
                 named = head.split(",")

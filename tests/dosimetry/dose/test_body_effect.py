@@ -20,6 +20,8 @@ SHAPE, SIDE_MM = (34, 26, 26), 8.0
 SLABS = {"source": np.s_[12:16], "lung": np.s_[5:11], "behind lung": np.s_[1:4], "bone": np.s_[18:21]}
 SLABS |= {"behind bone": np.s_[22:27], "surface": np.s_[29:31]}
 
+BONE = 9  # the first of Schneider's rows that holds calcium in quantity
+
 
 def slabs():
     """Lung on one side of the source, bone and then air on the other; no air at the other faces."""
@@ -78,11 +80,12 @@ def test_threads_do_not_change_the_effect():
 
 
 def test_tissues_are_water_with_other_shares_of_two_processes():
-    """μ_tr/ρ of every tissue of Schneider's is α Compton + β photoelectric of water, to 3 %, from 0.05 to 1 MeV."""
+    """μ_tr/ρ of Schneider's tissues is α Compton + β photoelectric of water from 0.05 to 1 MeV, least so in bone."""
     energy_mev = energy_grid()
     at = (energy_mev > 0.05) & (energy_mev < 1.0)
     compton, photo = (tables.absorbed[:, 0] for tables in scoring_water(tissue_tables([WATER])))
     np.testing.assert_allclose(compton + photo, energy_absorption(photon_tables(WATER)))
     for row, alpha, beta in zip(range(len(SCHNEIDER_PERCENT)), *tissue_parts(), strict=True):
         exact = energy_absorption(photon_tables(mass_fractions(row)))
-        np.testing.assert_allclose((alpha * compton + beta * photo)[at], exact[at], rtol=0.03)
+        within = 0.004 if row < BONE else 0.05
+        np.testing.assert_allclose((alpha * compton + beta * photo)[at], exact[at], rtol=within)

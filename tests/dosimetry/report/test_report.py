@@ -480,7 +480,9 @@ def test_the_same_results_give_the_same_page_and_leave_matplotlib_alone(usual, w
 def test_the_methods_take_their_words_from_the_engine(tmp_path):
     for name in ("affine", "nufit", "elastix-tuned"):
         words = ENGINES[name].says.format(bases="CT to CT")
-        assert f"brought onto the scan tp1 by {words};" in page_of(patient((4.0, 24.0), engine=name), tmp_path).text
+        (tmp_path / name).mkdir()
+        page = page_of(patient((4.0, 24.0), engine=name), tmp_path / name)
+        assert f"brought onto the scan tp1 by {words};" in page.text
 
 
 def with_rigid(results: PatientResults) -> PatientResults:
