@@ -79,11 +79,11 @@ def whole_folder(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
         yield aside
         if durable:
             for written in sorted(aside.rglob("*")):
-                _to_disk(written)
+                sync_to_disk(written)
         if aside.exists():
             _take_place(aside, target)
         if durable:
-            _to_disk(target.parent)
+            sync_to_disk(target.parent)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
@@ -204,7 +204,8 @@ def _runs(process: int) -> bool:
     return True
 
 
-def _to_disk(path: Path) -> None:
+def sync_to_disk(path: Path) -> None:
+    """Return when a file or a folder's list of names is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

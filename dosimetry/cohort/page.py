@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -15,6 +14,7 @@ from dosimetry.config import REST, WHOLE_BODY
 from dosimetry.report.figures import Picture, as_svg, house_style, new_figure
 from dosimetry.report.numbers import three, tick
 from dosimetry.report.palette import COLOURS, FAINT
+from dosimetry.report.templates import find_template
 from nufitdose.files import write_whole
 from nufitdose.registration.lights import PairState
 from nufitdose.run import RunRecord, versions
@@ -65,15 +65,8 @@ def write_page(members: Sequence[MemberResult], record: RunRecord, folder: Path)
         "picture": picture,
         "tumours": tumours,
     }
-    environment = Environment(
-        loader=PackageLoader("dosimetry.cohort", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     css = (Path(__file__).parents[1] / "report" / "report.css").read_text(encoding="utf-8")
-    page = environment.get_template("cohort.html.j2").render(content, css=css)
+    page = find_template("dosimetry.cohort", "cohort.html.j2").render(content, css=css)
     return write_whole(folder / PAGE, page)
 
 

@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from dosimetry.cycles.adding import COMMON, Sum
 from dosimetry.cycles.limits import Limit
 from dosimetry.cycles.values import Cycle
 from dosimetry.report.numbers import three, with_error
+from dosimetry.report.templates import find_template
 from nufitdose.files import write_whole
 from nufitdose.io.csv_table import Row, write_csv
 from nufitdose.run import RunRecord, versions
@@ -63,10 +62,6 @@ def write_page(
     folder: Path,
 ) -> Path:
     """accumulated.html: a row a structure, its cycles, their sum, and the share of its limits."""
-    environment = Environment(
-        loader=PackageLoader("dosimetry.cycles", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
     content = {
         "css": (Path(__file__).parents[1] / "report" / "report.css").read_text(encoding="utf-8"),
         "patient": cycles[0].patient,
@@ -76,7 +71,7 @@ def write_page(
         "common": ", ".join(COMMON),
         "warnings": record.warnings,
     }
-    return write_whole(folder / PAGE, environment.get_template("accumulated.html.j2").render(content))
+    return write_whole(folder / PAGE, find_template("dosimetry.cycles", "accumulated.html.j2").render(content))
 
 
 def as_text(sums: Mapping[str, Sum]) -> str:

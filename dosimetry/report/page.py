@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from dosimetry.findings import Findings
@@ -36,6 +35,7 @@ from dosimetry.report.tables import (
     structure_table,
     transport_table,
 )
+from dosimetry.report.templates import find_template
 from dosimetry.report.viewer import viewer_content
 from nufitdose.errors import InputError
 from nufitdose.files import write_whole
@@ -92,14 +92,7 @@ def write_report(folder: Path) -> Path:
         raise InputError(
             f"{error.filename} is missing, the report needs it", where=folder, remedy="Run 'nufitdose dosimetry' again"
         ) from error
-    environment = Environment(
-        loader=PackageLoader("dosimetry.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return write_whole(folder / REPORT, environment.get_template("report.html.j2").render(content))
+    return write_whole(folder / REPORT, find_template("dosimetry.report", "report.html.j2").render(content))
 
 
 def _content(folder: Path, results: Findings, record: Mapping[str, Any]) -> dict[str, Any]:

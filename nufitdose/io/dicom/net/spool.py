@@ -23,6 +23,7 @@ from pathlib import Path
 from pydicom import dcmread
 
 from nufitdose.errors import InputError
+from nufitdose.files import sync_to_disk
 from nufitdose.io.dicom.read.headers import quiet
 from nufitdose.printable import one_line
 
@@ -144,7 +145,7 @@ class Spool:
                 target.parent.mkdir(exist_ok=True)
                 study.rename(target)
                 for place in (target.parent, self.folder, study.parent):
-                    _sync(place)
+                    sync_to_disk(place)
                 with contextlib.suppress(OSError):  # other studies of the patient are on their way
                     study.parent.rmdir()
                 del self._arriving[study]
@@ -158,7 +159,7 @@ class Spool:
         study.mkdir(parents=True, exist_ok=True)
         aside.replace(study / name)
         for place in (study, study.parent, study.parent.parent) if known is None else (study,):
-            _sync(place)
+            sync_to_disk(place)
         known = self._arriving.setdefault(study, _Arriving(0.0))
         known.last_s = self._clock()
         known.senders.add(sender)
@@ -206,11 +207,3 @@ def _free_name(path: Path) -> Path:
         number += 1
         found = path.with_name(f"{path.name}.part{number}")
     return found
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -192,13 +192,7 @@ class Header:
         return self._convert(keyword, lambda: self.dataset.get(keyword))
 
     def _convert(self, keyword: str, convert: Callable[[], T]) -> T:
-        try:
-            with quiet():
-                return convert()
-        except Exception as error:  # pydicom raises whatever the damaged bytes lead it into
-            raise InputError(
-                f"{self.trail}{tag_name(keyword)} cannot be read ({error})", where=self.path, remedy=_EXPORT_AGAIN
-            ) from error
+        return self._whole(tag_name(keyword), convert)
 
 
 def _as_shown(text: str) -> str:
