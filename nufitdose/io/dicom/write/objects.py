@@ -18,6 +18,13 @@ from nufitdose.version import __version__
 
 _log = logging.getLogger(__name__)
 RESEARCH = "For research use only. Not a medical device, not for diagnosis or treatment planning."
+#: This program as the equipment of an object that highdicom makes.
+EQUIPMENT = {
+    "manufacturer": "nufitdose",
+    "manufacturer_model_name": "nufitdose",
+    "software_versions": __version__,
+    "device_serial_number": "0",
+}
 #: Type 1 and 2 attributes of the patient, the study and the frame of reference, repeated from the images.
 REPEATED = (
     "PatientName",

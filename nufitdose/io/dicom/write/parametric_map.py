@@ -9,11 +9,10 @@ from pydicom.dataset import Dataset
 
 from nufitdose.image_sources import made_uid
 from nufitdose.io.dicom.read.headers import quiet
-from nufitdose.io.dicom.write.objects import save_object
+from nufitdose.io.dicom.write.objects import EQUIPMENT, save_object
 from nufitdose.io.dicom.write.orientation import towards_lps
 from nufitdose.io.dicom.write.placement import Placement
 from nufitdose.io.dicom.write.stand_ins import keep_real_references, slice_headers
-from nufitdose.version import __version__
 from nufitdose.volume import Volume
 
 _UNKNOWN = -1.0  # no quantity written here is negative
@@ -49,10 +48,7 @@ def write_parametric_map(volume: Volume, what: MapQuantity, placement: Placement
             series_number=1,
             sop_instance_uid=made_uid("map", *words),
             instance_number=1,
-            manufacturer="nufitdose",
-            manufacturer_model_name="nufitdose",
-            software_versions=__version__,
-            device_serial_number="0",
+            **EQUIPMENT,
             contains_recognizable_visual_features=False,
             real_world_value_mappings=[
                 RealWorldValueMapping(

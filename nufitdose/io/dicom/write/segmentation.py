@@ -11,13 +11,12 @@ from pydicom.dataset import Dataset
 from nufitdose.errors import InputError
 from nufitdose.image_sources import made_uid
 from nufitdose.io.dicom.read.headers import quiet
-from nufitdose.io.dicom.write.objects import save_object
+from nufitdose.io.dicom.write.objects import EQUIPMENT, save_object
 from nufitdose.io.dicom.write.orientation import towards_lps
 from nufitdose.io.dicom.write.placement import Placement
 from nufitdose.io.dicom.write.rtstruct import roi_numbers
 from nufitdose.io.dicom.write.stand_ins import keep_real_references, slice_headers
 from nufitdose.study import Structures
-from nufitdose.version import __version__
 from nufitdose.volume import Volume
 
 _log = logging.getLogger(__name__)
@@ -77,10 +76,7 @@ def write_segmentation(structures: Structures, placement: Placement, path: str |
             series_number=1,
             sop_instance_uid=made_uid("seg", *words),
             instance_number=1,
-            manufacturer="nufitdose",
-            manufacturer_model_name="nufitdose",
-            software_versions=__version__,
-            device_serial_number="0",
+            **EQUIPMENT,
             content_label="STRUCTURES",
             series_description="Structures (research use only)",
         )
