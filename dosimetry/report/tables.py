@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from dosimetry.burden import TumourBurden
+from dosimetry.burden import NAME, TumourBurden
 from dosimetry.findings import Findings
 from dosimetry.findings.balance import Balance
 from dosimetry.recovery import Recovery
@@ -32,6 +32,7 @@ _QUALITY = {
     "displacement_max_mm": "largest shift mm",
     "activity_change_percent": "activity change",
 }
+ALL_TUMOURS = NAME.replace("_", " ")
 _SCANS_ABREAST = 2
 _SIMILARITY = ("ssim", "wssim", "lncc", "mi", "nmi", "tre_mm")
 
@@ -55,7 +56,7 @@ class Table:
 
 
 def structure_table(results: Findings, looks: Looks) -> Table:
-    """Size and kinetics of every structure, of the remainder and of the whole body."""
+    """Size and kinetics of every structure, the remainder and the whole body; then of what has no curve of its own."""
     heads = (
         "structure",
         "role",
@@ -86,7 +87,16 @@ def structure_table(results: Findings, looks: Looks) -> Table:
         )
         for s in results.rows
     ]
+    if results.burden is not None:
+        rows.append(_without_curve(ALL_TUMOURS, "tumour burden", results.burden, results.burden.relative_u_tia, looks))
+    rows += [_without_curve(found.name, "derived", found, float("nan"), looks) for found in results.derived]
     return Table(heads, rows)
+
+
+def _without_curve(name: str, role: str, s: TumourBurden | DerivedResult, relative_u: float, looks: Looks) -> Row:
+    sizes = three(s.volume_ml), three(s.mass_g)
+    integrals = (with_error(value, relative_u * value) for value in (s.tia_mbq_h, s.tiac_h))
+    return Row(name, (role, *sizes, *integrals, "", "", "", ""), looks.get(name))
 
 
 def _share(fraction: float, u: float) -> str:
@@ -119,7 +129,7 @@ def dose_table(results: Findings, looks: Looks) -> Table:
     ]  # fmt: skip
     rows = []
     burden = results.burden
-    together: list[tuple[str, _WithDose]] = [("all tumours", burden)] if burden else []
+    together: list[tuple[str, _WithDose]] = [(ALL_TUMOURS, burden)] if burden else []
     together += [(found.name, found) for found in results.derived]
     for name, s in [*((s.name, s) for s in results.structures), *together]:
         mean = s.dose["dose_mean_gy"]
@@ -129,7 +139,7 @@ def dose_table(results: Findings, looks: Looks) -> Table:
         cells += [three(s.dose["homogeneity_index"]), *([gray(s.dose["geud_gy"])] if uniform else [])]
         cells += [percent(s.dose[f"v_{gy:g}gy_percent"]).removesuffix(" %") for gy in thresholds]
         cells += [gray(s.dose[f"d_{ml:g}cc_gy"]) for ml in volumes]
-        rows.append(Row(name, cells, looks.get(name) if isinstance(s, StructureResult) else None))
+        rows.append(Row(name, cells, looks.get(name)))
     return Table(heads, rows)
 
 
@@ -146,7 +156,7 @@ def comparison_table(results: Findings, looks: Looks) -> Table | None:
     for name in ("mean", "D2%", "D98%"):
         heads += [f"{name} without", "with", "difference"]
     rows = []
-    for s in results.structures:
+    for s in (*results.structures, *results.derived):
         cells = []
         for key in ("dose_mean_gy", "dose_d2_gy", "dose_d98_gy"):
             plain, registered = s.unregistered[key], s.dose[key]
@@ -156,7 +166,7 @@ def comparison_table(results: Findings, looks: Looks) -> Table | None:
                 gray(registered),
                 f"{with_sign(change)} %" if np.isfinite(change) else three(change),
             ]
-        rows.append(Row(s.name, cells, looks[s.name]))
+        rows.append(Row(s.name, cells, looks.get(s.name)))
     return Table(heads, rows)
 
 
