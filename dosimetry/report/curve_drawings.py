@@ -15,8 +15,8 @@ from dosimetry.results import CurveResult
 from nufitdose.kinetics import value
 from nufitdose.types import F64
 
-_WIDTH, _HEIGHT, _LEFT, _ACROSS = 262, 214, 42, 212
-_TOP, _HIGH, _RESIDUAL_TOP, _RESIDUAL_HIGH = 15, 118, 149, 34
+_WIDTH, _HEIGHT, _LEFT, _ACROSS = 262, 220, 42, 212
+_TOP, _HIGH, _RESIDUAL_TOP, _RESIDUAL_HIGH = 15, 118, 155, 34
 _POINTS = 120
 _MODEL_WIDTH, _CURVE_WIDTH = 1.1, 1.8  # as in report.css
 _SHOWN_WEIGHT = 0.01  # of a model: the axes hold those above
@@ -127,7 +127,7 @@ def _draw(shown: _Shown, *, logarithmic: bool) -> Markup:
         *main.axes(most_across=4, most_up=4, numbered=False),
         main.within([_after(shown, main), *_lines(shown, main)]),
         *_points(shown, main, shown.activity, shown.u, told=True),
-        text(2, _RESIDUAL_TOP - 5, f"measured − curve, {unit}"),
+        text(2, _RESIDUAL_TOP - 8, f"measured − curve, {unit}"),
         *below.axes(most_across=4, most_up=2),
         below.within([_after(shown, below)]),
         below.line([0.0, shown.end_h], [0.0, 0.0], class_="axis"),

@@ -95,10 +95,10 @@ def _parameters(s: CurveResult) -> tuple[tuple[str, str], ...]:
     u_amplitude = float(np.sqrt(fit.covariance[0, 0])) if known else float("nan")
     amplitude = "A(0) of the tail" if fit.rising_share > 0 or fit.rates_per_h.size > 1 else "A(0)"
     weight = f", Akaike weight {three(curve.akaike_weight, 2)}" if np.isfinite(curve.akaike_weight) else ""
-    integral = "TIA, mean of models" if curve.averaged else "TIA"
+    integral = "TIA, mean" if curve.averaged else "TIA"
     if curve.average is not None:
-        weight = f" leads with probability {three(curve.average.models[curve.average.best].weight, 2)}, bayes"
-        integral = "TIA, median of models"
+        weight = f", probability {three(curve.average.models[curve.average.best].weight, 2)}"
+        integral = "TIA, median"
     return (
         ("model", f"{curve.model}{weight}"),
         (amplitude, f"{with_error(fit.amplitude_mbq, u_amplitude)} MBq"),
@@ -107,7 +107,7 @@ def _parameters(s: CurveResult) -> tuple[tuple[str, str], ...]:
         *_interval_rows(fit),
         ("before first scan", percent(100.0 * fit.before_first_fraction)),
         ("after last scan", percent(100.0 * fit.extrapolated_fraction)),
-        ("voxel sum / curve", f"{three(s.sum_to_curve)} before scaling"),
+        ("voxels / curve", f"{three(s.sum_to_curve)} before scaling"),
         ("fit", re.split(r"[:,(]", fit.status.meaning)[0].strip()),
     )
 

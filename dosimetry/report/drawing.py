@@ -59,11 +59,11 @@ class Plot:
 
     def x(self, values: ArrayLike) -> F64:
         """Where values lie from left to right."""
-        return self.left + self.width * self.across.share(values)
+        return np.asarray(self.left + self.width * self.across.share(values))
 
     def y(self, values: ArrayLike) -> F64:
         """Where values lie from top to bottom."""
-        return self.top + self.height * (1.0 - self.up.share(values))
+        return np.asarray(self.top + self.height * (1.0 - self.up.share(values)))
 
     @property
     def right(self) -> float:

@@ -26,7 +26,7 @@ from dosimetry.report.palette import by_colour, looks_of
 from dosimetry.report.pdf import css_string
 from dosimetry.report.pictures import SAID
 from dosimetry.report.radiobiology import radiobiology_notes, radiobiology_table
-from dosimetry.report.red_marrow import marrow_table
+from dosimetry.report.red_marrow import marrow_notes, marrow_table
 from dosimetry.report.tables import (
     agreement_tables,
     balance_table,
@@ -143,6 +143,7 @@ def _content(folder: Path, results: Findings, record: Mapping[str, Any]) -> dict
         "histograms": histogram_panels(results, all_looks),
         "isodose_volumes": isodose_table(results, all_looks),
         "red_marrow": marrow_table(results),
+        "marrow_notes": marrow_notes(results),
         "effects": radiobiology_table(results, looks),
         "effect_notes": radiobiology_notes(results),
         "comparison": comparison_table(results, all_looks),

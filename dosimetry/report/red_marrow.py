@@ -11,7 +11,7 @@ def marrow_table(results: Findings) -> Table | None:
     """A row a method; None where red marrow was not looked for."""
     if not results.red_marrow:
         return None
-    heads = ("method", "TIA MBq·h/mL", "T_eff h", "self-dose Gy", "TIA of all marrow MBq·h", "rests on")
+    heads = ("method", "TIA MBq·h/mL", "T_eff h", "self-dose Gy", "TIA of all marrow MBq·h")
     rows = [
         Row(
             _METHODS.get(found.method, found.method),
@@ -20,9 +20,13 @@ def marrow_table(results: Findings) -> Table | None:
                 three(found.teff_h),
                 gray(found.dose_self_gy, found.u_dose_self_gy),
                 with_error(found.tia_mbq_h, found.u_tia_mbq_h),
-                found.basis,
             ),
         )
         for found in results.red_marrow
     ]
     return Table(heads, rows)
+
+
+def marrow_notes(results: Findings) -> list[str]:
+    """What each method rests on."""
+    return [f"{_METHODS.get(found.method, found.method)}: {found.basis}" for found in results.red_marrow]

@@ -67,7 +67,6 @@ def structure_table(results: Findings, looks: Looks) -> Table:
         "T_eff h",
         "model",
         "after last scan",
-        "recovery",
     )
     rows = [
         Row(
@@ -81,14 +80,13 @@ def structure_table(results: Findings, looks: Looks) -> Table:
                 with_error(s.curve.teff_h, s.curve.u_teff_h),
                 s.curve.model,
                 _share(s.fit.extrapolated_fraction, s.fit.u_extrapolated_fraction),
-                recovery_cell(s.name, results.recovery),
             ),
             looks.get(s.name),
         )
         for s in results.rows
     ]
     if results.burden is not None:
-        rows.append(_without_curve(ALL_TUMOURS, "tumour burden", results.burden, results.burden.relative_u_tia, looks))
+        rows.append(_without_curve(ALL_TUMOURS, "burden", results.burden, results.burden.relative_u_tia, looks))
     rows += [_without_curve(found.name, "derived", found, float("nan"), looks) for found in results.derived]
     return Table(heads, rows)
 
@@ -96,7 +94,7 @@ def structure_table(results: Findings, looks: Looks) -> Table:
 def _without_curve(name: str, role: str, s: TumourBurden | DerivedResult, relative_u: float, looks: Looks) -> Row:
     sizes = three(s.volume_ml), three(s.mass_g)
     integrals = (with_error(value, relative_u * value) for value in (s.tia_mbq_h, s.tiac_h))
-    return Row(name, (role, *sizes, *integrals, "", "", "", ""), looks.get(name))
+    return Row(name, (role, *sizes, *integrals, "", "", ""), looks.get(name))
 
 
 def _share(fraction: float, u: float) -> str:
@@ -192,7 +190,7 @@ def quality_table(results: Findings) -> Table | None:
     u_mm = [frame.u_registration_mm for frame, _ in moved]
     if np.isfinite(u_mm).any():
         rows.append(Row("uncertainty of the displacement mm", [three(value) for value in u_mm]))
-    return Table(("", *(frame.id for frame, _ in moved)), rows)
+    return Table(("measure", *(frame.id for frame, _ in moved)), rows)
 
 
 def pair_lights(results: Findings) -> list[tuple[str, str, str]]:
