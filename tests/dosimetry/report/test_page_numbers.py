@@ -108,7 +108,7 @@ def test_the_tables_say_what_the_csv_files_say(out):
         assert said["TIA MBq·h"] == with_error(row["tia_mbq_h"], row["u_tia_mbq_h"])
         assert said["TIAC h"] == with_error(row["tiac_h"], row["u_tiac_h"])
         if row["role"] != "derived":
-            assert said["T_eff h"] == with_error(row["teff_h"], row["u_teff_h"])
+            assert said["Teff h"] == with_error(row["teff_h"], row["u_teff_h"])
             assert said["after last scan"].split()[0] == three(row["extrapolated_percent"])
             assert said["model"] == row["model"]
     for name, said in page.with_column("95 % within").items():
