@@ -101,6 +101,11 @@ class Findings(Rows):
     voxel_volume_ml: float
 
     @property
+    def with_histograms(self) -> tuple[StructureResult | DerivedResult, ...]:
+        """The structures, then those made of them: all that have a dose-volume histogram."""
+        return (*self.structures, *self.derived)
+
+    @property
     def times_h(self) -> F64:
         """Hours after administration of the scans, in order."""
         return np.array([frame.time_h for frame in self.frames])

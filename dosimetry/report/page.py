@@ -99,7 +99,7 @@ def write_report(folder: Path) -> Path:
 
 def _content(folder: Path, results: Findings, record: Mapping[str, Any]) -> dict[str, Any]:
     looks = looks_of(found.name for found in results.structures)
-    all_looks = looks_of(found.name for found in (*results.structures, *results.derived))
+    all_looks = looks_of(found.name for found in results.with_histograms)
     front, checks = front_rows(results, looks), lights(results)
     said = json.loads((folder / PLACE / SAID).read_text(encoding="utf-8"))
     balance = results.balance

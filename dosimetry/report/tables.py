@@ -154,7 +154,7 @@ def comparison_table(results: Findings, looks: Looks) -> Table | None:
     for name in ("mean", "D2%", "D98%"):
         heads += [f"{name} without", "with", "difference"]
     rows = []
-    for s in (*results.structures, *results.derived):
+    for s in results.with_histograms:
         cells = []
         for key in ("dose_mean_gy", "dose_d2_gy", "dose_d98_gy"):
             plain, registered = s.unregistered[key], s.dose[key]
