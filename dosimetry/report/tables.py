@@ -34,6 +34,7 @@ _QUALITY = {
 }
 ALL_TUMOURS = NAME.replace("_", " ")
 _SCANS_ABREAST = 2
+_LONG_NAME = 24  # characters
 _SIMILARITY = ("ssim", "wssim", "lncc", "mi", "nmi", "tre_mm")
 
 
@@ -53,6 +54,11 @@ class Table:
 
     heads: Sequence[str]
     rows: Sequence[Row]
+
+    @property
+    def has_long_names(self) -> bool:
+        """Whether a name needs more room than names usually do."""
+        return any(len(row.name) > _LONG_NAME for row in self.rows)
 
 
 def structure_table(results: Findings, looks: Looks) -> Table:
