@@ -102,12 +102,12 @@ def _parameters(s: CurveResult) -> tuple[tuple[str, str], ...]:
     return (
         ("model", f"{curve.model}{weight}"),
         (amplitude, f"{with_error(fit.amplitude_mbq, u_amplitude)} MBq"),
-        ("T_eff", f"{with_error(curve.teff_h, curve.u_teff_h)} h"),
+        *([("T_eff", f"{with_error(curve.teff_h, curve.u_teff_h)} h")] if np.isfinite(curve.teff_h) else []),
         (integral, f"{with_error(curve.tia_mbq_h, curve.u_tia_mbq_h)} MBq·h"),
         *_interval_rows(fit),
         ("before first scan", percent(100.0 * fit.before_first_fraction)),
         ("after last scan", percent(100.0 * fit.extrapolated_fraction)),
-        ("voxels / curve", f"{three(s.sum_to_curve)} before scaling"),
+        *([("voxels / curve", f"{three(s.sum_to_curve)} before scaling")] if np.isfinite(s.sum_to_curve) else []),
         ("fit", re.split(r"[:,(]", fit.status.meaning)[0].strip()),
     )
 
@@ -119,7 +119,11 @@ def _interval_rows(fit: OrganFit) -> tuple[tuple[str, str], ...]:
         return ()
     share = f"{100.0 * found.level:.0f} %"
     pairs = (("TIA", found.tia_mbq_h, "MBq·h"), ("T_eff", found.teff_h, "h"))
-    return tuple((f"{what}, {share}", f"{three(low)} to {three(high)} {unit}") for what, (low, high), unit in pairs)
+    return tuple(
+        (f"{what}, {share}", f"{three(low)} to {three(high)} {unit}")
+        for what, (low, high), unit in pairs
+        if not np.isnan([low, high]).all()
+    )
 
 
 def _remarks(results: Findings, s: CurveResult) -> tuple[str, ...]:
