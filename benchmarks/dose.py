@@ -9,7 +9,7 @@ from scipy.signal import fftconvolve
 
 from dosimetry.config import DoseSettings
 from dosimetry.dose import absorbed_dose, medium
-from dosimetry.dose.convolution import convolved_with_octant
+from dosimetry.dose.convolution import Resources, convolved_with_octant
 from dosimetry.dose.kernels.radial import radial_kernel
 from dosimetry.dose.kernels.voxel import mirrored, octant_kernel, voxel_kernel
 from dosimetry.dose.spreading import kernel_dose
@@ -43,8 +43,8 @@ def convolution(n, half):
     octant = 1.0 / (1.0 + r2)
     whole = mirrored(octant).astype(float)
     scipy_wall, scipy_cpu, reference = fastest(lambda: fftconvolve(volume.astype(float), whole, mode="same"), 2)
-    one, one_cpu, ours = fastest(lambda: convolved_with_octant(volume, octant, workers=1))
-    two, _, _ = fastest(lambda: convolved_with_octant(volume, octant, workers=2))
+    one, one_cpu, ours = fastest(lambda: convolved_with_octant(volume, octant, Resources(1)))
+    two, _, _ = fastest(lambda: convolved_with_octant(volume, octant, Resources(2)))
     error = abs(ours - reference).max() / reference.max()
     print(
         f"{n}³ by {2 * half + 1}³: scipy fftconvolve in double {scipy_wall:.2f} s ({scipy_cpu:.2f} s of processor); "
@@ -57,10 +57,10 @@ def convolution(n, half):
 def patient():
     activity = np.random.default_rng(0).random((256, 256, 199)).astype(np.float32)
     radial_kernel("I-131")
-    wall, cpu, _ = fastest(lambda: kernel_dose(activity, "I-131", (2.4, 2.4, 3.0), workers=2), 2)
+    wall, cpu, _ = fastest(lambda: kernel_dose(activity, "I-131", (2.4, 2.4, 3.0), resources=Resources(2)), 2)
     kernel = radial_kernel("I-131")
     octant = octant_kernel(kernel.edges_g_cm2, kernel.photon_mev, (2.4, 2.4, 3.0), 1.0, 620.0)
-    full_wall, full_cpu, _ = fastest(lambda: convolved_with_octant(activity, octant, workers=2), 2)
+    full_wall, full_cpu, _ = fastest(lambda: convolved_with_octant(activity, octant, Resources(2)), 2)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"256 x 256 x 199, I-131, dose of all radiations: {wall:.2f} s ({cpu:.2f} s of processor)")
     print(f"  the photon kernel to 62 cm on that grid: {full_wall:.2f} s ({full_cpu:.2f} s); peak {memory:.2f} GB")

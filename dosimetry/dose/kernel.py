@@ -98,6 +98,7 @@ def _spread(
     from numba import get_num_threads
 
     from dosimetry.dose.body_effect import Surroundings
+    from dosimetry.dose.convolution import Resources
     from dosimetry.dose.spreading import kernel_dose  # it loads what compiles the kernels
 
     anatomy = request.anatomy
@@ -109,7 +110,7 @@ def _spread(
         photon_density_g_ml=_body_density_g_ml(density, request),
         surroundings=None if anatomy is None else Surroundings(anatomy.density.data, anatomy.tissue),
         effect=effect,
-        workers=get_num_threads(),
+        resources=Resources(get_num_threads(), request.settings.memory_mb, request.device),
     )
 
 
