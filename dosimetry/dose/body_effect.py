@@ -14,7 +14,7 @@ import numba
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from dosimetry.dose.convolution import EvenSpectrum, Resources, convolved, even_spectrum, pooled, spread
+from dosimetry.dose.convolution import ONE_THREAD, EvenSpectrum, Resources, convolved, even_spectrum, pooled, spread
 from dosimetry.dose.kernels.radial import EDGES_G_CM2, radial_kernel
 from dosimetry.dose.kernels.voxel import octant_kernel
 from dosimetry.dose.medium import PhotonMedium, medium_of, photon_lines
@@ -66,7 +66,7 @@ def body_effect(
     sides_mm: Sides,
     density_g_ml: float,
     surroundings: Surroundings,
-    resources: Resources = Resources(),
+    resources: Resources = ONE_THREAD,
 ) -> BodyEffect:
     """What the body does to its photon dose; `density_g_ml` is that of the kernel's water."""
     by = max(1, round(_COARSE_MM / min(sides_mm)))

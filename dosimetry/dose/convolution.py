@@ -34,6 +34,9 @@ class Resources:
     device: str = "cpu"
 
 
+ONE_THREAD = Resources()
+
+
 @dataclass(frozen=True, eq=False)
 class EvenSpectrum:
     """Spectrum of an even kernel for volumes of one shape: real, at the non-negative frequencies of each axis."""
@@ -55,7 +58,7 @@ def even_spectrum(
 
 
 def convolved(
-    volume: Float[ndarray, "nx ny nz"], spectrum: EvenSpectrum, resources: Resources = Resources()
+    volume: Float[ndarray, "nx ny nz"], spectrum: EvenSpectrum, resources: Resources = ONE_THREAD
 ) -> Float32[ndarray, "nx ny nz"]:
     """Σ_j volume[j] kernel[i - j] on the volume's own voxels; zero outside."""
     if volume.shape != spectrum.shape:
@@ -137,7 +140,7 @@ def _slabs(count: int, numbers: int, resources: Resources) -> Iterator[slice]:
 
 
 def convolved_with_octant(
-    volume: Float[ndarray, "nx ny nz"], octant: Float[ndarray, "hx hy hz"], resources: Resources = Resources()
+    volume: Float[ndarray, "nx ny nz"], octant: Float[ndarray, "hx hy hz"], resources: Resources = ONE_THREAD
 ) -> Float32[ndarray, "nx ny nz"]:
     """`convolved` with a kernel given at offsets >= 0, whose spectrum is used once."""
     return convolved(volume, even_spectrum(octant, volume.shape, workers=resources.workers), resources)

@@ -11,7 +11,7 @@ from numpy import ndarray
 from numpy.typing import NDArray
 
 from dosimetry.dose.body_effect import BodyEffect, Surroundings, body_effect
-from dosimetry.dose.convolution import EvenSpectrum, Resources, convolved, even_spectrum, pooled, spread
+from dosimetry.dose.convolution import ONE_THREAD, EvenSpectrum, Resources, convolved, even_spectrum, pooled, spread
 from dosimetry.dose.kernels.radial import radial_kernel
 from dosimetry.dose.kernels.voxel import octant_kernel
 from nufitdose.errors import InputError
@@ -49,7 +49,7 @@ def kernel_dose(
     surroundings: Surroundings | None = None,
     effect: BodyEffect | None = None,
     coarsening: int = 2,
-    resources: Resources = Resources(),
+    resources: Resources = ONE_THREAD,
 ) -> KernelDose:
     """Dose of time-integrated activity by convolution with the nuclide's kernels.
 
