@@ -72,6 +72,7 @@ def convolved(
         partial = _transformed(volume, spectrum.lengths, band, resources)
         _multiply(partial, spectrum, band, resources)
         _add_back(result, partial, spectrum.lengths, band, resources)
+        del partial  # before the next one is there
     return result
 
 
