@@ -3,6 +3,7 @@
 import os
 import resource
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy.signal import fftconvolve
@@ -81,21 +82,26 @@ def transport():
         print(f"{name} of {energy_mev} MeV with all their electrons: {4000 / cpu:.0f} histories per second of one core")
 
 
-def photon_histories():
+def photon_histories(n):
     """Photons of I-131 through a body of an elliptic cylinder, tracks scored, without what surrounds them in a run."""
-    tia, anatomy = i131_patient(64, 5.0)
+    tia, anatomy = i131_patient(n, 512.0 / n)
     request = DoseRequest(tia, None, "I-131", anatomy, DoseSettings())
     lines = medium.photon_lines(chain_spectra("I-131"))
     source = medium.source_of(tia.data, tia.grid.voxel_volume_ml)
     tissue_medium, tables = medium.photon_medium(request)
-    tally, number = np.zeros(tia.data.shape), 100_000
+    number = 50_000
 
-    def call():
-        photon_batch(0, number, 1, source, lines, tissue_medium, tables, tally)
+    def batch(first):
+        photon_batch(first, number, 1, source, lines, tissue_medium, tables, np.zeros(tia.data.shape))
 
-    call()
-    _, cpu, _ = fastest(call)
-    print(f"photons of I-131 through voxels: {number / cpu:.2g} histories per second of one core")
+    for threads in (1, 2):
+        with ThreadPoolExecutor(threads) as pool:
+            firsts = [thread * (number + 1) for thread in range(threads)]
+            wall, cpu, _ = fastest(lambda p=pool, f=firsts: list(p.map(batch, f)))
+        print(
+            f"photons of I-131 through {n}³ voxels, {threads} threads: {threads * number / cpu:.3g} histories per second "
+            f"of a core, {threads * number / wall:.3g} by the clock"
+        )
 
 
 def montecarlo(n):
@@ -131,7 +137,8 @@ def main():
     convolution(256, 50)
     kernels()
     transport()
-    photon_histories()
+    photon_histories(64)
+    photon_histories(128)
     montecarlo(128)
 
 
