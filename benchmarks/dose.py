@@ -99,8 +99,8 @@ def photon_histories(n):
             firsts = [thread * (number + 1) for thread in range(threads)]
             wall, cpu, _ = fastest(lambda p=pool, f=firsts: list(p.map(batch, f)))
         print(
-            f"photons of I-131 through {n}³ voxels, {threads} threads: {threads * number / cpu:.3g} histories per second "
-            f"of a core, {threads * number / wall:.3g} by the clock"
+            f"photons of I-131 through {n}³ voxels, {threads} threads: {threads * number / cpu:.3g} histories per "
+            f"second of a core, {threads * number / wall:.3g} by the clock"
         )
 
 
