@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import fftconvolve
 
+from dosimetry.config import DoseSettings
 from dosimetry.dose import absorbed_dose
 from dosimetry.dose.convolution import Resources, convolved, convolved_with_octant, even_spectrum
 from dosimetry.dose.kernels.radial import radial_kernel
@@ -68,6 +69,21 @@ def test_what_a_convolution_takes_at_most_follows_the_limit(memory_mb):
         assert peak_mb > 25.0
     else:
         assert memory_mb / 4 < peak_mb < memory_mb
+
+
+def test_the_setting_reaches_every_convolution_of_the_engine(monkeypatch):
+    grid, seen = Grid.from_spacing((12, 10, 8), (4.0, 4.0, 4.0)), []
+
+    def watched(volume, spectrum, resources):
+        seen.append(resources)
+        return convolved(volume, spectrum, resources)
+
+    monkeypatch.setattr("dosimetry.dose.spreading.convolved", watched)
+    tia = Volume(np.ones(grid.shape, np.float32), grid, Quantity.TIA)
+    absorbed_dose(tia, nuclide="Lu-177", settings=DoseSettings(memory_mb=64.0))
+    assert len(seen) == 3  # charged particles, photons near and far
+    assert {resources.memory_mb for resources in seen} == {64.0}
+    assert {resources.device for resources in seen} == {"cpu"}
 
 
 def test_a_gpus_convolution_is_that_of_the_processor():
