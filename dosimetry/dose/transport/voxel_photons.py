@@ -20,7 +20,6 @@ from dosimetry.dose.transport.voxel_source import draw_emission, next_voxel
 from nufitdose.compiled import compiled
 
 _WAITING = 16  # photons of annihilation that wait for their turn
-_STEP = 1.0  # of a voxel's shortest side: from point to point of a track
 
 
 @compiled
@@ -79,7 +78,7 @@ def follow_photon_in_voxels(x, y, z, u, v, w, E, weight, medium, tables, waiting
     ln_lowest, per_ln, total, incoherent, coherent, photoelectric, absorbed, x_squared, bound, integral = tables
     nx, ny, nz = tissue.shape
     flat_tissue, flat_tally = tissue.ravel(), tally.ravel()
-    step = _STEP * min(sides[0], sides[1], sides[2])
+    step = min(sides[0], sides[1], sides[2])  # from point to point of a track
     per_volume = 1.0 / (sides[0] * sides[1] * sides[2])
     level = 0
     while True:
