@@ -139,7 +139,7 @@ def analyse(
         maps = replace(maps, absorbed=replace(maps.absorbed, u_dose=total))
         structures = structure_results(study, settings, regions, curves, maps, unregistered, anatomy, budgets)
         warn_of_curves(structures)
-        derived = derived_results(study, settings, maps, unregistered, density)
+        derived = derived_results(study, settings, maps, unregistered, density, structures, curves.rest)
         marrow = red_marrow(settings.metrics.red_marrow, structures, study.nuclide)
         whole_body, rest = body_results(study, curves, maps, unregistered, anatomy, budgets)
     return PatientResults(
@@ -170,7 +170,7 @@ def _prepare(
     regions = regions_of(study)
     check_methods(settings.kinetics, regions, len(study.timepoints), half_life_h(study.nuclide))
     check_metrics(settings.metrics, [*regions, *settings.metrics.derived])
-    check_derived(settings.metrics.derived, regions)
+    check_derived(settings.metrics, regions)
     check_red_marrow(settings.metrics.red_marrow, regions)
     warn_of_alpha(study.nuclide, settings.metrics.radiobiology)
     kinetics = with_tracer(settings.kinetics, study.tracer)
