@@ -138,7 +138,8 @@ class RedMarrow:
     """Red marrow by one method, a row of red_marrow.csv; `basis` says what it rests on.
 
     `tia_mbq_h` is of all red marrow, NaN where its mass was not given. `dose_self_gy` is that of the marrow's own
-    electrons and alpha particles.
+    electrons and alpha particles, `dose_cross_gy` that of photons from all the body, taken from the vertebra; NaN,
+    and the total with it, where no vertebra is drawn or the dose engine follows no photons.
     """
 
     method: str
@@ -149,6 +150,10 @@ class RedMarrow:
     u_dose_self_gy: float
     tia_mbq_h: float
     u_tia_mbq_h: float
+    dose_cross_gy: float
+    u_dose_cross_gy: float
+    dose_total_gy: float
+    u_dose_total_gy: float
     basis: str
 
 
