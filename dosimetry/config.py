@@ -184,8 +184,9 @@ class RadiobiologySettings(Settings):
     """Biologically effective dose (docs/explanation/radiobiology.md).
 
     `tissues` gives the parameters of a structure by its name, or of all kidneys, livers and tumours by "kidney",
-    "liver" and "tumour"; of a derived structure both α/β and repair. `rbe_alpha` is the relative biological effectiveness of alpha particles; null: nuclides that
-    emit them get no BED, as none is assumed. `eqd2_map`: maps/eqd2.nii.gz beside maps/bed.nii.gz.
+    "liver" and "tumour"; of a derived structure both α/β and repair. `rbe_alpha` is the relative biological
+    effectiveness of alpha particles; null: nuclides that emit them get no BED, as none is assumed. `eqd2_map`:
+    maps/eqd2.nii.gz beside maps/bed.nii.gz.
     """
 
     tissues: dict[str, TissueSettings] = Field(default_factory=dict)

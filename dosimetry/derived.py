@@ -1,7 +1,7 @@
 """The numbers of derived structures: what the voxels of the maps hold there, without a curve of their own."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np

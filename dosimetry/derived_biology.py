@@ -64,7 +64,9 @@ def derived_biological_dose(
         )
         if effect is not None:
             mine = owners == number
-            shares.append(Share(effect, dose_gy[mine], mass_g[mine], _relative_u(u_gy[mine], dose_gy[mine], mass_g[mine])))
+            shares.append(
+                Share(effect, dose_gy[mine], mass_g[mine], _relative_u(u_gy[mine], dose_gy[mine], mass_g[mine]))
+            )
     known_g = sum(float(share.mass_g.sum()) for share in shares)
     return mixed_biological_dose(shares) if known_g >= _KNOWN * float(mass_g.sum()) else None
 

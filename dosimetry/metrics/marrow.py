@@ -60,9 +60,7 @@ def marrow_from_image(
     return MarrowActivity(tia_mbq_h / (volume_ml * marrow_share), math.hypot(relative_u, relative_u_share))
 
 
-def cross_dose_gy(
-    vertebra_gy: float, tia_mbq_h: float, mass_g: float, local_gy_g_per_mbq_h: float
-) -> float:
+def cross_dose_gy(vertebra_gy: float, tia_mbq_h: float, mass_g: float, local_gy_g_per_mbq_h: float) -> float:
     """D_cross = D - Ã Δ/m: what a vertebra gets beside its own electrons, photons of marrow and of all the body.
 
     Photons of these energies give marrow what they give the vertebra around it, to some percent. Never below 0.

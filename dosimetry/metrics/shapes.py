@@ -46,8 +46,9 @@ class Voxels:
     """The body that the voxels of a mask stand for, with a margin around it.
 
     Without a margin it is the voxels themselves. With m > 0 it is all that lies within m of the body's surface, with
-    m < 0 what lies within it by more than |m|; `metrics.surface` says where the surface runs. Distances are known at the
-    centres of the voxels and interpolated linearly between them. `reach_mm` is the largest margin that will be asked for.
+    m < 0 what lies within it by more than |m|; `metrics.surface` says where the surface runs. Distances are known at
+    the centres of the voxels and interpolated linearly between them. `reach_mm` is the largest margin that will be
+    asked for.
     """
 
     def __init__(self, mask: Mask, grid: Grid, reach_mm: float = 0.0) -> None:

@@ -1,8 +1,8 @@
 """Where the surface of a drawn structure runs between its voxels, and how far each voxel is from it.
 
-A mask tells a surface to half a voxel. The boxes of its voxels stand out of a round body, so that distances to them make
-margins too wide; the surface taken here is the smooth one between the centres of voxels inside and outside, unless the
-mask is a body of flat faces along the grid, which is what its boxes are.
+A mask tells a surface to half a voxel. The boxes of its voxels stand out of a round body, so that distances to them
+make margins too wide; the surface taken here is the smooth one between the centres of voxels inside and outside,
+unless the mask is a body of flat faces along the grid, which is what its boxes are.
 """
 
 import numpy as np
@@ -53,7 +53,9 @@ def _surface(level: F64, spacing_mm: Triple) -> tuple[Points, Points]:
     inside = level > 0.0
     points, normals = [], []
     for axis in range(3):
-        here, there = (tuple(part if n == axis else slice(None) for n in range(3)) for part in (slice(-1), slice(1, None)))
+        here, there = (
+            tuple(part if n == axis else slice(None) for n in range(3)) for part in (slice(-1), slice(1, None))
+        )
         crossed = inside[here] != inside[there]
         share = level[here][crossed] / (level[here][crossed] - level[there][crossed])
         index = np.argwhere(crossed).astype(np.float64)

@@ -1,7 +1,8 @@
 """How tissues answer to dose: α/β, repair half-life and α, from a published table or as the settings say.
 
 Each entry of `PUBLISHED` names its source and says by `verified` whether its numbers were read there. None was: the
-sources could not be opened, the numbers are assumed as recalled, and `source` says what was read beside them. A structure that has no entry gets no BED until `metrics.radiobiology.tissues` names it.
+sources could not be opened, the numbers are assumed as recalled, and `source` says what was read beside them. A
+structure that has no entry gets no BED until `metrics.radiobiology.tissues` names it.
 """
 
 from collections.abc import Mapping
@@ -32,12 +33,15 @@ PUBLISHED: Mapping[str, TissueResponse] = {
         2.6,
         2.8,
         None,
-        "assumed: Barone 2005, J Nucl Med 46:99S, and MIRD pamphlet 20 (2008), as recalled; read: 1.5 to 3 Gy in animals, "
-        "PMID 15285886",
+        "assumed: Barone 2005, J Nucl Med 46:99S, and MIRD pamphlet 20 (2008), as recalled; read: 1.5 to 3 Gy in "
+        "animals, PMID 15285886",
     ),
     "liver": TissueResponse(2.5, 2.5, None, f"assumed: {_LIVER}; {_HEALTHY}"),
     TUMOUR: TissueResponse(
-        10.0, 1.5, None, f"assumed: of liver tumours, {_LIVER}; read: tumours differ widely, van Leeuwen 2018, Radiat Oncol"
+        10.0,
+        1.5,
+        None,
+        f"assumed: of liver tumours, {_LIVER}; read: tumours differ widely, van Leeuwen 2018, Radiat Oncol",
     ),
 }
 

@@ -127,7 +127,7 @@ def test_a_box_across_the_grid_grows_as_steiner_says():
 
 
 def test_what_is_as_thin_as_a_voxel_is_not_lost():
-    """A needle of one voxel and a plate of one voxel, each with a margin of 6 mm: Steiner's volumes, within a quarter."""
+    """A needle of one voxel and a plate of one voxel, each with 6 mm around: Steiner's volumes, within a quarter."""
     for box in (((20, 20, 14), (21, 21, 26)), ((14, 14, 18), (34, 34, 19))):
         thin = drawn(thin=box)
         assert ml({"of": ["thin"], "margin_mm": 6.0}, COARSE, thin) == pytest.approx(steiner_ml(box, 6.0), rel=0.25)

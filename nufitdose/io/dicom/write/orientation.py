@@ -34,9 +34,9 @@ def in_cells(volume: Volume) -> Volume:
     """The voxels cut into equal cells of at most 2 mm, rows along L and columns along P exactly, each as its voxel.
 
     Programs that read a dose interpolate between its points. Over voxels of several mm that takes from a hot structure
-    and gives to its neighbours; over cells it reaches half a cell. Cells are larger where there would be more than 2^25. An
-    oblique grid is covered by cells along the patient, which hold the voxel that their centre lies in and 0 outside, with
-    a warning.
+    and gives to its neighbours; over cells it reaches half a cell. Cells are larger where there would be more than
+    2^25. An oblique grid is covered by cells along the patient, which hold the voxel that their centre lies in and 0
+    outside, with a warning.
     """
     volume = towards_lps(volume)
     grid = volume.grid
@@ -47,7 +47,9 @@ def in_cells(volume: Volume) -> Volume:
         affine[:3, 3] = grid.world(np.array([0.5 / a, 0.5 / b, 0.5 / c]) - 0.5)
         data = volume.data.repeat(a, axis=0).repeat(b, axis=1).repeat(c, axis=2)
         return Volume(data, Grid(data.shape, affine), volume.quantity)
-    _log.warning("the dose grid is oblique: RTDOSE is laid out along the patient, each cell as the voxel that it lies in")
+    _log.warning(
+        "the dose grid is oblique: RTDOSE is laid out along the patient, each cell as the voxel that it lies in"
+    )
     return _looked_up(volume, _upright_cover(grid, np.array(grid.spacing_mm) / _cuts(grid)))
 
 

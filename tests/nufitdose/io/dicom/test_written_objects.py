@@ -347,7 +347,7 @@ def test_plastimatch_reads_a_dose_of_steps_as_interpolation_has_it_and_cells_kee
 
 
 def test_counting_cells_of_an_oblique_dose_gives_our_histogram(tmp_path):
-    """As dicompyler counts: every point of the RTDOSE inside the structure is one count of its dose, none interpolated."""
+    """As dicompyler counts: every point of the RTDOSE inside the structure is a count of its dose, none interpolated."""
     grid = grid_of("oblique")
     labels = _about((60, 60, 60), 1.5)
     affine = np.array(labels.affine)
@@ -365,7 +365,9 @@ def test_counting_cells_of_an_oblique_dose_gives_our_histogram(tmp_path):
     ours = DoseVolume.of(region.values(dose), region.part_ml)
     assert counted.mean() == pytest.approx(ours.mean_gy, rel=0.01)
     for percent in (98.0, 90.0, 50.0, 10.0, 2.0):
-        assert counted[int(percent / 100 * counted.size) - 1] == pytest.approx(ours.d_percent(percent), rel=0.01), percent
+        assert counted[int(percent / 100 * counted.size) - 1] == pytest.approx(ours.d_percent(percent), rel=0.01), (
+            percent
+        )
     for gy in (3.0, 6.0, 9.0):
         assert 100.0 * (counted >= gy).mean() == pytest.approx(ours.v_percent(gy), abs=1.0)
 
