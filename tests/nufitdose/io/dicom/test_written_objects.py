@@ -347,7 +347,7 @@ def test_plastimatch_reads_a_dose_of_steps_as_interpolation_has_it_and_cells_kee
 
 
 def test_counting_cells_of_an_oblique_dose_gives_our_histogram(tmp_path):
-    """As dicompyler counts: every point of the RTDOSE inside the structure is a count of its dose, none interpolated."""
+    """As dicompyler counts: each point of the RTDOSE inside the structure is a count of its dose, none interpolated."""
     grid = grid_of("oblique")
     labels = _about((60, 60, 60), 1.5)
     affine = np.array(labels.affine)
