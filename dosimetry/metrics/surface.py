@@ -49,7 +49,7 @@ def _smoothed(mask: Mask) -> F64:
 
 def _surface(level: F64, spacing_mm: Triple) -> tuple[Points, Points]:
     """Points, mm from the first voxel, where the level is zero between neighbouring centres, and unit normals there."""
-    slope = np.stack(np.gradient(level, *spacing_mm), axis=-1)
+    slope = np.stack([*np.gradient(level, *spacing_mm)], axis=-1)
     inside = level > 0.0
     points, normals = [], []
     for axis in range(3):
@@ -66,7 +66,7 @@ def _surface(level: F64, spacing_mm: Triple) -> tuple[Points, Points]:
     return np.concatenate(points), steep / np.maximum(np.linalg.norm(steep, axis=1), 1e-30)[:, None]
 
 
-def _to_discs_mm(centres_mm: Points, points_mm: Points, normals: Points, radius_mm: float) -> F64:
+def _to_discs_mm(centres_mm: Points, points_mm: F64, normals: F64, radius_mm: float) -> F64:
     """To the nearest point of the surface, taken as a disc: between points the surface goes on."""
     apart, nearest = KDTree(points_mm).query(centres_mm)
     across = np.abs(np.einsum("ij,ij->i", centres_mm - points_mm[nearest], normals[nearest]))
