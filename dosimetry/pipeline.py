@@ -24,6 +24,7 @@ from dosimetry.output.dicom import write_dicom_if_wanted
 from dosimetry.output.images import write_maps
 from dosimetry.output.recovery import recovery_record
 from dosimetry.output.tables import write_tables
+from dosimetry.output.tissues import tissues_record
 from dosimetry.output.workbook import check_installed, write_workbook
 from dosimetry.plausibility import check_study
 from dosimetry.recovery import correct_frames, plan_recovery
@@ -87,7 +88,7 @@ def run_patient(
             if settings.output.tables == "xlsx":
                 write_workbook(place)
             write_maps(results, place)
-            record.notes |= recovery_record(results)
+            record.notes |= recovery_record(results) | tissues_record(results)
             measured = results.measured_frames or results.frames
             write_registered(results.study.reference, results.study.timepoints, measured, place)
             write_dicom_if_wanted(results, place)
@@ -148,8 +149,8 @@ def analyse(
         maps = replace(maps, absorbed=replace(maps.absorbed, u_dose=total))
         structures = structure_results(study, settings, regions, curves, maps, unregistered, anatomy, budgets)
         warn_of_curves(structures)
-        derived = derived_results(study, settings, maps, unregistered, density)
-        marrow = red_marrow(settings.metrics.red_marrow, structures, study.nuclide)
+        derived = derived_results(study, settings, maps, unregistered, density, structures, curves.rest)
+        marrow = red_marrow(settings.metrics.red_marrow, structures, study.nuclide, engine)
         whole_body, rest = body_results(study, curves, maps, unregistered, anatomy, budgets)
     return PatientResults(
         study=study,
@@ -179,7 +180,7 @@ def _prepare(
     regions = regions_of(study)
     check_methods(settings.kinetics, regions, len(study.timepoints), half_life_h(study.nuclide))
     check_metrics(settings.metrics, [*regions, *settings.metrics.derived])
-    check_derived(settings.metrics.derived, regions)
+    check_derived(settings.metrics, regions)
     check_red_marrow(settings.metrics.red_marrow, regions)
     warn_of_alpha(study.nuclide, settings.metrics.radiobiology)
     kinetics = with_tracer(settings.kinetics, study.tracer)

@@ -129,7 +129,9 @@ def everything() -> PatientResults:
         u_dose_mean_gy=liver.u_dose_mean_gy,
         histogram=liver.histogram,
     )
-    marrow = RedMarrow("red_marrow_blood", 0.8, 0.2, 41.0, 0.07, 0.02, np.nan, np.nan, "5 blood samples, mono")
+    marrow = RedMarrow(
+        "red_marrow_blood", 0.8, 0.2, 41.0, 0.07, 0.02, np.nan, np.nan, 0.03, 0.01, 0.1, 0.022, "5 blood samples, mono"
+    )
     return dataclasses.replace(usual, settings=settings, derived=(derived,), red_marrow=(marrow,))
 
 
