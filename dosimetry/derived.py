@@ -37,7 +37,7 @@ def check_derived(derived: Mapping[str, DerivedSettings], structures: Collection
 
 
 def derived_results(
-    study: Study, settings: DosimetrySettings, maps: DoseMaps, unregistered: DoseMaps | None, density: Volume | None
+    study: Study, settings: DosimetrySettings, maps: DoseMaps, unregistered: Volume | None, density: Volume | None
 ) -> tuple[DerivedResult, ...]:
     """One result for each structure of `metrics.derived` of which something lies in the reference scan."""
     found = []
@@ -68,12 +68,12 @@ def _result(
     study: Study,
     settings: DosimetrySettings,
     maps: DoseMaps,
-    unregistered: DoseMaps | None,
+    unregistered: Volume | None,
     density_g_ml: F64,
 ) -> DerivedResult:
     asked = settings.metrics
     histogram = DoseVolume.of(region.values(maps.dose), region.part_ml, density_g_ml)
-    before = DoseVolume.of(region.values(unregistered.dose), region.part_ml, density_g_ml) if unregistered else None
+    before = DoseVolume.of(region.values(unregistered), region.part_ml, density_g_ml) if unregistered else None
     tia_mbq_h = 1e-6 * region.integral(maps.tia)
     return DerivedResult(
         name=name,
