@@ -113,7 +113,7 @@ def watch(arguments: list[object], folder: Path) -> list[Seen]:
         writer = csv.writer(table)
         writer.writerow(["seconds", "process", "parent", "memory_mb", "line"])
         while process.poll() is None:
-            line = ([""] + log.read_text(errors="replace").splitlines())[-1]
+            line = ["", *log.read_text(errors="replace").splitlines()][-1]
             for one, (parent, memory_mb) in descendants(process.pid).items():
                 found.append(Seen(time.monotonic() - started, one, parent, memory_mb, line))
                 writer.writerow([f"{found[-1].seconds:.1f}", one, parent, f"{memory_mb:.1f}", line])
