@@ -9,7 +9,7 @@ from dosimetry.config import load_settings
 from nufitdose.io.importer.planning import ImportOptions, plan_import, write_study
 
 HERE = Path(__file__).parent
-SAMPLE = HERE / "sample_study"
+SAMPLES = {"sample": HERE / "sample_study", "iodine": HERE / "iodine_study"}
 FROZEN = HERE / "frozen.json"
 _COLUMNS = (
     "volume_ml", "mass_g", "tia_mbq_h", "tiac_h", "teff_h", "dose_mean_gy", "dose_d2_gy", "dose_d50_gy", "dose_d98_gy",
