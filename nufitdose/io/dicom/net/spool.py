@@ -169,6 +169,9 @@ class Spool:
                 self._arriving[study] = _Arriving(self._clock())
             else:  # its first object was not accepted any more
                 study.rmdir()
+        for patient in place.iterdir():
+            with contextlib.suppress(OSError):  # something of the patient is on its way
+                patient.rmdir()
 
 
 def _place_of(path: Path) -> tuple[str, str, str]:
