@@ -92,7 +92,7 @@ def test_what_was_accepted_survives_kill_9(tmp_path):
     with Listener(tmp_path / "in", "--quiet", "1") as listener:
         (study,) = wait_for(listener.studies)
         assert uids(study) == sorted(d.SOPInstanceUID for d in scans), "as if it had never been killed"
-        assert not list((tmp_path / "in/.arriving").iterdir())
+        assert wait_for(lambda: not list((tmp_path / "in/.arriving").iterdir()))
         assert listener.end(signal.SIGINT)[0] == 130
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
