@@ -116,12 +116,21 @@ def analyse(
         curves = _curves(frames, study, settings, regions, errors)
         warn_of_cuts(curves, frames)
         maps = dose_maps(
-            frames, study, settings, regions, curves, anatomy, errors=errors, seed=seed, on_progress=on_progress
+            frames,
+            study,
+            settings,
+            regions,
+            curves,
+            anatomy,
+            errors=errors,
+            seed=seed,
+            on_progress=on_progress,
+            device=device,
         )
     unregistered = None
     if len(frames) > 1 and settings.registration.engine != "none":
         with steps.step("the same without registration", _COST["unregistered"]) as on_progress:
-            unregistered = _unregistered_dose(plan, study, settings, regions, anatomy, seed, on_progress)
+            unregistered = _unregistered_dose(plan, study, settings, regions, anatomy, seed, device, on_progress)
     with steps.step("measuring structures", _COST["structures"]):
         density = anatomy.density if anatomy else None
         tia_mbq_h = {name: curves.of(name).tia_mbq_h for name in regions}
@@ -196,12 +205,16 @@ def _unregistered_dose(
     regions: Mapping[str, Region],
     anatomy: PreparedAnatomy | None,
     seed: int,
+    device: str,
     on_progress: OnProgress,
 ) -> Volume:
     """The dose (Gy) of the scans laid over each other by their world coordinates alone, recovered as `plan` says."""
     frames, _ = correct_frames(plan, overlay_series(study))
     curves = _curves(frames, study, settings, regions)
-    return dose_maps(frames, study, settings, regions, curves, anatomy, seed=seed, on_progress=on_progress).dose
+    maps = dose_maps(
+        frames, study, settings, regions, curves, anatomy, seed=seed, on_progress=on_progress, device=device
+    )
+    return maps.dose
 
 
 def dose_maps(
@@ -215,6 +228,7 @@ def dose_maps(
     errors: Mapping[str, PointErrors] | None = None,
     seed: int = 0,
     on_progress: OnProgress | None = None,
+    device: str = "cpu",
 ) -> DoseMaps:
     """Voxel curves of the models of `curves`, their exact integral, and the dose with its error.
 
@@ -226,7 +240,9 @@ def dose_maps(
     fit = voxels.fit
     tia, u_tia = (Volume(values.reshape(grid.shape), grid, Quantity.TIA) for values in (fit.tia, fit.u_tia))
     engine = settings.dose.engine
-    dose_of = partial(absorbed_dose, nuclide=study.nuclide, ct=anatomy, engine=engine, settings=settings.dose)
+    dose_of = partial(
+        absorbed_dose, nuclide=study.nuclide, ct=anatomy, engine=engine, settings=settings.dose, device=device
+    )
     if settings.dose.order == "activity_first":
         absorbed = dose_of(tia, u_tia=u_tia, seed=seed, on_progress=on_progress)
         return DoseMaps(fit, tia, absorbed, voxels.sum_to_curve)
