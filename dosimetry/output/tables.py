@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from dosimetry.burden import NAME, ROLE, TumourBurden, tumour_burden
-from dosimetry.kinetics import AveragedCurve, Intervals
+from dosimetry.curves.structures import StructureCurve
+from dosimetry.kinetics import AveragedCurve, Intervals, OrganFit
 from dosimetry.lights.structures import judge
 from dosimetry.lights.values import Light
 from dosimetry.metrics.derived import ROLE as DERIVED
@@ -187,6 +188,7 @@ def _curve_record(row: CurveResult) -> dict[str, Any]:
         "model": curve.model,
         "status": fit.status.name,
         "akaike_weights": {name: float(weight) for name, weight in compared.items()},
+        "models": _model_records(curve),
         "averaged": curve.averaged,
         "amplitudes_mbq": fit.amplitudes_mbq.tolist(),
         "rates_per_h": fit.rates_per_h.tolist(),
@@ -205,6 +207,21 @@ def _curve_record(row: CurveResult) -> dict[str, Any]:
         "degrees_of_freedom": fit.dof,
         "flags": list(row.flags),
         **asked_for,
+    }
+
+
+def _model_records(curve: StructureCurve) -> dict[str, Any]:
+    """Every model that was weighed: its weight, its own curve as above, and its integral; empty without a choice."""
+    return {
+        name: {
+            "weight": float(curve.weights[name]),
+            "amplitudes_mbq": model.amplitudes_mbq.tolist(),
+            "rates_per_h": model.rates_per_h.tolist(),
+            "rising_share": model.rising_share if isinstance(model, OrganFit) else 0.0,
+            "tia_mbq_h": _known(model.tia_mbq_h),
+            "u_tia_mbq_h": _known(model.u_tia_mbq_h),
+        }
+        for name, model in curve.compared.items()
     }
 
 
