@@ -44,7 +44,7 @@ def derived_results(
     study: Study,
     settings: DosimetrySettings,
     maps: DoseMaps,
-    unregistered: DoseMaps | None,
+    unregistered: Volume | None,
     density: Volume | None,
     structures: Sequence[StructureResult],
     rest: StructureCurve,
@@ -86,12 +86,12 @@ def _result(
     study: Study,
     settings: DosimetrySettings,
     maps: DoseMaps,
-    unregistered: DoseMaps | None,
+    unregistered: Volume | None,
     density_g_ml: F64,
 ) -> DerivedResult:
     asked = settings.metrics
     histogram = DoseVolume.of(region.values(maps.dose), region.part_ml, density_g_ml)
-    before = DoseVolume.of(region.values(unregistered.dose), region.part_ml, density_g_ml) if unregistered else None
+    before = DoseVolume.of(region.values(unregistered), region.part_ml, density_g_ml) if unregistered else None
     tia_mbq_h = 1e-6 * region.integral(maps.tia)
     return DerivedResult(
         name=name,

@@ -189,19 +189,19 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class PatientResults(Rows):
-    """Frames, maps and the numbers of every structure; `unregistered` is None where nothing was registered.
+    """Frames, maps and the numbers of every structure; `unregistered` is the dose (Gy) without registration, None where
+    nothing was registered.
 
     `rest` is the remainder of the body, whose curve gives the voxels of no structure their model; None without
-    structures, where it is the whole body. The frames are corrected as `recovery` says,
-    the unregistered ones alike; `measured_frames` are the registered ones before that, empty where nothing changed.
+    structures, where it is the whole body. The frames are corrected as `recovery` says, those of `unregistered` alike;
+    `measured_frames` are the registered ones before that, empty where nothing changed.
     """
 
     study: Study
     settings: DosimetrySettings
     frames: tuple[Frame, ...]
     maps: DoseMaps
-    unregistered_frames: tuple[Frame, ...]
-    unregistered: DoseMaps | None
+    unregistered: Volume | None
     anatomy: PreparedAnatomy | None
     structures: tuple[StructureResult, ...]
     whole_body: CurveResult
