@@ -73,6 +73,11 @@ class BiologicalDose(BiologicalMeans):
 
     effect: Effect
 
+    @property
+    def effects(self) -> tuple[Effect, ...]:
+        """That one, as of a structure made of others."""
+        return (self.effect,)
+
 
 @dataclass(frozen=True, eq=False)
 class Share:
@@ -89,6 +94,11 @@ class MixedBiologicalDose(BiologicalMeans):
     """That of a structure made of others, whose voxels answer by these effects."""
 
     effects: tuple[Effect, ...]
+
+
+def common_value(values: Sequence[float]) -> float:
+    """What all values are; NaN where they differ, as α/β of a structure of several tissues."""
+    return values[0] if len(set(values)) == 1 else float("nan")
 
 
 def biological_dose(histogram: DoseVolume, effect: Effect, relative_u_dose: float) -> BiologicalDose:

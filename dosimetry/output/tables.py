@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from dosimetry.curves.structures import StructureCurve
 from dosimetry.kinetics import AveragedCurve, Intervals, OrganFit
 from dosimetry.lights.structures import judge
 from dosimetry.lights.values import Light
-from dosimetry.metrics.biological import BiologicalDose, MixedBiologicalDose
+from dosimetry.metrics.biological import BiologicalDose, MixedBiologicalDose, common_value
 from dosimetry.metrics.derived import ROLE as DERIVED
 from dosimetry.output.budget import INTERVALS, intervals, write_budget
 from dosimetry.output.isodoses import write_isodoses
@@ -149,18 +149,14 @@ def _biological(found: BiologicalDose | MixedBiologicalDose | None) -> Row:
     """BED and what it was made with; nothing where it is not known, or where several tissues have not the same."""
     if found is None:
         return {}
-    effects = (found.effect,) if isinstance(found, BiologicalDose) else found.effects
+    effects = found.effects
     return {
         **{column: getattr(found, column) for column in _BIOLOGICAL},
-        "alpha_beta_gy": _common([effect.response.alpha_beta_gy for effect in effects]),
-        "t_rep_h": _common([effect.response.t_rep_h for effect in effects]),
-        "protraction": _common([effect.protraction for effect in effects]),
+        "alpha_beta_gy": common_value([effect.response.alpha_beta_gy for effect in effects]),
+        "t_rep_h": common_value([effect.response.t_rep_h for effect in effects]),
+        "protraction": common_value([effect.protraction for effect in effects]),
         "rbe_alpha": effects[0].rbe_alpha if effects[0].alpha_share > 0 else float("nan"),
     }
-
-
-def _common(values: Sequence[float]) -> float:
-    return values[0] if len(set(values)) == 1 else float("nan")
 
 
 def _tac_rows(results: PatientResults) -> Iterable[Row]:

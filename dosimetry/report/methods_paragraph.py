@@ -152,7 +152,7 @@ def left_out(results: Findings) -> list[str]:
         "The ± values hold curve, counting, registration, calibration, recovery, outlines and the dose per decay, as "
         "far as each is measured, described or assumed."
     )
-    if all(s.biological is None for s in results.structures):
+    if all(s.biological is None for s in results.with_histograms):
         said.append("Absorbed dose only: no relative biological effectiveness, no dose-rate effects.")
     return said
 
@@ -204,7 +204,7 @@ def _numbers(results: Findings) -> list[str]:
     said = ["Mean doses are mass-weighted; D2%, D50% and D98% follow ICRU Report 83."]
     if any(np.isfinite(s.dose["dose_d35mm3_gy"]) for s in results.structures):
         said.append("For structures under 2 mL the dose to 35 mm³ is given in addition (ICRU Report 91).")
-    if any(s.biological is not None for s in results.structures):
+    if any(s.biological is not None for s in results.with_histograms):
         said.append(
             "Biologically effective dose follows the linear-quadratic model with exponential repair, closed for the "
             "exponentials of each structure's curve."

@@ -144,7 +144,7 @@ def _content(folder: Path, results: Findings, record: Mapping[str, Any]) -> dict
         "isodose_volumes": isodose_table(results, all_looks),
         "red_marrow": marrow_table(results),
         "marrow_notes": marrow_notes(results),
-        "effects": radiobiology_table(results, looks),
+        "effects": radiobiology_table(results, all_looks),
         "effect_notes": radiobiology_notes(results),
         "comparison": comparison_table(results, all_looks),
         "methods": methods_paragraph(results, program_of(record)),

@@ -10,9 +10,10 @@ from dosimetry.config import DosimetrySettings
 from dosimetry.curves.structures import structure_curves
 from dosimetry.dose import absorbed_dose
 from dosimetry.kinetics import fit_voxels
+from dosimetry.metrics.biological import Share, mixed_biological_dose
 from dosimetry.recovery import UNKNOWN
 from dosimetry.report import write_report
-from dosimetry.results import DerivedResult, DoseMaps, PatientResults, RedMarrow
+from dosimetry.results import DerivedResult, DoseMaps, PatientResults, RedMarrow, StructureResult
 from dosimetry.structures import body_results, regions_of, structure_results
 from dosimetry.uncertainty.points import point_errors
 from dosimetry.uncertainty.sources import own_shares
@@ -107,15 +108,13 @@ def patient(
     before = unregistered if len(times_h) > 1 else None
     results = structure_results(study, settings, regions, found, maps, before, anatomy, budgets)
     whole_body, rest = body_results(study, found, maps, before, anatomy, budgets)
-    return PatientResults(
-        study, settings, tuple(frames), maps, tuple(plain), before, anatomy, results, whole_body, rest
-    )
+    return PatientResults(study, settings, tuple(frames), maps, before, anatomy, results, whole_body, rest)
 
 
 def everything() -> PatientResults:
     """The usual patient with all that a run may have beside: derived structures, isodoses in Gy, red marrow."""
     usual = patient()
-    liver = usual.structures[0]
+    liver, tumour = usual.structures[0], usual.structures[2]
     metrics = usual.settings.metrics.model_copy(update={"isodose_gy": (1.0,)})
     settings = usual.settings.model_copy(update={"metrics": metrics})
     derived = DerivedResult(
@@ -128,11 +127,22 @@ def everything() -> PatientResults:
         unregistered=liver.unregistered,
         u_dose_mean_gy=liver.u_dose_mean_gy,
         histogram=liver.histogram,
+        biological=mixed_biological_dose(_halves(liver, tumour)),
     )
     marrow = RedMarrow(
         "red_marrow_blood", 0.8, 0.2, 41.0, 0.07, 0.02, np.nan, np.nan, 0.03, 0.01, 0.1, 0.022, "5 blood samples, mono"
     )
     return dataclasses.replace(usual, settings=settings, derived=(derived,), red_marrow=(marrow,))
+
+
+def _halves(*owners: StructureResult) -> list[Share]:
+    """The voxels of the first structure, as if each of these held as many of them."""
+    held = owners[0].histogram
+    doses_gy, masses_g = np.array_split(held.dose_gy, len(owners)), np.array_split(held.mass_g, len(owners))
+    return [
+        Share(one.biological.effect, dose_gy, mass_g, 0.2)
+        for one, dose_gy, mass_g in zip(owners, doses_gy, masses_g, strict=True)
+    ]
 
 
 def dose_maps(frames, study) -> DoseMaps:

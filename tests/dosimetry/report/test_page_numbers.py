@@ -19,7 +19,9 @@ from dosimetry.findings.codec import encode
 from dosimetry.findings.file import load_findings
 from dosimetry.report import write_report
 from dosimetry.report.curve_drawings import last_shown_h
-from dosimetry.report.numbers import gray, percent, three, with_error, with_sign
+from dosimetry.report.numbers import NOT_KNOWN, gray, percent, three, with_error, with_sign
+from dosimetry.report.radiobiology import radiobiology_notes, radiobiology_table
+from dosimetry.report.red_marrow import marrow_notes, marrow_table
 from nufitdose.errors import InputError
 from nufitdose.io.nifti import load_volume
 from nufitdose.volume import Quantity
@@ -124,6 +126,11 @@ def test_the_tables_say_what_the_csv_files_say(out):
             wanted = gray(row[f"{quantity}_mean_gy"], row[f"u_{quantity}_mean_gy"])
             assert said[f"{quantity.upper()} mean Gy"] == wanted
         assert (said["α/β Gy"], said["T_rep h"]) == (three(row["alpha_beta_gy"]), three(row["t_rep_h"]))
+        assert said["G"] == three(row["protraction"])
+        assert said["mean Gy"] == gray(row["dose_mean_gy"], row["u_dose_mean_gy"])
+    assert metrics["healthy <liver>"]["u_bed_mean_gy"] > 0
+    assert effects["healthy <liver>"]["α/β Gy"] == NOT_KNOWN  # half of it answers as liver, half as tumour
+    assert effects["liver"]["α/β Gy"] != NOT_KNOWN
 
 
 def test_curves_models_and_residuals_are_those_of_their_files(out):
@@ -187,11 +194,33 @@ def test_isodoses_and_red_marrow_are_those_of_their_files(out):
         level, dose = row["isodose"], gray(row["dose_gy"])
         said = volumes[row["structure"]][level if level.endswith("Gy") else f"{level} ({dose} Gy)"]
         assert said == f"{three(row['volume_ml'])} ({percent(row['volume_percent'])})"
-    marrow = page.with_column("self-dose Gy")
+    marrow = page.with_column("self-dose Gy")["blood samples"]
     (row,) = rows(out / "red_marrow.csv", "method").values()
-    assert marrow["blood samples"]["self-dose Gy"] == gray(row["dose_self_gy"], row["u_dose_self_gy"])
-    assert marrow["blood samples"]["TIA MBq·h/mL"] == with_error(row["tia_mbq_h_per_ml"], row["u_tia_mbq_h_per_ml"])
+    for part in ("self", "cross", "total"):
+        head = "self-dose Gy" if part == "self" else f"{part} dose Gy"
+        assert marrow[head] == gray(row[f"dose_{part}_gy"], row[f"u_dose_{part}_gy"]) != NOT_KNOWN
+    assert marrow["TIA MBq·h/mL"] == with_error(row["tia_mbq_h_per_ml"], row["u_tia_mbq_h_per_ml"])
+    assert marrow["TIA of all marrow MBq·h"] == with_error(row["tia_mbq_h"], row["u_tia_mbq_h"])
+    assert marrow["Teff h"] == three(row["teff_h"])
     assert f"blood samples: {row['basis']}" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_is_not_known_of_derived_structures_and_red_marrow_is_a_dash_with_its_reason(out):
+    found = load_findings(out)
+    assert any("as the drawn vertebra gets them" in line for line in marrow_notes(found))
+    unknown = ("dose_cross_gy", "u_dose_cross_gy", "dose_total_gy", "u_dose_total_gy")
+    marrow = dataclasses.replace(found.red_marrow[0], **dict.fromkeys(unknown, float("nan")))
+    bare = dataclasses.replace(found.derived[0], biological=None)
+    less = dataclasses.replace(found, red_marrow=(marrow,), derived=(bare,))
+    table = marrow_table(less)
+    assert [table.rows[0].cells[table.heads.index(f"{part} dose Gy") - 1] for part in ("cross", "total")] == [
+        NOT_KNOWN, NOT_KNOWN
+    ]  # fmt: skip
+    assert any("No cross dose" in line for line in marrow_notes(less))
+    assert not any("as the drawn vertebra gets them" in line for line in marrow_notes(less))
+    assert any(line.startswith("BED of healthy <liver>: each voxel") for line in radiobiology_notes(found))
+    assert any(line.startswith("No BED of healthy <liver>") for line in radiobiology_notes(less))
+    assert "healthy <liver>" not in {row.name for row in radiobiology_table(less, {}).rows}
 
 
 def test_the_balance_and_the_budget_are_those_of_their_files(out):
