@@ -9,8 +9,8 @@ from dosimetry.report.tables import Row, Table
 _METHODS = {"red_marrow_image": "image of a structure of the spine", "red_marrow_blood": "blood samples"}
 _CROSS = (
     "Cross dose: photons of marrow and all the body in the field of view, as the drawn vertebra gets them: its dose "
-    "less that of its own electrons and alpha particles; electrons that cross its surface count with it. Its ± is that of "
-    "the vertebra's whole dose, an upper bound."
+    "less that of its own electrons and alpha particles; electrons that cross its surface count with it. Its ± is that "
+    "of the vertebra's whole dose, an upper bound."
 )
 _NO_CROSS = (
     "No cross dose and no total: these need a drawn vertebra (metrics.red_marrow.structure) and a dose engine that "

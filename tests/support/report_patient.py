@@ -105,7 +105,7 @@ def patient(
     own = own_shares(study.nuclide, tia_mbq_h, regions, maps.dose, density, settings.dose)
     asked, engine_of_dose = settings.uncertainty, settings.dose.engine
     budgets = structure_budgets(study, frames, regions, found, errors, UNKNOWN, density, own, asked, engine_of_dose)
-    before = unregistered if len(times_h) > 1 else None
+    before = unregistered.dose if len(times_h) > 1 else None
     results = structure_results(study, settings, regions, found, maps, before, anatomy, budgets)
     whole_body, rest = body_results(study, found, maps, before, anatomy, budgets)
     return PatientResults(study, settings, tuple(frames), maps, before, anatomy, results, whole_body, rest)
