@@ -183,7 +183,7 @@ def _row(
 
 
 def _u_of_uniformity(region: Region, frame: Frame, corrected: Image32, uniform: Image32) -> float:
-    """What the assumption leaves that all parts are uniform: no more than what the voxels changed in it, to either side.
+    """What the assumption leaves that parts are uniform: no more than what the voxels changed in it, to either side.
 
     The matrix alone knows uniform parts; the voxel-wise correction replaces them by the image. Where both agree on a
     structure, as for one that is even in even surroundings, nothing is added; else u = |ln(A/A_uniform)|/√3.

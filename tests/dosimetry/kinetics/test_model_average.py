@@ -278,4 +278,7 @@ def test_blood_that_fell_before_the_first_scan_is_within_what_is_said():
         assert low < true < high
         assert abs(found.before_first_fraction - before / true) < 2.0 * found.u_before_first_fraction
         assert any("before the first scan" in flag for flag in found.flags)
-        assert found.u_tia_mbq_h > 0.05 * found.tia_mbq_h  # a plain organ's prior takes half as much for known
+        if fast_h < 2.0:  # 22 and 11 % low with the prior of an organ, which takes a phase of 10 h for likely
+            organ = average_models(times_h, y, LU177_H, u_activity_mbq=0.03 * y, prior=WIDE_ORGAN)
+            assert abs(found.tia_mbq_h / true - 1.0) < 0.85 * abs(organ.tia_mbq_h / true - 1.0)
+            assert found.u_tia_mbq_h > 1.5 * organ.u_tia_mbq_h

@@ -123,7 +123,7 @@ def ball_at(radius_mm, centre_mm):
 
 
 def test_a_shift_beside_a_hot_neighbour_counts_by_what_the_correction_makes_of_it():
-    """The image laid off by u, then solved again; what the plain sum over the structure changes by is another number."""
+    """The image laid off by u, then solved again; the plain sum over the structure changes by something else."""
     warm, seen, matrix = hot_and_warm()
     u_mm = 2.0
     solved = matrix.solve(seen.data)[matrix.partition.names.index("warm")]
