@@ -11,31 +11,35 @@ from nufitdose.grid import Grid
 from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.intensity import tissue_contrast
 from nufitdose.registration.objective import ObjectiveSettings
+from nufitdose.registration.optimiser.correlation import HalfField
 from nufitdose.registration.optimiser.images import levels_of
 from nufitdose.registration.optimiser.newton import Found, Smoothness, correlation, optimise
 from nufitdose.registration.pair import Pair, pair_of
 from nufitdose.study import TimePoint
 from nufitdose.types import Affine, Field
 
-_LEAST_CT_CORRELATION = 0.25  # ρ² of the CTs after all: less is no patient, however little it was bent
-_DOUBTFUL_CT_CORRELATION = 0.6  # 0.7 and more for one patient, 0.3 to 0.5 for two
-_MOST_VOLUME_CHANGE = 0.2  # standard deviation of log J: 0.15 and less for one patient, 0.27 and more for two
+_LEAST_CT_CORRELATION = 0.3  # ρ² of the CTs after all: less is no patient, however little it was bent
+_DOUBTFUL_CT_CORRELATION = 0.7  # 0.8 and more for one patient, 0.2 to 0.6 for two
+_MOST_VOLUME_CHANGE = 0.2  # standard deviation of log J: 0.09 to 0.21 for one patient, 0.26 and more for two
 
 
 class RefineSettings(Settings):
     """`steps` at most on each level, the coarsest first, the last at `spacing_mm`; each level doubles the spacing.
 
-    A level ends early when a step changes the objective by less than `tolerance` of itself. `smoothness` weighs the
-    roughness of the field, which counts by its logarithm beyond `relaxed`, and its curvature over `bending_mm`. A start
-    is smoothed by `start_blur_mm`.
+    Activities alone are compared at `without_ct_mm`; beside CTs, which weigh 1, they weigh `activity_weight`: they say
+    where tumours are and little of all else. A level ends early when a step changes the objective by less than
+    `tolerance` of itself. `smoothness` weighs the roughness of the field, which counts by its logarithm beyond
+    `relaxed`, and its curvature over `bending_mm`. A start is smoothed by `start_blur_mm`.
     """
 
-    steps: tuple[int, ...] = (8, 8, 8)
-    spacing_mm: float = 4.0
-    tolerance: float = 1e-3
-    smoothness: float = 0.2
+    steps: tuple[int, ...] = (8, 8, 12)
+    spacing_mm: float = 2.7
+    without_ct_mm: float = 4.0
+    activity_weight: float = 0.2
+    tolerance: float = 5e-4
+    smoothness: float = 0.25
     bending_mm: float = 30.0
-    relaxed: float = 0.1
+    relaxed: float = 1.0
     start_blur_mm: float = 8.0
 
 
@@ -53,10 +57,11 @@ def refine(
     `start` is a displacement (mm) to improve, `terms` the weights and kinds of the objective's terms.
     """
     settings, terms = settings or RefineSettings(), terms or ObjectiveSettings()
+    spacing_mm = settings.without_ct_mm
+    if fixed.ct is not None and moving.ct is not None:
+        spacing_mm, terms = settings.spacing_mm, terms.model_copy(update={"weight_activity": settings.activity_weight})
     cpu = torch.device("cpu")
-    pair = pair_of(
-        fixed, moving, settings.spacing_mm, cpu, pose, with_tumours=terms.rigidity > 0, see_ct=tissue_contrast
-    )
+    pair = pair_of(fixed, moving, spacing_mm, cpu, pose, with_tumours=terms.rigidity > 0, see_ct=tissue_contrast)
     levels = levels_of(pair.tensors, len(settings.steps), terms)
     steps = settings.steps[len(settings.steps) - len(levels) :]
     grids = [pair.half_grid]
@@ -70,14 +75,16 @@ def refine(
 def looks_like_one_patient(pair: Pair, found: Found, terms: ObjectiveSettings) -> bool:
     """Whether what was found is believed: CTs of two patients stay unlike, though volumes are changed beyond measure.
 
-    Without CTs always; the bounds were measured on digital patients.
+    Without CTs always. Compared at twice the finest spacing, where noise of the CTs says little; the bounds were
+    measured on digital patients and bent real CTs.
     """
     if not bool(pair.tensors.present[0, 0]):
         return True
-    finest = levels_of(pair.tensors, 1, terms.model_copy(update={"weight_activity": 0.0, "weight_ct": 1.0}))[-1]
+    levels = levels_of(pair.tensors, 2, terms.model_copy(update={"weight_activity": 0.0, "weight_ct": 1.0}))
+    u = found.displacement if len(levels) == 1 else _pooled(found.displacement)
     inside = pair.tensors.body[0, 1, ::2, ::2, ::2].numpy() > 0.5
     spread = field_mm(found, pair).jacobian_statistics(inside).sd_log
-    alike = correlation(finest, found.displacement)
+    alike = correlation(levels[0], u)
     return alike >= _DOUBTFUL_CT_CORRELATION or (alike >= _LEAST_CT_CORRELATION and not spread > _MOST_VOLUME_CHANGE)
 
 
@@ -94,6 +101,12 @@ def _displacement(start: DisplacementField, half: Grid, blur_mm: float) -> Field
     u_mm = DisplacementField(smooth, start.grid).on(half).data
     to_voxels = 2.0 * half.inverse_affine[:3, :3]
     return np.ascontiguousarray(np.einsum("cd,dijk->cijk", to_voxels.astype(np.float32), u_mm))
+
+
+def _pooled(u: Field) -> HalfField:
+    """A displacement on the half lattice of images half as fine, in their voxels."""
+    a, b, c = (n // 2 for n in u.shape[1:])
+    return 0.5 * u.reshape(3, a, 2, b, 2, c, 2).mean(axis=(2, 4, 6))
 
 
 def _halved(grid: Grid) -> Grid:
