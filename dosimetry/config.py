@@ -96,7 +96,8 @@ class DoseSettings(Settings):
     `density_without_ct_g_ml` is the density of every voxel where the reference has no CT;
     `density_floor_g_ml` bounds the division by density in lung and gas. `montecarlo` goes on until blocks of 20 mL have
     a statistical standard error of `statistical_percent` (95 % of those with 1 % of the greatest dose), or for
-    `time_budget_s` (null: as long as it takes).
+    `time_budget_s` (null: as long as it takes). `memory_mb` bounds what the transforms of `kernel` take on the CPU, on
+    top of the images and the spectra of the kernels; less memory gives the same dose in more passes.
     """
 
     engine: str = Field(default="kernel", validate_default=False)
@@ -106,6 +107,7 @@ class DoseSettings(Settings):
     density_floor_g_ml: float = Field(default=0.2, gt=0, le=2)
     statistical_percent: float = Field(default=2.0, ge=0.05, le=50)
     time_budget_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    memory_mb: float = Field(default=1000.0, ge=16, allow_inf_nan=False)
 
     @classmethod
     def known_names(cls) -> Mapping[str, Iterable[str]]:
@@ -170,7 +172,9 @@ class RecoverySettings(Settings):
 class TissueSettings(Settings):
     """How a structure answers to dose by the linear-quadratic model; what is null is taken from the published table.
 
-    `alpha_beta_gy` is α/β, `t_rep_h` the half-life of repair, `alpha_per_gy` α in 1/Gy, which EUBED alone needs.
+    `alpha_beta_gy` is α/β, `t_rep_h` the half-life of repair, `alpha_per_gy` α in 1/Gy, which EUBED alone needs. The
+    table: kidney 2.6 Gy, 2.8 h; liver 2.5 Gy, 2.5 h; tumours 10 Gy, 1.5 h. All six are assumed: as recalled from their
+    sources, which could not be read. No other structure has any.
     """
 
     alpha_beta_gy: float | None = Field(default=None, gt=0, le=100)
@@ -182,8 +186,9 @@ class RadiobiologySettings(Settings):
     """Biologically effective dose (docs/explanation/radiobiology.md).
 
     `tissues` gives the parameters of a structure by its name, or of all kidneys, livers and tumours by "kidney",
-    "liver" and "tumour". `rbe_alpha` is the relative biological effectiveness of alpha particles; null: nuclides that
-    emit them get no BED, as none is assumed. `eqd2_map`: maps/eqd2.nii.gz beside maps/bed.nii.gz.
+    "liver" and "tumour"; of a derived structure both α/β and repair. `rbe_alpha` is the relative biological
+    effectiveness of alpha particles; null: nuclides that emit them get no BED, as none is assumed. `eqd2_map`:
+    maps/eqd2.nii.gz beside maps/bed.nii.gz.
     """
 
     tissues: dict[str, TissueSettings] = Field(default_factory=dict)
@@ -229,7 +234,7 @@ class RedMarrowSettings(Settings):
     uncertainty of their product. `blood`: a csv of samples (`time_h, bq_per_ml`, `u_bq_per_ml` if known), from the
     working folder; with it `hematocrit`, from which the ratio of concentrations in marrow and blood follows, or that
     `blood_ratio` itself; `u_blood_ratio_percent` is its relative standard uncertainty. Both uncertainties are assumed
-    where they are not given. `mass_g`: of all red marrow; null: concentrations and self-dose alone.
+    where they are not given. `mass_g`: of all red marrow; null: concentrations and doses alone.
     """
 
     structure: str | None = None
