@@ -1,8 +1,8 @@
 """What the parts of the network bring at one budget: `python -m benchmarks.ablation COHORT OUT`.
 
 Every configuration `configs/ablation_*.yaml` is trained within the training patients of the cohort from each of some
-seeds, and judged on its test patients by the network alone. What is done already is kept: a stopped run goes on where it
-was. Seed by seed, so that the rows known so far can be compared; `--table` only prints them.
+seeds, and judged on its test patients by the network alone. What is done already is kept: a stopped run goes on where
+it was. Seed by seed, so that the rows known so far can be compared; `--table` only prints them.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def table_of(rows: Sequence[Mapping[str, str]]) -> str:
-    """Mean over patients and seeds, the least and the greatest seed, and the paired difference from the full network."""
+    """Mean over patients and seeds, the least and the greatest seed, and p of the difference from the full network."""
     values: dict[str, dict[int, dict[str, dict[str, float]]]] = {}
     for name in dict.fromkeys(r["row"] for r in rows):
         for seed in sorted({int(r["seed"]) for r in rows if r["row"] == name}):

@@ -53,10 +53,26 @@ def refine(
     `start` is a displacement (mm) to improve, `terms` the weights and kinds of the objective's terms.
     """
     settings, terms = settings or RefineSettings(), terms or ObjectiveSettings()
+    pair = prepare_pair(fixed, moving, pose, settings.spacing_mm, with_tumours=terms.rigidity > 0)
+    return pair, bend(pair, start, settings, terms, on_progress)
+
+
+def prepare_pair(
+    fixed: TimePoint, moving: TimePoint, pose: Affine, spacing_mm: float, *, with_tumours: bool = False
+) -> Pair:
+    """A pair as the optimiser sees it: all tissues of the CT have some contrast."""
     cpu = torch.device("cpu")
-    pair = pair_of(
-        fixed, moving, settings.spacing_mm, cpu, pose, with_tumours=terms.rigidity > 0, see_ct=tissue_contrast
-    )
+    return pair_of(fixed, moving, spacing_mm, cpu, pose, with_tumours=with_tumours, see_ct=tissue_contrast)
+
+
+def bend(
+    pair: Pair,
+    start: DisplacementField | None,
+    settings: RefineSettings,
+    terms: ObjectiveSettings,
+    on_progress: Callable[[float], None] = lambda share: None,
+) -> Found:
+    """The displacement of a prepared pair."""
     levels = levels_of(pair.tensors, len(settings.steps), terms)
     steps = settings.steps[len(settings.steps) - len(levels) :]
     grids = [pair.half_grid]
@@ -64,7 +80,7 @@ def refine(
         grids.insert(0, _halved(grids[0]))
     starts = None if start is None else [_displacement(start, grid, settings.start_blur_mm) for grid in grids]
     smoothness = Smoothness(settings.smoothness, settings.relaxed, settings.bending_mm)
-    return pair, optimise(levels, steps, starts, smoothness, settings.tolerance, on_progress)
+    return optimise(levels, steps, starts, smoothness, settings.tolerance, on_progress)
 
 
 def looks_like_one_patient(pair: Pair, found: Found, terms: ObjectiveSettings) -> bool:

@@ -1,7 +1,7 @@
 """Encoders, stage by stage, and the units through which two of them exchange features.
 
-An encoder maps `[batch, 2, i, j, k]` (moving, fixed; 4 where it sees both modalities) to a quarter of the resolution with C channels, then four
-times to half the resolution and twice the channels.
+An encoder maps `[batch, 2, i, j, k]` (moving, fixed; 4 channels where it sees both modalities) to a quarter of the
+resolution with C channels, then four times to half the resolution and twice the channels.
 """
 
 from typing import cast
