@@ -10,7 +10,7 @@ rank-biserial correlation.
 import argparse
 import csv
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,23 +32,27 @@ from nufitdose.registration.objective import Guide, ObjectiveSettings
 from nufitdose.study import TimePoint
 from nufitdose.types import Affine
 
-NEVER = 1e9  # roughness beyond which the weight is relaxed
+#: Roughness beyond which the weight is relaxed: nowhere; |∇u| = 0.4, amid the β / λ of arXiv 2412.17982 (0.002 to 0.4).
+NEVER, SLIDING = 1e9, 0.02
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """A map from CT, and whether the weight relaxes where the field is rough: the learned weight in closed form."""
+    """A map from CT, the roughness beyond which the weight relaxes (the learned weight in closed form), rigid bones."""
 
     guide: Guide
-    relaxes: bool
+    relaxed: float = NEVER
+    bones_mm: float = 0.0
 
 
 GUIDES = {
-    "uniform": Guidance("uniform", False),
-    "permuted": Guidance("permuted", False),
-    "CT-guided": Guidance("ct", False),
-    "learned": Guidance("uniform", True),
-    "both": Guidance("ct", True),
+    "uniform": Guidance("uniform"),
+    "permuted": Guidance("permuted"),
+    "CT-guided": Guidance("ct"),
+    "learned": Guidance("uniform", SLIDING),
+    "both": Guidance("ct", SLIDING),
+    "uniform, bones rigid": Guidance("uniform", bones_mm=32.0),
+    "CT-guided, bones rigid": Guidance("ct", bones_mm=32.0),
 }
 BASE = "uniform"
 ERRORS = tuple(f"{tissue}_mm" for tissue in TISSUES)
@@ -56,12 +60,14 @@ COLUMNS = ("engine", "guide", "patient", "moving", *ERRORS)
 Rows = Sequence[Mapping[str, Any]]
 
 
-def judge(folder: Path, missing: Sequence[tuple[str, str]]) -> Iterator[dict[str, Any]]:
-    """Errors over landmarks of all pairs of a patient, for the engines and guides named."""
+def judge(folder: Path, engines: Sequence[str], known: Container[tuple[str, str, str]]) -> Iterator[dict[str, Any]]:
+    """Errors over landmarks of all pairs of a patient, but for what is `known`: engine, guide, moving scan."""
     study, marks = load_study(folder), read_landmarks(folder)
     assert marks is not None
     fixed = study.reference
     for moving in study.timepoints:
+        wanted = [(engine, name) for engine in engines for name in GUIDES]
+        missing = [one for one in wanted if (*one, moving.id) not in known]
         if not missing or moving.id == fixed.id:
             continue
         pose = rigid_pose(fixed, moving, basis_of(fixed, moving)).matrix
@@ -70,12 +76,13 @@ def judge(folder: Path, missing: Sequence[tuple[str, str]]) -> Iterator[dict[str
         if "nufit" in {engine for engine, _ in missing}:
             start = predict_start(fixed, moving, pose)
         for engine, name in missing:
+            given = GUIDES[name]
             settings = NufitSettings() if engine == "nufit" else RefineSettings()
             found = bend(
                 pair,
                 start if engine == "nufit" else None,
-                settings if GUIDES[name].relaxes else settings.model_copy(update={"relaxed": NEVER}),
-                ObjectiveSettings(guide=GUIDES[name].guide),
+                settings.model_copy(update={"relaxed": given.relaxed, "bones_mm": given.bones_mm}),
+                ObjectiveSettings(guide=given.guide),
             )
             field = pair.field(field_mm(found, pair), fixed.activity.grid)
             errors = landmark_errors_mm(field, fixed, moving, marks)
@@ -97,14 +104,14 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def add_rows(path: Path, rows: Rows) -> None:
+def add_row(path: Path, row: Mapping[str, Any]) -> None:
     """Append to the table."""
     begun = path.is_file()
     with path.open("a", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, COLUMNS)
         if not begun:
             table.writeheader()
-        table.writerows(rows)
+        table.writerow(row)
 
 
 def table_of(rows: Rows, engine: str) -> str:
@@ -151,9 +158,9 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     path = given.out / "guidance.csv"
     for folder in sorted(one for one in given.cohort.iterdir() if (one / TRUTH).is_dir()):
-        known = {(r["engine"], r["guide"]) for r in read_rows(path) if r["patient"] == folder.name}
-        wanted = [(engine, name) for engine in engines for name in GUIDES]
-        add_rows(path, list(judge(folder, [one for one in wanted if one not in known])))
+        known = {(r["engine"], r["guide"], r["moving"]) for r in read_rows(path) if r["patient"] == folder.name}
+        for row in judge(folder, engines, known):
+            add_row(path, row)
         print(folder.name, file=sys.stderr, flush=True)
     page = "\n\n".join(table_of(read_rows(path), engine) for engine in engines)
     (given.out / "guidance.md").write_text(page + "\n", encoding="utf-8")

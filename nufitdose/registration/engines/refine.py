@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from pydantic import Field
 from scipy import ndimage
 
 from nufitdose.config import Settings
@@ -11,11 +12,13 @@ from nufitdose.grid import Grid
 from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.intensity import tissue_contrast
 from nufitdose.registration.objective import ObjectiveSettings
-from nufitdose.registration.optimiser.images import levels_of
-from nufitdose.registration.optimiser.newton import Found, Smoothness, correlation, optimise
+from nufitdose.registration.optimiser.bones import bone_share, stiffen_bones
+from nufitdose.registration.optimiser.images import Level, levels_of
+from nufitdose.registration.optimiser.newton import Found, Objective, Smoothness, correlation, optimise
 from nufitdose.registration.pair import Pair, pair_of
 from nufitdose.study import TimePoint
-from nufitdose.types import Affine, Field
+from nufitdose.types import Affine
+from nufitdose.types import Field as VectorImage
 
 _LEAST_CT_CORRELATION = 0.25  # ρ² of the CTs after all: less is no patient, however little it was bent
 _DOUBTFUL_CT_CORRELATION = 0.6  # 0.7 and more for one patient, 0.3 to 0.5 for two
@@ -27,7 +30,7 @@ class RefineSettings(Settings):
 
     A level ends early when a step changes the objective by less than `tolerance` of itself. `smoothness` weighs the
     roughness of the field, which counts by its logarithm beyond `relaxed`, and its curvature over `bending_mm`. A start
-    is smoothed by `start_blur_mm`.
+    is smoothed by `start_blur_mm`. What is found is made rigid in bone over `bones_mm` (0: it is left as it is).
     """
 
     steps: tuple[int, ...] = (8, 8, 8)
@@ -37,6 +40,7 @@ class RefineSettings(Settings):
     bending_mm: float = 30.0
     relaxed: float = 0.1
     start_blur_mm: float = 8.0
+    bones_mm: float = Field(default=32.0, ge=0)
 
 
 def refine(
@@ -80,7 +84,20 @@ def bend(
         grids.insert(0, _halved(grids[0]))
     starts = None if start is None else [_displacement(start, grid, settings.start_blur_mm) for grid in grids]
     smoothness = Smoothness(settings.smoothness, settings.relaxed, settings.bending_mm)
-    return optimise(levels, steps, starts, smoothness, settings.tolerance, on_progress)
+    found = optimise(levels, steps, starts, smoothness, settings.tolerance, on_progress)
+    has_ct = bool(pair.tensors.present[0, 0])
+    return _with_rigid_bones(pair, found, levels[-1], smoothness, settings.bones_mm) if has_ct else found
+
+
+def _with_rigid_bones(pair: Pair, found: Found, level: Level, smoothness: Smoothness, reach_mm: float) -> Found:
+    """What was found with its bones rigid; as it was where that is worse, by the objective, than the start."""
+    if reach_mm == 0:
+        return found
+    tensors, voxel_ml = pair.tensors, float(np.prod(pair.tensors.spacing_mm)) / 1000.0
+    share = bone_share(tensors.ct[0, 1].numpy(), tensors.body[0, 1].numpy(), voxel_ml)
+    displacement = stiffen_bones(found.displacement, share, reach_mm / level.node_mm)
+    after = Objective(level, smoothness).at(displacement).value
+    return Found(displacement, found.before, after, found.steps) if after <= found.before else found
 
 
 def looks_like_one_patient(pair: Pair, found: Found, terms: ObjectiveSettings) -> bool:
@@ -103,7 +120,7 @@ def field_mm(found: Found, pair: Pair) -> DisplacementField:
     return DisplacementField(u, pair.half_grid)
 
 
-def _displacement(start: DisplacementField, half: Grid, blur_mm: float) -> Field:
+def _displacement(start: DisplacementField, half: Grid, blur_mm: float) -> VectorImage:
     """A start on a half lattice, in voxels of the images; what is finer than its nodes is smoothed away."""
     sigma = max(blur_mm, 0.5 * min(half.spacing_mm)) / np.array(start.grid.spacing_mm)
     smooth = np.stack([ndimage.gaussian_filter(u, sigma, mode="nearest", truncate=3.0) for u in start.data])
