@@ -51,7 +51,6 @@ GUIDES = {
     "CT-guided": Guidance("ct"),
     "learned": Guidance("uniform", SLIDING),
     "both": Guidance("ct", SLIDING),
-    "uniform, bones rigid": Guidance("uniform", bones_mm=32.0),
     "CT-guided, bones rigid": Guidance("ct", bones_mm=32.0),
 }
 BASE = "uniform"

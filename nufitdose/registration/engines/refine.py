@@ -22,6 +22,7 @@ from nufitdose.types import Field as VectorImage
 
 _LEAST_CT_CORRELATION = 0.25  # ρ² of the CTs after all: less is no patient, however little it was bent
 _DOUBTFUL_CT_CORRELATION = 0.6  # 0.7 and more for one patient, 0.3 to 0.5 for two
+_BONE_NOISE_MM = 0.5  # of a displacement in bone; what departs more from rigid motion is real
 _MOST_VOLUME_CHANGE = 0.2  # standard deviation of log J: 0.15 and less for one patient, 0.27 and more for two
 
 
@@ -30,7 +31,7 @@ class RefineSettings(Settings):
 
     A level ends early when a step changes the objective by less than `tolerance` of itself. `smoothness` weighs the
     roughness of the field, which counts by its logarithm beyond `relaxed`, and its curvature over `bending_mm`. A start
-    is smoothed by `start_blur_mm`. What is found is made rigid in bone over `bones_mm` (0: it is left as it is).
+    is smoothed by `start_blur_mm`. Bones that move nearly rigidly over `bones_mm` do so altogether (0: they are left).
     """
 
     steps: tuple[int, ...] = (8, 8, 8)
@@ -95,7 +96,8 @@ def _with_rigid_bones(pair: Pair, found: Found, level: Level, smoothness: Smooth
         return found
     tensors, voxel_ml = pair.tensors, float(np.prod(pair.tensors.spacing_mm)) / 1000.0
     share = bone_share(tensors.ct[0, 1].numpy(), tensors.body[0, 1].numpy(), voxel_ml)
-    displacement = stiffen_bones(found.displacement, share, reach_mm / level.node_mm)
+    noise = _BONE_NOISE_MM / min(tensors.spacing_mm)
+    displacement = stiffen_bones(found.displacement, share, reach_mm / level.node_mm, noise)
     after = Objective(level, smoothness).at(displacement).value
     return Found(displacement, found.before, after, found.steps) if after <= found.before else found
 

@@ -3,7 +3,8 @@
 Around node x, with weights `g(x - y) b(y)` (g a Gaussian, b the share of bone), the rotation R and the shift t that
 minimise `Σ_y g b |R y + t - y - u(y)|²` come from the singular values of the covariance of y and y + u (Kabsch 1976,
 doi:10.1107/S0567739476001873). Joints need not be known: bones far apart do not weigh on each other, neighbours turn
-gradually.
+gradually. Where the rigid motion fits the bones around a node no better than noise would let it, they do not move
+rigidly, and are left as they are.
 """
 
 import numpy as np
@@ -32,8 +33,12 @@ def bone_share(brightness: Image32, body: Image32, voxel_ml: float) -> HalfImage
     return parts.mean(axis=(1, 3, 5), dtype=np.float32)
 
 
-def stiffen_bones(u: HalfField, share: HalfImage, reach: float) -> HalfField:
-    """A displacement (voxels, two from node to node) that is rigid in bone over `reach` nodes, as it was elsewhere."""
+def stiffen_bones(u: HalfField, share: HalfImage, reach: float, noise: float) -> HalfField:
+    """A displacement (voxels, two from node to node) that is rigid in bone over `reach` nodes, as it was elsewhere.
+
+    `noise` (voxels) is the root mean square departure from rigid motion, over bone around a node, up to which all of it
+    is taken out; of twice as much nothing is.
+    """
     chosen = share > _LEAST_SHARE
     if not chosen.any():
         return u
@@ -49,9 +54,13 @@ def stiffen_bones(u: HalfField, share: HalfImage, reach: float) -> HalfField:
     away = np.stack([(x - m)[chosen] for x, m in zip(place, centre, strict=True)], axis=-1)
     rigid = np.einsum("nij,nj->ni", _rotations(covariance), away)
     rigid += np.stack([(m - x)[chosen] for x, m in zip(place, centre_moved, strict=True)], axis=-1)
-    mixed = np.minimum(share[chosen] / _WHOLE_SHARE, 1.0)
+    departure = rigid.T - u[:, chosen]
+    square = np.zeros(share.shape)
+    square[chosen] = (departure**2).sum(axis=0)
+    spread = np.sqrt(_around(share * square, reach) / weight)[chosen]
+    taken = np.minimum(share[chosen] / _WHOLE_SHARE, 1.0) * np.clip(2.0 - spread / noise, 0.0, 1.0)
     out = u.copy()
-    out[:, chosen] += (mixed * (rigid.T - u[:, chosen])).astype(np.float32)
+    out[:, chosen] += (taken * departure).astype(np.float32)
     return out
 
 
