@@ -59,18 +59,19 @@ COLUMNS = ("engine", "guide", "patient", "moving", *ERRORS)
 Rows = Sequence[Mapping[str, Any]]
 
 
-def judge(folder: Path, engines: Sequence[str], known: Container[tuple[str, str, str]]) -> Iterator[dict[str, Any]]:
-    """Errors over landmarks of all pairs of a patient, but for what is `known`: engine, guide, moving scan."""
+def judge(
+    folder: Path, wanted: Sequence[tuple[str, str]], known: Container[tuple[str, str, str]]
+) -> Iterator[dict[str, Any]]:
+    """Errors over landmarks of all pairs of a patient under what is `wanted` (engine, guide), but for what is `known`."""
     study, marks = load_study(folder), read_landmarks(folder)
     assert marks is not None
     fixed = study.reference
     for moving in study.timepoints:
-        wanted = [(engine, name) for engine in engines for name in GUIDES]
         missing = [one for one in wanted if (*one, moving.id) not in known]
         if not missing or moving.id == fixed.id:
             continue
         pose = rigid_pose(fixed, moving, basis_of(fixed, moving)).matrix
-        pair = prepare_pair(fixed, moving, pose, RefineSettings().spacing_mm)
+        pair = prepare_pair(fixed, moving, pose, RefineSettings())
         start = None
         if "nufit" in {engine for engine, _ in missing}:
             start = predict_start(fixed, moving, pose)
@@ -120,6 +121,7 @@ def table_of(rows: Rows, engine: str) -> str:
             error: _means([r for r in rows if r["engine"] == engine and r["guide"] == name], error) for error in ERRORS
         }
         for name in GUIDES
+        if any(r["engine"] == engine and r["guide"] == name for r in rows)
     }
     patients = len(values[BASE][ERRORS[0]])
     lines = [
@@ -152,13 +154,14 @@ def main() -> None:
     arguments.add_argument("cohort", type=Path)
     arguments.add_argument("out", type=Path)
     arguments.add_argument("--network", action="store_true", help="judge `nufit` too")
+    arguments.add_argument("--guides", nargs="+", choices=GUIDES, default=list(GUIDES))
     given = arguments.parse_args()
     engines = ("refine", "nufit") if given.network else ("refine",)
     given.out.mkdir(parents=True, exist_ok=True)
     path = given.out / "guidance.csv"
     for folder in sorted(one for one in given.cohort.iterdir() if (one / TRUTH).is_dir()):
         known = {(r["engine"], r["guide"], r["moving"]) for r in read_rows(path) if r["patient"] == folder.name}
-        for row in judge(folder, engines, known):
+        for row in judge(folder, [(engine, name) for engine in engines for name in given.guides], known):
             add_row(path, row)
         print(folder.name, file=sys.stderr, flush=True)
     page = "\n\n".join(table_of(read_rows(path), engine) for engine in engines)

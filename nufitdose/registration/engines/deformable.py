@@ -24,10 +24,9 @@ class NufitSettings(RefineSettings):
     """Those of the optimisation, and of its start where there are CTs: `passes` looks on a grid of `network_mm`.
 
     Such looks take a third of the time of those that the network was trained for, and with CTs the optimisation finds
-    the rest; activity alone does not tell it. After a network the coarsest level is done.
+    the rest; activity alone does not tell it.
     """
 
-    steps: tuple[int, ...] = (0, 8, 8)
     network_mm: float = Field(default=6.0, gt=0)
     passes: int = Field(default=2, ge=1, le=8)
 

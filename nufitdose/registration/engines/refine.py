@@ -13,6 +13,7 @@ from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.intensity import tissue_contrast
 from nufitdose.registration.objective import ObjectiveSettings
 from nufitdose.registration.optimiser.bones import bone_share, stiffen_bones
+from nufitdose.registration.optimiser.correlation import HalfField
 from nufitdose.registration.optimiser.images import Level, levels_of
 from nufitdose.registration.optimiser.newton import Found, Objective, Smoothness, correlation, optimise
 from nufitdose.registration.pair import Pair, pair_of
@@ -20,26 +21,30 @@ from nufitdose.study import TimePoint
 from nufitdose.types import Affine
 from nufitdose.types import Field as VectorImage
 
-_LEAST_CT_CORRELATION = 0.25  # ρ² of the CTs after all: less is no patient, however little it was bent
-_DOUBTFUL_CT_CORRELATION = 0.6  # 0.7 and more for one patient, 0.3 to 0.5 for two
+_LEAST_CT_CORRELATION = 0.3  # ρ² of the CTs after all: less is no patient, however little it was bent
+_DOUBTFUL_CT_CORRELATION = 0.7  # 0.8 and more for one patient, 0.2 to 0.6 for two
+_MOST_VOLUME_CHANGE = 0.2  # standard deviation of log J: 0.09 to 0.21 for one patient, 0.26 and more for two
 _BONE_NOISE_MM = 0.5  # of a displacement in bone; what departs more from rigid motion is real
-_MOST_VOLUME_CHANGE = 0.2  # standard deviation of log J: 0.15 and less for one patient, 0.27 and more for two
 
 
 class RefineSettings(Settings):
     """`steps` at most on each level, the coarsest first, the last at `spacing_mm`; each level doubles the spacing.
 
-    A level ends early when a step changes the objective by less than `tolerance` of itself. `smoothness` weighs the
-    roughness of the field, which counts by its logarithm beyond `relaxed`, and its curvature over `bending_mm`. A start
-    is smoothed by `start_blur_mm`. Bones that move nearly rigidly over `bones_mm` do so altogether (0: they are left).
+    Activities alone are compared at `without_ct_mm`; beside CTs, which weigh 1, they weigh `activity_weight`: they say
+    where tumours are and little of all else. A level ends early when a step changes the objective by less than
+    `tolerance` of itself. `smoothness` weighs the roughness of the field, which counts by its logarithm beyond
+    `relaxed`, and its curvature over `bending_mm`. A start is smoothed by `start_blur_mm`. Bones
+    that move nearly rigidly over `bones_mm` do so altogether (0: they are left).
     """
 
-    steps: tuple[int, ...] = (8, 8, 8)
-    spacing_mm: float = 4.0
-    tolerance: float = 1e-3
-    smoothness: float = 0.2
+    steps: tuple[int, ...] = (8, 8, 12)
+    spacing_mm: float = 2.7
+    without_ct_mm: float = 4.0
+    activity_weight: float = 0.2
+    tolerance: float = 5e-4
+    smoothness: float = 0.25
     bending_mm: float = 30.0
-    relaxed: float = 0.1
+    relaxed: float = 1.0
     start_blur_mm: float = 8.0
     bones_mm: float = Field(default=32.0, ge=0)
 
@@ -58,14 +63,16 @@ def refine(
     `start` is a displacement (mm) to improve, `terms` the weights and kinds of the objective's terms.
     """
     settings, terms = settings or RefineSettings(), terms or ObjectiveSettings()
-    pair = prepare_pair(fixed, moving, pose, settings.spacing_mm, with_tumours=terms.rigidity > 0)
+    pair = prepare_pair(fixed, moving, pose, settings, with_tumours=terms.rigidity > 0)
     return pair, bend(pair, start, settings, terms, on_progress)
 
 
 def prepare_pair(
-    fixed: TimePoint, moving: TimePoint, pose: Affine, spacing_mm: float, *, with_tumours: bool = False
+    fixed: TimePoint, moving: TimePoint, pose: Affine, settings: RefineSettings, *, with_tumours: bool = False
 ) -> Pair:
     """A pair as the optimiser sees it: all tissues of the CT have some contrast."""
+    both = fixed.ct is not None and moving.ct is not None
+    spacing_mm = settings.spacing_mm if both else settings.without_ct_mm
     cpu = torch.device("cpu")
     return pair_of(fixed, moving, spacing_mm, cpu, pose, with_tumours=with_tumours, see_ct=tissue_contrast)
 
@@ -78,6 +85,9 @@ def bend(
     on_progress: Callable[[float], None] = lambda share: None,
 ) -> Found:
     """The displacement of a prepared pair."""
+    has_ct = bool(pair.tensors.present[0, 0])
+    if has_ct:
+        terms = terms.model_copy(update={"weight_activity": settings.activity_weight})
     levels = levels_of(pair.tensors, len(settings.steps), terms)
     steps = settings.steps[len(settings.steps) - len(levels) :]
     grids = [pair.half_grid]
@@ -86,7 +96,6 @@ def bend(
     starts = None if start is None else [_displacement(start, grid, settings.start_blur_mm) for grid in grids]
     smoothness = Smoothness(settings.smoothness, settings.relaxed, settings.bending_mm)
     found = optimise(levels, steps, starts, smoothness, settings.tolerance, on_progress)
-    has_ct = bool(pair.tensors.present[0, 0])
     return _with_rigid_bones(pair, found, levels[-1], smoothness, settings.bones_mm) if has_ct else found
 
 
@@ -105,14 +114,16 @@ def _with_rigid_bones(pair: Pair, found: Found, level: Level, smoothness: Smooth
 def looks_like_one_patient(pair: Pair, found: Found, terms: ObjectiveSettings) -> bool:
     """Whether what was found is believed: CTs of two patients stay unlike, though volumes are changed beyond measure.
 
-    Without CTs always; the bounds were measured on digital patients.
+    Without CTs always. Compared at twice the finest spacing, where noise of the CTs says little; the bounds were
+    measured on digital patients and bent real CTs.
     """
     if not bool(pair.tensors.present[0, 0]):
         return True
-    finest = levels_of(pair.tensors, 1, terms.model_copy(update={"weight_activity": 0.0, "weight_ct": 1.0}))[-1]
+    levels = levels_of(pair.tensors, 2, terms.model_copy(update={"weight_activity": 0.0, "weight_ct": 1.0}))
+    u = found.displacement if len(levels) == 1 else _pooled(found.displacement)
     inside = pair.tensors.body[0, 1, ::2, ::2, ::2].numpy() > 0.5
     spread = field_mm(found, pair).jacobian_statistics(inside).sd_log
-    alike = correlation(finest, found.displacement)
+    alike = correlation(levels[0], u)
     return alike >= _DOUBTFUL_CT_CORRELATION or (alike >= _LEAST_CT_CORRELATION and not spread > _MOST_VOLUME_CHANGE)
 
 
@@ -129,6 +140,12 @@ def _displacement(start: DisplacementField, half: Grid, blur_mm: float) -> Vecto
     u_mm = DisplacementField(smooth, start.grid).on(half).data
     to_voxels = 2.0 * half.inverse_affine[:3, :3]
     return np.ascontiguousarray(np.einsum("cd,dijk->cijk", to_voxels.astype(np.float32), u_mm))
+
+
+def _pooled(u: VectorImage) -> HalfField:
+    """A displacement on the half lattice of images half as fine, in their voxels."""
+    a, b, c = (n // 2 for n in u.shape[1:])
+    return 0.5 * u.reshape(3, a, 2, b, 2, c, 2).mean(axis=(2, 4, 6))
 
 
 def _halved(grid: Grid) -> Grid:
