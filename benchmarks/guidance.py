@@ -62,7 +62,7 @@ Rows = Sequence[Mapping[str, Any]]
 def judge(
     folder: Path, wanted: Sequence[tuple[str, str]], known: Container[tuple[str, str, str]]
 ) -> Iterator[dict[str, Any]]:
-    """Errors over landmarks of all pairs of a patient under what is `wanted` (engine, guide), but for what is `known`."""
+    """Errors over landmarks of all pairs of a patient, for all `wanted` (engine, guide) that is not `known`."""
     study, marks = load_study(folder), read_landmarks(folder)
     assert marks is not None
     fixed = study.reference
