@@ -3,13 +3,14 @@
 import os
 import resource
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy.signal import fftconvolve
 
 from dosimetry.config import DoseSettings
 from dosimetry.dose import absorbed_dose, medium
-from dosimetry.dose.convolution import convolved_with_octant
+from dosimetry.dose.convolution import Resources, convolved_with_octant
 from dosimetry.dose.kernels.radial import radial_kernel
 from dosimetry.dose.kernels.voxel import mirrored, octant_kernel, voxel_kernel
 from dosimetry.dose.spreading import kernel_dose
@@ -43,8 +44,8 @@ def convolution(n, half):
     octant = 1.0 / (1.0 + r2)
     whole = mirrored(octant).astype(float)
     scipy_wall, scipy_cpu, reference = fastest(lambda: fftconvolve(volume.astype(float), whole, mode="same"), 2)
-    one, one_cpu, ours = fastest(lambda: convolved_with_octant(volume, octant, workers=1))
-    two, _, _ = fastest(lambda: convolved_with_octant(volume, octant, workers=2))
+    one, one_cpu, ours = fastest(lambda: convolved_with_octant(volume, octant, Resources(1)))
+    two, _, _ = fastest(lambda: convolved_with_octant(volume, octant, Resources(2)))
     error = abs(ours - reference).max() / reference.max()
     print(
         f"{n}³ by {2 * half + 1}³: scipy fftconvolve in double {scipy_wall:.2f} s ({scipy_cpu:.2f} s of processor); "
@@ -57,10 +58,10 @@ def convolution(n, half):
 def patient():
     activity = np.random.default_rng(0).random((256, 256, 199)).astype(np.float32)
     radial_kernel("I-131")
-    wall, cpu, _ = fastest(lambda: kernel_dose(activity, "I-131", (2.4, 2.4, 3.0), workers=2), 2)
+    wall, cpu, _ = fastest(lambda: kernel_dose(activity, "I-131", (2.4, 2.4, 3.0), resources=Resources(2)), 2)
     kernel = radial_kernel("I-131")
     octant = octant_kernel(kernel.edges_g_cm2, kernel.photon_mev, (2.4, 2.4, 3.0), 1.0, 620.0)
-    full_wall, full_cpu, _ = fastest(lambda: convolved_with_octant(activity, octant, workers=2), 2)
+    full_wall, full_cpu, _ = fastest(lambda: convolved_with_octant(activity, octant, Resources(2)), 2)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"256 x 256 x 199, I-131, dose of all radiations: {wall:.2f} s ({cpu:.2f} s of processor)")
     print(f"  the photon kernel to 62 cm on that grid: {full_wall:.2f} s ({full_cpu:.2f} s); peak {memory:.2f} GB")
@@ -81,21 +82,26 @@ def transport():
         print(f"{name} of {energy_mev} MeV with all their electrons: {4000 / cpu:.0f} histories per second of one core")
 
 
-def photon_histories():
+def photon_histories(n):
     """Photons of I-131 through a body of an elliptic cylinder, tracks scored, without what surrounds them in a run."""
-    tia, anatomy = i131_patient(64, 5.0)
+    tia, anatomy = i131_patient(n, 512.0 / n)
     request = DoseRequest(tia, None, "I-131", anatomy, DoseSettings())
     lines = medium.photon_lines(chain_spectra("I-131"))
     source = medium.source_of(tia.data, tia.grid.voxel_volume_ml)
     tissue_medium, tables = medium.photon_medium(request)
-    tally, number = np.zeros(tia.data.shape), 100_000
+    number = 50_000
 
-    def call():
-        photon_batch(0, number, 1, source, lines, tissue_medium, tables, tally)
+    def batch(first):
+        photon_batch(first, number, 1, source, lines, tissue_medium, tables, np.zeros(tia.data.shape))
 
-    call()
-    _, cpu, _ = fastest(call)
-    print(f"photons of I-131 through voxels: {number / cpu:.2g} histories per second of one core")
+    for threads in (1, 2):
+        with ThreadPoolExecutor(threads) as pool:
+            firsts = [thread * (number + 1) for thread in range(threads)]
+            wall, cpu, _ = fastest(lambda p=pool, f=firsts: list(p.map(batch, f)))
+        print(
+            f"photons of I-131 through {n}³ voxels, {threads} threads: {threads * number / cpu:.3g} histories per "
+            f"second of a core, {threads * number / wall:.3g} by the clock"
+        )
 
 
 def montecarlo(n):
@@ -131,7 +137,8 @@ def main():
     convolution(256, 50)
     kernels()
     transport()
-    photon_histories()
+    photon_histories(64)
+    photon_histories(128)
     montecarlo(128)
 
 

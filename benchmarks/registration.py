@@ -113,10 +113,12 @@ def write_page(found: Evaluation, picture: Path, conditions: str) -> None:
         f"""# Engines and peers in one run
 
 Written by `make bench-registration` ({datetime.now(UTC):%Y-%m-%d}); do not edit.
-{len(patients)} digital patients that no training has seen ({", ".join(patients)}),
+{len(patients)} digital patients that no training has seen ({", ".join(patients)};
+the ICRP man took part in no training, the real CT, `ct`, with other motions in that of the network: `refine` has none),
 {each} pairs, every method on all of them; mean ± standard deviation over patients. {conditions}
 
-`exact` is the true motion: what it leaves is noise and blur of the scanner, and "excess" is what a method adds to that.
+`exact` is the true motion: what it leaves is noise and blur of the scanner. "Beside exact" is how far the value of a
+structure lies from what the exact motion gives, in percent of that: what the registration alone does to it.
 Errors of structures are absolute, in percent of the truth; a true dose below 5 % of the structure's mean (a structure
 cut by the view, or reaching into air) has no error in percent. A TAC-fit RMSE below that of `exact` is fitted noise,
 not a better registration. p is that of Wilcoxon's signed-rank test over patients (two-sided; with n patients it cannot

@@ -96,7 +96,8 @@ class DoseSettings(Settings):
     `density_without_ct_g_ml` is the density of every voxel where the reference has no CT;
     `density_floor_g_ml` bounds the division by density in lung and gas. `montecarlo` goes on until blocks of 20 mL have
     a statistical standard error of `statistical_percent` (95 % of those with 1 % of the greatest dose), or for
-    `time_budget_s` (null: as long as it takes).
+    `time_budget_s` (null: as long as it takes). `memory_mb` bounds what the transforms of `kernel` take on the CPU, on
+    top of the images and the spectra of the kernels; less memory gives the same dose in more passes.
     """
 
     engine: str = Field(default="kernel", validate_default=False)
@@ -106,6 +107,7 @@ class DoseSettings(Settings):
     density_floor_g_ml: float = Field(default=0.2, gt=0, le=2)
     statistical_percent: float = Field(default=2.0, ge=0.05, le=50)
     time_budget_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    memory_mb: float = Field(default=1000.0, ge=16, allow_inf_nan=False)
 
     @classmethod
     def known_names(cls) -> Mapping[str, Iterable[str]]:

@@ -116,7 +116,16 @@ def analyse(
         curves = _curves(frames, study, settings, regions, errors)
         warn_of_cuts(curves, frames)
         maps = dose_maps(
-            frames, study, settings, regions, curves, anatomy, errors=errors, seed=seed, on_progress=on_progress
+            frames,
+            study,
+            settings,
+            regions,
+            curves,
+            anatomy,
+            errors=errors,
+            seed=seed,
+            on_progress=on_progress,
+            device=device,
         )
     plain: tuple[Frame, ...] = ()
     unregistered = None
@@ -125,7 +134,7 @@ def analyse(
             plain, _ = correct_frames(plan, overlay_series(study))
             as_laid = _curves(plain, study, settings, regions)
             unregistered = dose_maps(
-                plain, study, settings, regions, as_laid, anatomy, seed=seed, on_progress=on_progress
+                plain, study, settings, regions, as_laid, anatomy, seed=seed, on_progress=on_progress, device=device
             )
     with steps.step("measuring structures", _COST["structures"]):
         density = anatomy.density if anatomy else None
@@ -206,6 +215,7 @@ def dose_maps(
     errors: Mapping[str, PointErrors] | None = None,
     seed: int = 0,
     on_progress: OnProgress | None = None,
+    device: str = "cpu",
 ) -> DoseMaps:
     """Voxel curves of the models of `curves`, their exact integral, and the dose with its error.
 
@@ -217,7 +227,9 @@ def dose_maps(
     fit = voxels.fit
     tia, u_tia = (Volume(values.reshape(grid.shape), grid, Quantity.TIA) for values in (fit.tia, fit.u_tia))
     engine = settings.dose.engine
-    dose_of = partial(absorbed_dose, nuclide=study.nuclide, ct=anatomy, engine=engine, settings=settings.dose)
+    dose_of = partial(
+        absorbed_dose, nuclide=study.nuclide, ct=anatomy, engine=engine, settings=settings.dose, device=device
+    )
     if settings.dose.order == "activity_first":
         absorbed = dose_of(tia, u_tia=u_tia, seed=seed, on_progress=on_progress)
         return DoseMaps(fit, tia, absorbed, voxels.sum_to_curve)

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from dosimetry.dose.convolution import EvenSpectrum, convolved, even_spectrum, pooled, spread
+from dosimetry.dose.convolution import ONE_THREAD, EvenSpectrum, Resources, convolved, even_spectrum, pooled, spread
 from dosimetry.dose.kernels.radial import EDGES_G_CM2, radial_kernel
 from dosimetry.dose.kernels.voxel import octant_kernel
 from dosimetry.dose.medium import PhotonMedium, medium_of, photon_lines
@@ -66,7 +66,7 @@ def body_effect(
     sides_mm: Sides,
     density_g_ml: float,
     surroundings: Surroundings,
-    workers: int | None = None,
+    resources: Resources = ONE_THREAD,
 ) -> BodyEffect:
     """What the body does to its photon dose; `density_g_ml` is that of the kernel's water."""
     by = max(1, round(_COARSE_MM / min(sides_mm)))
@@ -76,7 +76,7 @@ def body_effect(
     doses = _transported(activity, nuclide, medium, tables)
     spectrum = _spectrum(nuclide, coarse_mm, density_g_ml, activity.shape)
     width = [_SMOOTHED_MM / side for side in coarse_mm]
-    in_water = convolved(activity, spectrum, workers=workers)
+    in_water = convolved(activity, spectrum, resources)
     in_water = np.maximum(in_water, 1e-9 * in_water.max())
     # Ratios are smoothed, not doses: those of a hot spot would speak for what is beside it.
     ratios = (_smoothed((dose / in_water).astype(np.float32), width) for dose in doses)

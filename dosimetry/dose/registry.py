@@ -63,13 +63,15 @@ def absorbed_dose(
     settings: DoseSettings | None = None,
     seed: int = 0,
     on_progress: OnProgress | None = None,
+    device: str = "cpu",
 ) -> AbsorbedDose:
     """Dose in Gy on the grid of `tia` (Bq·h/mL) and its standard error, which needs `u_tia` (Bq·h/mL).
 
     `ct` in HU, or what was prepared of it on the grid of `tia`, for several doses on it. Without CT, and beyond its
     field of view, density is `settings.density_without_ct_g_ml`. `settings.engine` is not looked at; `seed` and
-    `on_progress` (the finished share) are for `montecarlo`. `InputError` for
-    an unknown engine or nuclide, or where the engine needs a CT and there is none.
+    `on_progress` (the finished share) are for `montecarlo`, `device` ("cpu", "cuda", or "auto": a GPU where there is
+    one) for `kernel`. `InputError` for an unknown engine, nuclide or device, or where the engine needs a CT and there
+    is none.
     """
     for volume in (tia, *([] if u_tia is None else [u_tia])):
         if volume.quantity is not Quantity.TIA:
@@ -84,4 +86,8 @@ def absorbed_dose(
         )
     if isinstance(ct, Volume):
         ct = prepare_anatomy(ct, tia.grid, beyond_ct_g_ml=settings.density_without_ct_g_ml)
-    return chosen.compute(DoseRequest(tia, u_tia, nuclide, ct, settings, seed, on_progress))
+    if device != "cpu":
+        from nufitdose.device import resolve_device  # only here: torch takes seconds to load
+
+        device = resolve_device(device).type
+    return chosen.compute(DoseRequest(tia, u_tia, nuclide, ct, settings, seed, on_progress, device))

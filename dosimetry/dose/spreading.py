@@ -11,7 +11,7 @@ from numpy import ndarray
 from numpy.typing import NDArray
 
 from dosimetry.dose.body_effect import BodyEffect, Surroundings, body_effect
-from dosimetry.dose.convolution import EvenSpectrum, convolved, even_spectrum, pooled, spread
+from dosimetry.dose.convolution import ONE_THREAD, EvenSpectrum, Resources, convolved, even_spectrum, pooled, spread
 from dosimetry.dose.kernels.radial import radial_kernel
 from dosimetry.dose.kernels.voxel import octant_kernel
 from nufitdose.errors import InputError
@@ -49,7 +49,7 @@ def kernel_dose(
     surroundings: Surroundings | None = None,
     effect: BodyEffect | None = None,
     coarsening: int = 2,
-    workers: int | None = None,
+    resources: Resources = ONE_THREAD,
 ) -> KernelDose:
     """Dose of time-integrated activity by convolution with the nuclide's kernels.
 
@@ -65,11 +65,11 @@ def kernel_dose(
     volume_ml = math.prod(sides) * 1e-3
     mean = float(np.mean(density_g_ml)) if photon_density_g_ml is None else photon_density_g_ml
     bq_h = activity * np.float32(volume_ml)
-    charged = convolved(bq_h, _charged_spectrum(nuclide, sides, bq_h.shape), workers=workers)
+    charged = convolved(bq_h, _charged_spectrum(nuclide, sides, bq_h.shape), resources)
     density = float(f"{mean:.{_DENSITY_DIGITS}g}")
-    photon = _photon_dose(bq_h, nuclide, sides, density, coarsening, workers)
+    photon = _photon_dose(bq_h, nuclide, sides, density, coarsening, resources)
     if surroundings is not None and bq_h.any():
-        effect = effect or body_effect(bq_h, nuclide, sides, density, surroundings, workers)
+        effect = effect or body_effect(bq_h, nuclide, sides, density, surroundings, resources)
         photon *= effect.to_tissue(surroundings.tissue)
     mass: Any = mean if surroundings is None else surroundings.density_g_ml
     landed = charged.sum(dtype=float) + float((photon * mass).sum(dtype=float))
@@ -103,12 +103,12 @@ def _charged_spectrum(nuclide: str, sides_mm: Sides, shape: Shape) -> EvenSpectr
 
 
 def _photon_dose(
-    bq_h: NDArray[np.float32], nuclide: str, sides_mm: Sides, density: float, coarsening: int, workers: int | None
+    bq_h: NDArray[np.float32], nuclide: str, sides_mm: Sides, density: float, coarsening: int, resources: Resources
 ) -> NDArray[np.float32]:
     """Photon dose in water."""
     near, far = _photon_spectra(nuclide, sides_mm, density, coarsening, bq_h.shape)
-    dose = convolved(bq_h, near, workers=workers)
-    dose += spread(convolved(pooled(bq_h, coarsening), far, workers=workers), coarsening, bq_h.shape)
+    dose = convolved(bq_h, near, resources)
+    dose += spread(convolved(pooled(bq_h, coarsening), far, resources), coarsening, bq_h.shape)
     return dose
 
 

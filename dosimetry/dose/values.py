@@ -12,7 +12,8 @@ from nufitdose.volume import Volume
 class DoseRequest:
     """Time-integrated activity of a nuclide and its standard uncertainty, Bq·h/mL, and the anatomy on their grid.
 
-    `u_tia` None: not known; `anatomy` None: there is no CT. `seed` and `on_progress` are for engines that draw.
+    `u_tia` None: not known; `anatomy` None: there is no CT. `seed` and `on_progress` are for engines that draw;
+    `device`, "cpu" or one of torch, for those that convolve.
     """
 
     tia: Volume
@@ -22,6 +23,7 @@ class DoseRequest:
     settings: DoseSettings
     seed: int = 0
     on_progress: OnProgress | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, eq=False)

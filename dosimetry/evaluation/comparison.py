@@ -18,8 +18,9 @@ from nufitdose.types import F64
 class Measure:
     """What is compared: a column of pairs or structures; `role` picks structures, `of` prepares the value.
 
-    `excess` takes the exact field's value of the same patient off. Lower is better unless `higher` says otherwise;
-    `context` measures are shown and not tested.
+    `beside_exact` is how far the value of a structure lies from what the exact field gives there, in percent of that:
+    noise and blur, which no registration mends, are in both and do not count. Lower is better unless `higher` says
+    otherwise; `context` measures are shown and not tested.
     """
 
     name: str
@@ -27,16 +28,16 @@ class Measure:
     unit: str
     role: str = ""
     of: Callable[[float], float] = float
-    excess: bool = False
+    beside_exact: bool = False
     higher: bool = False
     context: bool = False
 
 
 def _both(name: str, column: str, role: str) -> tuple[Measure, Measure]:
-    """An absolute error of structures, and its excess over that of the exact field."""
+    """An absolute error of structures, and the part of it that the registration makes."""
     return (
         Measure(f"{name}, {role}s", column, "%", role, abs),
-        Measure(f"{name}, {role}s, excess", column, "%", role, abs, excess=True),
+        Measure(f"{name}, {role}s, beside exact", column, "%", role, beside_exact=True),
     )
 
 
@@ -92,21 +93,26 @@ class Comparison:
 def patient_values(
     measure: Measure, pairs: Sequence[PairScore], structures: Sequence[StructureScore]
 ) -> dict[str, dict[str, float]]:
-    """Method -> patient -> the patient's mean; structures of its role only, less the exact field's for an excess."""
+    """Method -> patient -> the patient's mean; structures of its role only."""
     rows: Sequence[Any] = [s for s in structures if s.role == measure.role] if measure.role else pairs
+    exact: dict[tuple[str, str], float] = {}
+    if measure.beside_exact:
+        exact = {(s.patient, s.structure): getattr(s, measure.column) for s in structures if s.method == EXACT}
     found: dict[str, dict[str, list[float]]] = {}
     for row in rows:
-        by_patient = found.setdefault(row.method, {})
-        by_patient.setdefault(row.patient, []).append(measure.of(getattr(row, measure.column)))
-    means = {method: {p: mean_known(v) for p, v in by.items()} for method, by in found.items()}
-    if not measure.excess:
-        return means
-    exact = means.get(EXACT, {})
-    return {
-        method: {p: value - exact.get(p, np.nan) for p, value in by.items()}
-        for method, by in means.items()
-        if method != EXACT
-    }
+        value = getattr(row, measure.column)
+        if measure.beside_exact:
+            if row.method == EXACT:
+                continue
+            value = _departure_percent(value, exact.get((row.patient, row.structure), np.nan))
+        found.setdefault(row.method, {}).setdefault(row.patient, []).append(measure.of(value))
+    return {method: {p: mean_known(v) for p, v in by.items()} for method, by in found.items()}
+
+
+def _departure_percent(error_percent: float, exact_percent: float) -> float:
+    """How far apart two values are whose errors in percent of one truth are these, in percent of the second."""
+    kept = 100.0 + exact_percent
+    return 100.0 * abs(error_percent - exact_percent) / kept if kept > 0 else np.nan
 
 
 def compare(

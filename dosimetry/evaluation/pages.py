@@ -7,7 +7,6 @@ import numpy as np
 
 from dosimetry.evaluation.comparison import MEASURES, Comparison, Measure, patient_values
 from dosimetry.evaluation.downstream import StructureScore
-from dosimetry.evaluation.methods import EXACT
 from dosimetry.evaluation.patient import PairScore
 
 MOTION = (
@@ -17,6 +16,10 @@ MOTION = (
 DOSE = (
     "TIA error, tumours", "TIA error, organs", "mean dose error, tumours", "mean dose error, organs",
     "D2% error, tumours", "D98% error, tumours", "TAC-fit RMSE, tumours",
+)  # fmt: skip
+BESIDE_EXACT = (
+    "TIA error, tumours, beside exact", "TIA error, organs, beside exact", "mean dose error, tumours, beside exact",
+    "D2% error, tumours, beside exact", "D98% error, tumours, beside exact", "D98% error, organs, beside exact",
 )  # fmt: skip
 
 
@@ -73,8 +76,8 @@ def draw_boxes(
     figure = Figure(figsize=(3.4 * across, 2.6 * down), layout="constrained")
     for place, (measure, values) in enumerate(shown, start=1):
         axes = figure.add_subplot(down, across, place)
-        names = [name for name in values if name != EXACT or not measure.excess]
-        known = [np.array([v for v in values[name].values() if np.isfinite(v)]) for name in names]
+        names = list(values)
+        known = [np.array([v for v in by.values() if np.isfinite(v)]) for by in values.values()]
         axes.boxplot(known, orientation="horizontal", showfliers=False, medianprops={"color": "black"})
         for row, some in enumerate(known, start=1):
             axes.plot(some, np.full(some.size, row), "o", markersize=3, alpha=0.6, color="tab:blue")

@@ -10,7 +10,7 @@ from typing import Any
 
 from dosimetry.evaluation.comparison import MEASURES, Comparison, compare
 from dosimetry.evaluation.methods import Method
-from dosimetry.evaluation.pages import DOSE, MOTION, draw_boxes, method_table, peer_table
+from dosimetry.evaluation.pages import BESIDE_EXACT, DOSE, MOTION, draw_boxes, method_table, peer_table
 from dosimetry.evaluation.patient import PatientScore, judge_patient
 from nufitdose.cohort import SPLITS, Member, SplitRule
 from nufitdose.device import resolve_device
@@ -62,7 +62,7 @@ class Evaluation:
     def page(self) -> str:
         """The tables in Markdown."""
         peers = [engine.name for engine in PEERS]
-        tables = (method_table(self.comparisons, MOTION), method_table(self.comparisons, DOSE))
+        tables = (method_table(self.comparisons, measures) for measures in (MOTION, DOSE, BESIDE_EXACT))
         return "\n\n".join(filter(None, (*tables, peer_table(self.comparisons, self.ours, peers))))
 
 
@@ -108,7 +108,8 @@ def write_evaluation(found: Evaluation, place: Path) -> None:
     for name, rows in ((PAIRS, pairs), (STRUCTURES, structures), (SUMMARY, found.comparisons)):
         _write_rows(place / name, list(rows))
     write_whole(place / PAGE, found.page() + "\n")
-    wanted = {"TRE organs", "TRE tumours", "TRE bones", "TRE lungs", "TIA error, tumours", "D98% error, tumours"}
+    motion = {"TRE organs", "TRE tumours", "TRE bones", "TRE lungs"}
+    wanted = motion | {"TIA error, tumours, beside exact", "D98% error, tumours, beside exact"}
     draw_boxes(pairs, structures, [m for m in MEASURES if m.name in wanted], place / BOXES)
 
 

@@ -37,6 +37,13 @@ def start_stream(stream, seed, history):
 
 @compiled
 @no_type_check
+def beside(stream):
+    """A number in (0, 1) of no relation to those of `uniform`, which go on as if it had not been asked for."""
+    return (np.float64(mixed(stream[0] ^ MIX_A) >> S11) + 0.5) * TO_UNIT
+
+
+@compiled
+@no_type_check
 def uniform(stream):
     """A number in (0, 1)."""
     stream[0] += GOLDEN

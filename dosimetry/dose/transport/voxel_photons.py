@@ -2,8 +2,9 @@
 
 Flights are drawn with the largest attenuation anywhere, and a collision counts with the probability μ/μ_max (Woodcock
 et al. 1965), so that no border between tissues has to be found. Each flight leaves E · l · μ_tr/ρ on its way through a
-voxel (track-length estimator): where it passes is known, and only how much of it would be absorbed is a mean. Positions
-are in voxels, directions in voxels per cm.
+voxel (track-length estimator): where it passes is known, and only how much of it would be absorbed is a mean. l is
+counted by points that lie evenly on the flight from a random start: on average that is the length, and no face on the
+way has to be found. Positions are in voxels, directions in voxels per cm.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, misc, untyped-decorator"
@@ -14,7 +15,7 @@ import numpy as np
 
 from dosimetry.dose.transport.electrons import node, turned
 from dosimetry.dose.transport.photons import STOP_MEV, M, compton, isotropic, rayleigh_cosine
-from dosimetry.dose.transport.streams import start_stream, uniform
+from dosimetry.dose.transport.streams import beside, start_stream, uniform
 from dosimetry.dose.transport.voxel_source import draw_emission, next_voxel
 from nufitdose.compiled import compiled
 
@@ -30,50 +31,31 @@ def held(place, count):
 
 @compiled
 @no_type_check
-def score_track(x, y, z, a, b, c, length, per_cm, tissue, low, high, tally):
-    """Add l times its tissue's `per_cm` to every voxel that a track along (a, b, c) passes between two corners."""
-    nx, ny, nz = tissue.shape
+def score_track(x, y, z, a, b, c, length, per_point, step, first, low, high, shape, tissue, tally):
+    """Add its tissue's `per_point` to the voxel of every point of a track along (a, b, c) between two corners.
+
+    Points lie `step` apart, the first one `first` (0 to 1) of a step from where the track enters: with that drawn
+    evenly, each voxel gets on average as many steps as the track has length in it. `tissue` and `tally` are flat arrays
+    of `shape`.
+    """
+    nx, ny, nz = shape
     start, end = 0.0, length
-    per_a, per_b, per_c = 1.0 / a, 1.0 / b, 1.0 / c
-    for position, per_step, least, most in (
-        (x, per_a, max(low[0], 0.0), min(high[0], nx)),
-        (y, per_b, max(low[1], 0.0), min(high[1], ny)),
-        (z, per_c, max(low[2], 0.0), min(high[2], nz)),
+    for position, per_cm, least, most in (
+        (x, a, max(low[0], 0.0), min(high[0], nx)),
+        (y, b, max(low[1], 0.0), min(high[1], ny)),
+        (z, c, max(low[2], 0.0), min(high[2], nz)),
     ):
-        near, far = (least - position) * per_step, (most - position) * per_step
+        near, far = (least - position) / per_cm, (most - position) / per_cm
         start, end = max(start, min(near, far)), min(end, max(near, far))
-    if start >= end:
-        return
-    i, j, k = held(x + start * a, nx), held(y + start * b, ny), held(z + start * c, nz)
-    to_x, across_x = ((i + 1 if a > 0.0 else i) - x) * per_a, abs(per_a)
-    to_y, across_y = ((j + 1 if b > 0.0 else j) - y) * per_b, abs(per_b)
-    to_z, across_z = ((k + 1 if c > 0.0 else k) - z) * per_c, abs(per_c)
-    next_x, next_y, next_z = 1 if a > 0.0 else -1, 1 if b > 0.0 else -1, 1 if c > 0.0 else -1
-    at = start
-    while True:
-        p, q, r = np.uint64(i), np.uint64(j), np.uint64(k)  # unsigned: no test for indices from the end
-        amount = per_cm[tissue[p, q, r]]
-        leaves = min(to_x, to_y, to_z)
-        if leaves >= end:
-            tally[p, q, r] += amount * (end - at)
-            return
-        tally[p, q, r] += amount * (leaves - at)
-        at = leaves
-        if leaves == to_x:
-            i += next_x
-            to_x += across_x
-            if i < 0 or i >= nx:
-                return
-        elif leaves == to_y:
-            j += next_y
-            to_y += across_y
-            if j < 0 or j >= ny:
-                return
-        else:
-            k += next_z
-            to_z += across_z
-            if k < 0 or k >= nz:
-                return
+    at = start + first * step
+    x, y, z = x + at * a, y + at * b, z + at * c
+    a, b, c = step * a, step * b, step * c
+    while at < end:
+        # int goes to zero, where all below the grid's first voxel by rounding end too
+        i, j, k = min(np.int64(x), nx - 1), min(np.int64(y), ny - 1), min(np.int64(z), nz - 1)
+        voxel = np.uint64((i * ny + j) * nz + k)  # unsigned: no test for indices from the end
+        tally[voxel] += per_point[tissue[voxel]]
+        x, y, z, at = x + a, y + b, z + c, at + step
 
 
 @compiled
@@ -85,7 +67,7 @@ def off_axis(u):
 
 @compiled
 @no_type_check
-def follow_photon_in_voxels(x, y, z, u, v, w, E, weight, medium, tables, waiting, per_cm, tally, stream):
+def follow_photon_in_voxels(x, y, z, u, v, w, E, weight, medium, tables, waiting, per_point, tally, stream):
     """Carry one photon and its annihilation quanta to their end.
 
     `medium` is (density, tissue, majorant, sides, low, high): g/cm³ and row of `tables` by voxel, largest attenuation
@@ -95,6 +77,8 @@ def follow_photon_in_voxels(x, y, z, u, v, w, E, weight, medium, tables, waiting
     density, tissue, majorant, sides, low, high = medium
     ln_lowest, per_ln, total, incoherent, coherent, photoelectric, absorbed, x_squared, bound, integral = tables
     nx, ny, nz = tissue.shape
+    flat_tissue, flat_tally = tissue.ravel(), tally.ravel()
+    step = min(sides[0], sides[1], sides[2])  # from point to point of a track
     per_volume = 1.0 / (sides[0] * sides[1] * sides[2])
     level = 0
     while True:
@@ -115,10 +99,13 @@ def follow_photon_in_voxels(x, y, z, u, v, w, E, weight, medium, tables, waiting
                 mu = total[i, m] + f * (total[i + 1, m] - total[i, m])
                 if uniform(stream) * most < mu * density[px, py, pz]:
                     break
-            amount = weight * E * per_volume
-            for n in range(per_cm.shape[0]):
-                per_cm[n] = amount * (absorbed[i, n] + f * (absorbed[i + 1, n] - absorbed[i, n]))
-            score_track(x, y, z, a, b, c, flown, per_cm, tissue, low, high, tally)
+            amount = weight * E * per_volume * step
+            for n in range(per_point.shape[0]):
+                per_point[n] = amount * (absorbed[i, n] + f * (absorbed[i + 1, n] - absorbed[i, n]))
+            first = beside(stream)
+            score_track(
+                x, y, z, a, b, c, flown, per_point, step, first, low, high, tissue.shape, flat_tissue, flat_tally
+            )
             if lost:
                 break
             x, y, z = p, q, r
@@ -163,7 +150,7 @@ def photon_batch(first, number, seed, source, spectrum, medium, tables, tally):
     """
     cumulative, voxels, signs = source
     mev_per_decay = spectrum[2]
-    stream, waiting, per_cm = np.zeros(1, np.uint64), np.empty((_WAITING, 6)), np.empty(tables[6].shape[1])
+    stream, waiting, per_point = np.zeros(1, np.uint64), np.empty((_WAITING, 6)), np.empty(tables[6].shape[1])
     start_stream(stream, seed, first)
     offset, at = uniform(stream), 0
     whole = cumulative[-1]
@@ -173,4 +160,4 @@ def photon_batch(first, number, seed, source, spectrum, medium, tables, tally):
         x, y, z, E = draw_emission(voxels[at], spectrum, tally.shape, stream)
         u, v, w = isotropic(stream)
         weight = signs[at] * whole * mev_per_decay / (number * E)
-        follow_photon_in_voxels(x, y, z, u, v, w, E, weight, medium, tables, waiting, per_cm, tally, stream)
+        follow_photon_in_voxels(x, y, z, u, v, w, E, weight, medium, tables, waiting, per_point, tally, stream)

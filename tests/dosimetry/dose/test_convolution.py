@@ -1,17 +1,25 @@
 """Kernel convolution against direct sums, and its dose in media where it is known."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import fftconvolve
 
-from dosimetry.dose.convolution import convolved_with_octant
+from dosimetry.config import DoseSettings
+from dosimetry.dose import absorbed_dose
+from dosimetry.dose.convolution import Resources, convolved, convolved_with_octant, even_spectrum
 from dosimetry.dose.kernels.radial import radial_kernel
 from dosimetry.dose.kernels.voxel import mirrored, octant_kernel
 from dosimetry.dose.spreading import kernel_dose
+from dosimetry.dose.tensor_convolution import convolved_by_tensors
 from nufitdose.errors import InputError
+from nufitdose.grid import Grid
 from nufitdose.nuclides import JOULE_PER_MEV
+from nufitdose.volume import Quantity, Volume
 
 sizes = st.tuples(*[st.integers(1, 9)] * 3)
 
@@ -33,6 +41,68 @@ def test_slabs_make_no_difference(monkeypatch):
     whole = convolved_with_octant(volume, octant)
     monkeypatch.setattr("dosimetry.dose.convolution._SLAB_BYTES", 1)
     assert convolved_with_octant(volume, octant) == pytest.approx(whole, rel=1e-5)
+
+
+@given(sizes, sizes, st.integers(0, 1000), st.floats(1e-5, 0.02))
+def test_a_limit_of_memory_changes_nothing_but_the_number_of_passes(shape, half, seed, memory_mb):
+    """From one frequency at a time to all at once."""
+    rng = np.random.default_rng(seed)
+    volume, octant = rng.random(shape).astype(np.float32), rng.random(half)
+    whole = convolved_with_octant(volume, octant)
+    limited = convolved_with_octant(volume, octant, Resources(memory_mb=memory_mb))
+    assert abs(limited - whole).max() < 1e-6 * whole.max()
+
+
+@pytest.mark.parametrize("memory_mb", [2.0, 8.0, 32.0, None])
+def test_what_a_convolution_takes_at_most_follows_the_limit(memory_mb):
+    """Without a limit the numbers between two axes are 25 MB; images and spectrum come on top."""
+    volume = np.random.default_rng(2).random((128, 96, 128), np.float32)
+    spectrum = even_spectrum(np.random.default_rng(3).random((64, 96, 128)), volume.shape)
+    convolved(volume[:2, :2, :2], even_spectrum(np.ones((1, 1, 1)), (2, 2, 2)))  # what is loaded on first use
+    tracemalloc.start()
+    try:
+        convolved(volume, spectrum, Resources(memory_mb=memory_mb))
+        peak_mb = (tracemalloc.get_traced_memory()[1] - volume.nbytes) / 1e6
+    finally:
+        tracemalloc.stop()
+    if memory_mb is None:
+        assert peak_mb > 25.0
+    else:
+        assert memory_mb / 4 < peak_mb < memory_mb
+
+
+def test_the_setting_reaches_every_convolution_of_the_engine(monkeypatch):
+    grid, seen = Grid.from_spacing((12, 10, 8), (4.0, 4.0, 4.0)), []
+
+    def watched(volume, spectrum, resources):
+        seen.append(resources)
+        return convolved(volume, spectrum, resources)
+
+    monkeypatch.setattr("dosimetry.dose.spreading.convolved", watched)
+    tia = Volume(np.ones(grid.shape, np.float32), grid, Quantity.TIA)
+    absorbed_dose(tia, nuclide="Lu-177", settings=DoseSettings(memory_mb=64.0))
+    assert len(seen) == 3  # charged particles, photons near and far
+    assert {resources.memory_mb for resources in seen} == {64.0}
+    assert {resources.device for resources in seen} == {"cpu"}
+
+
+def test_a_gpus_convolution_is_that_of_the_processor():
+    """By torch, here on the processor too; on CUDA below."""
+    rng = np.random.default_rng(7)
+    volume, octant = rng.random((20, 31, 17)).astype(np.float32), rng.random((9, 31, 30))
+    spectrum = even_spectrum(octant, volume.shape)
+    ours = convolved(volume, spectrum)
+    by_torch = convolved_by_tensors(volume, spectrum.values, spectrum.lengths, "cpu")
+    assert by_torch.dtype == np.float32
+    assert abs(by_torch - ours).max() < 1e-6 * ours.max()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_the_kernels_dose_on_a_gpu_is_that_of_the_processor():
+    grid = Grid.from_spacing((24, 20, 16), (4.0, 4.0, 4.0))
+    tia = Volume(np.random.default_rng(8).random(grid.shape, np.float32), grid, Quantity.TIA)
+    here, there = (absorbed_dose(tia, nuclide="I-131", device=device).dose.data for device in ("cpu", "cuda"))
+    np.testing.assert_allclose(there, here, rtol=1e-5, atol=1e-6 * here.max())
 
 
 @pytest.mark.parametrize("nuclide", ["Lu-177", "Y-90"])
@@ -85,12 +155,3 @@ def test_impossible_activity_is_refused(wrong):
         kernel_dose(volume, "Lu-177", (4.0, 4.0, 4.0))
     with pytest.raises(InputError, match="densities"):
         kernel_dose(np.ones((4, 4, 4), np.float32), "Lu-177", (4.0, 4.0, 4.0), np.zeros((4, 4, 4)))
-
-
-def test_slabs_of_any_size_give_the_same(monkeypatch):
-    """A limit of memory changes in how many pieces the transforms are done, and nothing else."""
-    rng = np.random.default_rng(5)
-    volume, octant = rng.random((13, 17, 11)), rng.random((6, 5, 7))
-    whole = convolved_with_octant(volume, octant)
-    monkeypatch.setattr("dosimetry.dose.convolution._SLAB_BYTES", 1)
-    np.testing.assert_allclose(convolved_with_octant(volume, octant), whole, rtol=1e-6)

@@ -10,7 +10,9 @@ from dosimetry.config import DoseSettings
 from dosimetry.dose import absorbed_dose
 from nufitdose.anatomy.composition import SCHNEIDER_PERCENT, SOFT_TISSUE
 from nufitdose.anatomy.prepared import PreparedAnatomy
+from nufitdose.emissions import chain_spectra
 from nufitdose.grid import Grid
+from nufitdose.nuclides import JOULE_PER_MEV
 from nufitdose.volume import Quantity, Volume
 
 ORGANS = {
@@ -66,7 +68,15 @@ ICRP_133 = {
     "Ba-137m": {
         "liver": {
             "liver": 1.09192355e-14, "kidneys": 1.94745585e-15, "spleen": 6.26002178e-16, "pancreas": 3.34316859e-15,
-            "adrenals": 3.10054601e-15, "gall bladder wall": 8.04988876e-15,
+            "adrenals": 3.10054601e-15, "gall bladder wall": 8.04988876e-15, "heart wall": 1.46789467e-15,
+        },
+        "spleen": {
+            "spleen": 7.32811749e-14, "liver": 6.26515995e-16, "kidneys": 2.64322495e-15, "pancreas": 1.19874230e-15,
+            "adrenals": 6.09852154e-15, "gall bladder wall": 5.86962736e-16, "heart wall": 1.57534875e-15,
+        },
+        "kidneys": {
+            "kidneys": 4.06750845e-14, "liver": 1.93947747e-15, "spleen": 2.64699132e-15, "pancreas": 2.81034326e-15,
+            "adrenals": 1.17910053e-14, "gall bladder wall": 2.44637843e-15, "heart wall": 5.59728629e-16,
         },
     },
 }  # fmt: skip
@@ -122,6 +132,43 @@ def test_lutetium_s_values_are_those_of_opendose(man, source):
     found = s_values(man, source, "Lu-177", "montecarlo")
     for target, published in OPENDOSE[source].items():
         assert found[target] == pytest.approx(published, rel=0.01 if target == source else 0.10), target
+
+
+def photons_of(nuclide):
+    """MeV per decay of its photons, and the mean of their ln E weighted with the energy they carry."""
+    lines = chain_spectra(nuclide).photon
+    carried = lines.energy_mev * lines.per_decay
+    return carried.sum(), carried @ np.log(lines.energy_mev) / carried.sum()
+
+
+def composed_iodine_131(source, target):
+    """Gy/(Bq·s) of I-131 from the published ones of Ba-133 and Ba-137m.
+
+    Φ(I-131) of photons, absorbed energy per emitted energy and mass, lies between theirs, linear in ln E; to the source
+    itself electrons give all they have.
+    """
+    own_mass_kg = MASS_133_G[source] * 1e-3 if source == target else np.inf
+    places, fractions = [], []
+    for nuclide in ("Ba-133", "Ba-137m"):
+        photon_mev, ln_energy = photons_of(nuclide)
+        electrons = chain_spectra(nuclide).electron.total_mev / own_mass_kg
+        places.append(ln_energy)
+        fractions.append((ICRP_133[nuclide][source][target] / JOULE_PER_MEV - electrons) / photon_mev)
+    photon_mev, ln_energy = photons_of("I-131")
+    photons = photon_mev * np.interp(ln_energy, places, fractions)
+    return JOULE_PER_MEV * (photons + chain_spectra("I-131").electron.total_mev / own_mass_kg)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", MASS_133_G)
+def test_iodine_131_s_values_are_those_composed_of_icrp_133(man, source):
+    labels, anatomy, grid = man
+    found = s_values(man, source, "I-131", "montecarlo")
+    mass_g = float(anatomy.density.data[np.isin(labels, ORGANS[source])].sum()) * grid.voxel_volume_ml
+    for target in ICRP_133["Ba-137m"][source]:
+        own = found[target] * 1e-9 * (mass_g / MASS_133_G[source] if target == source else 1.0)
+        published = composed_iodine_131(source, target)
+        assert own == pytest.approx(published, rel=0.05 if target == source else 0.15), target
 
 
 @pytest.mark.slow

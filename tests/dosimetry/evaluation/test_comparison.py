@@ -32,7 +32,7 @@ def test_a_method_is_averaged_over_patients_and_not_over_pairs():
     assert found.sd == pytest.approx(math.sqrt(8.0))
 
 
-def test_the_excess_is_over_the_exact_field_of_the_same_patient():
+def test_what_the_registration_does_is_told_beside_the_exact_field_of_the_same_structure():
     rows = [
         structure("exact", "p1", "tumour", -3.0),
         structure("exact", "p2", "tumour", 5.0),
@@ -40,8 +40,15 @@ def test_the_excess_is_over_the_exact_field_of_the_same_patient():
         structure("a", "p2", "tumour", -4.0),
         structure("a", "p2", "organ", 50.0),
     ]
-    excess = Measure("x", "tia_percent", "%", "tumour", abs, excess=True)
-    assert patient_values(excess, [], rows) == {"a": {"p1": 7.0, "p2": -1.0}}
+    beside = Measure("x", "tia_percent", "%", "tumour", beside_exact=True)
+    found = patient_values(beside, [], rows)
+    assert found == {"a": {"p1": pytest.approx(100 * (1.10 / 0.97 - 1)), "p2": pytest.approx(100 * (1 - 0.96 / 1.05))}}
+
+
+def test_a_wrong_motion_that_makes_up_for_blur_is_no_gain():
+    rows = [structure("exact", "p", "tumour", -30.0), structure("a", "p", "tumour", -10.0)]
+    beside = Measure("x", "tia_percent", "%", "tumour", beside_exact=True)
+    assert patient_values(beside, [], rows)["a"]["p"] == pytest.approx(100 * (0.9 / 0.7 - 1))
 
 
 def test_p_and_effect_are_those_of_other_programs():

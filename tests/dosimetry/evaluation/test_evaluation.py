@@ -53,9 +53,8 @@ def test_the_true_motion_has_no_error_and_no_registration_has_that_of_the_motion
             assert float(row["seconds"]) == 0
     means = {(row.method, row.measure): row for row in found.comparisons}
     assert means["exact", "TIA error, tumours"].mean < means["none", "TIA error, tumours"].mean
-    assert means["none", "TIA error, tumours, excess"].mean == pytest.approx(
-        means["none", "TIA error, tumours"].mean - means["exact", "TIA error, tumours"].mean, abs=1e-9
-    )
+    assert means["none", "TIA error, tumours, beside exact"].mean > 0
+    assert ("exact", "TIA error, tumours, beside exact") not in means
     assert means["exact", "TRE organs"].better == "other"  # the one that is compared, `none`, loses
     for name in ("structures.csv", "summary.csv", "summary.md", "boxes.png", "run.json"):
         assert (out / name).stat().st_size > 0
