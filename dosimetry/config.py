@@ -172,7 +172,9 @@ class RecoverySettings(Settings):
 class TissueSettings(Settings):
     """How a structure answers to dose by the linear-quadratic model; what is null is taken from the published table.
 
-    `alpha_beta_gy` is α/β, `t_rep_h` the half-life of repair, `alpha_per_gy` α in 1/Gy, which EUBED alone needs.
+    `alpha_beta_gy` is α/β, `t_rep_h` the half-life of repair, `alpha_per_gy` α in 1/Gy, which EUBED alone needs. The
+    table: kidney 2.6 Gy, 2.8 h; liver 2.5 Gy, 2.5 h; tumours 10 Gy, 1.5 h. All six are assumed: as recalled from their
+    sources, which could not be read. No other structure has any.
     """
 
     alpha_beta_gy: float | None = Field(default=None, gt=0, le=100)
@@ -184,8 +186,9 @@ class RadiobiologySettings(Settings):
     """Biologically effective dose (docs/explanation/radiobiology.md).
 
     `tissues` gives the parameters of a structure by its name, or of all kidneys, livers and tumours by "kidney",
-    "liver" and "tumour". `rbe_alpha` is the relative biological effectiveness of alpha particles; null: nuclides that
-    emit them get no BED, as none is assumed. `eqd2_map`: maps/eqd2.nii.gz beside maps/bed.nii.gz.
+    "liver" and "tumour"; of a derived structure both α/β and repair. `rbe_alpha` is the relative biological
+    effectiveness of alpha particles; null: nuclides that emit them get no BED, as none is assumed. `eqd2_map`:
+    maps/eqd2.nii.gz beside maps/bed.nii.gz.
     """
 
     tissues: dict[str, TissueSettings] = Field(default_factory=dict)
@@ -231,7 +234,7 @@ class RedMarrowSettings(Settings):
     uncertainty of their product. `blood`: a csv of samples (`time_h, bq_per_ml`, `u_bq_per_ml` if known), from the
     working folder; with it `hematocrit`, from which the ratio of concentrations in marrow and blood follows, or that
     `blood_ratio` itself; `u_blood_ratio_percent` is its relative standard uncertainty. Both uncertainties are assumed
-    where they are not given. `mass_g`: of all red marrow; null: concentrations and self-dose alone.
+    where they are not given. `mass_g`: of all red marrow; null: concentrations and doses alone.
     """
 
     structure: str | None = None

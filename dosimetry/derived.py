@@ -1,15 +1,18 @@
 """The numbers of derived structures: what the voxels of the maps hold there, without a curve of their own."""
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from dosimetry.burden import NAME as ALL_TUMOURS
-from dosimetry.config import REST, WHOLE_BODY, DerivedSettings, DosimetrySettings
+from dosimetry.config import REST, WHOLE_BODY, DosimetrySettings, MetricsSettings
+from dosimetry.curves.structures import StructureCurve
+from dosimetry.derived_biology import check_derived_tissues, derived_biological_dose
 from dosimetry.metrics import DoseVolume, Region
 from dosimetry.metrics.derived import derive_region
-from dosimetry.results import DerivedResult, DoseMaps
+from dosimetry.results import DerivedResult, DoseMaps, StructureResult
 from nufitdose.errors import InputError
 from nufitdose.study import Study
 from nufitdose.types import F64
@@ -21,9 +24,10 @@ _KNOWN = 0.99  # share of the energy whose uncertainty must be known for that of
 _COVERED = 0.99  # share of a structure that a scan must hold for nothing to be said
 
 
-def check_derived(derived: Mapping[str, DerivedSettings], structures: Collection[str]) -> None:
+def check_derived(settings: MetricsSettings, structures: Collection[str]) -> None:
     """`InputError` where a derived structure takes a name that is given, or is made of what is no structure."""
-    for name, asked in derived.items():
+    check_derived_tissues(settings.derived, settings.radiobiology)
+    for name, asked in settings.derived.items():
         if name in (*structures, REST, WHOLE_BODY, ALL_TUMOURS):
             raise InputError(
                 f"metrics.derived names {name}, a name that the results have already", remedy="Give it another name"
@@ -37,9 +41,18 @@ def check_derived(derived: Mapping[str, DerivedSettings], structures: Collection
 
 
 def derived_results(
-    study: Study, settings: DosimetrySettings, maps: DoseMaps, unregistered: DoseMaps | None, density: Volume | None
+    study: Study,
+    settings: DosimetrySettings,
+    maps: DoseMaps,
+    unregistered: Volume | None,
+    density: Volume | None,
+    structures: Sequence[StructureResult],
+    rest: StructureCurve,
 ) -> tuple[DerivedResult, ...]:
-    """One result for each structure of `metrics.derived` of which something lies in the reference scan."""
+    """One result for each structure of `metrics.derived` of which something lies in the reference scan.
+
+    `structures` are those drawn, with their BED; `rest` is the curve of the voxels of none.
+    """
     found = []
     for name, asked in settings.metrics.derived.items():
         region = derive_region(asked, study.structures, study.reference.activity.grid)
@@ -50,7 +63,12 @@ def derived_results(
                 if density is None
                 else region.values(density)
             )
-            found.append(_result(name, region, study, settings, maps, unregistered, density_g_ml))
+            plain = _result(name, region, study, settings, maps, unregistered, density_g_ml)
+            tissues, mass_g = settings.metrics.radiobiology, region.part_ml * density_g_ml
+            biological = derived_biological_dose(
+                name, asked, region, mass_g, maps, structures, rest, study.nuclide, tissues
+            )
+            found.append(replace(plain, biological=biological))
     return tuple(found)
 
 
@@ -68,12 +86,12 @@ def _result(
     study: Study,
     settings: DosimetrySettings,
     maps: DoseMaps,
-    unregistered: DoseMaps | None,
+    unregistered: Volume | None,
     density_g_ml: F64,
 ) -> DerivedResult:
     asked = settings.metrics
     histogram = DoseVolume.of(region.values(maps.dose), region.part_ml, density_g_ml)
-    before = DoseVolume.of(region.values(unregistered.dose), region.part_ml, density_g_ml) if unregistered else None
+    before = DoseVolume.of(region.values(unregistered), region.part_ml, density_g_ml) if unregistered else None
     tia_mbq_h = 1e-6 * region.integral(maps.tia)
     return DerivedResult(
         name=name,

@@ -10,13 +10,16 @@ import numpy as np
 
 from dosimetry.config import RedMarrowSettings
 from dosimetry.kinetics import OrganFit, choose_model
-from dosimetry.metrics.marrow import MarrowActivity, blood_ratio, marrow_from_blood, marrow_from_image
+from dosimetry.metrics.marrow import MarrowActivity, blood_ratio, cross_dose_gy, marrow_from_blood, marrow_from_image
 from dosimetry.results import RedMarrow, StructureResult
 from nufitdose.errors import InputError
 from nufitdose.nuclides import chain_emissions, half_life_h
 from nufitdose.types import F64
 
 IMAGE, BLOOD = "red_marrow_image", "red_marrow_blood"
+LOCAL = "local"  # the dose engine that follows no photons
+Cross = tuple[float, float]  # dose from photons and its standard uncertainty, Gy
+_UNKNOWN: Cross = (math.nan, math.nan)
 _TIME, _VALUE, _U = "time_h", "bq_per_ml", "u_bq_per_ml"
 _FEWEST = 3  # samples: two give a curve without a degree of freedom
 
@@ -44,17 +47,18 @@ def check_red_marrow(settings: RedMarrowSettings | None, structures: Collection[
 
 
 def red_marrow(
-    settings: RedMarrowSettings | None, structures: Sequence[StructureResult], nuclide: str
+    settings: RedMarrowSettings | None, structures: Sequence[StructureResult], nuclide: str, engine: str
 ) -> tuple[RedMarrow, ...]:
-    """What each method that was asked for says."""
+    """What each method that was asked for says; `engine` is that of the dose."""
     if settings is None:
         return ()
     found = []
     spine = next((one for one in structures if one.name == settings.structure), None)
+    cross = _cross_dose(spine, nuclide) if spine is not None and engine != LOCAL else _UNKNOWN
     if spine is not None:
-        found.append(_from_image(settings, spine, nuclide))
+        found.append(_from_image(settings, spine, nuclide, cross))
     if settings.blood is not None:
-        found.append(_from_blood(settings, read_blood(Path(settings.blood)), nuclide))
+        found.append(_from_blood(settings, read_blood(Path(settings.blood)), nuclide, cross))
     return tuple(found)
 
 
@@ -106,7 +110,14 @@ def fit_blood(samples: BloodSamples, half_life_h: float) -> OrganFit:
     return choice.fit
 
 
-def _from_image(settings: RedMarrowSettings, spine: StructureResult, nuclide: str) -> RedMarrow:
+def _cross_dose(spine: StructureResult, nuclide: str) -> Cross:
+    """Its uncertainty is that of the whole dose of the vertebra: an upper bound."""
+    local = chain_emissions(nuclide).local_gy_g_per_mbq_h
+    dose_gy = cross_dose_gy(spine.dose["dose_mean_gy"], spine.tia_mbq_h, spine.mass_g, local)
+    return dose_gy, spine.budget.relative_u_dose * spine.dose["dose_mean_gy"]
+
+
+def _from_image(settings: RedMarrowSettings, spine: StructureResult, nuclide: str, cross: Cross) -> RedMarrow:
     share = (settings.marrow_volume_fraction or math.nan) * (settings.cellularity or math.nan)
     found = marrow_from_image(
         spine.tia_mbq_h, spine.volume_ml, spine.budget.relative_u_dose, share, settings.u_share_percent / 100.0
@@ -115,10 +126,10 @@ def _from_image(settings: RedMarrowSettings, spine: StructureResult, nuclide: st
         f"{spine.name}: all its activity in red marrow, {settings.marrow_volume_fraction:g} (marrow) x "
         f"{settings.cellularity:g} (cellularity) of its volume, ± {settings.u_share_percent:g} %"
     )
-    return _result(IMAGE, found, spine.curve.teff_h, settings, nuclide, basis)
+    return _result(IMAGE, found, spine.curve.teff_h, settings, nuclide, basis, cross)
 
 
-def _from_blood(settings: RedMarrowSettings, samples: BloodSamples, nuclide: str) -> RedMarrow:
+def _from_blood(settings: RedMarrowSettings, samples: BloodSamples, nuclide: str, cross: Cross) -> RedMarrow:
     fit = fit_blood(samples, half_life_h(nuclide))
     if not fit.tia_mbq_h > 0:
         raise InputError("the blood samples hold no activity", where=settings.blood)
@@ -131,13 +142,21 @@ def _from_blood(settings: RedMarrowSettings, samples: BloodSamples, nuclide: str
         f"{samples.times_h.size} blood samples, {fit.model}, {100.0 * fit.extrapolated_fraction:.0f} % after the last; "
         f"marrow over blood {ratio:.3g} ({source}), ± {settings.u_blood_ratio_percent:g} %"
     )
-    return _result(BLOOD, found, fit.teff_h, settings, nuclide, basis)
+    return _result(BLOOD, found, fit.teff_h, settings, nuclide, basis, cross)
 
 
 def _result(
-    method: str, found: MarrowActivity, teff_h: float, settings: RedMarrowSettings, nuclide: str, basis: str
+    method: str,
+    found: MarrowActivity,
+    teff_h: float,
+    settings: RedMarrowSettings,
+    nuclide: str,
+    basis: str,
+    cross: Cross,
 ) -> RedMarrow:
     dose_gy = found.self_dose_gy(chain_emissions(nuclide).local_gy_g_per_mbq_h)
+    cross_gy, u_cross_gy = cross
+    said = f"photons as {settings.structure} gets them" if math.isfinite(cross_gy) else "no photons in the dose"
     whole = math.nan if settings.mass_g is None else found.total_mbq_h(settings.mass_g)
     return RedMarrow(
         method=method,
@@ -148,5 +167,9 @@ def _result(
         u_dose_self_gy=found.relative_u * dose_gy,
         tia_mbq_h=whole,
         u_tia_mbq_h=found.relative_u * whole,
-        basis=basis,
+        dose_cross_gy=cross_gy,
+        u_dose_cross_gy=u_cross_gy,
+        dose_total_gy=dose_gy + cross_gy,
+        u_dose_total_gy=math.hypot(found.relative_u * dose_gy, u_cross_gy),
+        basis=f"{basis}; {said}",
     )

@@ -24,9 +24,10 @@ from dosimetry.output.dicom import write_dicom_if_wanted
 from dosimetry.output.images import write_maps
 from dosimetry.output.recovery import recovery_record
 from dosimetry.output.tables import write_tables
+from dosimetry.output.tissues import tissues_record
 from dosimetry.output.workbook import check_installed, write_workbook
 from dosimetry.plausibility import check_study
-from dosimetry.recovery import correct_frames, plan_recovery
+from dosimetry.recovery import RecoveryPlan, correct_frames, plan_recovery
 from dosimetry.report import write_pictures, write_report
 from dosimetry.results import DoseMaps, PatientResults
 from dosimetry.structures import body_results, regions_of, structure_results
@@ -87,7 +88,7 @@ def run_patient(
             if settings.output.tables == "xlsx":
                 write_workbook(place)
             write_maps(results, place)
-            record.notes |= recovery_record(results)
+            record.notes |= recovery_record(results) | tissues_record(results)
             measured = results.measured_frames or results.frames
             write_registered(results.study.reference, results.study.timepoints, measured, place)
             write_dicom_if_wanted(results, place)
@@ -127,15 +128,10 @@ def analyse(
             on_progress=on_progress,
             device=device,
         )
-    plain: tuple[Frame, ...] = ()
     unregistered = None
     if len(frames) > 1 and settings.registration.engine != "none":
         with steps.step("the same without registration", _COST["unregistered"]) as on_progress:
-            plain, _ = correct_frames(plan, overlay_series(study))
-            as_laid = _curves(plain, study, settings, regions)
-            unregistered = dose_maps(
-                plain, study, settings, regions, as_laid, anatomy, seed=seed, on_progress=on_progress, device=device
-            )
+            unregistered = _unregistered_dose(plan, study, settings, regions, anatomy, seed, device, on_progress)
     with steps.step("measuring structures", _COST["structures"]):
         density = anatomy.density if anatomy else None
         tia_mbq_h = {name: curves.of(name).tia_mbq_h for name in regions}
@@ -148,15 +144,14 @@ def analyse(
         maps = replace(maps, absorbed=replace(maps.absorbed, u_dose=total))
         structures = structure_results(study, settings, regions, curves, maps, unregistered, anatomy, budgets)
         warn_of_curves(structures)
-        derived = derived_results(study, settings, maps, unregistered, density)
-        marrow = red_marrow(settings.metrics.red_marrow, structures, study.nuclide)
+        derived = derived_results(study, settings, maps, unregistered, density, structures, curves.rest)
+        marrow = red_marrow(settings.metrics.red_marrow, structures, study.nuclide, engine)
         whole_body, rest = body_results(study, curves, maps, unregistered, anatomy, budgets)
     return PatientResults(
         study=study,
         settings=settings,
         frames=frames,
         maps=maps,
-        unregistered_frames=plain,
         unregistered=unregistered,
         anatomy=anatomy,
         structures=structures,
@@ -179,7 +174,7 @@ def _prepare(
     regions = regions_of(study)
     check_methods(settings.kinetics, regions, len(study.timepoints), half_life_h(study.nuclide))
     check_metrics(settings.metrics, [*regions, *settings.metrics.derived])
-    check_derived(settings.metrics.derived, regions)
+    check_derived(settings.metrics, regions)
     check_red_marrow(settings.metrics.red_marrow, regions)
     warn_of_alpha(study.nuclide, settings.metrics.radiobiology)
     kinetics = with_tracer(settings.kinetics, study.tracer)
@@ -202,6 +197,25 @@ def _curves(
         tumours=study.structures.tumours if study.structures else (),
         relative_u={name: found.relative_u for name, found in errors.items()} if errors else None,
     )
+
+
+def _unregistered_dose(
+    plan: RecoveryPlan,
+    study: Study,
+    settings: DosimetrySettings,
+    regions: Mapping[str, Region],
+    anatomy: PreparedAnatomy | None,
+    seed: int,
+    device: str,
+    on_progress: OnProgress,
+) -> Volume:
+    """The dose (Gy) of the scans laid over each other by their world coordinates alone, recovered as `plan` says."""
+    frames, _ = correct_frames(plan, overlay_series(study))
+    curves = _curves(frames, study, settings, regions)
+    maps = dose_maps(
+        frames, study, settings, regions, curves, anatomy, seed=seed, on_progress=on_progress, device=device
+    )
+    return maps.dose
 
 
 def dose_maps(

@@ -10,7 +10,7 @@ from dosimetry.curves.structures import StructureCurve
 from dosimetry.dose import AbsorbedDose
 from dosimetry.kinetics import OrganFit, VoxelFit
 from dosimetry.metrics import DoseVolume, Region
-from dosimetry.metrics.biological import BiologicalDose
+from dosimetry.metrics.biological import BiologicalDose, MixedBiologicalDose
 from dosimetry.recovery import UNKNOWN, Recovery
 from dosimetry.uncertainty.budget import Budget
 from nufitdose.anatomy.prepared import PreparedAnatomy
@@ -118,7 +118,7 @@ class DerivedResult:
     """The row of a structure made of others, or of a ball: what the maps hold in its voxels; it has no curve.
 
     `u_dose_mean_gy` is the mean of the voxels' own uncertainties, as if all erred alike: an upper bound, NaN where the
-    map does not know them.
+    map does not know them. `biological` is its BED, None where the tissue of its voxels is not known.
     """
 
     name: str
@@ -130,6 +130,7 @@ class DerivedResult:
     unregistered: Mapping[str, float]
     u_dose_mean_gy: float
     histogram: DoseVolume
+    biological: MixedBiologicalDose | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ class RedMarrow:
     """Red marrow by one method, a row of red_marrow.csv; `basis` says what it rests on.
 
     `tia_mbq_h` is of all red marrow, NaN where its mass was not given. `dose_self_gy` is that of the marrow's own
-    electrons and alpha particles.
+    electrons and alpha particles, `dose_cross_gy` that of photons from all the body, taken from the vertebra; NaN,
+    and the total with it, where no vertebra is drawn or the dose engine follows no photons.
     """
 
     method: str
@@ -148,6 +150,10 @@ class RedMarrow:
     u_dose_self_gy: float
     tia_mbq_h: float
     u_tia_mbq_h: float
+    dose_cross_gy: float
+    u_dose_cross_gy: float
+    dose_total_gy: float
+    u_dose_total_gy: float
     basis: str
 
 
@@ -183,19 +189,19 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class PatientResults(Rows):
-    """Frames, maps and the numbers of every structure; `unregistered` is None where nothing was registered.
+    """Frames, maps and the numbers of every structure; `unregistered` is the dose (Gy) without registration, None where
+    nothing was registered.
 
     `rest` is the remainder of the body, whose curve gives the voxels of no structure their model; None without
-    structures, where it is the whole body. The frames are corrected as `recovery` says,
-    the unregistered ones alike; `measured_frames` are the registered ones before that, empty where nothing changed.
+    structures, where it is the whole body. The frames are corrected as `recovery` says, those of `unregistered` alike;
+    `measured_frames` are the registered ones before that, empty where nothing changed.
     """
 
     study: Study
     settings: DosimetrySettings
     frames: tuple[Frame, ...]
     maps: DoseMaps
-    unregistered_frames: tuple[Frame, ...]
-    unregistered: DoseMaps | None
+    unregistered: Volume | None
     anatomy: PreparedAnatomy | None
     structures: tuple[StructureResult, ...]
     whole_body: CurveResult

@@ -19,6 +19,7 @@ from nufitdose.grid import Grid
 from nufitdose.nuclides import DECAYS_PER_MBQ_H
 from nufitdose.study import Structures, Study
 from nufitdose.types import F64, Image32
+from nufitdose.volume import Volume
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def structure_results(
     regions: Mapping[str, Region],
     curves: BodyCurves,
     maps: DoseMaps,
-    unregistered: DoseMaps | None,
+    unregistered: Volume | None,
     anatomy: PreparedAnatomy | None,
     budgets: Mapping[str, Budget],
 ) -> tuple[StructureResult, ...]:
@@ -75,7 +76,7 @@ def body_results(
     study: Study,
     curves: BodyCurves,
     maps: DoseMaps,
-    unregistered: DoseMaps | None,
+    unregistered: Volume | None,
     anatomy: PreparedAnatomy | None,
     budgets: Mapping[str, Budget],
 ) -> tuple[CurveResult, CurveResult | None]:
@@ -96,7 +97,7 @@ def _body_result(
     study: Study,
     curves: BodyCurves,
     maps: DoseMaps,
-    unregistered: DoseMaps | None,
+    unregistered: Volume | None,
     anatomy: PreparedAnatomy | None,
     budget: Budget,
 ) -> CurveResult:
@@ -108,7 +109,7 @@ def _body_result(
         inside_ml = np.where(anatomy.body_share >= _IN_BODY, part_ml, 0.0).astype(np.float64)
         mass = inside_ml * anatomy.density.data
         volume_ml, mass_g = float(inside_ml.sum()), float(mass.sum())
-        dose = _mean_dose(maps, mass)
+        dose = _mean_dose(maps.dose, mass)
         before = _mean_dose(unregistered, mass) if unregistered else {}
     return CurveResult(
         name=name,
@@ -125,9 +126,9 @@ def _body_result(
     )
 
 
-def _mean_dose(maps: DoseMaps, mass_g: F64) -> dict[str, float]:
+def _mean_dose(dose: Volume, mass_g: F64) -> dict[str, float]:
     whole = float(mass_g.sum())
-    return {"dose_mean_gy": float(np.vdot(maps.dose.data.astype(np.float64), mass_g)) / whole} if whole > 0.0 else {}
+    return {"dose_mean_gy": float(np.vdot(dose.data.astype(np.float64), mass_g)) / whole} if whole > 0.0 else {}
 
 
 def _region(structures: Structures, name: str, onto: Grid) -> Region:
@@ -151,7 +152,7 @@ def _result(
     settings: DosimetrySettings,
     curve: StructureCurve,
     maps: DoseMaps,
-    unregistered: DoseMaps | None,
+    unregistered: Volume | None,
     anatomy: PreparedAnatomy | None,
     budget: Budget,
 ) -> StructureResult:
@@ -173,7 +174,7 @@ def _result(
         tiac_h=tia_mbq_h / study.administration.activity_mbq,
         dose=histogram.metrics(asked.volume_at_gy, asked.dose_at_ml, geud_a),
         histogram=histogram,
-        unregistered=DoseVolume.of(region.values(unregistered.dose), region.part_ml, density_g_ml).metrics(
+        unregistered=DoseVolume.of(region.values(unregistered), region.part_ml, density_g_ml).metrics(
             asked.volume_at_gy, asked.dose_at_ml, geud_a
         )
         if unregistered

@@ -65,9 +65,7 @@ def write_page(members: Sequence[MemberResult], record: RunRecord, folder: Path)
         "picture": picture,
         "tumours": tumours,
     }
-    css = (Path(__file__).parents[1] / "report" / "report.css").read_text(encoding="utf-8")
-    page = find_template("dosimetry.cohort", "cohort.html.j2").render(content, css=css)
-    return write_whole(folder / PAGE, page)
+    return write_whole(folder / PAGE, find_template("dosimetry.cohort", "cohort.html.j2").render(content))
 
 
 def doses_of(members: Sequence[MemberResult]) -> list[Doses]:

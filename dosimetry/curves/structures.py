@@ -13,6 +13,7 @@ from dosimetry.curves.methods import find_method
 from dosimetry.curves.observed import common_ml, leftover_ml, observe_region, observe_voxels
 from dosimetry.curves.points import OrganPoints
 from dosimetry.kinetics import AveragedCurve, FitStatus, ModelChoice, OrganFit, fit_shared
+from dosimetry.kinetics.averaged_curve import WeighedModel
 from dosimetry.kinetics.models import MODELS
 from dosimetry.kinetics.priors import WIDE_BODY, CurvePrior, find_prior
 from dosimetry.metrics import Region
@@ -98,6 +99,19 @@ class StructureCurve:
         """What a reader should know of the curve."""
         held = self.average is None and self.fit.status in _HELD_TAIL
         return (*self.fit.flags, *([_TAIL_HELD] if held else []))
+
+    @property
+    def compared(self) -> Mapping[str, OrganFit | WeighedModel]:
+        """The models that were weighed against each other, by name, each with its own curve; empty without a choice."""
+        found = self.average.models if self.average else self.choice.fits if self.choice else {}
+        return found if len(found) > 1 else {}
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Of the models compared: their Akaike weights, or their probabilities where they are averaged."""
+        if self.average is not None:
+            return {name: model.weight for name, model in self.average.models.items()}
+        return self.choice.weights if self.choice else {}
 
     @property
     def akaike_weight(self) -> float:

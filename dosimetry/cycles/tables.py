@@ -63,7 +63,6 @@ def write_page(
 ) -> Path:
     """accumulated.html: a row a structure, its cycles, their sum, and the share of its limits."""
     content = {
-        "css": (Path(__file__).parents[1] / "report" / "report.css").read_text(encoding="utf-8"),
         "patient": cycles[0].patient,
         "program": f"nufitdose {versions().get('nufitdose', '')}",
         "cycles": [(cycle, _given(cycle), lights.get(cycle.name, "")) for cycle in cycles],

@@ -4,6 +4,7 @@ import numpy as np
 
 from dosimetry.burden import tumour_burden
 from dosimetry.findings.balance import balance_of
+from dosimetry.findings.isodoses import isodose_volumes
 from dosimetry.findings.values import Findings, Pair, Rigid, Scan, Treatment
 from dosimetry.kinetics import VoxelFit
 from dosimetry.results import PatientResults
@@ -28,6 +29,8 @@ def gather_findings(results: PatientResults) -> Findings:
         balance=balance_of(results),
         burden=tumour_burden(results),
         derived=results.derived,
+        red_marrow=results.red_marrow,
+        isodoses=tuple(isodose_volumes(results)),
         statuses=results.maps.fit.counts(),
         extrapolated_fraction=_extrapolated_fraction(results.maps.fit),
         compared=results.unregistered is not None,

@@ -8,9 +8,10 @@ import numpy as np
 from dosimetry.burden import TumourBurden
 from dosimetry.config import DosimetrySettings
 from dosimetry.findings.balance import Balance
+from dosimetry.findings.isodoses import IsodoseVolume
 from dosimetry.kinetics import FitStatus
 from dosimetry.recovery import Recovery
-from dosimetry.results import CurveResult, DerivedResult, Rows, StructureResult
+from dosimetry.results import CurveResult, DerivedResult, RedMarrow, Rows, StructureResult
 from nufitdose.registration.lights import PairLight
 from nufitdose.registration.quality import RegistrationQuality
 from nufitdose.registration.structure_quality import StructureAgreement, StructureTransport
@@ -90,12 +91,19 @@ class Findings(Rows):
     balance: Balance
     burden: TumourBurden | None
     derived: tuple[DerivedResult, ...]
+    red_marrow: tuple[RedMarrow, ...]
+    isodoses: tuple[IsodoseVolume, ...]
     statuses: Mapping[FitStatus, int]
     extrapolated_fraction: float
     compared: bool
     left_the_field: float | None
     statistical_percent: float | None
     voxel_volume_ml: float
+
+    @property
+    def with_histograms(self) -> tuple[StructureResult | DerivedResult, ...]:
+        """The structures, then those made of them: all that have a dose-volume histogram."""
+        return (*self.structures, *self.derived)
 
     @property
     def times_h(self) -> F64:

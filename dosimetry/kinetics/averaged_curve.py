@@ -24,15 +24,24 @@ PHYSICAL_TAIL = 0.9  # of the physical half-life: an effective one beyond is har
 UNDECIDED = 0.05  # of Ã: a standard deviation of the models' means from which their choice is told
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WeighedModel:
-    """What one model says: its probability, χ² of its best curve, and mean and standard deviation of its own Ã."""
+    """What one model says: its probability, χ² of its best curve, and mean and standard deviation of its own Ã.
+
+    `amplitudes_mbq` and `rates_per_h`, slowest first, are its most probable curve that integrates to `tia_mbq_h`.
+    """
 
     weight: float
     log_evidence: float
     chi2: float
     tia_mbq_h: float
     u_tia_mbq_h: float
+    amplitudes_mbq: F64
+    rates_per_h: F64
+
+    def curve(self, times_h: ArrayLike) -> F64:
+        """Activity, MBq, of that curve at any times >= 0 h."""
+        return kinetics.value(self.amplitudes_mbq, self.rates_per_h, np.asarray(times_h, dtype=np.float64))
 
 
 @dataclass(frozen=True, eq=False)

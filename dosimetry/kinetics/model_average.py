@@ -108,12 +108,13 @@ def _birge_ratio(posteriors: Mapping[str, ModelPosterior], points: int) -> float
 
 
 def _weighed(posterior: ModelPosterior, weight: float, birge: float) -> WeighedModel:
-    """Mean and deviation of a model's own Ã: over its shapes, and of the size of each."""
+    """Mean and deviation of a model's own Ã: over its shapes, and of the size of each; and the curve of that mean."""
     shape = normalised(posterior.log_weights)
     mean = float(shape @ (posterior.rho * posterior.tia_of_size))
     square = float(shape @ ((posterior.rho**2 + 1.0) * posterior.tia_of_size**2))
     u = float(np.sqrt(max(square - mean**2, 0.0)))
-    return WeighedModel(weight, posterior.log_evidence, posterior.chi2 * birge**2, mean, u)
+    curve = curve_with_integral(posterior, mean)
+    return WeighedModel(weight, posterior.log_evidence, posterior.chi2 * birge**2, mean, u, *curve)
 
 
 def _leading(weights: Mapping[str, float]) -> str:

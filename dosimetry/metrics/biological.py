@@ -1,5 +1,6 @@
 """The biologically effective dose of a structure, with what its uncertainty is made of."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,14 +50,13 @@ class Effect:
         return float(np.hypot(relative_u_dose * by_dose, self.u_protraction * squared))
 
 
-@dataclass(frozen=True)
-class BiologicalDose:
+@dataclass(frozen=True, kw_only=True)
+class BiologicalMeans:
     """BED and EQD2 of a structure, means weighted by mass as that of the dose, Gy, and their standard uncertainties.
 
     EUBED is NaN where α is not known, the weighted dose NaN where nothing is weighted.
     """
 
-    effect: Effect
     bed_mean_gy: float
     u_bed_mean_gy: float
     eqd2_mean_gy: float
@@ -65,6 +65,30 @@ class BiologicalDose:
     u_eubed_gy: float
     dose_rbe_mean_gy: float
     u_dose_rbe_mean_gy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BiologicalDose(BiologicalMeans):
+    """That of a drawn structure: one tissue, one curve."""
+
+    effect: Effect
+
+
+@dataclass(frozen=True, eq=False)
+class Share:
+    """Voxels of one tissue and one curve: their doses, Gy, masses, g, and the u(D)/D that they share."""
+
+    effect: Effect
+    dose_gy: F64
+    mass_g: F64
+    relative_u_dose: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedBiologicalDose(BiologicalMeans):
+    """That of a structure made of others, whose voxels answer by these effects."""
+
+    effects: tuple[Effect, ...]
 
 
 def biological_dose(histogram: DoseVolume, effect: Effect, relative_u_dose: float) -> BiologicalDose:
@@ -90,3 +114,46 @@ def biological_dose(histogram: DoseVolume, effect: Effect, relative_u_dose: floa
         dose_rbe_mean_gy=weighted,
         u_dose_rbe_mean_gy=relative_u_dose * weighted,
     )
+
+
+def mixed_biological_dose(shares: Sequence[Share]) -> MixedBiologicalDose:
+    """The values of all voxels together, weighted by mass; all err alike, so that uncertainties add as they are.
+
+    EUBED only where all have one α. `ValueError` without any.
+    """
+    if not shares:
+        raise ValueError("a structure without tissue has no biologically effective dose")
+    whole_g = sum(float(one.mass_g.sum()) for one in shares)
+    bed_gy = [one.effect.bed_gy(one.dose_gy) for one in shares]
+    weights = [one.mass_g / whole_g for one in shares]
+    u_gy = [one.effect.u_bed_gy(one.dose_gy, w, one.relative_u_dose) for one, w in zip(shares, weights, strict=True)]
+    eqd2_gy = [one.effect.eqd2_gy(bed) for one, bed in zip(shares, bed_gy, strict=True)]
+    u_eqd2_gy = [float(one.effect.eqd2_gy(np.asarray(u))) for one, u in zip(shares, u_gy, strict=True)]
+    uniform, u_uniform = _mixed_eubed(shares, bed_gy)
+    effect = shares[0].effect
+    physical = [effect.linear_weight * float(w @ one.dose_gy) for one, w in zip(shares, weights, strict=True)]
+    weighted = effect.alpha_share > 0
+    u_physical = sum(one.relative_u_dose * part for one, part in zip(shares, physical, strict=True))
+    return MixedBiologicalDose(
+        effects=tuple(one.effect for one in shares),
+        bed_mean_gy=sum(float(w @ bed) for w, bed in zip(weights, bed_gy, strict=True)),
+        u_bed_mean_gy=sum(u_gy),
+        eqd2_mean_gy=sum(float(w @ part) for w, part in zip(weights, eqd2_gy, strict=True)),
+        u_eqd2_mean_gy=sum(u_eqd2_gy),
+        eubed_gy=uniform,
+        u_eubed_gy=u_uniform,
+        dose_rbe_mean_gy=sum(physical) if weighted else float("nan"),
+        u_dose_rbe_mean_gy=u_physical if weighted else float("nan"),
+    )
+
+
+def _mixed_eubed(shares: Sequence[Share], bed_gy: Sequence[F64]) -> tuple[float, float]:
+    alphas = {one.effect.response.alpha_per_gy for one in shares}
+    alpha = alphas.pop()
+    if alphas or alpha is None:
+        return float("nan"), float("nan")
+    all_gy, all_g = np.concatenate(bed_gy), np.concatenate([one.mass_g for one in shares])
+    ends = np.cumsum([one.mass_g.size for one in shares])[:-1]
+    weights = np.split(surviving_weights(all_gy, all_g, alpha), ends)
+    u = [one.effect.u_bed_gy(one.dose_gy, w, one.relative_u_dose) for one, w in zip(shares, weights, strict=True)]
+    return eubed(all_gy, all_g, alpha), sum(u)

@@ -7,8 +7,8 @@ activity that marrow binds.
 import math
 from dataclasses import dataclass
 
-RED_MARROW_G_PER_ML = 1.03  # ICRU 46, as recalled (unverified)
-EXTRACELLULAR_FRACTION = 0.19  # of red marrow: Sgouros, J Nucl Med 1993;34:689, as recalled (unverified)
+RED_MARROW_G_PER_ML = 1.03  # assumed: ICRU 46, as recalled
+EXTRACELLULAR_FRACTION = 0.19  # of red marrow: Sgouros, J Nucl Med 1993;34:689 (abstract read)
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class MarrowActivity:
     relative_u: float
 
     def self_dose_gy(self, local_gy_g_per_mbq_h: float) -> float:
-        """D = c̃ Δ/ρ: all that electrons and alpha particles carry stays in red marrow, no photon is counted.
+        """D = c̃ Δ/ρ: all that electrons and alpha particles carry stays in red marrow, no photon is in it.
 
         An upper bound of the self-dose, since marrow cavities pass some of it on to bone.
         """
@@ -33,8 +33,8 @@ class MarrowActivity:
 def blood_ratio(hematocrit: float) -> float:
     """RMBLR = RMECFF/(1 - HCT): concentration in red marrow over that in whole blood.
 
-    For what stays in plasma and extracellular fluid and binds to no marrow cell (Sgouros 1993, as recalled,
-    unverified). `ValueError` unless 0 < HCT < 1.
+    For what stays in plasma and extracellular fluid and binds to no marrow cell (Sgouros 1993, whose abstract has
+    0.36 for HCT 0.47). `ValueError` unless 0 < HCT < 1.
     """
     if not 0.0 < hematocrit < 1.0:
         raise ValueError("a hematocrit lies between 0 and 1")
@@ -58,3 +58,11 @@ def marrow_from_image(
     if not (0.0 < marrow_share <= 1.0 and volume_ml > 0.0):
         raise ValueError("the share of red marrow lies between 0 and 1, a volume above 0")
     return MarrowActivity(tia_mbq_h / (volume_ml * marrow_share), math.hypot(relative_u, relative_u_share))
+
+
+def cross_dose_gy(vertebra_gy: float, tia_mbq_h: float, mass_g: float, local_gy_g_per_mbq_h: float) -> float:
+    """D_cross = D - Ã Δ/m: what a vertebra gets beside its own electrons, photons of marrow and of all the body.
+
+    Photons of these energies give marrow what they give the vertebra around it, to some percent. Never below 0.
+    """
+    return max(vertebra_gy - tia_mbq_h * local_gy_g_per_mbq_h / mass_g, 0.0)

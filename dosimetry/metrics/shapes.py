@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from dosimetry.metrics.surface import signed_distance_mm
 from nufitdose.anatomy.regions import Region
 from nufitdose.grid import Grid
-from nufitdose.types import F64, Image32, Mask, Points, Triple
+from nufitdose.types import Mask, Points, Triple
 
 BoolPoints = NDArray[np.bool_]  # [n]
 
@@ -42,11 +43,12 @@ class Ball:
 
 
 class Voxels:
-    """The voxels of a mask as the boxes that they are.
+    """The body that the voxels of a mask stand for, with a margin around it.
 
-    Grown by m > 0 it is all that lies within m of one of these boxes (their Minkowski sum with a ball of radius m), by
-    m < 0 all that has no point outside them within |m|. Distances are found at the centres of the voxels and
-    interpolated linearly between them. `reach_mm` is the largest margin that will be asked for.
+    Without a margin it is the voxels themselves. With m > 0 it is all that lies within m of the body's surface, with
+    m < 0 what lies within it by more than |m|; `metrics.surface` says where the surface runs. Distances are known at
+    the centres of the voxels and interpolated linearly between them. `reach_mm` is the largest margin that will be
+    asked for.
     """
 
     def __init__(self, mask: Mask, grid: Grid, reach_mm: float = 0.0) -> None:
@@ -57,7 +59,7 @@ class Voxels:
         affine[:3, 3] = grid.world(first.astype(np.float64))
         self.mask: Mask = np.pad(mask[box], [(n, n) for n in pad])
         self.grid = Grid(self.mask.shape, affine)
-        self._distance_mm = _signed_distance_mm(self.mask, grid.spacing_mm) if reach_mm else None
+        self._distance_mm = signed_distance_mm(self.mask, grid.spacing_mm, reach_mm) if reach_mm else None
 
     def contains(self, points_mm: Points, beyond_mm: float = 0.0) -> BoolPoints:
         """By the voxel that holds the point, with a margin by the distance to the surface."""
@@ -76,22 +78,6 @@ class Voxels:
     def finest_mm(self) -> float:
         """The smallest side of its voxels."""
         return min(self.grid.spacing_mm)
-
-
-def _signed_distance_mm(mask: Mask, spacing_mm: tuple[float, float, float]) -> Image32:
-    """From the centre of each voxel to the nearest box of the other kind; negative inside."""
-    outside, inside = (_to_boxes_mm(~of, spacing_mm) for of in (mask, ~mask))
-    return np.where(mask, -inside, outside).astype(np.float32)
-
-
-def _to_boxes_mm(away: Mask, spacing_mm: tuple[float, float, float]) -> F64:
-    """From the centre of each voxel that is `away` to the nearest box that is not: |max(|Δ| - side/2, 0)|."""
-    nearest = ndimage.distance_transform_edt(away, spacing_mm, return_distances=False, return_indices=True)
-    squared = np.zeros(away.shape)
-    own = np.ogrid[tuple(slice(0, n) for n in away.shape)]
-    for found, side, here in zip(nearest, spacing_mm, own, strict=True):
-        squared += np.maximum(side * np.abs(found - here) - side / 2.0, 0.0) ** 2
-    return np.asarray(np.sqrt(squared))
 
 
 def fill(contains: Callable[[Points], BoolPoints], corners_mm: Points, finest_mm: float, grid: Grid) -> Region:

@@ -1,7 +1,8 @@
 """How tissues answer to dose: α/β, repair half-life and α, from a published table or as the settings say.
 
-Each entry of `PUBLISHED` names its source and says by `verified` whether its numbers were read there; where they were
-not, they are as recalled. A structure that has no entry gets no BED until `metrics.radiobiology.tissues` names it.
+Each entry of `PUBLISHED` names its source and says by `verified` whether its numbers were read there. None was: the
+sources could not be opened, the numbers are assumed as recalled, and `source` says what was read beside them. A
+structure that has no entry gets no BED until `metrics.radiobiology.tissues` names it.
 """
 
 from collections.abc import Mapping
@@ -25,11 +26,23 @@ class TissueResponse:
 
 
 _LIVER = "Cremonesi 2014, doi:10.3389/fonc.2014.00210, as recalled"
+_HEALTHY = "read: 2 Gy taken by PMC4915544, 8 Gy found in livers with hepatitis, doi:10.1186/1748-717X-8-61"
 # No α: published ones of tumours differ tenfold, and EUBED hangs on it.
 PUBLISHED: Mapping[str, TissueResponse] = {
-    "kidney": TissueResponse(2.6, 2.8, None, "Barone 2005, J Nucl Med 46:99S; MIRD pamphlet 20 (2008), as recalled"),
-    "liver": TissueResponse(2.5, 2.5, None, _LIVER),
-    TUMOUR: TissueResponse(10.0, 1.5, None, f"of liver tumours: {_LIVER}"),
+    "kidney": TissueResponse(
+        2.6,
+        2.8,
+        None,
+        "assumed: Barone 2005, J Nucl Med 46:99S, and MIRD pamphlet 20 (2008), as recalled; read: 1.5 to 3 Gy in "
+        "animals, PMID 15285886",
+    ),
+    "liver": TissueResponse(2.5, 2.5, None, f"assumed: {_LIVER}; {_HEALTHY}"),
+    TUMOUR: TissueResponse(
+        10.0,
+        1.5,
+        None,
+        f"assumed: of liver tumours, {_LIVER}; read: tumours differ widely, van Leeuwen 2018, Radiat Oncol",
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from dosimetry.output.dicom_numbers import measured_structures
 from dosimetry.results import PatientResults, StructureResult
 from nufitdose.io.dicom.write.measurements import write_measurements
-from nufitdose.io.dicom.write.orientation import upright
+from nufitdose.io.dicom.write.orientation import in_cells
 from nufitdose.io.dicom.write.parametric_map import MapQuantity, write_parametric_map
 from nufitdose.io.dicom.write.placement import Placement, place_on
 from nufitdose.io.dicom.write.registration import write_registration
@@ -45,7 +45,7 @@ def write_dicom_if_wanted(results: PatientResults, folder: Path) -> None:
     contours = _write_rtstruct(results, structures, place) if structures and wanted & {"rtstruct", "rtdose"} else None
     if "rtdose" in wanted:
         write_rtdose(
-            upright(results.maps.dose),
+            in_cells(results.maps.dose),
             on_dose.dicom,
             place / "rtdose.dcm",
             comment=f"{study.nuclide}, dose engine {results.settings.dose.engine}",

@@ -1,46 +1,14 @@
 """isodoses.csv: the volume within each isodose, in the body and in every structure."""
 
-from collections.abc import Iterable
+from dataclasses import asdict, fields
 from pathlib import Path
 
-import numpy as np
-
-from dosimetry.config import WHOLE_BODY
-from dosimetry.metrics import DoseVolume
+from dosimetry.findings.isodoses import IsodoseVolume, isodose_volumes
 from dosimetry.results import PatientResults
-from nufitdose.io.csv_table import Row, write_csv
-
-_COLUMNS = ("structure", "isodose", "dose_gy", "volume_ml", "volume_percent")
-_IN_BODY = 0.5  # share of a voxel within the body from which its dose counts
+from nufitdose.io.csv_table import write_csv
 
 
 def write_isodoses(results: PatientResults, folder: Path) -> None:
-    """A row for each dose of `metrics.isodose_gy` and `isodose_percent`, by structure; the body comes last."""
-    write_csv(folder / "isodoses.csv", _COLUMNS, _rows(results))
-
-
-def _rows(results: PatientResults) -> Iterable[Row]:
-    body, known = body_histogram(results)
-    asked, highest_gy = results.settings.metrics, float(body.dose_gy[0])
-    levels = [(f"{gy:g} Gy", gy) for gy in asked.isodose_gy]
-    levels += [(f"{share:g} %", share / 100.0 * highest_gy) for share in asked.isodose_percent]
-    named = [(found.name, found.histogram, True) for found in results.structures]
-    named += [(found.name, found.histogram, True) for found in results.derived]
-    for name, histogram, has_volume in [*named, (WHOLE_BODY, body, known)]:
-        for level, dose_gy in levels:
-            yield {
-                "structure": name,
-                "isodose": level,
-                "dose_gy": dose_gy,
-                "volume_ml": histogram.volume_at_dose_ml(dose_gy),
-                "volume_percent": histogram.v_percent(dose_gy) if has_volume else float("nan"),
-            }
-
-
-def body_histogram(results: PatientResults) -> tuple[DoseVolume, bool]:
-    """Of the voxels within the body that the CT shows; without one of all voxels, and that no body is known."""
-    dose, anatomy = results.maps.dose, results.anatomy
-    inside = np.ones(dose.grid.shape, dtype=bool) if anatomy is None else anatomy.body_share >= _IN_BODY
-    known = anatomy is not None and bool(inside.any())
-    dose_gy = dose.data[inside] if known else dose.data.reshape(-1)
-    return DoseVolume.of(dose_gy, np.full(dose_gy.size, dose.grid.voxel_volume_ml)), known
+    """A row for each isodose that was asked for, by structure; the body comes last."""
+    columns = [field.name for field in fields(IsodoseVolume)]
+    write_csv(folder / "isodoses.csv", columns, (asdict(found) for found in isodose_volumes(results)))

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from dosimetry.burden import NAME, ROLE, TumourBurden, tumour_burden
-from dosimetry.kinetics import AveragedCurve, Intervals
+from dosimetry.curves.structures import StructureCurve
+from dosimetry.kinetics import AveragedCurve, Intervals, OrganFit
 from dosimetry.lights.structures import judge
 from dosimetry.lights.values import Light
+from dosimetry.metrics.biological import BiologicalDose, MixedBiologicalDose
 from dosimetry.metrics.derived import ROLE as DERIVED
 from dosimetry.output.budget import INTERVALS, intervals, write_budget
 from dosimetry.output.isodoses import write_isodoses
@@ -108,7 +110,7 @@ def _metrics_row(result: CurveResult, light: Light | None, recovery: Recovery) -
         "recovery": recovery.value(result.name),
         "u_recovery": recovery.relative_u(result.name) * recovery.value(result.name),
         "recovery_method": recovery.method_of(result.name) + (" (assumed)" if recovery.assumed else ""),
-        **_biological(result),
+        **_biological(result.biological if isinstance(result, StructureResult) else None),
         "dose_sphere_gy": result.sphere_gy if isinstance(result, StructureResult) else float("nan"),
     }
 
@@ -135,6 +137,7 @@ def _derived_row(found: DerivedResult) -> Row:
         **found.dose,
         **_unregistered(found.unregistered),
         "dose_mean_gy_per_gbq": per_gbq,
+        **_biological(found.biological),
     }
 
 
@@ -142,19 +145,22 @@ def _unregistered(dose: Mapping[str, float]) -> Row:
     return {f"dose_{name}_unregistered_gy": dose.get(f"dose_{name}_gy", float("nan")) for name in ("mean", "d2", "d98")}
 
 
-def _biological(result: CurveResult) -> Row:
-    """BED and what it was made with; nothing where it is not known."""
-    found = result.biological if isinstance(result, StructureResult) else None
+def _biological(found: BiologicalDose | MixedBiologicalDose | None) -> Row:
+    """BED and what it was made with; nothing where it is not known, or where several tissues have not the same."""
     if found is None:
         return {}
-    effect = found.effect
+    effects = (found.effect,) if isinstance(found, BiologicalDose) else found.effects
     return {
         **{column: getattr(found, column) for column in _BIOLOGICAL},
-        "alpha_beta_gy": effect.response.alpha_beta_gy,
-        "t_rep_h": effect.response.t_rep_h,
-        "protraction": effect.protraction,
-        "rbe_alpha": effect.rbe_alpha if effect.alpha_share > 0 else float("nan"),
+        "alpha_beta_gy": _common([effect.response.alpha_beta_gy for effect in effects]),
+        "t_rep_h": _common([effect.response.t_rep_h for effect in effects]),
+        "protraction": _common([effect.protraction for effect in effects]),
+        "rbe_alpha": effects[0].rbe_alpha if effects[0].alpha_share > 0 else float("nan"),
     }
+
+
+def _common(values: Sequence[float]) -> float:
+    return values[0] if len(set(values)) == 1 else float("nan")
 
 
 def _tac_rows(results: PatientResults) -> Iterable[Row]:
@@ -187,6 +193,7 @@ def _curve_record(row: CurveResult) -> dict[str, Any]:
         "model": curve.model,
         "status": fit.status.name,
         "akaike_weights": {name: float(weight) for name, weight in compared.items()},
+        "models": _model_records(curve),
         "averaged": curve.averaged,
         "amplitudes_mbq": fit.amplitudes_mbq.tolist(),
         "rates_per_h": fit.rates_per_h.tolist(),
@@ -205,6 +212,21 @@ def _curve_record(row: CurveResult) -> dict[str, Any]:
         "degrees_of_freedom": fit.dof,
         "flags": list(row.flags),
         **asked_for,
+    }
+
+
+def _model_records(curve: StructureCurve) -> dict[str, Any]:
+    """Every model that was weighed: its weight, its own curve as above, and its integral; empty without a choice."""
+    return {
+        name: {
+            "weight": float(curve.weights[name]),
+            "amplitudes_mbq": model.amplitudes_mbq.tolist(),
+            "rates_per_h": model.rates_per_h.tolist(),
+            "rising_share": model.rising_share if isinstance(model, OrganFit) else 0.0,
+            "tia_mbq_h": _known(model.tia_mbq_h),
+            "u_tia_mbq_h": _known(model.u_tia_mbq_h),
+        }
+        for name, model in curve.compared.items()
     }
 
 

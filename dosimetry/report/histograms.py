@@ -1,89 +1,112 @@
 """Dose-volume histograms as drawings within the page, whose curves a script can show, hide and read out."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from markupsafe import Markup, escape
-from matplotlib.ticker import MaxNLocator
+from markupsafe import Markup
 
 from dosimetry.findings import Findings
-from dosimetry.report.numbers import tick
-from dosimetry.report.palette import Looks
-from dosimetry.results import StructureResult
+from dosimetry.metrics import DoseVolume
+from dosimetry.report.drawing import Plot, Scale, dashes, drawing, text
+from dosimetry.report.palette import Look, Looks
+from dosimetry.results import DerivedResult, StructureResult
+from nufitdose.types import F64
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 460, 270, 50, 10, 14, 44
+_LINE = 1.8  # its width, as in report.css
 _MARKS_PERCENT = (98.0, 50.0, 2.0)
-_TITLES = {"organ": "organs", "tumour": "tumours"}
+_STEP = 5  # points of the cumulative curve in a bar of the differential one: 40 bars
+_TITLES = {"organ": "organs", "tumour": "tumours", "derived": "derived structures"}
 
 
 @dataclass(frozen=True)
-class HistogramPanel:
-    """The curves of one role: its title, the drawing, and the numbers behind it for the script."""
+class Histogram:
+    """One drawing and the numbers behind it for the script; `kind` is "cumulative" or "differential"."""
 
-    title: str
-    names: tuple[str, ...]
+    kind: str
     drawing: Markup
     data: Markup
 
 
+@dataclass(frozen=True)
+class HistogramPanel:
+    """The curves of one role: its title, the looks of its structures, and the histograms of both kinds."""
+
+    title: str
+    looks: Mapping[str, Look]
+    histograms: tuple[Histogram, ...]
+
+
 def histogram_panels(results: Findings, looks: Looks) -> list[HistogramPanel]:
-    """Cumulative dose-volume histograms, organs and tumours on their own scales, the points those of dvh.csv."""
-    by_role = {role: [s for s in results.structures if s.role == role] for role in _TITLES}
-    return [_panel(_TITLES[role], found, looks) for role, found in by_role.items() if found]
+    """Organs, tumours and derived structures on their own scales, the points those of dvh.csv."""
+    found: dict[str, list[StructureResult | DerivedResult]] = {role: [] for role in _TITLES}
+    for structure in results.structures:
+        found[structure.role].append(structure)
+    found["derived"] += results.derived
+    return [_panel(_TITLES[role], some, looks) for role, some in found.items() if some]
 
 
-def _panel(title: str, found: Sequence[StructureResult], looks: Looks) -> HistogramPanel:
+def _panel(title: str, found: Sequence[StructureResult | DerivedResult], looks: Looks) -> HistogramPanel:
     highest = max(s.dose["dose_max_gy"] for s in found)
     end_gy = min(1.03 * highest, 1.25 * max(s.dose["dose_d2_gy"] for s in found)) or 1.0
-    curves = {s.name: [np.round(axis, 6).tolist() for axis in s.histogram.curve()] for s in found}
-    parts = [*_axes(end_gy), *(_line(s, looks, end_gy) for s in found)]
-    cursor = f'<line class="cursor" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}" visibility="hidden"/>'
-    label = f"Cumulative dose-volume histograms of {title}"
-    drawing = (
-        f'<svg class="dvh" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}" tabindex="0">'
-        f"{''.join(parts)}{cursor}</svg>"
+    own = {s.name: looks[s.name] for s in found}
+    cumulative = {s.name: s.histogram.curve() for s in found}
+    differential = {s.name: _steps(s.histogram) for s in found}
+    top = 1.05 * max(float(share.max(initial=0.0)) for _, share in differential.values()) or 1.0
+    both = (
+        _histogram("cumulative", title, cumulative, own, Scale(0.0, end_gy), Scale(0.0, 102.0)),
+        _histogram("differential", title, differential, own, Scale(0.0, end_gy), Scale(0.0, top)),
     )
-    data = {"end_gy": end_gy, "left": _LEFT, "right": _WIDTH - _RIGHT, "curves": curves}
-    return HistogramPanel(title, tuple(curves), Markup(drawing), json_for_page(data))  # noqa: S704 - names are escaped in _line
+    return HistogramPanel(title, own, both)
+
+
+def _steps(histogram: DoseVolume) -> tuple[F64, F64]:
+    """-dV/dD in percent per Gy as steps: what the cumulative curve loses over every `_STEP` of its points."""
+    dose_gy, percent = histogram.curve()
+    edges, left = np.append(dose_gy[::_STEP], dose_gy[-1]), np.append(percent[::_STEP], 0.0)
+    width = np.diff(edges)
+    share = np.divide(-np.diff(left), width, out=np.zeros_like(width), where=width > 0)
+    return np.repeat(edges, 2), np.concatenate([[0.0], np.repeat(share, 2), [0.0]])
+
+
+def _histogram(
+    kind: str, title: str, curves: Mapping[str, tuple[F64, F64]], looks: Mapping[str, Look], across: Scale, up: Scale
+) -> Histogram:
+    plot = Plot(_LEFT, _TOP, _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM, across, up)
+    lines = [_line(plot, name, *points, looks[name]) for name, points in curves.items()]
+    marks = _MARKS_PERCENT if kind == "cumulative" else ()
+    parts = [
+        *plot.axes(),
+        *(f'<path class="mark" d="M{_LEFT} {float(plot.y(share)):.1f}H{plot.right:g}"/>' for share in marks),
+        plot.within(lines),
+        text(plot.left + plot.width / 2, _HEIGHT - 8, "dose in Gy", "middle"),
+        _upright(plot, "volume in %" if kind == "cumulative" else "volume in % per Gy"),
+        f'<line class="cursor" y1="{plot.top:g}" y2="{plot.bottom:g}" visibility="hidden"/>',
+    ]
+    label = f"{kind.capitalize()} dose-volume histograms of {title}"
+    data = {
+        "kind": kind,
+        "end_gy": across.high,
+        "left": plot.left,
+        "right": plot.right,
+        "curves": {name: [np.round(axis, 6).tolist() for axis in points] for name, points in curves.items()},
+    }
+    drawn = drawing(_WIDTH, _HEIGHT, parts, label, class_="dvh", tabindex="0")
+    return Histogram(kind, drawn, json_for_page(data))
+
+
+def _upright(plot: Plot, words: str) -> str:
+    middle = plot.top + plot.height / 2
+    return text(0, 0, words, "middle", transform=f"translate(13 {middle:g}) rotate(-90)")
+
+
+def _line(plot: Plot, name: str, dose_gy: F64, share: F64, look: Look) -> str:
+    return plot.line(dose_gy, share, data_structure=name, stroke=look.colour, **dashes(look.dash, _LINE))
 
 
 def json_for_page(content: object) -> Markup:
     """JSON that may stand in a script element: nothing in it can end that."""
-    text = json.dumps(content, allow_nan=False)
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704
-
-
-def _x(dose_gy: float, end_gy: float) -> float:
-    return _LEFT + (_WIDTH - _LEFT - _RIGHT) * min(dose_gy / end_gy, 1.0)
-
-
-def _y(percent: float) -> float:
-    return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1.0 - percent / 102.0)
-
-
-def _axes(end_gy: float) -> list[str]:
-    low, high = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
-    parts = [f'<path class="axis" d="M{_LEFT} {_TOP}V{low}H{high}"/>']
-    for share in (0, 20, 40, 60, 80, 100):
-        parts.append(f'<text x="{_LEFT - 5}" y="{_y(share) + 4.5:.1f}" text-anchor="end">{share}</text>')
-        parts.append(f'<path class="grid" d="M{_LEFT} {_y(share):.1f}H{high}"/>')
-    for dose in MaxNLocator(6).tick_values(0.0, end_gy):
-        if 0 <= dose <= end_gy:
-            parts.append(f'<text x="{_x(dose, end_gy):.1f}" y="{low + 16}" text-anchor="middle">{tick(dose)}</text>')
-    parts += [f'<path class="mark" d="M{_LEFT} {_y(share):.1f}H{high}"/>' for share in _MARKS_PERCENT]
-    middle = (_LEFT + high) / 2
-    parts.append(f'<text x="{middle:.0f}" y="{_HEIGHT - 8}" text-anchor="middle">dose in Gy</text>')
-    across = (_TOP + low) / 2
-    turned = f'x="13" y="{across}" transform="rotate(-90 13 {across})"'
-    parts.append(f'<text {turned} text-anchor="middle">volume in %</text>')
-    return parts
-
-
-def _line(found: StructureResult, looks: Looks, end_gy: float) -> str:
-    shown = [(dose, share) for dose, share in zip(*found.histogram.curve(), strict=True) if dose <= end_gy]
-    path = " ".join(f"{_x(dose, end_gy):.1f},{_y(share):.1f}" for dose, share in shown)
-    look = looks[found.name]
-    dash = f' stroke-dasharray="{" ".join(f"{1.8 * length:g}" for length in look.dash)}"' if look.dash else ""
-    return f'<polyline data-structure="{escape(found.name)}" points="{path}" stroke="{look.colour}"{dash}/>'
+    written = json.dumps(content, allow_nan=False)
+    return Markup(written.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704

@@ -19,12 +19,14 @@ from dosimetry.report.curve_panels import curve_panels
 from dosimetry.report.figures import Picture, house_style, read_jpeg
 from dosimetry.report.head import half_life_in_words, head_facts, program_of, worst_light
 from dosimetry.report.histograms import histogram_panels, json_for_page
+from dosimetry.report.isodoses import isodose_table
 from dosimetry.report.methods_paragraph import left_out, methods_paragraph, references
 from dosimetry.report.numbers import three
 from dosimetry.report.palette import by_colour, looks_of
 from dosimetry.report.pdf import css_string
 from dosimetry.report.pictures import SAID
 from dosimetry.report.radiobiology import radiobiology_notes, radiobiology_table
+from dosimetry.report.red_marrow import marrow_notes, marrow_table
 from dosimetry.report.tables import (
     agreement_tables,
     balance_table,
@@ -96,7 +98,8 @@ def write_report(folder: Path) -> Path:
 
 
 def _content(folder: Path, results: Findings, record: Mapping[str, Any]) -> dict[str, Any]:
-    looks = looks_of(results.structures)
+    looks = looks_of(found.name for found in results.structures)
+    all_looks = looks_of(found.name for found in results.with_histograms)
     front, checks = front_rows(results, looks), lights(results)
     said = json.loads((folder / PLACE / SAID).read_text(encoding="utf-8"))
     balance = results.balance
@@ -133,14 +136,17 @@ def _content(folder: Path, results: Findings, record: Mapping[str, Any]) -> dict
         "balance_is_cut": bool(np.isnan(balance.parts_mbq).any()),
         "overlay": read_jpeg(folder / PLACE / "dose.jpg"),
         "isodoses": [f"{level:g}" for level in said["isodoses_gy"]],
-        "structures": structure_table(results, looks),
-        "doses": dose_table(results, looks),
+        "structures": structure_table(results, all_looks),
+        "doses": dose_table(results, all_looks),
         "small": [s.name for s in results.structures if np.isfinite(s.dose["dose_d35mm3_gy"])],
         "voxel_mm3": three(results.voxel_volume_ml * 1000.0),
-        "histograms": histogram_panels(results, looks),
+        "histograms": histogram_panels(results, all_looks),
+        "isodose_volumes": isodose_table(results, all_looks),
+        "red_marrow": marrow_table(results),
+        "marrow_notes": marrow_notes(results),
         "effects": radiobiology_table(results, looks),
         "effect_notes": radiobiology_notes(results),
-        "comparison": comparison_table(results, looks),
+        "comparison": comparison_table(results, all_looks),
         "methods": methods_paragraph(results, program_of(record)),
         "left_out": left_out(results),
         "references": references(results),

@@ -1,11 +1,9 @@
 """One appearance per structure, kept through every picture, curve and table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from markupsafe import Markup
-
-from dosimetry.results import StructureResult
 
 #: Okabe and Ito's colours that show on white and on black alike; colour-blind safe (jfly.uni-koeln.de/color).
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
@@ -50,9 +48,9 @@ def by_colour(looks: dict[str, Look]) -> dict[str, list[str]]:
 Looks = dict[str, Look]
 
 
-def looks_of(structures: Sequence[StructureResult]) -> Looks:
+def looks_of(names: Iterable[str]) -> Looks:
     """The look of every structure of a run, by its place among them."""
-    return {found.name: look(number) for number, found in enumerate(structures)}
+    return {name: look(number) for number, name in enumerate(names)}
 
 
 def look(number: int) -> Look:

@@ -45,7 +45,7 @@ _GAP_IN, _BAR_IN, _TALLEST_IN = 0.06, 0.62, 2.8
 
 def write_pictures(results: PatientResults, folder: Path) -> None:
     """report/: the pictures of every registered scan and of the dose, and pictures.json, what is to be said of them."""
-    looks = looks_of(results.structures)
+    looks = looks_of(found.name for found in results.structures)
     box, place = box_of(results), folder / PLACE
     place.mkdir(exist_ok=True)
     reference = results.study.reference

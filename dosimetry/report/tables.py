@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from dosimetry.burden import TumourBurden
+from dosimetry.burden import NAME, TumourBurden
 from dosimetry.findings import Findings
 from dosimetry.findings.balance import Balance
 from dosimetry.recovery import Recovery
@@ -32,7 +32,9 @@ _QUALITY = {
     "displacement_max_mm": "largest shift mm",
     "activity_change_percent": "activity change",
 }
+ALL_TUMOURS = NAME.replace("_", " ")
 _SCANS_ABREAST = 2
+_LONG_NAME = 24  # characters
 _SIMILARITY = ("ssim", "wssim", "lncc", "mi", "nmi", "tre_mm")
 
 
@@ -53,9 +55,14 @@ class Table:
     heads: Sequence[str]
     rows: Sequence[Row]
 
+    @property
+    def has_long_names(self) -> bool:
+        """Whether a name needs more room than names usually do."""
+        return any(len(row.name) > _LONG_NAME for row in self.rows)
+
 
 def structure_table(results: Findings, looks: Looks) -> Table:
-    """Size and kinetics of every structure, of the remainder and of the whole body."""
+    """Size and kinetics of every structure, the remainder and the whole body; then of what has no curve of its own."""
     heads = (
         "structure",
         "role",
@@ -66,7 +73,6 @@ def structure_table(results: Findings, looks: Looks) -> Table:
         "T_eff h",
         "model",
         "after last scan",
-        "recovery",
     )
     rows = [
         Row(
@@ -80,13 +86,21 @@ def structure_table(results: Findings, looks: Looks) -> Table:
                 with_error(s.curve.teff_h, s.curve.u_teff_h),
                 s.curve.model,
                 _share(s.fit.extrapolated_fraction, s.fit.u_extrapolated_fraction),
-                recovery_cell(s.name, results.recovery),
             ),
             looks.get(s.name),
         )
         for s in results.rows
     ]
+    if results.burden is not None:
+        rows.append(_without_curve(ALL_TUMOURS, "burden", results.burden, results.burden.relative_u_tia, looks))
+    rows += [_without_curve(found.name, "derived", found, float("nan"), looks) for found in results.derived]
     return Table(heads, rows)
+
+
+def _without_curve(name: str, role: str, s: TumourBurden | DerivedResult, relative_u: float, looks: Looks) -> Row:
+    sizes = three(s.volume_ml), three(s.mass_g)
+    integrals = (with_error(value, relative_u * value) for value in (s.tia_mbq_h, s.tiac_h))
+    return Row(name, (role, *sizes, *integrals, "", "", ""), looks.get(name))
 
 
 def _share(fraction: float, u: float) -> str:
@@ -119,7 +133,7 @@ def dose_table(results: Findings, looks: Looks) -> Table:
     ]  # fmt: skip
     rows = []
     burden = results.burden
-    together: list[tuple[str, _WithDose]] = [("all tumours", burden)] if burden else []
+    together: list[tuple[str, _WithDose]] = [(ALL_TUMOURS, burden)] if burden else []
     together += [(found.name, found) for found in results.derived]
     for name, s in [*((s.name, s) for s in results.structures), *together]:
         mean = s.dose["dose_mean_gy"]
@@ -129,7 +143,7 @@ def dose_table(results: Findings, looks: Looks) -> Table:
         cells += [three(s.dose["homogeneity_index"]), *([gray(s.dose["geud_gy"])] if uniform else [])]
         cells += [percent(s.dose[f"v_{gy:g}gy_percent"]).removesuffix(" %") for gy in thresholds]
         cells += [gray(s.dose[f"d_{ml:g}cc_gy"]) for ml in volumes]
-        rows.append(Row(name, cells, looks.get(name) if isinstance(s, StructureResult) else None))
+        rows.append(Row(name, cells, looks.get(name)))
     return Table(heads, rows)
 
 
@@ -146,7 +160,7 @@ def comparison_table(results: Findings, looks: Looks) -> Table | None:
     for name in ("mean", "D2%", "D98%"):
         heads += [f"{name} without", "with", "difference"]
     rows = []
-    for s in results.structures:
+    for s in results.with_histograms:
         cells = []
         for key in ("dose_mean_gy", "dose_d2_gy", "dose_d98_gy"):
             plain, registered = s.unregistered[key], s.dose[key]
@@ -156,7 +170,7 @@ def comparison_table(results: Findings, looks: Looks) -> Table | None:
                 gray(registered),
                 f"{with_sign(change)} %" if np.isfinite(change) else three(change),
             ]
-        rows.append(Row(s.name, cells, looks[s.name]))
+        rows.append(Row(s.name, cells, looks.get(s.name)))
     return Table(heads, rows)
 
 
@@ -182,7 +196,7 @@ def quality_table(results: Findings) -> Table | None:
     u_mm = [frame.u_registration_mm for frame, _ in moved]
     if np.isfinite(u_mm).any():
         rows.append(Row("uncertainty of the displacement mm", [three(value) for value in u_mm]))
-    return Table(("", *(frame.id for frame, _ in moved)), rows)
+    return Table(("measure", *(frame.id for frame, _ in moved)), rows)
 
 
 def pair_lights(results: Findings) -> list[tuple[str, str, str]]:

@@ -1,12 +1,14 @@
 """Pages from templates: escaped, and an unknown name in one is a fault."""
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
+
+_SHARED = PackageLoader("dosimetry.report", ".")  # report.css and parts.html.j2, which all pages have in common
 
 
 def find_template(package: str, name: str) -> Template:
-    """The template `name` that lies in `package`."""
+    """The template `name` that lies in `package`; it may include and import what lies beside this module."""
     environment = Environment(
-        loader=PackageLoader(package, "."),
+        loader=ChoiceLoader([PackageLoader(package, "."), _SHARED]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -23,5 +23,8 @@ def density_from_ct(ct: Volume, onto: Grid, *, beyond_ct_g_ml: float = 1.0) -> V
 
     Voxels that the CT does not cover get `beyond_ct_g_ml`: what is there is unknown, not air.
     """
-    density = ct.with_data(mass_density_g_ml(ct.data), Quantity.DENSITY).averaged_onto(onto)
+    converted = np.empty_like(ct.data)
+    for number, plane in enumerate(ct.data):  # numpy interpolates in double precision: four CTs' worth for a whole one
+        converted[number] = mass_density_g_ml(plane)
+    density = ct.with_data(converted, Quantity.DENSITY).averaged_onto(onto)
     return density.with_data(np.where(ct.grid.covers(onto), density.data, np.float32(beyond_ct_g_ml)))

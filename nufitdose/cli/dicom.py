@@ -1,12 +1,12 @@
 """The import command: a folder of DICOM files becomes a study folder."""
 
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
+from nufitdose.cli import import_options as asked
 from nufitdose.cli.options import AsJson
 from nufitdose.errors import InputError
 
@@ -32,63 +32,34 @@ class ForSeries(TyperCommand):
 
 
 def import_(
-    dicom: Annotated[
-        Path | None, typer.Argument(metavar="DICOM_DIR", help="Folder of DICOM files, however nested.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Study folder to write.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List the series and what would be done; write nothing. 2 if refused.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the files of a study that is already there.")] = False,
-    nuclide: Annotated[str | None, typer.Option(help="Nuclide, where the files do not say, as Lu-177.")] = None,
-    administered_mbq: Annotated[float | None, typer.Option(help="Administered activity in MBq.")] = None,
-    administered_at: Annotated[str | None, typer.Option(help="Administration time, ISO 8601.")] = None,
-    calibration: Annotated[float | None, typer.Option(help="Bq/mL per count, for uncalibrated series.")] = None,
-    sensitivity: Annotated[float | None, typer.Option(help="cps/MBq, for uncalibrated NM series.")] = None,
-    decay_correction: Annotated[
-        str | None, typer.Option(help="NONE, START, SERIES or ADMIN, where the files do not say.")
-    ] = None,
-    acquired_at: Annotated[str | None, typer.Option(help="Start of the scan, ISO 8601.")] = None,
-    hours: Annotated[float | None, typer.Option(help="Hours from administration to the scan.")] = None,
-    utc_offset: Annotated[str | None, typer.Option(help="Offset of times that state none, as +01:00.")] = None,
-    slice_step: Annotated[float | None, typer.Option(help="mm from slice to slice, for NM that does not say.")] = None,
-    accept_uncorrected: Annotated[
-        bool, typer.Option("--accept-uncorrected", help="Take scans without attenuation correction.")
-    ] = False,
-    accept_implausible: Annotated[
-        bool, typer.Option("--accept-implausible", help="Take totals and times that cannot be.")
-    ] = False,
-    join_beds: Annotated[bool, typer.Option("--join-beds", help="Join beds of one scan into one volume.")] = False,
-    patient: Annotated[
-        str | None,
-        typer.Option(help="Patient name in the study; nothing that is written then tells who the files are of."),
-    ] = None,
-    identify: Annotated[
-        bool, typer.Option("--identify", help="Keep name, birth date, sex and accession number for DICOM results.")
-    ] = False,
-    series: Annotated[
-        list[str] | None, typer.Option(help="Series to take, by number of --dry-run or UID. Repeatable.")
-    ] = None,
-    for_series: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--for", metavar="SERIES KEY=VALUE", help="A fact of one series, as --for 3 hours=24. Repeatable."
-        ),
-    ] = None,
-    facts: Annotated[Path | None, typer.Option(help="YAML file of facts, as --write-facts makes it.")] = None,
-    new_facts: Annotated[
-        Path | None, typer.Option("--write-facts", help="Write what is known to a YAML file, ready to edit.")
-    ] = None,
-    reference: Annotated[str | None, typer.Option(help="Reference time point, as tp1.")] = None,
-    scanner: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Description of the scanner, as 'nufitdose recovery' writes it."),
-    ] = None,
-    dicomweb: Annotated[
-        str | None, typer.Option(metavar="URL", help="Take the studies from an archive, in place of DICOM_DIR.")
-    ] = None,
-    patient_id: Annotated[str | None, typer.Option(help="With --dicomweb: all studies of this PatientID.")] = None,
-    study: Annotated[list[str] | None, typer.Option(help="With --dicomweb: a Study Instance UID. Repeatable.")] = None,
+    dicom: asked.Dicom = None,
+    out: asked.StudyOut = None,
+    dry_run: asked.DryRun = False,
+    force: asked.Force = False,
+    nuclide: asked.Nuclide = None,
+    administered_mbq: asked.AdministeredMbq = None,
+    administered_at: asked.AdministeredAt = None,
+    calibration: asked.Calibration = None,
+    sensitivity: asked.Sensitivity = None,
+    decay_correction: asked.DecayCorrection = None,
+    acquired_at: asked.AcquiredAt = None,
+    hours: asked.Hours = None,
+    utc_offset: asked.UtcOffset = None,
+    slice_step: asked.SliceStep = None,
+    accept_uncorrected: asked.AcceptUncorrected = False,
+    accept_implausible: asked.AcceptImplausible = False,
+    join_beds: asked.JoinBeds = False,
+    patient: asked.Patient = None,
+    identify: asked.Identify = False,
+    series: asked.Series = None,
+    for_series: asked.ForOneSeries = None,
+    facts: asked.Facts = None,
+    new_facts: asked.NewFacts = None,
+    reference: asked.Reference = None,
+    scanner: asked.ScannerFile = None,
+    dicomweb: asked.DicomWeb = None,
+    patient_id: asked.PatientId = None,
+    study: asked.StudyUids = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn a folder of DICOM files, or studies of an archive, into a study folder."""

@@ -15,6 +15,7 @@ from nufitdose.config import Settings, build, read_yaml
 from nufitdose.errors import InputError
 from nufitdose.files import write_whole
 from nufitdose.io.bids import load_subject
+from nufitdose.io.dicom.read.find import holds_dicom
 from nufitdose.io.study_folder import MANIFEST, load_study, study_files
 from nufitdose.run import sha256
 
@@ -82,14 +83,35 @@ def load_cohort(
 
 
 def find_studies(place: Path) -> list[Path]:
-    """The folders of studies at `place`, unread: those of cohort.yaml, else every folder with a study.yaml below it.
+    """The folders of patients at `place`, unread: those of cohort.yaml, else every folder with a study.yaml below it.
 
+    Beside them a patient whose folder holds DICOM alone has a place too: its run says that it is to be imported first.
     Raises `InputError` where there is none.
     """
     index = place if place.is_file() else place / INDEX
     if index.is_file():
         return [index.parent / name for name in read_cohort_file(index).patients]
-    return _study_folders(place)
+    raw = _raw_patients(place) if place.is_dir() else []
+    try:
+        studies = _study_folders(place)
+    except InputError:
+        if not raw:
+            raise
+        studies = []
+    return sorted([*studies, *raw])
+
+
+def _raw_patients(root: Path) -> list[Path]:
+    """The topmost folders below `root` that hold DICOM and, at any depth, no study."""
+    studies = {Path(folder) for folder, _, files in os.walk(root) if MANIFEST in files}
+    above = {parent for study in studies for parent in study.parents}
+    found = []
+    for folder, below, _ in os.walk(root):
+        below[:] = sorted(name for name in below if not name.startswith(".") and Path(folder, name) not in studies)
+        ended = [name for name in below if Path(folder, name) not in above]
+        found += [Path(folder, name) for name in ended if holds_dicom(Path(folder, name))]
+        below[:] = [name for name in below if name not in ended]
+    return found
 
 
 def report_broken(faults: Sequence[InputError], broken: Broken) -> None:
@@ -121,7 +143,9 @@ def _study_folders(root: Path) -> list[Path]:
     found = found or sorted(path for path in root.glob(SUBJECTS) if path.is_dir())
     if not found:
         raise InputError(
-            f"no folder here holds a {MANIFEST}, there is no {INDEX} and no BIDS-like {SUBJECTS}/", where=root
+            f"no folder here holds a {MANIFEST}, there is no {INDEX} and no BIDS-like {SUBJECTS}/",
+            where=root,
+            remedy="DICOM becomes a study folder by 'nufitdose import DICOM_DIR --out DIR', a patient at a time",
         )
     return found
 

@@ -24,8 +24,10 @@ def save_field(field_mm: Field, grid: Grid, path: str | Path) -> None:
     """
     lps = np.empty((*grid.shape, 1, 3), np.float32, order="F")
     for axis in range(3):
-        lps[..., 0, axis] = np.rint(field_mm[axis] * (RAS_LPS[axis, axis] / STEP_MM)) * STEP_MM
-    lps += 0.0  # no negative zeros
+        steps = field_mm[axis] * np.float32(RAS_LPS[axis, axis] / STEP_MM)  # a power of two: single precision is exact
+        np.rint(steps, out=steps)
+        steps += 0.0  # no negative zeros
+        lps[..., 0, axis] = np.multiply(steps, np.float32(STEP_MM), out=steps)
     save_array(lps, grid, path, intent="vector")
 
 

@@ -235,16 +235,15 @@ def _channels(
 ) -> tuple[Image32, Image32, Image32, Image32]:
     """CT, activity, where to compare, CT-guided weight: one scan on the working grid; the CT unless None sees it."""
     body = body_mask(scan)
-    seen = scan.activity.with_data(np.ones_like(scan.activity.data), Quantity.SCALAR)
-    if see_ct is not None and scan.ct is not None:
-        seen = scan.ct.with_data(np.ones_like(scan.ct.data), Quantity.SCALAR)
+    image = pool(scan.activity if see_ct is None or scan.ct is None else scan.ct, min(grid.spacing_mm))
+    seen = image.with_data(np.ones_like(image.data), Quantity.SCALAR)
     near = resample(near_body(body), grid, matrix) > 0.5
     compared = (near & (resample(seen, grid, matrix) > 0.5)).astype(np.float32)
     read = Volume(resample(scan.activity, grid, matrix), grid, Quantity.ACTIVITY)
     activity = scaled_activity(read, _scale_of(scan))
     if see_ct is None or scan.ct is None:
         return np.zeros_like(activity), activity, compared, np.ones_like(activity)
-    ct = Volume(resample(scan.ct, grid, matrix), grid, Quantity.HU)
+    ct = Volume(resample(image, grid, matrix), grid, Quantity.HU)
     inside = resample(body, grid, matrix) > 0.5
-    image = np.where(compared > 0.5, see_ct(ct), np.float32(0.0))  # the couch does not move with the patient
-    return image, activity, compared, ct_weight(ct.data, inside, min(grid.spacing_mm))
+    shown = np.where(compared > 0.5, see_ct(ct), np.float32(0.0))  # the couch does not move with the patient
+    return shown, activity, compared, ct_weight(ct.data, inside, min(grid.spacing_mm))

@@ -47,7 +47,7 @@ class Calibration:
     bending: float
 
 
-CALIBRATION = Calibration(information=19.5, spread_mm=5.3, bending=1.28)
+CALIBRATION = Calibration(information=31.0, spread_mm=12.0, bending=2.2)
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,7 +66,7 @@ def save_checkpoint(
         files = {path.name: sha256(path) for path in sorted(place.iterdir())}
         text = json.dumps({"step": step, **card, "files": files}, indent=2)
         (place / CARD).write_text(text + "\n", encoding="utf-8")
-    _prune(run, keep_last)
+    prune(run, keep_last)
     return folder
 
 
@@ -132,10 +132,10 @@ def _portable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
 
 
-def _prune(run: Path, keep_last: int) -> None:
-    best = best_checkpoint(run)
-    for path in checkpoints(run)[:-keep_last]:
-        if path != best:
-            shutil.rmtree(path)
-    for left_over in (run / FOLDER).glob(".step_*"):
-        shutil.rmtree(left_over, ignore_errors=True)
+def prune(run: Path, keep_last: int) -> None:
+    """Keep the last `keep_last` checkpoints and the best; remove the others and what a killed run left half done."""
+    whole = checkpoints(run)
+    kept = {best_checkpoint(run), *whole[-keep_last:]}
+    for path in (*(run / FOLDER).glob("step_*"), *(run / FOLDER).glob(".step_*")):
+        if path not in kept:
+            shutil.rmtree(path, ignore_errors=True)

@@ -61,7 +61,7 @@ def train(
     optimiser = make_optimiser(model, settings)
     schedule = make_schedule(optimiser, settings)
     average = None if settings.ema_decay is None else ModelEmaV3(model, settings.ema_decay, use_warmup=True)
-    progress = resume_state(model, average, optimiser, run) if resume else Progress()
+    progress = resume_state(model, average, optimiser, settings, run) if resume else Progress()
     if settings.compile:
         model.compile(options={"fallback_random": True})  # chance is drawn as without
     forward = model if run.processes.count == 1 else _share_gradients(model, device)

@@ -6,6 +6,8 @@ from typing import TypeVar
 
 from nufitdose.config import Settings, build, read_yaml, with_overrides
 from nufitdose.errors import InputError
+from nufitdose.files import sweep
+from nufitdose.locks import holds_something
 from nufitdose.progress import Stream
 from nufitdose.run import RECORD, RunRecord, write_record
 
@@ -33,7 +35,8 @@ class RunRequest:
 
     def require_free_or_resumed(self) -> None:
         """Refuse a folder that holds something else, or a run that was not asked to be resumed."""
-        if not self.out.is_dir() or not any(self.out.iterdir()):
+        sweep(self.out / RECORD)
+        if not holds_something(self.out):
             return
         if not (self.out / RECORD).is_file():
             raise InputError(

@@ -16,6 +16,7 @@ from nufitdose.training.checkpoint import (
     latest_checkpoint,
     load_optimiser,
     load_weights,
+    prune,
     save_checkpoint,
 )
 from nufitdose.training.distributed import Processes
@@ -93,8 +94,12 @@ def save_state(
     run.processes.wait()
 
 
-def resume_state(model: nn.Module, average: Any, optimiser: torch.optim.Optimizer, run: Run) -> Progress:
+def resume_state(
+    model: nn.Module, average: Any, optimiser: torch.optim.Optimizer, settings: LoopSettings, run: Run
+) -> Progress:
     """Take model, average and optimiser from the last checkpoint; from the beginning where there is none."""
+    if run.processes.writes:
+        prune(run.folder, settings.keep_last)
     folder = latest_checkpoint(run.folder)
     if folder is None:
         return Progress()

@@ -59,6 +59,29 @@ def test_a_derived_structure_has_the_numbers_of_its_voxels(out):
     assert middle["teff_h"] == ""
 
 
+def test_a_derived_structure_answers_as_the_tissue_its_voxels_are_of(out):
+    """Uniform liver, α/β and T_rep 2.5: BED as of the liver; what lies around it has none until its tissue is given."""
+    found = rows(out / "metrics.csv")
+    liver, again, middle = (found[name] for name in ("liver", "liver_again", "middle"))
+    for column in ("bed_mean_gy", "eqd2_mean_gy", "alpha_beta_gy", "t_rep_h", "protraction"):
+        for row in (again, middle):
+            assert float(row[column]) == pytest.approx(float(liver[column]), rel=1e-5), column
+    relative = [float(row["u_bed_mean_gy"]) / float(row["bed_mean_gy"]) for row in (again, middle)]
+    assert all(part > float(again["u_dose_mean_gy"]) / float(again["dose_mean_gy"]) for part in relative)
+    assert found["around"]["bed_mean_gy"] == found["around"]["alpha_beta_gy"] == ""
+
+
+def test_the_tissue_of_a_derived_structure_can_be_given(tmp_path):
+    tissue = {"tissues": {"middle": {"alpha_beta_gy": 5.0, "t_rep_h": 4.0, "alpha_per_gy": 0.1}}}
+    run_patient(small_study(), tmp_path / "out", settings({"middle": DERIVED["middle"]}, radiobiology=tissue))
+    row = rows(tmp_path / "out/metrics.csv")["middle"]
+    dose_gy, g = float(row["dose_mean_gy"]), 4.0 / (4.0 + 60.0)  # of a half-life of 60 h
+    assert float(row["protraction"]) == pytest.approx(g, rel=1e-3)
+    assert float(row["bed_mean_gy"]) == pytest.approx(dose_gy + g * dose_gy**2 / 5.0, rel=1e-3)
+    assert float(row["eqd2_mean_gy"]) == pytest.approx(float(row["bed_mean_gy"]) / 1.4, rel=1e-5)
+    assert float(row["eubed_gy"]) == pytest.approx(float(row["bed_mean_gy"]), rel=1e-4)
+
+
 def test_isodoses_of_a_uniform_sphere_enclose_it(out):
     with (out / "isodoses.csv").open() as file:
         found = {(row["structure"], row["isodose"]): row for row in csv.DictReader(file)}
@@ -84,6 +107,12 @@ def test_the_differential_histogram_holds_the_volume(out):
     assert found[-1]["volume_ml_per_gy"] == ""
     # all of it lies in the last interval, whose ends the table rounds to six digits
     assert held @ np.diff(dose) == pytest.approx(float(rows(out / "metrics.csv")["middle"]["volume_ml"]), rel=2e-3)
+
+
+def test_half_a_tissue_is_refused(tmp_path):
+    tissue = {"tissues": {"middle": {"alpha_beta_gy": 5.0}}}
+    with pytest.raises(InputError, match="middle gives only one of"):
+        run_patient(small_study(), tmp_path / "out", settings({"middle": DERIVED["middle"]}, radiobiology=tissue))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def test_the_ratio_of_sgouros():
 
 def test_blood_gives_the_integral_of_its_two_phases_times_the_ratio(samples):
     asked = RedMarrowSettings(blood=str(samples), hematocrit=0.42, u_blood_ratio_percent=10.0, mass_g=1170.0)
-    (found,) = red_marrow(asked, (), "Lu-177")
+    (found,) = red_marrow(asked, (), "Lu-177", "kernel")
     assert found.method == BLOOD
     concentration = BLOOD_TIA * 0.19 / 0.58
     assert found.tia_mbq_h_per_ml == pytest.approx(concentration, rel=1e-4)
@@ -53,7 +54,7 @@ def test_blood_gives_the_integral_of_its_two_phases_times_the_ratio(samples):
 
 
 def test_a_given_ratio_takes_the_place_of_the_haematocrit(samples):
-    (found,) = red_marrow(RedMarrowSettings(blood=str(samples), blood_ratio=1.0), (), "Lu-177")
+    (found,) = red_marrow(RedMarrowSettings(blood=str(samples), blood_ratio=1.0), (), "Lu-177", "kernel")
     assert found.tia_mbq_h_per_ml == pytest.approx(BLOOD_TIA, rel=1e-4)
     assert math.isnan(found.tia_mbq_h)
 
@@ -91,6 +92,30 @@ def test_both_methods_stand_in_a_table_of_their_own(samples, tmp_path):
     assert relative == pytest.approx(math.hypot(budget, 0.2), rel=1e-4)
     assert "liver" in rows[IMAGE]["basis"]
     assert "blood.csv" in (tmp_path / "out/run.json").read_text(encoding="utf-8")
+
+
+def test_photons_are_what_the_vertebra_gets_beside_its_own_electrons(samples, tmp_path):
+    """A vertebra whose dose is a quarter above that of its electrons: both methods get that quarter on top."""
+    marrow = {"structure": "liver", "marrow_volume_fraction": 0.8, "cellularity": 0.7, "blood": str(samples)}
+    asked = RedMarrowSettings.model_validate({**marrow, "blood_ratio": 1.0})
+    settings = {
+        "registration": {"engine": "none"},
+        "kinetics": {"model": "mono"},
+        "dose": {"engine": "local"},
+        "metrics": {"red_marrow": asked.model_dump()},
+    }
+    results = run_patient(small_study(), tmp_path / "out", DosimetrySettings.model_validate(settings))
+    assert all(math.isnan(found.dose_cross_gy) and math.isnan(found.dose_total_gy) for found in results.red_marrow)
+    (spine,) = results.structures
+    electrons_gy = spine.tia_mbq_h * chain_emissions("Lu-177").local_gy_g_per_mbq_h / spine.mass_g
+    assert spine.dose["dose_mean_gy"] == pytest.approx(electrons_gy, rel=1e-3)  # the engine that follows no photons
+    lit = replace(spine, dose={**spine.dose, "dose_mean_gy": 1.25 * electrons_gy})
+    for found in red_marrow(asked, (lit,), "Lu-177", "kernel"):
+        assert found.dose_cross_gy == pytest.approx(0.25 * electrons_gy, rel=1e-6)
+        assert found.dose_total_gy == pytest.approx(found.dose_self_gy + found.dose_cross_gy)
+        u_cross = spine.budget.relative_u_dose * 1.25 * electrons_gy
+        assert found.u_dose_total_gy == pytest.approx(math.hypot(found.u_dose_self_gy, u_cross))
+        assert "photons as liver gets them" in found.basis
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from regression.measured import ENGINES, FROZEN, SAMPLE, import_real, numbers_of, real_patient
+from regression.measured import ENGINES, FROZEN, SAMPLES, import_real, numbers_of, real_patient
 
 
 def main() -> None:
     frozen = json.loads(FROZEN.read_text())
     with tempfile.TemporaryDirectory() as place:
-        studies, real = {"sample": SAMPLE}, real_patient()
+        studies, real = dict(SAMPLES), real_patient()
         if real is not None:
             studies[real.name] = import_real(real, Path(place) / "study")
         for name, study in studies.items():

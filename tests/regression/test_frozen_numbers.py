@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from regression.measured import ENGINES, FROZEN, SAMPLE, import_real, numbers_of
+from regression.measured import ENGINES, FROZEN, SAMPLES, import_real, numbers_of
 
 #: Processors round differently and a registration stops a little elsewhere: relative, and absolute for distances.
 TOLERANCE = {
@@ -33,8 +33,9 @@ def moved(found: dict, name: str, engine: str) -> list[str]:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_sample_study(tmp_path, engine):
-    lines = moved(numbers_of(SAMPLE, tmp_path / "out", engine), "sample", engine)
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_digital_patients(tmp_path, name, engine):
+    lines = moved(numbers_of(SAMPLES[name], tmp_path / "out", engine), name, engine)
     assert not lines, "\n".join(lines)
 
 
@@ -46,5 +47,6 @@ def test_the_real_patient(tmp_path, real_data, engine):
     assert not lines, "\n".join(lines)
 
 
-def test_the_sample_stays_small():
-    assert sum(path.stat().st_size for path in SAMPLE.rglob("*") if path.is_file()) < 2_000_000
+def test_the_digital_patients_stay_small():
+    files = [path for folder in SAMPLES.values() for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 2_000_000

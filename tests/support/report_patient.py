@@ -12,7 +12,7 @@ from dosimetry.dose import absorbed_dose
 from dosimetry.kinetics import fit_voxels
 from dosimetry.recovery import UNKNOWN
 from dosimetry.report import write_report
-from dosimetry.results import DoseMaps, PatientResults
+from dosimetry.results import DerivedResult, DoseMaps, PatientResults, RedMarrow
 from dosimetry.structures import body_results, regions_of, structure_results
 from dosimetry.uncertainty.points import point_errors
 from dosimetry.uncertainty.sources import own_shares
@@ -110,6 +110,29 @@ def patient(
     return PatientResults(
         study, settings, tuple(frames), maps, tuple(plain), before, anatomy, results, whole_body, rest
     )
+
+
+def everything() -> PatientResults:
+    """The usual patient with all that a run may have beside: derived structures, isodoses in Gy, red marrow."""
+    usual = patient()
+    liver = usual.structures[0]
+    metrics = usual.settings.metrics.model_copy(update={"isodose_gy": (1.0,)})
+    settings = usual.settings.model_copy(update={"metrics": metrics})
+    derived = DerivedResult(
+        name="healthy <liver>",
+        volume_ml=liver.volume_ml,
+        mass_g=liver.mass_g,
+        tia_mbq_h=liver.tia_mbq_h,
+        tiac_h=liver.tiac_h,
+        dose=liver.dose,
+        unregistered=liver.unregistered,
+        u_dose_mean_gy=liver.u_dose_mean_gy,
+        histogram=liver.histogram,
+    )
+    marrow = RedMarrow(
+        "red_marrow_blood", 0.8, 0.2, 41.0, 0.07, 0.02, np.nan, np.nan, 0.03, 0.01, 0.1, 0.022, "5 blood samples, mono"
+    )
+    return dataclasses.replace(usual, settings=settings, derived=(derived,), red_marrow=(marrow,))
 
 
 def dose_maps(frames, study) -> DoseMaps:

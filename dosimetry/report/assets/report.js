@@ -109,25 +109,42 @@
     update();
   });
 
-  // Histograms: the legend shows and hides a curve everywhere on the page, the pointer (or the arrow keys) reads it out.
+  // A choice of what a part of the page shows; styles do the rest.
+  document.querySelectorAll(".switch").forEach((choice) => {
+    const part = document.querySelector(choice.dataset.of);
+    choice.querySelectorAll("input").forEach((input) => {
+      const update = () => { if (input.checked) part.dataset.shown = input.value; };
+      input.addEventListener("change", update);
+      update();
+    });
+  });
+
+  // Histograms: the legend shows and hides a curve, the pointer (or the arrow keys) reads all others out.
   const hidden = new Set();
   document.querySelectorAll(".histogram").forEach((figure) => {
-    const svg = figure.querySelector("svg"), data = JSON.parse(figure.querySelector("script").textContent);
-    const cursor = svg.querySelector(".cursor"), told = figure.querySelector(".told");
-    let dose = 0;
+    const tellers = Array.from(figure.querySelectorAll("svg.dvh")).map(histogram);
     figure.querySelectorAll("button[data-structure]").forEach((button) => {
       button.setAttribute("aria-pressed", "true");
       button.addEventListener("click", () => {
         const name = button.dataset.structure;
         if (hidden.has(name)) hidden.delete(name); else hidden.add(name);
         button.setAttribute("aria-pressed", String(!hidden.has(name)));
-        svg.querySelectorAll("polyline").forEach((line) => {
+        figure.querySelectorAll("polyline[data-structure]").forEach((line) => {
           if (line.dataset.structure === name) line.style.display = hidden.has(name) ? "none" : "";
         });
-        tell();
+        tellers.forEach((tell) => tell());
       });
     });
+  });
+
+  // One drawing; what comes back reads its curves out where the cursor stands, once it stands somewhere.
+  function histogram(svg) {
+    const data = JSON.parse(svg.parentNode.querySelector("script").textContent);
+    const cursor = svg.querySelector(".cursor"), told = svg.parentNode.querySelector(".told");
+    const differential = data.kind === "differential", unit = differential ? " %/Gy" : " %";
+    let dose = null;
     function tell() {
+      if (dose === null) return;
       const x = data.left + (data.right - data.left) * dose / data.end_gy;
       cursor.setAttribute("x1", x);
       cursor.setAttribute("x2", x);
@@ -135,24 +152,28 @@
       const parts = [];
       for (const name in data.curves) {
         if (hidden.has(name)) continue;
-        parts.push(name + " " + shareAt(data.curves[name], dose).toFixed(1) + " %");
+        const share = shareAt(data.curves[name], dose);
+        parts.push(name + " " + (differential ? share.toPrecision(3) : share.toFixed(1)) + unit);
       }
-      told.textContent = "at least " + dose.toPrecision(3) + " Gy: " + parts.join(", ");
+      told.textContent = (differential ? "at " : "at least ") + dose.toPrecision(3) + " Gy: " + parts.join(", ");
+    }
+    function go(wanted) {
+      dose = Math.min(Math.max(wanted, 0), data.end_gy);
+      tell();
     }
     svg.addEventListener("pointermove", (event) => {
       const box = svg.getBoundingClientRect();
       const x = (event.clientX - box.left) / box.width * svg.viewBox.baseVal.width;
-      dose = Math.min(Math.max((x - data.left) / (data.right - data.left), 0), 1) * data.end_gy;
-      tell();
+      go((x - data.left) / (data.right - data.left) * data.end_gy);
     });
     svg.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: -0.01, ArrowRight: 0.01, PageDown: -0.1, PageUp: 0.1 }[event.key];
       if (step === undefined) return;
       event.preventDefault();
-      dose = Math.min(Math.max(dose + step * data.end_gy, 0), data.end_gy);
-      tell();
+      go((dose || 0) + step * data.end_gy);
     });
-  });
+    return tell;
+  }
 
   function shareAt(curve, dose) {
     const doses = curve[0], shares = curve[1];

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.dask_cluster import dask_cluster
+from support.dicom_files import nm, write
 from support.small_study import small_study_folder
 from typer.testing import CliRunner
 
@@ -172,6 +173,21 @@ def test_the_command_ends_with_1_where_a_patient_failed(studies, finished, tmp_p
     assert run.exit_code == 1, run.output
     told = json.loads(run.stdout)["patients"]
     assert [row["status"] for row in told] == ["kept", "kept", "failed"]
+
+
+def test_a_patient_that_is_dicom_yet_is_a_row_that_says_to_import_it_first(studies, tmp_path):
+    place = tmp_path / "studies"
+    shutil.copytree(studies / "p3", place / "ward/broken")
+    for name in ("ward/raw", "other"):
+        write(place / name / "series 1", [nm()])
+    (place / "notes").mkdir()
+    (place / "notes/letter.txt").write_text("dear")
+    members = run_cohort(place, tmp_path / "out", SETTINGS, device="cpu")
+    assert [member.study for member in members] == ["other", "ward/broken", "ward/raw"]
+    for member in members:
+        assert member.row["status"] == "failed"
+        assert ("nufitdose import DICOM_DIR --out DIR" in member.row["fault"]) == (member.study != "ward/broken")
+        assert member.row["tries"] == 1
 
 
 def test_folders_that_are_no_place_for_it_are_refused(studies, tmp_path):

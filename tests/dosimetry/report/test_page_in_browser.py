@@ -1,95 +1,132 @@
 """The page in a real browser: no error, a viewer that draws, tables that sort, everything reached by the keyboard."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from support.chromium import find_chromium, in_chromium
-from support.report_patient import patient, record, write_page
+from support.axe import grave_violations
+from support.chromium import Browser, chromium, find_chromium
+from support.report_patient import everything, record, write_page
 
 pytestmark = pytest.mark.slow
 
-#: What a reader does, as a script at the end of the page; what came of it is left in attributes.
-ACTS = """
-<script>
-addEventListener("load", () => {
-  const said = document.documentElement.dataset, table = document.querySelector("#dose table.sortable");
+WAIT_FOR_VIEWER = """
+new Promise((done) => {
+  const look = () => {
+    const state = document.getElementById("viewer").dataset.state;
+    if (state) done(state); else setTimeout(look, 50);
+  };
+  look();
+})
+"""
+#: What Tab is to reach: all that acts and shows; of a choice the button that is on, arrows reach the others.
+LISTEN = """
+window.wanted = [...document.querySelectorAll("a[href], button, input, select, summary, [tabindex]")].filter((item) =>
+  item.checkVisibility() && !item.disabled && !(item.type === "radio" && !item.checked));
+window.reached = new Set();
+document.addEventListener("focusin", (event) => window.reached.add(event.target));
+window.wanted.length
+"""
+UNNAMED = """
+window.wanted.filter((item) => !item.textContent.trim() && !item.getAttribute("aria-label")
+  && !(item.labels && item.labels.length && item.labels[0].textContent.trim())).map((item) => item.outerHTML)
+"""
+COLUMN = """
+(() => {
+  const table = document.querySelector("#dose table.sortable");
   const column = [...table.querySelectorAll("thead th")].findIndex((head) => head.textContent.includes("mean"));
-  const button = table.querySelectorAll("thead th")[column].querySelector("button");
-  const values = () => [...table.tBodies[0].rows].map((row) => row.cells[column].textContent.trim()).join("|");
-  said.unsorted = values(); button.click(); said.ascending = values(); button.click(); said.descending = values();
-  button.click(); said.again = values();
-  const histogram = document.querySelector(".histogram");
-  histogram.querySelector("svg").dispatchEvent(new KeyboardEvent("keydown", { key: "PageUp" }));
-  said.told = histogram.querySelector(".told").textContent;
-  histogram.querySelector("button").click();
-  said.hidden = String(histogram.querySelectorAll("polyline[style*=none]").length);
-  const active = document.querySelectorAll("button, input, select, a[href], [tabindex]");
-  said.unreachable = String([...active].filter((item) => item.tabIndex < 0).length);
-  said.unnamed = String([...active].filter((item) => !item.textContent.trim() && !item.getAttribute("aria-label")
-    && !(item.labels && item.labels.length && item.labels[0].textContent.trim())).length);
-  said.wide = String(document.documentElement.scrollWidth - innerWidth);
-  setTimeout(() => {
-    const go = document.querySelector("[data-go]");
-    if (go) go.click();
-    said.place = document.querySelector("#viewer .told").textContent;
-  }, 8000);
-});
-</script>
+  if (%s) table.querySelectorAll("thead th")[column].querySelector("button").focus();
+  return [...table.tBodies[0].rows].map((row) => row.cells[column].textContent.trim());
+})()
 """
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> Path:
     find_chromium()
-    place = tmp_path_factory.mktemp("browser")
-    return write_page(patient(), record(), place)
+    return write_page(everything(), record(), tmp_path_factory.mktemp("page"))
 
 
-def test_the_page_works_without_an_error(page, tmp_path):
-    text = page.read_text(encoding="utf-8")
-    acted = tmp_path / "acted.html"
-    before, end, after = text.rpartition("</body>")
-    acted.write_text(before + ACTS + end + after, encoding="utf-8")
-    dom, console = in_chromium(acted, tmp_path, "--dump-dom", width=400)
-    assert console == []
-    said = dict(re.findall(r'data-([a-z]+)="([^"]*)"', dom[dom.index("<html") : dom.index("<head")]))
-    assert re.search(r'id="viewer" data-state="drawn"', dom)
-    assert "liver" in said["place"]
-    assert re.search(r"dose [0-9.]+ Gy", said["place"])
-    ascending, descending = (said[order].split("|") for order in ("ascending", "descending"))
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[Browser]:
+    with chromium(tmp_path_factory.mktemp("browser")) as found:
+        yield found
+
+
+def test_the_viewer_draws_the_dose_and_goes_to_a_structure(page, browser, tmp_path):
+    """With the dose over the CT there is colour on the canvas; a page that draws nothing is black there."""
+    browser.open(page, width=400)
+    assert browser.run(WAIT_FOR_VIEWER) == "drawn"
+    browser.run("document.querySelector('[data-go]').click()")
+    place = browser.run("document.querySelector('#viewer .told').textContent")
+    assert "liver" in place
+    assert re.search(r"dose [0-9.]+ Gy", place)
+    browser.run("document.querySelector('#look canvas').scrollIntoView()")
+    with Image.open(browser.picture(tmp_path / "viewer.png")) as image:
+        pixels = np.asarray(image.convert("RGB"), dtype=int)
+    coloured = (pixels.max(axis=2) - pixels.min(axis=2) > 60) & (pixels.sum(axis=2) > 150)
+    assert coloured.sum() > 1000
+    assert browser.console == []
+
+
+def test_the_keyboard_reaches_and_works_everything(page, browser):
+    browser.open(page)
+    browser.run(WAIT_FOR_VIEWER)
+    for _ in range(browser.run(LISTEN) + 1):
+        browser.press("Tab", 9)
+    assert browser.run("wanted.filter((item) => !reached.has(item)).map((item) => item.outerHTML)") == []
+    assert browser.run(UNNAMED) == []
+    unsorted = browser.run(COLUMN % "true")
+    orders = []
+    for _ in range(3):
+        browser.press(" ", 32, " ")
+        orders.append(browser.run(COLUMN % "false"))
+    ascending, descending, again = orders
     assert ascending == descending[::-1] == sorted(ascending, key=lambda cell: float(cell.split()[0]))
-    assert descending != said["unsorted"].split("|")
-    assert said["again"] == said["unsorted"]
-    assert re.match(r"at least [0-9.e-]+ Gy: liver [0-9.]+ %", said["told"])
-    assert said["hidden"] == "1"
-    assert said["unreachable"] == said["unnamed"] == "0"
-    assert int(said["wide"]) <= 0  # nothing runs beyond 400 pixels
+    assert descending != unsorted == again
+    for part, first, second in (("#curves", "both", "linear"), ("#histograms", "cumulative", "differential")):
+        assert browser.run(f"document.querySelector('{part}').dataset.shown") == first
+        browser.run(f"document.querySelector('[data-of=\"{part}\"] input').focus()")
+        browser.press("ArrowRight", 39)
+        assert browser.run(f"document.querySelector('{part}').dataset.shown") == second
+    assert browser.console == []
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1000, False), (400, False), (1000, True)])
-def test_it_shows_light_dark_wide_and_narrow(page, tmp_path, width, dark):
-    picture = tmp_path / "page.png"
-    options = ["--force-dark-mode", "--blink-settings=preferredColorScheme=0"] if dark else []
-    _, console = in_chromium(page, tmp_path, f"--screenshot={picture}", *options, width=width)
-    assert console == []
-    with Image.open(picture) as image:
+def test_histograms_answer_and_hide(page, browser):
+    browser.open(page)
+    found = browser.run("""
+      [...document.querySelectorAll(".histogram")].map((part) => [...part.querySelectorAll("svg.dvh")].map((svg) => {
+        svg.dispatchEvent(new KeyboardEvent("keydown", { key: "PageUp" }));
+        return svg.parentNode.querySelector(".told").textContent;
+      }))
+    """)
+    assert len(found) == 3  # organs, tumours, derived
+    cumulative, differential = found[0]
+    assert re.match(r"at least [0-9.e-]+ Gy: liver [0-9.]+ %, kidney_left", cumulative)
+    assert re.match(r"at [0-9.e-]+ Gy: liver [0-9.e+-]+ %/Gy, kidney_left", differential)
+    browser.run("document.querySelector('.histogram button').click()")
+    assert browser.run("document.querySelectorAll('polyline[data-structure][style*=none]').length") == 2
+    assert "liver" not in browser.run("document.querySelector('.histogram .told').textContent")
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1000, False), (400, False), (1000, True), (400, True)])
+def test_it_shows_light_dark_wide_and_narrow(page, browser, tmp_path, width, dark):
+    browser.open(page, width=width, dark=dark)
+    assert browser.run("document.documentElement.scrollWidth - innerWidth") <= 0  # nothing runs beyond the page
+    with Image.open(browser.picture(tmp_path / "page.png")) as image:
         pixels = np.asarray(image.convert("L"), dtype=float)
     assert pixels.shape[1] == width
     assert (np.median(pixels) < 60) == dark
     assert pixels.std() > 10
+    assert browser.console == []
 
 
-def test_the_viewer_shows_the_dose(page, tmp_path):
-    """With the dose over the CT there is colour on the canvas; a page that draws nothing is black there."""
-    text = page.read_text(encoding="utf-8")
-    alone = tmp_path / "alone.html"
-    alone.write_text(text.replace("</style>", ".still, header, section:not(#look) { display: none; }</style>", 1))
-    picture = tmp_path / "viewer.png"
-    in_chromium(alone, tmp_path, f"--screenshot={picture}", height=700)
-    with Image.open(picture) as image:
-        pixels = np.asarray(image.convert("RGB"), dtype=int)
-    coloured = (pixels.max(axis=2) - pixels.min(axis=2) > 60) & (pixels.sum(axis=2) > 150)
-    assert coloured.sum() > 3000
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_rules_of_axe_find_nothing_grave(page, browser, dark):
+    browser.open(page, dark=dark)
+    browser.run(WAIT_FOR_VIEWER)
+    browser.run("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    assert grave_violations(browser) == []

@@ -4,20 +4,22 @@ import base64
 import csv
 import dataclasses
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support.report_patient import patient, record, write_page
+from support.report_patient import everything, record, write_page
 from support.results_folder import page_data
 
 from dosimetry.config import ReportSettings
 from dosimetry.findings.codec import encode
 from dosimetry.findings.file import load_findings
 from dosimetry.report import write_report
-from dosimetry.report.numbers import gray, percent, three, with_error
+from dosimetry.report.curve_drawings import last_shown_h
+from dosimetry.report.numbers import gray, percent, three, with_error, with_sign
 from nufitdose.errors import InputError
 from nufitdose.io.nifti import load_volume
 from nufitdose.volume import Quantity
@@ -25,7 +27,7 @@ from nufitdose.volume import Quantity
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory) -> Path:
-    results = patient()
+    results = everything()
     settings = results.settings.model_copy(update={"report": ReportSettings(operator="A. Reader")})
     return write_page(dataclasses.replace(results, settings=settings), record(), tmp_path_factory.mktemp("run")).parent
 
@@ -64,7 +66,10 @@ class Tables(HTMLParser):
             self.row = []
 
     def with_column(self, head: str) -> dict[str, dict[str, str]]:
-        return next(table for table in self.tables if any(head in row for row in table.values()))
+        return self.all_with_column(head)[0]
+
+    def all_with_column(self, head: str) -> list[dict[str, dict[str, str]]]:
+        return [table for table in self.tables if any(head in row for row in table.values())]
 
 
 def rows(path: Path, key: str = "structure") -> dict[str, dict[str, float | str]]:
@@ -83,7 +88,7 @@ def test_the_tables_say_what_the_csv_files_say(out):
     page, metrics = Tables((out / "report.html").read_text(encoding="utf-8")), rows(out / "metrics.csv")
     doses, sizes = page.with_column("D98% Gy"), page.with_column("TIAC h")
     plain = page.with_column("mean without")
-    assert doses.keys() == plain.keys() == {"liver", "kidney_left", "tumour_1"}
+    assert doses.keys() == plain.keys() == {"liver", "kidney_left", "tumour_1", "healthy <liver>"}
     for name in doses:
         row, said = metrics[name], doses[name]
         assert said["mean Gy"] == gray(row["dose_mean_gy"], row["u_dose_mean_gy"])
@@ -102,6 +107,91 @@ def test_the_tables_say_what_the_csv_files_say(out):
         assert said["mass g"] == three(row["mass_g"])
         assert said["TIA MBq·h"] == with_error(row["tia_mbq_h"], row["u_tia_mbq_h"])
         assert said["TIAC h"] == with_error(row["tiac_h"], row["u_tiac_h"])
+        if row["role"] != "derived":
+            assert said["Teff h"] == with_error(row["teff_h"], row["u_teff_h"])
+            assert said["after last scan"].split()[0] == three(row["extrapolated_percent"])
+            assert said["model"] == row["model"]
+    for name, said in page.with_column("95 % within").items():
+        row = metrics[name]
+        assert said["mean dose Gy, ± total"] == gray(row["dose_mean_gy"], row["u_dose_mean_gy"])
+        assert said["95 % within"] == f"{gray(row['dose_mean_low95_gy'])} – {gray(row['dose_mean_high95_gy'])}"
+        assert said["light"] == row["light"]
+    effects = page.with_column("BED mean Gy")
+    assert effects.keys() == {name for name, row in metrics.items() if row["bed_mean_gy"] == row["bed_mean_gy"]}
+    for name, said in effects.items():
+        row = metrics[name]
+        for quantity in ("bed", "eqd2"):
+            wanted = gray(row[f"{quantity}_mean_gy"], row[f"u_{quantity}_mean_gy"])
+            assert said[f"{quantity.upper()} mean Gy"] == wanted
+        assert (said["α/β Gy"], said["T_rep h"]) == (three(row["alpha_beta_gy"]), three(row["t_rep_h"]))
+
+
+def test_curves_models_and_residuals_are_those_of_their_files(out):
+    text = (out / "report.html").read_text(encoding="utf-8")
+    page, curves = Tables(text), json.loads((out / "curves.json").read_text())
+    weighed, points = page.all_with_column("its TIA MBq·h"), page.all_with_column("curve MBq")
+    assert list(curves) == ["liver", "kidney_left", "tumour_1", "rest", "whole_body"]
+    assert len(points) == len(curves)
+    assert len(weighed) == sum(bool(curve["models"]) for curve in curves.values()) > 0
+    for said, curve in zip(weighed, (curve for curve in curves.values() if curve["models"]), strict=True):
+        assert said.keys() == curve["models"].keys()
+        for name, model in curve["models"].items():
+            assert next(iter(said[name].values())) == three(model["weight"], 2)
+            assert said[name]["its TIA MBq·h"] == with_error(model["tia_mbq_h"], model["u_tia_mbq_h"])
+            rates, terms = np.array(model["rates_per_h"]), np.array(model["amplitudes_mbq"])
+            assert (terms / rates).sum() == pytest.approx(model["tia_mbq_h"])  # the curve drawn is that of its integral
+        assert sum(model["weight"] for model in curve["models"].values()) == pytest.approx(1.0)
+    with (out / "tac.csv").open() as file:
+        measured = [{key: number(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    for row in measured:
+        said = points[list(curves).index(row["structure"])][row["timepoint"]]
+        assert said["h"] == three(row["time_h"])
+        assert said["measured MBq"] == with_error(row["activity_mbq"], row["u_activity_mbq"])
+        assert said["curve MBq"] == three(row["fitted_mbq"])
+        shown, difference = said["difference"], 100 * (row["activity_mbq"] / row["fitted_mbq"] - 1)
+        assert shown == f"{with_sign(difference)} %" or abs(difference) < 1e-3  # of which six digits tell nothing
+
+
+def test_every_model_is_drawn_where_its_curve_lies(out):
+    """On the linear axis: pixels of the structure's own line give the scale, the others lie where curves.json says."""
+    text, findings = (out / "report.html").read_text(encoding="utf-8"), load_findings(out)
+    curve = json.loads((out / "curves.json").read_text())["liver"]
+    start = text.index('class="tac linear"')
+    found = re.findall(
+        r'<polyline points="([^"]*)" class="(model|own)"', text[start : text.index('class="tac log', start)]
+    )
+    places = [(kind, np.array([pair.split(",") for pair in line.split()], dtype=float)) for line, kind in found]
+    own = next(line for kind, line in places if kind == "own")
+    models = [line for kind, line in places if kind == "model"]
+    others = [model for name, model in curve["models"].items() if name != curve["model"]]
+    assert len(models) == len(others) > 2
+    left, end = own[0, 0], own[-1, 0]
+    times_h = (own[:, 0] - left) / (end - left) * last_shown_h(findings)
+    scale = np.polynomial.Polynomial.fit(activity(curve, times_h), own[:, 1], 1)
+    late = times_h > 4.0  # before, a tenth of a pixel across is much of an uptake
+    for line, model in zip(models, others, strict=True):
+        np.testing.assert_allclose(line[late, 1], scale(activity(model, times_h))[late], atol=0.6)
+
+
+def activity(curve, times_h):
+    return np.exp(-np.outer(times_h, curve["rates_per_h"])) @ np.array(curve["amplitudes_mbq"])
+
+
+def test_isodoses_and_red_marrow_are_those_of_their_files(out):
+    page = Tables((out / "report.html").read_text(encoding="utf-8"))
+    volumes = page.with_column("1 Gy")
+    with (out / "isodoses.csv").open() as file:
+        found = [{key: number(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    assert volumes.keys() == {row["structure"] for row in found} == {*rows(out / "metrics.csv")} - {"rest"}
+    for row in found:
+        level, dose = row["isodose"], gray(row["dose_gy"])
+        said = volumes[row["structure"]][level if level.endswith("Gy") else f"{level} ({dose} Gy)"]
+        assert said == f"{three(row['volume_ml'])} ({percent(row['volume_percent'])})"
+    marrow = page.with_column("self-dose Gy")
+    (row,) = rows(out / "red_marrow.csv", "method").values()
+    assert marrow["blood samples"]["self-dose Gy"] == gray(row["dose_self_gy"], row["u_dose_self_gy"])
+    assert marrow["blood samples"]["TIA MBq·h/mL"] == with_error(row["tia_mbq_h_per_ml"], row["u_tia_mbq_h_per_ml"])
+    assert f"blood samples: {row['basis']}" in (out / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_balance_and_the_budget_are_those_of_their_files(out):
@@ -116,8 +206,29 @@ def test_the_balance_and_the_budget_are_those_of_their_files(out):
     assert balance["tp1"]["field of view"] == three(activity.total_mbq())
     with (out / "uncertainty.csv").open() as file:
         for row in csv.DictReader(file):
-            if row["part"] == "total" and row["structure"] in budget:
-                assert budget[row["structure"]]["mean dose"] == percent(float(row["relative_u_percent"]))
+            if row["structure"] not in budget:
+                continue
+            said, wanted = budget[row["structure"]], percent(float(row["relative_u_percent"]))
+            if row["part"] == "total":
+                assert said["mean dose"] == wanted
+            else:
+                assert said[row["part"]] == wanted.removesuffix(" %") + ("*" if row["source"] == "assumed" else "")
+
+
+def test_the_registration_is_that_of_its_files(out):
+    page = Tables((out / "report.html").read_text(encoding="utf-8"))
+    quality, agreement = page.with_column("tp2"), page.with_column("tp2: centroid mm")
+    for scan, row in rows(out / "registration.csv", "timepoint").items():
+        for head, column in (("largest shift mm", "displacement_max_mm"), ("Jacobian from", "jacobian_min")):
+            assert quality[head][scan] == three(row[column])
+        for head, column in (("folded", "folding_percent"), ("activity change", "activity_change_percent")):
+            assert quality[head][scan] == percent(row[column])
+        assert quality["local corr."][scan].split(" → ")[-1] == three(row["lncc"])
+    with (out / "registration_structures.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["timepoint"] == "tp2":
+                ends = (three(float(row[f"centroid_{when}_mm"])) for when in ("before", "after"))
+                assert agreement[row["structure"]]["tp2: centroid mm"] == " → ".join(ends)
 
 
 def test_mean_and_extremes_are_those_of_the_map(out):
@@ -140,6 +251,15 @@ def test_histograms_are_those_of_the_csv_and_the_viewer_shows_the_maps(out, tmp_
             (float(r["dose_gy"]), float(r["volume_percent"])) for r in csv.DictReader(file) if r["structure"] == "liver"
         ]
     np.testing.assert_allclose(np.transpose(curves["liver"]), points, rtol=1e-5, atol=1e-6)
+    second = text.index('<script type="application/json">', start) + len('<script type="application/json">')
+    steps = json.loads(text[second : text.index("</script>", second)])
+    assert steps["kind"] == "differential"
+    dose_gy, percent_per_gy = np.array(steps["curves"]["liver"])[:, 1:-1]  # both ends of every step
+    with (out / "dvh.csv").open() as file:
+        held = [r["volume_ml_per_gy"] for r in csv.DictReader(file) if r["structure"] == "liver"][:-1]
+    lost_ml = np.add.reduceat(np.array(held, dtype=float) * np.diff([d for d, _ in points]), np.arange(0, 199, 5))
+    shares = 100.0 * lost_ml / rows(out / "metrics.csv")["liver"]["volume_ml"] / np.diff(dose_gy)[::2]
+    np.testing.assert_allclose(percent_per_gy[::2], shares, rtol=2e-3, atol=1e-6)
     data = page_data(text, "viewer-data")
     assert [image["name"] for image in data["images"]] == [
         "CT", "activity", "dose", "isodoses", "structures"

@@ -50,6 +50,7 @@ from nufitdose.registration.engines.registry import ENGINES
 from nufitdose.registration.lights import PairLight, PairState
 from nufitdose.registration.scan_to_scan import RigidPart
 from nufitdose.registration.series import Frame
+from nufitdose.scanner import Scanner
 from nufitdose.study import Details
 from nufitdose.volume import Quantity, Volume
 
@@ -291,12 +292,15 @@ def test_one_scan_has_nothing_to_register():
 
 def test_the_head_says_what_is_known_and_settings_go_first(usual):
     details = Details(sex="M", weight_kg=80.0, cycle=3, site="A", operator="B")
-    study = dataclasses.replace(usual.study, details=details, dicom={"PatientSex": "F"})
+    scanner = Scanner("Symbia", (12.0, 12.0, 12.0))
+    study = dataclasses.replace(usual.study, details=details, dicom={"PatientSex": "F"}, scanner=scanner)
     settings = usual.settings.model_copy(update={"report": ReportSettings(operator="C")})
     told = dataclasses.replace(usual, study=study, settings=settings)
     facts = dict(head_facts(gather_findings(told), record().to_dict()))
     assert facts["Patient"] == "P001; male; 80.0 kg; cycle 3"
     assert (facts["Site"], facts["Operator"]) == ("A", "C")
+    assert facts["Scanner"] == "Symbia"
+    assert facts["Administered"] == "7.000 GBq, 2024-03-05 09:30"
     plain = dict(head_facts(gather_findings(usual), record().to_dict()))
     assert plain["Patient"] == "P001"
     assert not {"Site", "Operator", "Scanner"} & plain.keys()

@@ -213,7 +213,8 @@ def test_the_shipped_configuration_is_read_and_fits_its_stage(pytestconfig):
     middle = {
         key: space.low if isinstance(space, Range) else space.choices[0] for key, space in settings.search.items()
     }
-    FinetuneSettings.model_validate(trial_config(read_yaml(folder / settings.config), settings.settings, middle))
+    content = trial_config(read_yaml(folder / settings.config), settings.settings, middle)
+    assert FinetuneSettings.model_validate(content).loop.learning_rate == middle["loop.learning_rate"]
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ and none is chosen by a sender. A UID is taken only as PS3.5 section 9.1 writes 
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -25,6 +24,7 @@ from pydicom import dcmread
 from nufitdose.errors import InputError
 from nufitdose.files import sync_to_disk
 from nufitdose.io.dicom.read.headers import quiet
+from nufitdose.locks import locked
 from nufitdose.printable import one_line
 
 ARRIVING = ".arriving"
@@ -80,28 +80,18 @@ class Spool:
     def owned(self) -> Iterator["Spool"]:
         """Take hold of the folder, with what an earlier listener had accepted and not handed over.
 
-        Raises `InputError` where it cannot be written, or another listener has it.
+        Raises `InputError` where it cannot be written, or another process has it.
         """
-        place = self.folder / ARRIVING
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-            handle = os.open(place / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise InputError(
-                f"the folder cannot be written ({error.strerror})", where=self.folder, remedy="Choose another one"
-            ) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(handle)
-            raise InputError(
-                "another listener fills this folder", where=self.folder, remedy="Stop it, or choose another folder"
-            ) from error
-        try:
+        with contextlib.ExitStack() as held:
+            try:
+                (self.folder / ARRIVING).mkdir(parents=True, exist_ok=True)
+                held.enter_context(locked(self.folder))
+            except OSError as error:
+                raise InputError(
+                    f"the folder cannot be written ({error.strerror})", where=self.folder, remedy="Choose another one"
+                ) from error
             self._recover()
             yield self
-        finally:
-            os.close(handle)
 
     def take(self, sender: int, parts: tuple[bytes, ...]) -> Path:
         """Keep an object (the parts of a DICOM file): on the disk, under its name, when this returns.
@@ -179,6 +169,9 @@ class Spool:
                 self._arriving[study] = _Arriving(self._clock())
             else:  # its first object was not accepted any more
                 study.rmdir()
+        for patient in place.iterdir():
+            with contextlib.suppress(OSError):  # something of the patient is on its way
+                patient.rmdir()
 
 
 def _place_of(path: Path) -> tuple[str, str, str]:

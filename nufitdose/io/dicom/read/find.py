@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from pydicom import config
@@ -14,6 +15,7 @@ from nufitdose.errors import InputError
 from nufitdose.io.dicom.read.headers import IDENTITY, Header, quiet, read_header
 
 _SERIES_INSTANCE_UID = 0x0020000E
+_PREAMBLE, _MAGIC = 128, b"DICM"
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +82,15 @@ def find_dicom(folder: Path) -> Found:
         )
     unique, copies = _without_copies(headers)
     return Found(tuple(unique), others, tuple(copies), tuple(links), tuple(unreadable), tuple(damaged))
+
+
+def holds_dicom(folder: Path, most_files: int = 100) -> bool:
+    """Whether one of the first files of a folder, at any depth, is a DICOM file (PS3.10: DICM after 128 bytes)."""
+    for path in islice(_files(folder, [], []), most_files):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            if file.read(_PREAMBLE + len(_MAGIC))[_PREAMBLE:] == _MAGIC:
+                return True
+    return False
 
 
 def _series_of(path: Path, problem: InputError) -> str:

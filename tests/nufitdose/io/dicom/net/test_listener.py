@@ -86,12 +86,15 @@ def test_what_was_accepted_survives_kill_9(tmp_path):
         listener.end(signal.SIGKILL)
     (tmp_path / "in/.arriving/99-1.part").write_bytes(b"half")
     (tmp_path / "in/.arriving/patient-1/1.2").mkdir(parents=True)
+    with Listener(tmp_path / "in", "--quiet", "600") as listener:
+        assert sent(listener.port, scans[4:]) == [0] * len(scans[4:])
+        listener.end(signal.SIGKILL)
     with Listener(tmp_path / "in", "--quiet", "1") as listener:
         (study,) = wait_for(listener.studies)
-        assert uids(study) == sorted(d.SOPInstanceUID for d in scans[:4])
-        assert not list((tmp_path / "in/.arriving").glob("*.part"))
-        assert not list((tmp_path / "in/.arriving").glob("*/*"))
+        assert uids(study) == sorted(d.SOPInstanceUID for d in scans), "as if it had never been killed"
+        assert wait_for(lambda: not list((tmp_path / "in/.arriving").iterdir()))
         assert listener.end(signal.SIGINT)[0] == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
 def test_only_those_who_may_are_let_in(tmp_path):
@@ -119,7 +122,7 @@ def test_a_uid_that_is_none_is_refused(tmp_path, keyword, value):
     mangle_attribute(dataset, keyword, value)
     with spool.owned(), pytest.raises(RefusedError, match=keyword):
         spool.take(1, (write(tmp_path / "d", [dataset])[0].read_bytes(),))
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [".lock", "CT_000.dcm"]
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["CT_000.dcm"]
 
 
 def test_names_on_disk_are_not_the_senders_choice(tmp_path):
@@ -178,7 +181,7 @@ def test_one_folder_has_one_listener(tmp_path):
     spool = Spool(tmp_path / "in", Limits(), quiet_s=1)
     with (
         spool.owned(),
-        pytest.raises(InputError, match="another listener"),
+        pytest.raises(InputError, match="another run writes to this folder"),
         Spool(tmp_path / "in", Limits(), quiet_s=1).owned(),
     ):
         pass
