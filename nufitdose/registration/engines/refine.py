@@ -33,8 +33,8 @@ class RefineSettings(Settings):
     Activities alone are compared at `without_ct_mm`; beside CTs, which weigh 1, they weigh `activity_weight`: they say
     where tumours are and little of all else. A level ends early when a step changes the objective by less than
     `tolerance` of itself. `smoothness` weighs the roughness of the field, which counts by its logarithm beyond
-    `relaxed`, and its curvature over `bending_mm`. A start is smoothed by `start_blur_mm`. Bones
-    that move nearly rigidly over `bones_mm` do so altogether (0: they are left).
+    `relaxed`, and its curvature over `bending_mm`. A start is smoothed by `start_blur_mm`. Bones that move nearly
+    rigidly over `bones_mm` do so altogether (0: they are left).
     """
 
     steps: tuple[int, ...] = (8, 8, 12)
@@ -46,7 +46,7 @@ class RefineSettings(Settings):
     bending_mm: float = 30.0
     relaxed: float = 1.0
     start_blur_mm: float = 8.0
-    bones_mm: float = Field(default=32.0, ge=0)
+    bones_mm: float = Field(default=0.0, ge=0)
 
 
 def refine(
