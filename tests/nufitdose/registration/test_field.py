@@ -263,7 +263,7 @@ def test_a_single_slice_is_a_grid_too():
 def test_a_field_read_in_parts_is_the_field_read_at_once():
     chance = np.random.default_rng(4)
     field = DisplacementField(
-        chance.normal(0.0, 5.0, (3, 7, 6, 5)).astype(np.float32), Grid.from_spacing((7, 6, 5), 4.0)
+        chance.normal(0.0, 5.0, (3, 7, 6, 5)).astype(np.float32), Grid.from_spacing((7, 6, 5), (4.0, 4.0, 4.0))
     )
     for onto in (Grid.from_spacing((23, 9, 8), (1.7, 1.7, 1.7), centre_mm=(2.0, -1.0, 3.0)), field.grid):
         parts = list(field.parts_on(onto, planes=5))
