@@ -1,9 +1,10 @@
-"""How often truth lies within the stated intervals: python -m benchmarks.coverage [still] [check] [moving].
+"""How often truth lies within the stated intervals: python -m benchmarks.coverage [still] [check] [moving] [fresh].
 
 Ã and mean dose of structures of digital patients against what the same dose engine makes of the true Ã in the same
 voxels; what dose engines differ by is left out of the stated u, since here they do not. `still`: patients that do not
-move, engine none, on which the sizes of u(R) were chosen; `check`: others that served nothing; `moving`: with the
-default engine. Two tracers in turn (`moving`: DOTATATE), 4.8 mm, CT of 2.4 mm, tumours of 14 to 50 mm.
+move, engine none, on which the sizes of u(R) were chosen; `check`: others that served nothing; `moving`, and
+`fresh`, which served nothing: with the default engine. Two tracers in turn (with motion: DOTATATE), 4.8 mm, CT of
+2.4 mm, tumours of 14 to 50 mm.
 """
 
 import math
@@ -22,8 +23,9 @@ from nufitdose.anatomy.prepared import prepare_anatomy
 from nufitdose.phantom import DigitalPatient, PatientSettings, simulate_patient
 from nufitdose.progress import Steps
 
-COUNTS = {"still": 16, "check": 16, "moving": 10}
-SEEDS = {"still": 924_000, "check": 926_000, "moving": 930_000}
+COUNTS = {"still": 16, "check": 16, "moving": 10, "fresh": 10}
+SEEDS = {"still": 924_000, "check": 926_000, "moving": 930_000, "fresh": 950_000}
+MOVING = ("moving", "fresh")
 TRACERS = ("Lu-177-DOTATATE", "Lu-177-PSMA")
 SMALL_ML = 2.0
 
@@ -43,14 +45,14 @@ class Judged:
 def patient(kind: str, number: int) -> DigitalPatient:
     return simulate_patient(
         PatientSettings(
-            tracer=TRACERS[0 if kind == "moving" else number % 2],
+            tracer=TRACERS[0 if kind in MOVING else number % 2],
             shape=(76, 60, 80),
             spacing_mm=4.8,
             ct_spacing_mm=2.4,
-            tumours=6 if kind == "moving" else 8,
+            tumours=6 if kind in MOVING else 8,
             tumour_mm=(14.0, 50.0),
             seed=SEEDS[kind] + number,
-            motion=1.0 if kind == "moving" else 0.0,
+            motion=1.0 if kind in MOVING else 0.0,
         )
     )
 
@@ -105,7 +107,7 @@ def report(kind: str, judged: list[Judged]) -> None:
 
 def main(kinds: list[str]) -> None:
     for kind in kinds:
-        registration = {} if kind == "moving" else {"engine": "none"}
+        registration = {} if kind in MOVING else {"engine": "none"}
         settings = DosimetrySettings.model_validate({"registration": registration})
         judged: list[Judged] = []
         for number in range(COUNTS[kind]):

@@ -113,7 +113,9 @@ def analyse(
         frames, recovery = correct_frames(plan, measured)
     with steps.step("fitting voxel curves, computing dose", _COST["maps"]) as on_progress:
         gain = {name: np.array([row.value * row.noise for row in rows]) for name, rows in recovery.structures.items()}
-        errors = point_errors(measured, regions, settings.uncertainty, scanner=study.scanner, noise_gain=gain)
+        errors = point_errors(
+            measured, regions, settings.uncertainty, scanner=study.scanner, noise_gain=gain, reading=plan.reading
+        )
         curves = _curves(frames, study, settings, regions, errors)
         warn_of_cuts(curves, frames)
         maps = dose_maps(

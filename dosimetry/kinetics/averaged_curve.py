@@ -20,6 +20,7 @@ LEVEL_68, LEVEL_95 = 0.6827, 0.95
 ASSUMED_U = 0.05  # of each value, where no uncertainty is given
 RED_LIMIT = 0.2  # of Ã: where the 95 % interval reaches further, the number is weak
 TAIL_LIMIT = 0.2  # share of Ã after the last scan from which it is told
+START_LIMIT = 0.2  # share of Ã before the first scan from which it is told
 PHYSICAL_TAIL = 0.9  # of the physical half-life: an effective one beyond is hardly told from it
 UNDECIDED = 0.05  # of Ã: a standard deviation of the models' means from which their choice is told
 
@@ -151,7 +152,12 @@ class AveragedCurve:
     @cached_property
     def before_first_fraction(self) -> float:
         """Share of Ã before the first scan."""
-        return float(np.median(self.curves.before_mbq_h(float(self.times_h[0])) / self.curves.tia_mbq_h))
+        return float(np.median(self._start_share))
+
+    @cached_property
+    def u_before_first_fraction(self) -> float:
+        """The standard deviation of that share."""
+        return float(self._start_share.std())
 
     @property
     def tail_held(self) -> bool:
@@ -182,6 +188,9 @@ class AveragedCurve:
         share, u = self.extrapolated_fraction, self.u_extrapolated_fraction
         if share > TAIL_LIMIT:
             flags.append(f"{share:.0%} ± {u:.0%} of the time-integrated activity lies after the last scan")
+        before, u_before = self.before_first_fraction, self.u_before_first_fraction
+        if before > START_LIMIT:
+            flags.append(f"{before:.0%} ± {u_before:.0%} of the time-integrated activity lies before the first scan")
         if self.tail_held:
             most = f"{self.tia_at_most_mbq_h:.4g} MBq h"
             flags.append(f"the tail is not told from physical decay: {most}, nothing cleared, is an upper bound")
@@ -201,6 +210,10 @@ class AveragedCurve:
     @property
     def _tail_share(self) -> F64:
         return self.curves.tail_mbq_h(self.last_h) / self.curves.tia_mbq_h
+
+    @property
+    def _start_share(self) -> F64:
+        return self.curves.before_mbq_h(float(self.times_h[0])) / self.curves.tia_mbq_h
 
     @property
     def _undecided(self) -> bool:

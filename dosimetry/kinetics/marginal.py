@@ -1,10 +1,10 @@
 """One model against few points: its marginal likelihood and its posterior, on a lattice that closes in on the data.
 
 A model is (1 - α) e₁ + α e₂ - e₃ times a size. Rates have the normal priors of `CurvePrior` in ln λ_bio within 4
-deviations, the last clearance not faster than the times resolve (`fastest_rate`); α, the part of the early phase
-(bi, tri) or of the retained one (f3a), has even odds within a factor e^1.2; the size is integrated in closed form
-(`marginal_kernel`), the rest over a lattice of evenly spread points. λ_bio >= 0, amplitudes >= 0 and uptake from 0
-hold by construction.
+deviations, the last clearance not faster than the times resolve (`fastest_rate`); ln α/(1 - α) of the part α of the
+early phase (bi, tri) has that of `CurvePrior.early_odds`, of the retained part (f3a) its opposite; the size is
+integrated in closed form (`marginal_kernel`), the rest over a lattice of evenly spread points. λ_bio >= 0, amplitudes
+>= 0 and uptake from 0 hold by construction.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,6 @@ from dosimetry.kinetics.rate_prior import RatePrior
 from nufitdose.types import F64
 
 REACH = 4.0  # deviations of every coordinate that the lattice covers
-ODDS_SPREAD = 1.2  # deviation of ln α/(1 - α), chosen here: α within 0.09 to 0.91 in 95 %, within 0.01 to 0.99 in all
 DEPTH = 12.0  # log weight below the largest at which a point is left out
 FIRST_SIGNAL = 20.0  # |y/σ| up to which the first lattice is dense enough; above, the likelihood is tempered at first
 POINTS = {1: 512, 2: 6144, 3: 20480, 4: 40960}  # by the number of coordinates
@@ -67,7 +66,7 @@ def model_posterior(
     temper = min(1.0, (FIRST_SIGNAL / max(float(np.linalg.norm(z)), 1e-300)) ** 2)
     for _ in range(MOST_LATTICES):
         x = low + (high - low) * lattice(dimensions)
-        rates, shares = _shapes(model, priors, x, rate_p)
+        rates, shares = _shapes(model, priors, prior.early_odds, x, rate_p)
         out = np.zeros((3, len(x)))
         weigh_shapes(z, sigma, times_h, rates, shares, priors[1] is not None, out)
         log_prior = -0.5 * (x**2).sum(axis=1) + np.log((high - low) / np.sqrt(2.0 * np.pi)).sum() - np.log(len(x))
@@ -97,7 +96,9 @@ def _priors(model: Model, prior: CurvePrior) -> tuple[RatePrior, RatePrior | Non
     return prior.clearance, prior.early if clearing > 1 else None, prior.uptake if Role.UPTAKE in model.roles else None
 
 
-def _shapes(model: Model, priors: Sequence[RatePrior | None], x: F64, rate_p: float) -> tuple[F64, F64]:
+def _shapes(
+    model: Model, priors: Sequence[RatePrior | None], early_odds: tuple[float, float], x: F64, rate_p: float
+) -> tuple[F64, F64]:
     """Rates [points, 3] and α [points] at the coordinates: deviations of the free rates, then of the odds of α."""
     rates = np.full((len(x), 3), np.inf)
     free = [j for j, p in enumerate(priors) if p is not None]
@@ -105,9 +106,11 @@ def _shapes(model: Model, priors: Sequence[RatePrior | None], x: F64, rate_p: fl
         p = priors[j]
         if p is not None:
             rates[:, j] = rate_p + np.exp(p.mean_ln_rate + p.sd_ln_rate * x[:, column])
+    mean, spread = early_odds
     if Role.PHYSICAL in model.roles:
         rates[:, 1] = rate_p
-    shares = expit(ODDS_SPREAD * x[:, len(free)]) if x.shape[1] > len(free) else np.zeros(len(x))
+        mean = -mean  # α is then the part that stays
+    shares = expit(mean + spread * x[:, len(free)]) if x.shape[1] > len(free) else np.zeros(len(x))
     return rates, shares
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from dosimetry.findings import Findings
 from dosimetry.kinetics import FitStatus
+from dosimetry.kinetics.averaged_curve import START_LIMIT
 from dosimetry.lights.values import Light, State, graded, worst
 from dosimetry.results import PatientResults, StructureResult
 from dosimetry.uncertainty.budget import NOT_KNOWN, RECOVERY, Part, Source
@@ -104,15 +105,25 @@ def _curve(structure: StructureResult) -> Light:
     guide = f"Ã told to {good:g} %, at most {TAIL_PERCENT[0]:g} % of it after the last scan"
     u_percent = 100.0 * structure.relative_u_fit
     tail_percent = 100.0 * structure.fit.extrapolated_fraction
-    found = f"Ã ± {u_percent:.2g} % by its {_points(structure)} points, {tail_percent:.0f} % after the last scan"
+    unseen = f"{tail_percent:.0f} % after the last scan{_before_first(structure)}"
+    found = f"Ã ± {u_percent:.2g} % by its {_points(structure)} points, {unseen}"
     average = structure.curve.average
     if average is not None and average.red:
-        return Light("Curve", State.BAD, f"{average.red}; {tail_percent:.0f} % after the last scan", guide)
+        return Light("Curve", State.BAD, f"{average.red}; {unseen}", guide)
     if not math.isfinite(u_percent):
         found = f"{structure.fit.status.meaning}; error of the curve assumed"
         return Light("Curve", State.LOOK, found, guide)
     states = graded(u_percent, good, bad), graded(tail_percent, *TAIL_PERCENT)
     return worst([Light("Curve", state, found, guide) for state in states])
+
+
+def _before_first(structure: StructureResult) -> str:
+    """Of an averaged curve, how much of Ã no scan saw coming; its error is in that of Ã."""
+    average = structure.curve.average
+    if average is None or average.before_first_fraction <= START_LIMIT:
+        return ""
+    share, u = 100.0 * average.before_first_fraction, 100.0 * average.u_before_first_fraction
+    return f", {share:.0f} ± {u:.0f} % before the first"
 
 
 def _points(structure: StructureResult) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from dosimetry.config import RecoverySettings
 from dosimetry.recovery.partition import Widths, partition
-from dosimetry.recovery.transfer import TransferMatrix, transfer_matrix
+from dosimetry.recovery.transfer import Reading, TransferMatrix, transfer_matrix
 from dosimetry.recovery.values import Method, Recovery, StructureRecovery
 from nufitdose.anatomy.prepared import PreparedAnatomy
 from nufitdose.anatomy.regions import Region
@@ -65,6 +65,13 @@ class RecoveryPlan:
     def matrices_of(self, frame: Frame) -> tuple[TransferMatrix, ...]:
         """Those of a frame as it came to the reference grid."""
         return self.interpolated if self.interpolated and _is_interpolated(frame) else self.matrices
+
+    def reading(self, frame: Frame, name: str) -> Reading | None:
+        """How a structure's corrected activity is read from a frame; None where it is not by the matrix."""
+        matrices = self.matrices_of(frame)
+        if self.method != "gtm" or not matrices or name not in matrices[0].partition.names:
+            return None
+        return matrices[0].reading(name, frame.activity.data)
 
     def method_of(self, name: str) -> Method:
         """What a structure is corrected by."""
@@ -124,12 +131,14 @@ def correct_frames(plan: RecoveryPlan, frames: Sequence[Frame]) -> tuple[tuple[F
     rows: dict[str, list[StructureRecovery]] = {name: [] for name in plan.regions}
     change: dict[str, float] = {}
     for frame in frames:
-        versions = [_corrected(plan, frame.activity.data, matrix) for matrix in plan.matrices_of(frame) or (None,)]
+        matrices = plan.matrices_of(frame)
+        versions = [_corrected(plan, frame.activity.data, matrix) for matrix in matrices or (None,)]
+        uniform = matrices[0].uniform(frame.activity.data) if matrices else versions[0]
         kept = frame if plan.method == "none" else replace(frame, activity=frame.activity.with_data(versions[0]))
         done.append(kept)
         change[frame.id] = _percent(kept.activity.total_mbq(), frame.activity.total_mbq())
         for name, region in plan.regions.items():
-            rows[name].append(_row(plan, name, region, frame, versions))
+            rows[name].append(_row(plan, name, region, frame, versions, uniform))
     structures = {name: tuple(found) for name, found in rows.items()}
     return tuple(done), Recovery(plan.method, plan.assumed, plan.fwhm_mm, structures, change)
 
@@ -151,7 +160,9 @@ def _warn_of_small(plan: RecoveryPlan) -> None:
         )
 
 
-def _row(plan: RecoveryPlan, name: str, region: Region, frame: Frame, versions: Sequence[Image32]) -> StructureRecovery:
+def _row(
+    plan: RecoveryPlan, name: str, region: Region, frame: Frame, versions: Sequence[Image32], uniform: Image32
+) -> StructureRecovery:
     measured = region.integral(frame.activity)
     values = np.array([_ratio(measured, region.integral(frame.activity.with_data(image))) for image in versions])
     alone = name in plan.single
@@ -160,7 +171,8 @@ def _row(plan: RecoveryPlan, name: str, region: Region, frame: Frame, versions: 
         value, by_width = plan.single[name]
     else:  # all resolutions of an assumed range alike
         by_width = float(abs(np.log(values[-1] / values[0]))) / (np.sqrt(12.0) if plan.assumed else 1.0)
-    relative_u = float(np.hypot(by_width, _U_VOLUME if alone else _U_MATRIX))
+    by_model = _U_VOLUME if alone else float(np.hypot(_U_MATRIX, _u_of_uniformity(region, frame, versions[0], uniform)))
+    relative_u = float(np.hypot(by_width, by_model))
     noise = 1.0
     matrices = plan.matrices_of(frame)
     if matrices and not alone:
@@ -168,6 +180,18 @@ def _row(plan: RecoveryPlan, name: str, region: Region, frame: Frame, versions: 
         noise = float(matrices[0].noise[names.index(name)]) if name in names else 1.0
     slope = _volume_slope(region.volume_ml, float(np.mean(plan.fwhm_mm)))
     return StructureRecovery(name, frame.id, value, relative_u, plan.method_of(name), plan.assumed, slope, noise)
+
+
+def _u_of_uniformity(region: Region, frame: Frame, corrected: Image32, uniform: Image32) -> float:
+    """What the assumption leaves that parts are uniform: no more than what the voxels changed in it, to either side.
+
+    The matrix alone knows uniform parts; the voxel-wise correction replaces them by the image. Where both agree on a
+    structure, as for one that is even in even surroundings, nothing is added; else u = |ln(A/A_uniform)|/√3.
+    """
+    by_voxels, by_parts = (region.integral(frame.activity.with_data(image)) for image in (corrected, uniform))
+    if not (by_voxels > 0 and by_parts > 0):
+        return 0.0
+    return abs(float(np.log(by_voxels / by_parts))) / float(np.sqrt(3.0))
 
 
 def _corrected(plan: RecoveryPlan, activity: Image32, matrix: TransferMatrix | None) -> Image32:

@@ -37,11 +37,24 @@ class Patch:
 
     def overlap(self, other: "Patch") -> float:
         """Σ value · other value over what the boxes have in common."""
-        low = [max(a.start, b.start) for a, b in zip(self.box, other.box, strict=True)]
-        high = [min(a.stop, b.stop) for a, b in zip(self.box, other.box, strict=True)]
+        low, high = self._common(other)
         if any(start >= stop for start, stop in zip(low, high, strict=True)):
             return 0.0
         return float(np.vdot(self._between(low, high), other._between(low, high)))
+
+    def within(self, box: Box) -> Image32:
+        """The values in another box, 0 where this one does not reach."""
+        values = np.zeros([side.stop - side.start for side in box], dtype=np.float32)
+        other = Patch(box, values)
+        low, high = self._common(other)
+        if all(start < stop for start, stop in zip(low, high, strict=True)):
+            other._between(low, high)[...] = self._between(low, high)
+        return values
+
+    def _common(self, other: "Patch") -> tuple[list[int], list[int]]:
+        low = [max(a.start, b.start) for a, b in zip(self.box, other.box, strict=True)]
+        high = [min(a.stop, b.stop) for a, b in zip(self.box, other.box, strict=True)]
+        return low, high
 
     def _between(self, low: list[int], high: list[int]) -> Image32:
         ends = zip(low, high, self.box, strict=True)

@@ -4,10 +4,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dosimetry.recovery.partition import Partition, Patch, Widths
+from dosimetry.recovery.partition import Box, Partition, Patch, Widths
 from nufitdose.types import F64, Image32, Mask
 
 _LEAST_ACTIVITY = 1e-3  # of the brightest part: beneath it nothing is divided by what the model shows
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A structure's activity in an image of Bq/mL, Bq, and the weight of each voxel in it, mL, in a box around it.
+
+    Voxels of neighbours whose activity spills into the structure count negative. What lies beyond the box counts too.
+    """
+
+    activity_bq: float
+    box: Box
+    weights: F64
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +41,19 @@ class TransferMatrix:
         """Condition number of the matrix."""
         return float(np.linalg.cond(self.w))
 
+    def reading(self, name: str, activity: Image32) -> "Reading":
+        """How the activity of a structure is solved from an image: V T, linear as long as no part is held at 0."""
+        number = self.partition.names.index(name)
+        own, row = self.partition.shares[number], np.linalg.inv(self.w)[number]
+        volume_ml = _total(own) * self.partition.grid.voxel_volume_ml
+        box, total = self.blurred[number].box, 0.0
+        weights = np.zeros([side.stop - side.start for side in box])
+        for part, factor in zip(self.seen, row, strict=True):
+            per_voxel = float(factor) / max(_total(part), 1e-9)
+            total += per_voxel * part.dot(activity)
+            weights += per_voxel * part.within(box)
+        return Reading(volume_ml * total, box, volume_ml * weights)
+
     def solve(self, activity: Image32) -> F64:
         """Concentrations T of the parts, Bq/mL; one that would be negative is 0 and its own mean is not used."""
         means = np.array([part.dot(activity) / max(_total(part), 1e-9) for part in self.seen])
@@ -41,6 +66,10 @@ class TransferMatrix:
             found[~held] = 0.0
         return found
 
+    def uniform(self, activity: Image32) -> Image32:
+        """The image of the parts with the concentrations that `solve` finds, each uniform, without blur."""
+        return self._painted(self.solve(activity))[0]
+
     def deblur(self, activity: Image32) -> Image32:
         """The image with what the resolution did undone voxel by voxel, `I s / (h ⊗ s)` (Thomas et al. 2011).
 
@@ -48,13 +77,18 @@ class TransferMatrix:
         (Eur J Nucl Med Mol Imaging 38:1104-1119). What lies outside all parts, as air, is emptied.
         """
         concentrations = self.solve(activity)
-        sharp, shown = (np.zeros(activity.shape, dtype=np.float32) for _ in range(2))
-        for share, blurred, value in zip(self.partition.shares, self.blurred, concentrations, strict=True):
-            share.add_to(sharp, float(value))
-            blurred.add_to(shown, float(value))
+        sharp, shown = self._painted(concentrations)
         floor = np.float32(_LEAST_ACTIVITY * max(float(concentrations.max()), 0.0))
         safe = shown > floor
         return np.where(safe, activity * sharp / np.where(safe, shown, 1.0), activity * (sharp > 0)).astype(np.float32)
+
+    def _painted(self, concentrations: F64) -> tuple[Image32, Image32]:
+        """The parts with these concentrations, and what the scanner would show of them."""
+        sharp, shown = (np.zeros(self.partition.grid.shape, dtype=np.float32) for _ in range(2))
+        for share, blurred, value in zip(self.partition.shares, self.blurred, concentrations, strict=True):
+            share.add_to(sharp, float(value))
+            blurred.add_to(shown, float(value))
+        return sharp, shown
 
 
 def transfer_matrix(parts: Partition, fwhm_mm: Widths, inside: Mask | None = None) -> TransferMatrix:

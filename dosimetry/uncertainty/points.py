@@ -1,15 +1,15 @@
 """What each structure's activity errs by at each scan, independently of the other scans."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dosimetry.config import UncertaintySettings
+from dosimetry.recovery import Reading
 from dosimetry.uncertainty.budget import Source
 from dosimetry.uncertainty.counting import USUAL_FWHM_MM, measure_noise
-from dosimetry.uncertainty.displacement import relative_u_of_shift, u_of_axis_mm
-from dosimetry.uncertainty.outline import Outline
+from dosimetry.uncertainty.displacement import relative_change_of_stretch, relative_u_of_shift, u_of_axis_mm
 from nufitdose.anatomy.regions import Region
 from nufitdose.registration.series import Frame
 from nufitdose.scanner import Scanner
@@ -22,6 +22,8 @@ _UNREGISTERED_MM = 10.0
 #: What is left within a structure whose centroids meet: the best that any engine reached there.
 _WITHIN_MM = 1.4
 _LOST_AT_A_FLAT_SURFACE = 0.5
+
+ReadingOf = Callable[[Frame, str], Reading | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +55,13 @@ def point_errors(
     *,
     scanner: Scanner | None = None,
     noise_gain: Mapping[str, F64] | None = None,
+    reading: ReadingOf | None = None,
 ) -> dict[str, PointErrors]:
     """The errors of every region's activity in `frames` as the scanner made them.
 
-    `noise_gain` [scans] is by how much a later correction multiplies the relative noise of a region's activity.
+    `noise_gain` [scans] is by how much a later correction multiplies the relative noise of a region's activity;
+    `reading` is how it reads that activity from a frame, which a shift changes other than the sum over the region where
+    neighbours are hotter.
     """
     fwhm_mm = USUAL_FWHM_MM if scanner is None else max(scanner.fwhm_mm)
     calibration = None if scanner is None else scanner.calibration
@@ -70,14 +75,10 @@ def point_errors(
         by_noise = np.divide(u_bq, sums, out=np.ones_like(sums), where=sums > 0)
         if noise_gain is not None and name in noise_gain:
             by_noise = by_noise * np.where(np.isfinite(noise_gain[name]), noise_gain[name], 1.0)
-        outline = Outline.of(region, frames[0].activity.grid)
         displaced = [_displaced_mm(frame, name, settings) for frame in frames]
         u_mm = np.array([mm for mm, _ in displaced])
         shifts = [
-            np.hypot(
-                relative_u_of_shift(region, frame.activity, mm), _relative_u_of_squeeze(frame, name, region, outline)
-            )
-            for frame, mm in zip(frames, u_mm, strict=True)
+            _relative_u_of_motion(frame, name, region, mm, reading) for frame, mm in zip(frames, u_mm, strict=True)
         ]
         found[name] = PointErrors(
             noise=np.minimum(by_noise, 1.0),
@@ -110,17 +111,22 @@ def _displaced_mm(frame: Frame, structure: str, settings: UncertaintySettings) -
     return u_of_axis_mm(usual_mm), Source.ASSUMED
 
 
-def _relative_u_of_squeeze(frame: Frame, structure: str, region: Region, outline: Outline) -> float:
-    """What the field's change of a structure's volume, which organs keep, does to the activity within its outline.
+def _relative_u_of_motion(
+    frame: Frame, structure: str, region: Region, u_mm: float, reading: ReadingOf | None
+) -> float:
+    """What a scan that lies `u_mm` off, and what the field's change of the structure's volume, do to its activity.
 
-    An image stretched by dV/V carries activity out through the outline: d ln A = (1 - edge) d ln V, edge what the image
-    shows there over its mean within. A flat surface shows half of its own plateau; what is above is the neighbours'.
+    Organs keep their volume. A flat surface loses half of its own plateau to a stretch; less is not believed.
     """
+    if frame.registration is None and not frame.transport:
+        return 0.0
+    read = None if reading is None else reading(frame, structure)
+    moved = relative_u_of_shift(region, frame.activity, u_mm, read)
     changes = [row.activity_change_percent / 100.0 for row in frame.transport if row.structure == structure]
     if not (changes and np.isfinite(changes[0])):
-        return 0.0
-    lost = max(1.0 - outline.edge(frame.activity, region), _LOST_AT_A_FLAT_SURFACE)
-    return abs(changes[0]) * lost
+        return moved
+    stretched = abs(relative_change_of_stretch(region, frame.activity, changes[0], read))
+    return float(np.hypot(moved, max(stretched, _LOST_AT_A_FLAT_SURFACE * abs(changes[0]))))
 
 
 def _weakest(sources: Sequence[Source]) -> Source:

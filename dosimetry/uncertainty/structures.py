@@ -9,6 +9,7 @@ import numpy as np
 from dosimetry.config import REST, WHOLE_BODY, UncertaintySettings
 from dosimetry.curves.structures import BodyCurves, StructureCurve
 from dosimetry.dose import find_dose_engine
+from dosimetry.kinetics.averaged_curve import START_LIMIT
 from dosimetry.recovery import Recovery
 from dosimetry.uncertainty.budget import CURVE, ENGINE, NOISE, NOT_KNOWN, RECOVERY, VOLUME, Budget, Part, Source
 from dosimetry.uncertainty.chain import u_diameter_mm
@@ -152,7 +153,10 @@ def _curve_part(curve: StructureCurve, of_points: tuple[float, ...]) -> Part:
     if not (tia > 0 and np.isfinite(u_tia)):
         return Part(CURVE, _UNKNOWN_CURVE, _UNKNOWN_CURVE, Source.ASSUMED, "the points leave no degree of freedom")
     own = math.sqrt(max((u_tia / tia) ** 2 - sum(u**2 for u in of_points), 0.0))
-    return Part(CURVE, own, own, Source.MEASURED, "spread of the curves that agree with the points")
+    basis = "spread of the curves that agree with the points"
+    if curve.average is not None and curve.average.before_first_fraction > START_LIMIT:
+        basis = f"{basis}, {curve.average.before_first_fraction:.0%} of Ã before the first"
+    return Part(CURVE, own, own, Source.MEASURED, basis)
 
 
 def _engine(settings: UncertaintySettings, departure: float = 0.0) -> Part:

@@ -1,5 +1,6 @@
 """Displacement fields as files: vector NIfTI that ITK reads as a displacement field (dim 5, intent 1007, LPS mm)."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +18,24 @@ STEP_MM = 2.0**-8
 _VECTOR = 1007  # NIFTI_INTENT_VECTOR
 
 
-def save_field(field_mm: Field, grid: Grid, path: str | Path) -> None:
+def save_field(parts_mm: Iterable[Field], grid: Grid, path: str | Path) -> None:
     """Write a pull field (mm, RAS+, on the fixed grid) as an ITK displacement field: whole or not at all.
 
+    `parts_mm` follow each other along the first axis of `grid`, so that a large field need not be held beside its file.
     Values are rounded to `STEP_MM`. `path` ends in .nii or .nii.gz.
     """
     lps = np.empty((*grid.shape, 1, 3), np.float32, order="F")
-    for axis in range(3):
-        steps = field_mm[axis] * np.float32(RAS_LPS[axis, axis] / STEP_MM)  # a power of two: single precision is exact
-        np.rint(steps, out=steps)
-        steps += 0.0  # no negative zeros
-        lps[..., 0, axis] = np.multiply(steps, np.float32(STEP_MM), out=steps)
+    first = 0
+    for part_mm in parts_mm:
+        last = first + part_mm.shape[1]
+        for axis in range(3):
+            steps = part_mm[axis] * np.float32(RAS_LPS[axis, axis] / STEP_MM)  # a power of two: exact
+            np.rint(steps, out=steps)
+            steps += 0.0  # no negative zeros
+            lps[first:last, ..., 0, axis] = np.multiply(steps, np.float32(STEP_MM), out=steps)
+        first = last
+    if first != grid.shape[0]:
+        raise ValueError(f"parts of {first} planes were given for a grid of {grid.shape[0]}")
     save_array(lps, grid, path, intent="vector")
 
 

@@ -82,8 +82,8 @@ def _truth_images(truth: PatientTruth, folder: Path) -> list[partial[Any]]:
     ]
     for tp in truth.timepoints:
         field, inverse = field_paths(folder, tp.id)
-        jobs.append(partial(save_field, tp.field, tp.grid, field))
-        jobs.append(partial(save_field, tp.inverse, tp.grid, inverse))
+        jobs.append(partial(save_field, [tp.field], tp.grid, field))
+        jobs.append(partial(save_field, [tp.inverse], tp.grid, inverse))
     return jobs
 
 

@@ -1,5 +1,6 @@
 """Displacement fields: `moving position = x + u(x)`, in world mm."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +61,14 @@ class DisplacementField:
         out = np.empty((3, *grid.shape), np.float32)
         over_slabs(sampling.resample, grid.shape[0], out, self.data, self.grid.inverse_affine @ grid.affine)
         return DisplacementField(out, grid)
+
+    def parts_on(self, grid: Grid, planes: int = 32) -> Iterator[Field]:
+        """The same field read on another grid, so many planes of its first axis at a time."""
+        for first in range(0, grid.shape[0], planes):
+            affine = np.array(grid.affine)
+            affine[:3, 3] = grid.world(np.array([first, 0.0, 0.0]))
+            count = min(planes, grid.shape[0] - first)
+            yield self.on(Grid((count, *grid.shape[1:]), affine)).data
 
     def compose(self, outer: "DisplacementField") -> "DisplacementField":
         """`u12(x) = u1(x) + u2(x + u1(x))` on this field's grid: this field is u1, `outer` is u2."""

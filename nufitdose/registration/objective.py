@@ -213,7 +213,7 @@ def _regularisation(
         if settings.volume_without_ct > 0 and not pair.present[:, 0].all():
             alone = (~pair.present[:, 0]).to(g).reshape(-1, 1, 1, 1, 1)
             g = g + settings.volume_without_ct * alone * dilatation(u * sizes_mm, (a, b, c))
-        w_ct = _guide(pair.weight_ct[:, side : side + 1], settings.guide)
+        w_ct = guide(pair.weight_ct[:, side : side + 1], settings.guide)
         weight = w_ct
         if settings.relaxation != "none":
             learned = _learned(output, settings.relaxation, settings, g, u if side == 0 else None)
@@ -233,7 +233,8 @@ def _learned(
     return weight if back is None else warp(weight, back / 2.0)
 
 
-def _guide(weight: ImageTensor, kind: Guide) -> HalfImageTensor:
+def guide(weight: ImageTensor, kind: Guide) -> HalfImageTensor:
+    """The map of the weight on the half lattice: from CT as it is, 1 everywhere, or with its values out of place."""
     pooled = avg_pool3d(weight, 2)
     if kind == "uniform":
         return torch.ones_like(pooled)

@@ -57,8 +57,7 @@ def write_registered(
             continue
         if timepoint.ct is not None:
             save_volume(frame.registration.warp(timepoint.ct, onto=onto), place / f"{frame.id}_ct.nii.gz")
-        field = frame.registration.field.on(onto)
-        save_field(field.data, field.grid, place / f"{frame.id}_field.nii.gz")
+        save_field(frame.registration.field.parts_on(onto), onto, place / f"{frame.id}_field.nii.gz")
         if frame.u_registration_mm is not None:
             save_volume(frame.u_registration_mm, place / f"{frame.id}_u_registration_mm.nii.gz")
 

@@ -200,3 +200,10 @@ def test_the_second_run_of_the_shipped_weights_is_read(pytestconfig):
     settings = read_settings(FinetuneSettings, pytestconfig.rootpath / "configs/shipped_finetune.yaml")
     assert settings.loop.learning_rate == 1e-3  # supervised by the known motion, it starts as a training of its own
     assert settings.dropout.ct == 0.3
+
+
+def test_rows_of_the_ablation_differ_in_the_network_alone(pytestconfig):
+    paths = sorted((pytestconfig.rootpath / "configs").glob("ablation_*.yaml"))
+    rows = [read_settings(FinetuneSettings, path) for path in paths]
+    assert len({row.network.model_dump_json() for row in rows}) == len(rows) == 5
+    assert len({row.model_copy(update={"network": rows[0].network}).model_dump_json() for row in rows}) == 1

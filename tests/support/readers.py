@@ -184,7 +184,8 @@ def _field() -> Reader:
     from nufitdose.io.field_file import load_field, save_field
 
     def make(folder: Path) -> None:
-        save_field(np.random.default_rng(5).normal(size=(3, *_GRID.shape)).astype(np.float32), _GRID, folder / "u.nii")
+        field = np.random.default_rng(5).normal(size=(3, *_GRID.shape)).astype(np.float32)
+        save_field([field], _GRID, folder / "u.nii")
 
     def read(folder: Path) -> object:
         field, grid = load_field(folder / "u.nii")

@@ -39,7 +39,7 @@ def optimise(request: Request) -> DisplacementField:
 def predict(request: Request) -> DisplacementField:
     """What the network makes of the pair, from the rigid pose."""
     settings = _network(request).settings
-    pair, displacement = _predicted(request, _pose(request), settings.working_spacing_mm, settings.passes)
+    pair, displacement = predict_after(request, _pose(request), settings.working_spacing_mm, settings.passes)
     return pair.field(displacement, request.grid)
 
 
@@ -50,7 +50,7 @@ def predict_and_optimise(request: Request) -> DisplacementField:
     look = (settings.network_mm, settings.passes)
     if request.basis != "CT":
         look = (network.working_spacing_mm, network.passes)
-    _, start = _predicted(request, pose, *look)
+    _, start = predict_after(request, pose, *look)
     return _refined(request, pose, start, settings)
 
 
@@ -68,7 +68,7 @@ def _network(request: Request) -> NufitReg:
     return request.network
 
 
-def _predicted(request: Request, pose: Affine, spacing_mm: float, passes: int) -> tuple[Pair, DisplacementField]:
+def predict_after(request: Request, pose: Affine, spacing_mm: float, passes: int) -> tuple[Pair, DisplacementField]:
     """A working grid of `spacing_mm`, and the displacement (mm) after the pose that the network finds there."""
     network = _network(request).to(request.device)
     see_ct = CT_CONTRASTS[network.settings.ct_contrast]

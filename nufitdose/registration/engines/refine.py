@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from pydantic import Field
 from scipy import ndimage
 
 from nufitdose.config import Settings
@@ -11,16 +12,19 @@ from nufitdose.grid import Grid
 from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.intensity import tissue_contrast
 from nufitdose.registration.objective import ObjectiveSettings
+from nufitdose.registration.optimiser.bones import bone_share, stiffen_bones
 from nufitdose.registration.optimiser.correlation import HalfField
-from nufitdose.registration.optimiser.images import levels_of
-from nufitdose.registration.optimiser.newton import Found, Smoothness, correlation, optimise
+from nufitdose.registration.optimiser.images import Level, levels_of
+from nufitdose.registration.optimiser.newton import Found, Objective, Smoothness, correlation, optimise
 from nufitdose.registration.pair import Pair, pair_of
 from nufitdose.study import TimePoint
-from nufitdose.types import Affine, Field
+from nufitdose.types import Affine
+from nufitdose.types import Field as VectorImage
 
 _LEAST_CT_CORRELATION = 0.3  # ρ² of the CTs after all: less is no patient, however little it was bent
 _DOUBTFUL_CT_CORRELATION = 0.7  # 0.8 and more for one patient, 0.2 to 0.6 for two
 _MOST_VOLUME_CHANGE = 0.2  # standard deviation of log J: 0.09 to 0.21 for one patient, 0.26 and more for two
+_BONE_NOISE_MM = 0.5  # of a displacement in bone; what departs more from rigid motion is real
 
 
 class RefineSettings(Settings):
@@ -29,7 +33,8 @@ class RefineSettings(Settings):
     Activities alone are compared at `without_ct_mm`; beside CTs, which weigh 1, they weigh `activity_weight`: they say
     where tumours are and little of all else. A level ends early when a step changes the objective by less than
     `tolerance` of itself. `smoothness` weighs the roughness of the field, which counts by its logarithm beyond
-    `relaxed`, and its curvature over `bending_mm`. A start is smoothed by `start_blur_mm`.
+    `relaxed`, and its curvature over `bending_mm`. A start is smoothed by `start_blur_mm`. Bones that move nearly
+    rigidly over `bones_mm` do so altogether (0: they are left).
     """
 
     steps: tuple[int, ...] = (8, 8, 12)
@@ -41,6 +46,7 @@ class RefineSettings(Settings):
     bending_mm: float = 30.0
     relaxed: float = 1.0
     start_blur_mm: float = 8.0
+    bones_mm: float = Field(default=0.0, ge=0)
 
 
 def refine(
@@ -57,11 +63,31 @@ def refine(
     `start` is a displacement (mm) to improve, `terms` the weights and kinds of the objective's terms.
     """
     settings, terms = settings or RefineSettings(), terms or ObjectiveSettings()
-    spacing_mm = settings.without_ct_mm
-    if fixed.ct is not None and moving.ct is not None:
-        spacing_mm, terms = settings.spacing_mm, terms.model_copy(update={"weight_activity": settings.activity_weight})
+    pair = prepare_pair(fixed, moving, pose, settings, with_tumours=terms.rigidity > 0)
+    return pair, bend(pair, start, settings, terms, on_progress)
+
+
+def prepare_pair(
+    fixed: TimePoint, moving: TimePoint, pose: Affine, settings: RefineSettings, *, with_tumours: bool = False
+) -> Pair:
+    """A pair as the optimiser sees it: all tissues of the CT have some contrast."""
+    both = fixed.ct is not None and moving.ct is not None
+    spacing_mm = settings.spacing_mm if both else settings.without_ct_mm
     cpu = torch.device("cpu")
-    pair = pair_of(fixed, moving, spacing_mm, cpu, pose, with_tumours=terms.rigidity > 0, see_ct=tissue_contrast)
+    return pair_of(fixed, moving, spacing_mm, cpu, pose, with_tumours=with_tumours, see_ct=tissue_contrast)
+
+
+def bend(
+    pair: Pair,
+    start: DisplacementField | None,
+    settings: RefineSettings,
+    terms: ObjectiveSettings,
+    on_progress: Callable[[float], None] = lambda share: None,
+) -> Found:
+    """The displacement of a prepared pair."""
+    has_ct = bool(pair.tensors.present[0, 0])
+    if has_ct:
+        terms = terms.model_copy(update={"weight_activity": settings.activity_weight})
     levels = levels_of(pair.tensors, len(settings.steps), terms)
     steps = settings.steps[len(settings.steps) - len(levels) :]
     grids = [pair.half_grid]
@@ -69,7 +95,20 @@ def refine(
         grids.insert(0, _halved(grids[0]))
     starts = None if start is None else [_displacement(start, grid, settings.start_blur_mm) for grid in grids]
     smoothness = Smoothness(settings.smoothness, settings.relaxed, settings.bending_mm)
-    return pair, optimise(levels, steps, starts, smoothness, settings.tolerance, on_progress)
+    found = optimise(levels, steps, starts, smoothness, settings.tolerance, on_progress)
+    return _with_rigid_bones(pair, found, levels[-1], smoothness, settings.bones_mm) if has_ct else found
+
+
+def _with_rigid_bones(pair: Pair, found: Found, level: Level, smoothness: Smoothness, reach_mm: float) -> Found:
+    """What was found with its bones rigid; as it was where that is worse, by the objective, than the start."""
+    if reach_mm == 0:
+        return found
+    tensors, voxel_ml = pair.tensors, float(np.prod(pair.tensors.spacing_mm)) / 1000.0
+    share = bone_share(tensors.ct[0, 1].numpy(), tensors.body[0, 1].numpy(), voxel_ml)
+    noise = _BONE_NOISE_MM / min(tensors.spacing_mm)
+    displacement = stiffen_bones(found.displacement, share, reach_mm / level.node_mm, noise)
+    after = Objective(level, smoothness).at(displacement).value
+    return Found(displacement, found.before, after, found.steps) if after <= found.before else found
 
 
 def looks_like_one_patient(pair: Pair, found: Found, terms: ObjectiveSettings) -> bool:
@@ -94,7 +133,7 @@ def field_mm(found: Found, pair: Pair) -> DisplacementField:
     return DisplacementField(u, pair.half_grid)
 
 
-def _displacement(start: DisplacementField, half: Grid, blur_mm: float) -> Field:
+def _displacement(start: DisplacementField, half: Grid, blur_mm: float) -> VectorImage:
     """A start on a half lattice, in voxels of the images; what is finer than its nodes is smoothed away."""
     sigma = max(blur_mm, 0.5 * min(half.spacing_mm)) / np.array(start.grid.spacing_mm)
     smooth = np.stack([ndimage.gaussian_filter(u, sigma, mode="nearest", truncate=3.0) for u in start.data])
@@ -103,7 +142,7 @@ def _displacement(start: DisplacementField, half: Grid, blur_mm: float) -> Field
     return np.ascontiguousarray(np.einsum("cd,dijk->cijk", to_voxels.astype(np.float32), u_mm))
 
 
-def _pooled(u: Field) -> HalfField:
+def _pooled(u: VectorImage) -> HalfField:
     """A displacement on the half lattice of images half as fine, in their voxels."""
     a, b, c = (n // 2 for n in u.shape[1:])
     return 0.5 * u.reshape(3, a, 2, b, 2, c, 2).mean(axis=(2, 4, 6))

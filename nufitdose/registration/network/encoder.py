@@ -1,7 +1,7 @@
-"""Encoders of one modality, stage by stage, and the units through which two of them exchange features.
+"""Encoders, stage by stage, and the units through which two of them exchange features.
 
-An encoder maps `[batch, 2, i, j, k]` (moving, fixed) to a quarter of the resolution with C channels, then four
-times to half the resolution and twice the channels.
+An encoder maps `[batch, 2, i, j, k]` (moving, fixed; 4 channels where it sees both modalities) to a quarter of the
+resolution with C channels, then four times to half the resolution and twice the channels.
 """
 
 from typing import cast
@@ -21,12 +21,12 @@ _HEADS = (2, 4, 8, 16)
 class SwinEncoder(nn.Module):
     """MONAI's 3-D Swin stages, two blocks each; embedded features are normalised so that streams mix on one scale."""
 
-    def __init__(self, channels: int, checkpointing: bool) -> None:
+    def __init__(self, images: int, channels: int, checkpointing: bool) -> None:
         super().__init__()
         from monai.networks.nets.swin_unetr import SwinTransformer
 
         self.swin = SwinTransformer(
-            in_chans=2,
+            in_chans=images,
             embed_dim=channels,
             window_size=(WINDOW,) * 3,
             patch_size=(PATCH,) * 3,
@@ -54,9 +54,9 @@ class SwinEncoder(nn.Module):
 class ConvolutionalEncoder(nn.Module):
     """Plain convolutions of the same shapes: what the Swin stages are compared with."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, images: int, channels: int) -> None:
         super().__init__()
-        first = nn.Sequential(convolved(2, channels, stride=2), convolved(channels, channels, stride=2))
+        first = nn.Sequential(convolved(images, channels, stride=2), convolved(channels, channels, stride=2))
         rest = [convolved(channels * 2**n, channels * 2 ** (n + 1), stride=2) for n in range(STAGES)]
         self.stages = nn.ModuleList([first, *rest])
 

@@ -30,16 +30,22 @@ class NufitReg(nn.Module):
         super().__init__()
         self.settings = settings
         self._cues = cues
-        self.streams = [n for n, name in enumerate(("ct", "activity")) if settings.streams in ("both", name)]
-        c, count = settings.channels, len(self.streams)
+        self.joined = settings.streams == "joined"
+        alone = {"ct": [0], "activity": [1]}
+        self.modalities = alone.get(settings.streams, [0, 1])
+        c, seen = settings.channels, len(self.modalities)
+        count = 1 if self.joined else seen
+        images = 2 * seen // count
 
         def encoder() -> nn.Module:
-            return SwinEncoder(c, settings.checkpointing) if settings.encoder == "swin" else ConvolutionalEncoder(c)
+            if settings.encoder == "unet":
+                return ConvolutionalEncoder(images, c)
+            return SwinEncoder(images, c, settings.checkpointing)
 
-        self.encoders = nn.ModuleList(encoder() for _ in self.streams)
+        self.encoders = nn.ModuleList(encoder() for _ in range(count))
         mixing = settings.cross_stitch and count == 2
         self.stitches = nn.ModuleList(CrossStitch(c * 2 ** (n + 1)) for n in range(STAGES if mixing else 0))
-        self.decoder = Decoder(c, count, 2 * count, CHANNELS * count)
+        self.decoder = Decoder(c, count, 2 * seen, CHANNELS * seen, shuffle=settings.decoder == "pixel_shuffle")
         self.head = VelocityHead(c)
         self.weight_head = WeightHead(c, settings.weight_head) if settings.weight_head != "none" else None
 
@@ -57,7 +63,7 @@ class NufitReg(nn.Module):
         pass adds to the velocity what it makes of the moving scan as warped so far; `passes` of them, by default those
         of the settings. In training the number of passes is drawn, and only the last one learns.
         """
-        shown = [(ct, activity)[n] * present[:, n].reshape(-1, 1, 1, 1, 1) for n in self.streams]
+        shown = [(ct, activity)[n] * present[:, n].reshape(-1, 1, 1, 1, 1) for n in self.modalities]
         velocity = ct.new_zeros((ct.shape[0], 3, *(n // 2 for n in ct.shape[2:])))
         passes = self.settings.passes if passes is None else passes
         if self.training:
@@ -94,7 +100,9 @@ class NufitReg(nn.Module):
 
     def _encoded(self, images: list[Tensor], present: Tensor) -> list[list[Tensor]]:
         """Skips of every stream on every scale; an absent modality is zero throughout."""
-        kept = [present[:, n].reshape(-1, 1, 1, 1, 1) for n in self.streams]
+        there = [present.any(dim=1)] if self.joined else [present[:, n] for n in self.modalities]
+        kept = [one.reshape(-1, 1, 1, 1, 1) for one in there]
+        images = [torch.cat(images, dim=1)] if self.joined else images
 
         def hidden(features: list[Tensor]) -> list[Tensor]:
             return [f * k for f, k in zip(features, kept, strict=True)]

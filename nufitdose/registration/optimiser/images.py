@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float32
 from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
 from nufitdose.registration.descriptors import mind_ssc, normalised_gradient
-from nufitdose.registration.objective import ObjectiveSettings
+from nufitdose.registration.objective import ObjectiveSettings, guide
 from nufitdose.registration.optimiser.correlation import HalfImage, Images
 from nufitdose.registration.pair import PairTensors
 from nufitdose.types import Image32
@@ -97,9 +96,7 @@ def _variance(image: Image32, body: Image32) -> float:
 
 def _stiffness(pair: PairTensors, terms: ObjectiveSettings) -> HalfImage:
     """The weight of roughness on the half lattice: from the fixed CT, more in tumours that shall stay as they are."""
-    weight = avg_pool3d(pair.weight_ct[:, 1:], 2)
-    if terms.guide == "uniform":
-        weight = torch.ones_like(weight)
+    weight = guide(pair.weight_ct[:, 1:], terms.guide)
     if terms.rigidity > 0 and pair.tumours is not None:
         weight = weight * (1.0 + _TUMOUR_STIFFNESS * terms.rigidity * avg_pool3d(pair.tumours[:, 1:], 2))
     return np.ascontiguousarray(weight[0, 0].numpy())

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit
 from scipy.stats import norm
 
-from dosimetry.kinetics.marginal import ODDS_SPREAD, POINTS, lattice, model_posterior
+from dosimetry.kinetics.marginal import POINTS, lattice, model_posterior
 from dosimetry.kinetics.models import LN2, MODELS
 from dosimetry.kinetics.posterior_curves import curve_with_integral, draw_curves, normalised
 from dosimetry.kinetics.priors import WIDE, WIDE_TUMOUR, CurvePrior, half_life_prior
@@ -60,7 +60,7 @@ def test_evidence_by_plain_chance(name):
         early = np.full_like(slow, RATE_P)
     allowed = np.ones(slow.size, bool) if name == "f3a" else early > slow
     allowed &= (uptake > early) if name == "tri" else True
-    share = expit(ODDS_SPREAD * x[3])[allowed, None]
+    share = expit(WIDE.early_odds[1] * x[3])[allowed, None]
     e1, e2, e3 = (np.exp(-np.outer(rates[allowed], TIMES)) for rates in (slow, early, uptake))
     shapes = (1.0 - share) * e1 + share * e2 - (e3 if name == "tri" else 0.0)
     expected = evidence_of_shapes(shapes, np.full(len(shapes), 1.0 / len(shapes)))

@@ -3,10 +3,13 @@
 import csv
 import dataclasses
 
+import numpy as np
 import pytest
 
 from dosimetry.config import DoseSettings, DosimetrySettings
 from dosimetry.kinetics import FitStatus
+from dosimetry.kinetics.model_average import average_models
+from dosimetry.kinetics.priors import BLOOD
 from dosimetry.lights.structures import activity_balance, judge, structure_lights, warn_of_curves
 from dosimetry.lights.values import Light, State, graded, worst
 from dosimetry.output.tables import write_tables
@@ -65,6 +68,19 @@ def test_a_tail_that_was_not_measured_turns_the_curve(results):
         )
         states.append(light(changed(results, curve=curve), "Curve").state)
     assert states == [State.GOOD, State.LOOK, State.BAD]
+
+
+def test_what_lies_before_the_first_scan_is_told_where_it_is_much(results):
+    """A mono-exponential of 60 h has 4.5 % of Ã before 4 h, blood that falls with 1.6 h half of it."""
+    times_h, slow_h = np.array([4.0, 24.0, 96.0, 168.0]), 60.0
+    curve = results.structures[0].curve
+    assert "before the first" not in light(results, "Curve").found
+    blood = 100.0 * 2.0 ** (-times_h / 1.6) + 3.0 * 2.0 ** (-times_h / slow_h)
+    found = average_models(times_h, blood, 159.528, u_activity_mbq=0.03 * blood, prior=BLOOD["dota"])
+    told = light(changed(results, curve=dataclasses.replace(curve, average=found)), "Curve").found
+    share, u = 100.0 * found.before_first_fraction, 100.0 * found.u_before_first_fraction
+    assert f"{share:.0f} ± {u:.0f} % before the first" in told
+    assert abs(share - 48.0) < 2.0 * u
 
 
 def test_rising_activity_and_long_tails_are_warned_of(results, caplog):

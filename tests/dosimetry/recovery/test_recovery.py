@@ -54,6 +54,17 @@ def corrected(given, **settings):
     return frames[0].activity, done[0].activity, regions, found
 
 
+def test_a_structure_that_is_not_even_widens_what_recovery_errs_by():
+    """A kidney with an empty core loses more than an even one: voxels make up part of it, u(R) holds the rest."""
+    hollow = np.where(ball(12.0, (35.0, 10.0, 0.0)), np.float32(0.0), _TRUE)
+    *_, regions, even = corrected(study())
+    _, activity, _, uneven = corrected(study(hollow))
+    error = regions["kidney"].integral(activity) / regions["kidney"].integral(activity.with_data(hollow)) - 1.0
+    assert -2.0 * uneven.relative_u("kidney") < error < -0.03
+    assert uneven.relative_u("kidney") > 1.1 * even.relative_u("kidney")
+    assert uneven.relative_u("liver") == pytest.approx(even.relative_u("liver"), rel=0.05)
+
+
 def test_uniform_parts_are_found_again():
     image, activity, regions, found = corrected(study())
     true = Volume(_TRUE, _GRID, Quantity.ACTIVITY)

@@ -9,13 +9,16 @@ from dosimetry.curves.fits import organ_by_average, representative_fit
 from dosimetry.curves.points import OrganPoints
 from dosimetry.curves.structures import StructureCurve
 from dosimetry.kinetics import fit_organ
+from dosimetry.recovery.partition import partition
+from dosimetry.recovery.transfer import transfer_matrix
 from dosimetry.uncertainty.counting import measure_noise
-from dosimetry.uncertainty.displacement import relative_u_of_shift
+from dosimetry.uncertainty.displacement import relative_change_of_stretch, relative_u_of_shift
 from dosimetry.uncertainty.outline import Outline, relative_u_of_rounding
 from dosimetry.uncertainty.points import point_errors
 from dosimetry.uncertainty.sensitivity import sensitivities
 from nufitdose.anatomy.regions import Region
 from nufitdose.grid import Grid
+from nufitdose.psf import blur
 from nufitdose.registration.series import Frame
 from nufitdose.registration.structure_quality import StructureTransport
 from nufitdose.volume import Quantity, Volume
@@ -98,6 +101,56 @@ def test_a_stretched_image_loses_what_leaves_through_the_outline(blur_mm):
     still, moved = point_errors(frames, {"ball": region}, UncertaintySettings())["ball"].registration
     assert still == 0.0
     assert change_of_activity < moved < 1.6 * change_of_activity
+
+
+def hot_and_warm():
+    """A warm ball of 60 % beside one of 5 times its activity, the scanner's 12 mm, and the matrix that undoes them."""
+    warm, hot = ball(14.0), ball_at(14.0, (30.0, 0.0, 0.0))
+    true = np.full(GRID.size, 1.0)
+    true[warm.index] += 19.0 * warm.part_ml / GRID.voxel_volume_ml
+    true[hot.index] += 99.0 * hot.part_ml / GRID.voxel_volume_ml
+    seen = blur(true.reshape(GRID.shape).astype(np.float32), (12.0,) * 3, GRID.spacing_mm, extend=True)
+    parts = partition({"warm": warm, "hot": hot}, np.ones(GRID.shape, dtype=np.float32), GRID, 12.0)
+    return warm, image(seen), transfer_matrix(parts, (12.0,) * 3)
+
+
+def ball_at(radius_mm, centre_mm):
+    index = np.stack(np.meshgrid(*[np.arange(float(n)) for n in GRID.shape], indexing="ij"), -1)
+    away_mm = np.linalg.norm(GRID.world(index) - GRID.centre_mm - np.array(centre_mm), axis=-1)
+    share = np.clip((radius_mm - away_mm) / GRID.spacing_mm[0] + 0.5, 0.0, 1.0).reshape(-1)
+    index = np.flatnonzero(share > 0)
+    return Region(index, share[index] * GRID.voxel_volume_ml, 0.0)
+
+
+def test_a_shift_beside_a_hot_neighbour_counts_by_what_the_correction_makes_of_it():
+    """The image laid off by u, then solved again; the plain sum over the structure changes by something else."""
+    warm, seen, matrix = hot_and_warm()
+    u_mm = 2.0
+    solved = matrix.solve(seen.data)[matrix.partition.names.index("warm")]
+    read = matrix.reading("warm", seen.data)
+    assert read.activity_bq == pytest.approx(solved * warm.volume_ml, rel=1e-4)
+    variance = 0.0
+    for axis in range(3):
+        for sign in (1.0, -1.0):
+            step = [sign * u_mm / GRID.spacing_mm[0] if n == axis else 0.0 for n in range(3)]
+            moved = ndimage.shift(seen.data.astype(np.float64), step, order=3, mode="nearest").astype(np.float32)
+            again = matrix.solve(moved)[matrix.partition.names.index("warm")]
+            variance += 0.5 * (again / solved - 1.0) ** 2
+    found = relative_u_of_shift(warm, seen, u_mm, read)
+    assert found == pytest.approx(np.sqrt(variance), rel=0.05)
+    assert found != pytest.approx(relative_u_of_shift(warm, seen, u_mm), rel=0.1)
+
+
+@pytest.mark.parametrize("change", [0.06, -0.06])
+def test_a_stretch_beside_a_hot_neighbour_counts_by_what_the_correction_makes_of_it(change):
+    warm, seen, matrix = hot_and_warm()
+    number = matrix.partition.names.index("warm")
+    index = np.stack(np.meshgrid(*[np.arange(40.0)] * 3, indexing="ij"))
+    at = 19.5 + (index - 19.5) * (1 + change) ** (-1 / 3)
+    stretched = ndimage.map_coordinates(seen.data.astype(np.float64), at, order=3, mode="nearest").astype(np.float32)
+    expected = matrix.solve(stretched)[number] / matrix.solve(seen.data)[number] - 1.0
+    found = relative_change_of_stretch(warm, seen, change, matrix.reading("warm", seen.data))
+    assert found == pytest.approx(expected, rel=0.15, abs=0.003)
 
 
 def test_filtered_noise_in_a_region_is_as_scattered_as_it_is_said_to_be():

@@ -17,7 +17,7 @@ from nufitdose.volume import Quantity, Volume
 def written(tmp_path):
     field = wavy(GRID, amplitude_mm=12.0)
     rounded = DisplacementField(np.rint(field.data / STEP_MM) * np.float32(STEP_MM), GRID)
-    save_field(field.data, GRID, tmp_path / "field.nii.gz")
+    save_field([field.data], GRID, tmp_path / "field.nii.gz")
     return rounded, tmp_path / "field.nii.gz"
 
 
@@ -76,6 +76,6 @@ def test_no_file_and_no_number_are_refused(tmp_path):
     grid = Grid.from_spacing((4, 4, 4), (2.0, 2.0, 2.0))
     field = np.zeros((3, *grid.shape), np.float32)
     field[1, 2, 2, 2] = np.nan
-    save_field(field, grid, tmp_path / "nan.nii.gz")
+    save_field([field], grid, tmp_path / "nan.nii.gz")
     with pytest.raises(InputError, match="finite"):
         load_field(tmp_path / "nan.nii.gz")

@@ -258,3 +258,14 @@ def test_a_single_slice_is_a_grid_too():
     field = DisplacementField.identity(grid)
     assert np.array_equal(field.warp(volume).data, volume.data)
     np.testing.assert_allclose(field.jacobian_determinant(), 1.0)
+
+
+def test_a_field_read_in_parts_is_the_field_read_at_once():
+    chance = np.random.default_rng(4)
+    field = DisplacementField(
+        chance.normal(0.0, 5.0, (3, 7, 6, 5)).astype(np.float32), Grid.from_spacing((7, 6, 5), (4.0, 4.0, 4.0))
+    )
+    for onto in (Grid.from_spacing((23, 9, 8), (1.7, 1.7, 1.7), centre_mm=(2.0, -1.0, 3.0)), field.grid):
+        parts = list(field.parts_on(onto, planes=5))
+        assert [part.shape[1] for part in parts[:-1]] == [5] * (len(parts) - 1)
+        np.testing.assert_allclose(np.concatenate(parts, axis=1), field.on(onto).data, atol=1e-5)

@@ -13,6 +13,7 @@ from nufitdose.grid import Grid
 from nufitdose.registration import DisplacementField, register
 from nufitdose.registration.engines.refine import RefineSettings, field_mm, refine
 from nufitdose.registration.objective import ObjectiveSettings
+from nufitdose.registration.optimiser.images import levels_of
 from nufitdose.registration.pair import pair_of
 from nufitdose.registration.quality import target_registration_error_mm
 from nufitdose.registration.regularization import departure_from_rigidity
@@ -125,6 +126,17 @@ def test_activity_alone_follows_what_is_hot():
     )
     assert after < 0.6 * before
     assert field_mm(result, pair).jacobian_statistics().minimum > 0.5  # volumes are nearly kept
+
+
+def test_a_guide_says_where_the_field_is_stiff(scans):
+    tensors = pair_of(*scans, 4.0, CPU, REST).tensors
+    guided, uniform, permuted = (
+        levels_of(tensors, 1, ObjectiveSettings(guide=guide))[-1].stiffness for guide in ("ct", "uniform", "permuted")
+    )
+    assert np.unique(uniform).tolist() == [1.0]
+    assert guided.std() > 0.1
+    np.testing.assert_array_equal(np.sort(permuted, axis=None), np.sort(guided, axis=None))
+    assert abs(np.corrcoef(permuted.ravel(), guided.ravel())[0, 1]) < 0.1
 
 
 @pytest.mark.parametrize("kind", ["mind", "ngf"])

@@ -36,6 +36,8 @@ def woken(settings: NetworkSettings) -> NufitReg:
         NetworkSettings(cross_stitch=False, weight_head="gaussian"),
         NetworkSettings(encoder="unet", weight_head="beta", streams="activity"),
         NetworkSettings(encoder="unet", field="displacement"),
+        NetworkSettings(encoder="unet", streams="joined"),
+        NetworkSettings(streams="joined", decoder="pixel_shuffle"),
     ],
 )
 def test_every_variant_starts_at_the_identity_with_weights_near_one(settings):
@@ -51,7 +53,9 @@ def test_every_variant_starts_at_the_identity_with_weights_near_one(settings):
         assert (output.weight - 1).abs().max() < 0.5
 
 
-@pytest.mark.parametrize("settings", [NetworkSettings(), UNET])
+@pytest.mark.parametrize(
+    "settings", [NetworkSettings(), UNET, NetworkSettings(encoder="unet", streams="joined", decoder="pixel_shuffle")]
+)
 def test_a_modality_that_is_absent_is_not_looked_at(settings):
     model = woken(settings)
     (ct, activity), (other_ct, other_activity) = images(32, 32, 32), images(32, 32, 32, seed=5)
