@@ -69,6 +69,7 @@ class Steps:
         self._stream = stream
         self._start = _began()
         self._done = 0.0
+        self._note = ""
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
@@ -99,7 +100,7 @@ class Steps:
     @contextmanager
     def step(self, name: str, weight: float = 1.0) -> Iterator[OnProgress]:
         """One step; yields a callable that takes its finished share."""
-        begun = time.monotonic()
+        begun, self._note = time.monotonic(), ""
         self._show(name, 0.0)
         if self._stream is not None and self._bar is None:
             print(f"[{begun - self._start:6.1f} s] {printable(name)}", file=self._stream, flush=True)
@@ -108,6 +109,10 @@ class Steps:
         self._show(name, 0.0)
         self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begun
 
+    def note(self, words: str) -> None:
+        """Words that the bar shows beside the name of this step from its next share on, such as a loss."""
+        self._note = f", {words}"
+
     def _show(self, name: str, within: float) -> None:
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, description=name, completed=self._done + within)
+            self._bar.update(self._task, description=name + self._note, completed=self._done + within)

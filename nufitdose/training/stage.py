@@ -84,7 +84,8 @@ def run_stage(stage: Stage, request: RunRequest) -> Path:
             with steps.step("preparing the scans", 0.08) as on_progress:
                 store = work.prepare_store(cohort, on_progress)
             with steps.step("training", 0.9) as on_progress:
-                progress = work.train(cohort, store, on_progress)
+                shown = _show_steps(stage.settings.loop.steps, work.stream, steps, on_progress)
+                progress = work.train(cohort, store, shown)
         record.timings_s = dict(steps.seconds)
         if group.writes:
             _finish(stage, request.out, record, progress)
@@ -152,7 +153,7 @@ class _Work:
         self.group.wait()
         return store
 
-    def train(self, cohort: Cohort, store: ScanStore, on_progress: OnProgress) -> Progress:
+    def train(self, cohort: Cohort, store: ScanStore, on_progress: Callable[[int, float], None]) -> Progress:
         """Run the loop on the pairs of the training patients."""
         stage, settings, seed = self.stage, self.stage.settings, self.request.seed
         order = stage.order(_in_store(cohort.train, store), seed)
@@ -173,7 +174,7 @@ class _Work:
             | dict(stage.depends_on),
             data={name: digest for name, digest in cohort.digests().items() if not name.startswith("test/")},
             processes=self.group,
-            on_progress=_show_steps(settings.loop.steps, self.stream, on_progress),
+            on_progress=on_progress,
             on_validated=draw,
         )
         loss = pair_loss_of(settings.objective, settings.dropout, precision, settings.blur_voxels)
@@ -215,16 +216,19 @@ def _identity(settings: StageSettings, seed: int) -> dict[str, Any]:
     return {**content, "seed": seed}
 
 
-def _show_steps(steps: int, stream: Stream | None, on_progress: OnProgress) -> Callable[[int, float], None]:
-    """Move the bar; where nobody watches a bar, a line every now and then."""
+def _show_steps(
+    last: int, stream: Stream | None, steps: Steps, on_progress: OnProgress
+) -> Callable[[int, float], None]:
+    """Move the bar, the loss beside it; where nobody watches a bar, a line every now and then."""
     told = time.monotonic()
 
     def show(step: int, loss: float) -> None:
         nonlocal told
-        on_progress(step / steps)
+        steps.note(f"loss {loss:.4f}")
+        on_progress(step / last)
         if stream is not None and not stream.isatty() and time.monotonic() - told > _TOLD_EVERY_S:
             told = time.monotonic()
-            print(f"step {step} of {steps}, loss {loss:.4f}", file=stream, flush=True)
+            print(f"step {step} of {last}, loss {loss:.4f}", file=stream, flush=True)
 
     return show
 

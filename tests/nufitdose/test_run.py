@@ -239,10 +239,16 @@ def test_on_a_terminal_a_bar_with_the_remaining_time_is_shown():
 
     master, slave = pty.openpty()
     with os.fdopen(slave, "w") as stream, Steps(2.0, stream) as steps:
+        with steps.step("training") as on_progress:
+            steps.note("loss 0.1234")
+            on_progress(0.5)
+            steps._bar.refresh()
         with steps.step("registering tp2") as on_progress:
             on_progress(0.5)
         steps._bar.refresh()
     shown = read_terminal(master)
+    assert "training, loss 0.1234" in shown
+    assert "registering tp2, loss" not in shown
     assert "registering tp2" in shown
     assert "%" in shown
 

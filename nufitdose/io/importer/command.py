@@ -48,7 +48,7 @@ def run_import(
     stated = {} if scanner is None else {"scanner": str(scanner)}
     record = RunRecord("import", options.to_dict() | stated | ({} if archive is None else archive.to_dict()))
     with Steps(10.0, stream) as steps, collected_warnings(record):
-        with steps.step(f"reading DICOM headers in {dicom}", 3.0) as on_progress:
+        with steps.step(f"reading DICOM headers in {dicom}", 6.0) as on_progress:
             plan = plan_import(dicom, options, on_progress=on_progress)
         table = describe(plan)
         if facts is not None:
@@ -60,8 +60,8 @@ def run_import(
             print(printable("\n".join(table), lines=True), file=stream)
             raise plan.refusal
         with output_folder(out, kind="import", inputs=[dicom], keep=not force) as place:
-            with steps.step("writing the study folder", 7.0):
-                manifest = write_study(plan, place, described)
+            with steps.step("writing the study folder", 4.0) as on_progress:
+                manifest = write_study(plan, place, described, on_progress)
             record.add_inputs(plan.files(), dicom)
             if scanner is not None:
                 record.add_inputs([scanner], scanner.parent)

@@ -11,6 +11,7 @@ from nufitdose.io.dicom.read.series import Kind
 from nufitdose.io.importer.candidates import Candidate, Place
 from nufitdose.io.importer.match import CTOffer, Drawn, drawn_on, matching_ct, read_drawn
 from nufitdose.io.structures import references
+from nufitdose.progress import OnProgress
 
 _LOG = logging.getLogger(__name__)
 
@@ -67,7 +68,10 @@ def _without_ct(refusal: InputError, places: Sequence[Place]) -> InputError:
 
 
 def place_structures(
-    places: Sequence[Place], candidates: Sequence[Candidate], registrations: Sequence[Registration]
+    places: Sequence[Place],
+    candidates: Sequence[Candidate],
+    registrations: Sequence[Registration],
+    on_progress: OnProgress,
 ) -> None:
     """Give each time point the structure objects drawn on its images, and read what is in them.
 
@@ -75,9 +79,9 @@ def place_structures(
     """
     refused = {c.gathered.uid for c in candidates if c.refusal is not None}
     used = {p.id: [p.candidate.activity().series, *([p.ct] if p.ct else [])] for p in places}
-    for candidate in candidates:
-        if candidate.gathered.kind is not Kind.STRUCTURES or not candidate.open:
-            continue
+    drawn = [c for c in candidates if c.gathered.kind is Kind.STRUCTURES and c.open]
+    for number, candidate in enumerate(drawn):
+        on_progress(number / len(drawn))
         path = candidate.gathered.headers[0].path
         try:
             found = references(path)

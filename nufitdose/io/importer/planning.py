@@ -1,7 +1,7 @@
 """The import from top to bottom: find the series, hear the user, choose, resolve the facts, check, put together."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -46,6 +46,7 @@ from nufitdose.io.importer.plan import ImportPlan, SeriesRow
 from nufitdose.io.importer.statements import statements_of
 from nufitdose.io.importer.summary import files_of, record_of, row_of
 from nufitdose.io.importer.writing import write_study
+from nufitdose.progress import OnProgress
 from nufitdose.study import Study, TimePoint
 from nufitdose.types import PerVoxel
 from nufitdose.volume import Volume
@@ -55,7 +56,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def plan_import(
-    folder: Path, options: ImportOptions | None = None, on_progress: Callable[[float], None] | None = None
+    folder: Path, options: ImportOptions | None = None, on_progress: OnProgress = lambda share: None
 ) -> ImportPlan:
     """Look at a folder of DICOM files and plan the study they make.
 
@@ -63,9 +64,8 @@ def plan_import(
     `refusal`; so does what makes the study impossible. Raises `InputError` only where the folder holds no
     readable DICOM.
     """
-    options, on_progress = options or ImportOptions(), on_progress or (lambda share: None)
-    found = without_copies(find_dicom(Path(folder)))
-    on_progress(0.4)
+    options = options or ImportOptions()
+    found = without_copies(find_dicom(Path(folder), lambda share: on_progress(0.3 * share)))
     problems: list[InputError] = []
     gathered = gather(found.headers, options.given_for, found.incomplete)
     candidates = [candidate_of(g, options.given_for(g.uids)) for g in gathered]
@@ -76,9 +76,10 @@ def plan_import(
     scans = _scans(candidates, options, problems)
     if not scans and not problems:
         problems.append(_nothing(folder, candidates))
-    treatment, places = _timepoints(scans, options, problems, lambda share: on_progress(0.4 + 0.5 * share))
+    treatment, places = _timepoints(scans, options, problems, lambda share: on_progress(0.3 + 0.2 * share))
     place_ct(places, candidates, problems)
-    place_structures(places, candidates, read_registrations(found.headers))
+    moved = read_registrations(found.headers)
+    place_structures(places, candidates, moved, lambda share: on_progress(0.5 + 0.5 * share))
     for place in places:
         place.candidate.use = f"activity of {place.id}"
     study, redaction = None, None
@@ -120,7 +121,7 @@ def _scans(candidates: Sequence[Candidate], options: ImportOptions, problems: li
 
 
 def _timepoints(
-    scans: Sequence[Candidate], options: ImportOptions, problems: list[InputError], on_progress: Callable[[float], None]
+    scans: Sequence[Candidate], options: ImportOptions, problems: list[InputError], on_progress: OnProgress
 ) -> tuple[Treatment | None, list[Place]]:
     """What was given, and the time points: each scan quantified and checked."""
     if not scans:

@@ -10,12 +10,16 @@ from nufitdose.files import write_whole
 from nufitdose.io.importer.facts import FACTS
 from nufitdose.io.importer.plan import ImportPlan, SeriesRow
 from nufitdose.io.study_folder import save_study
+from nufitdose.progress import OnProgress
 from nufitdose.scanner import Scanner
 
 
-def write_study(plan: ImportPlan, out: Path, scanner: Scanner | None = None) -> Path:
+def write_study(
+    plan: ImportPlan, out: Path, scanner: Scanner | None = None, on_progress: OnProgress = lambda share: None
+) -> Path:
     """Write the planned study as a study folder, its scanner described where one is given; returns its manifest."""
-    return save_study(plan.study if scanner is None else plan.study.with_scanner(scanner), out)
+    study = plan.study if scanner is None else plan.study.with_scanner(scanner)
+    return save_study(study, out, on_progress=on_progress)
 
 
 def write_facts(plan: ImportPlan, path: Path, folder: Path) -> Path:

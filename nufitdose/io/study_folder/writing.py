@@ -1,9 +1,9 @@
 """A `Study` written as a study folder."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,28 @@ from nufitdose.image_sources import ImageSources
 from nufitdose.io.nifti import save_volume
 from nufitdose.io.study_folder.manifest import MANIFEST, Manifest, SourceEntry
 from nufitdose.io.study_folder.scanner_file import scanner_entry
+from nufitdose.progress import OnProgress
 from nufitdose.scanner import Scanner
 from nufitdose.study import Structures, Study, TimePoint
 from nufitdose.types import PerVoxel
 from nufitdose.volume import Volume
 
 
-def save_study(study: Study, folder: str | Path, *, tumours: Iterable[str] = ()) -> Path:
+def save_study(
+    study: Study, folder: str | Path, *, tumours: Iterable[str] = (), on_progress: OnProgress = lambda share: None
+) -> Path:
     """Write a study as a folder of NIfTI images and its manifest; returns the manifest's path.
 
     Activity is written as it is held, at acquisition and with the scanner's calibration factor applied: the factor in
     the manifest is then 1 and a statement says so. Structures of all time points share one list of
-    names; `tumours` adds to those the structures carry themselves.
+    names; `tumours` adds to those the structures carry themselves. `on_progress` is told after each image.
     """
     folder = Path(folder)
     names, entries = _shared_names(study), []
+    save = _saving(sum(_count_images(timepoint) for timepoint in study.timepoints), on_progress)
     for timepoint in study.timepoints:
         (folder / timepoint.id).mkdir(parents=True, exist_ok=True)
-        entries.append(_write_timepoint(study, timepoint, folder, names))
+        entries.append(_write_timepoint(study, timepoint, folder, names, save))
     manifest: dict[str, Any] = {
         "patient": study.patient,
         "nuclide": study.nuclide,
@@ -80,7 +84,24 @@ def _shared_names(study: Study) -> dict[str, int]:
     return {name: number for number, name in enumerate(dict.fromkeys(found), start=1)}
 
 
-def _write_timepoint(study: Study, timepoint: TimePoint, folder: Path, names: dict[str, int]) -> dict[str, Any]:
+def _saving(images: int, on_progress: OnProgress) -> Callable[[Volume, Path], None]:
+    numbers = count(1)
+
+    def save(volume: Volume, path: Path) -> None:
+        save_volume(volume, path)
+        on_progress(next(numbers) / images)
+
+    return save
+
+
+def _count_images(timepoint: TimePoint) -> int:
+    layers = 0 if timepoint.structures is None else len(timepoint.structures.layers)
+    return 1 + (timepoint.ct is not None) + layers
+
+
+def _write_timepoint(
+    study: Study, timepoint: TimePoint, folder: Path, names: dict[str, int], save: Callable[[Volume, Path], None]
+) -> dict[str, Any]:
     place = timepoint.id
     entry: dict[str, Any] = {"id": place}
     if study.administration.time is None:
@@ -88,12 +109,12 @@ def _write_timepoint(study: Study, timepoint: TimePoint, folder: Path, names: di
     else:
         entry["time"] = _clock(study.administration.time, timepoint.time_h)
     entry |= {"activity": f"{place}/activity.nii.gz", "decay_corrected_to": "acquisition"}
-    save_volume(timepoint.activity, folder / entry["activity"])
+    save(timepoint.activity, folder / entry["activity"])
     if timepoint.slice_offsets_h is not None:
         entry["beds"] = _beds(timepoint.slice_offsets_h)
     if timepoint.ct is not None:
         entry["ct"] = f"{place}/ct.nii.gz"
-        save_volume(timepoint.ct, folder / entry["ct"])
+        save(timepoint.ct, folder / entry["ct"])
     if timepoint.sources is not None:
         entry["dicom"] = f"{place}/dicom.yaml"
         write_whole(folder / entry["dicom"], dump_yaml(_sources(timepoint.sources)))
@@ -102,7 +123,7 @@ def _write_timepoint(study: Study, timepoint: TimePoint, folder: Path, names: di
         for number, layer in enumerate(_relabelled(timepoint.structures, names), start=1):
             suffix = "" if number == 1 else f"_{number}"
             entry["structures"].append(f"{place}/structures{suffix}.nii.gz")
-            save_volume(layer, folder / entry["structures"][-1])
+            save(layer, folder / entry["structures"][-1])
         entry["structures"] = entry["structures"][0] if len(entry["structures"]) == 1 else entry["structures"]
     return entry
 

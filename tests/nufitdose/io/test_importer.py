@@ -22,6 +22,7 @@ from support.dicom_files import (
     rtstruct,
     stored_values,
     uid,
+    write,
 )
 
 from nufitdose.errors import InputError
@@ -83,6 +84,21 @@ def test_a_study_of_two_scans_with_ct_and_structures(tmp_path):
 def test_the_radiopharmaceutical_is_the_tracer_unless_it_repeats_the_nuclide(tmp_path, named, tracer):
     plan = plan_of(tmp_path, drugs(pet(), Radiopharmaceutical=named) if named else pet())
     assert plan.study.tracer == tracer
+
+
+def test_progress_moves_with_each_file_read_and_each_image_written(tmp_path):
+    anatomy = ct("low dose")
+    folder, reading, writing = tmp_path / "in", [], []
+    for number, scan in enumerate([pet("early"), anatomy, [rtstruct(anatomy)]]):
+        write(folder / str(number), scan)
+    plan = plan_import(folder, ImportOptions(), reading.append)
+    (tmp_path / "out").mkdir()
+    write_study(plan, tmp_path / "out", on_progress=writing.append)
+    files = sum(path.is_file() for path in folder.rglob("*"))
+    assert len(set(reading)) > files
+    assert reading == sorted(reading)
+    assert 0.0 < reading[0] < 0.1
+    assert writing == pytest.approx([1 / 3, 2 / 3, 1.0])  # activity, CT, structures
 
 
 def test_rows_say_what_a_series_is(tmp_path):

@@ -13,6 +13,7 @@ from pydicom.filereader import read_partial
 
 from nufitdose.errors import InputError
 from nufitdose.io.dicom.read.headers import IDENTITY, Header, quiet, read_header
+from nufitdose.progress import OnProgress
 
 _SERIES_INSTANCE_UID = 0x0020000E
 _PREAMBLE, _MAGIC = 128, b"DICM"
@@ -48,10 +49,11 @@ class Found:
         return {one.series_uid: one.problem for one in reversed(self.damaged) if one.series_uid}
 
 
-def find_dicom(folder: Path) -> Found:
+def find_dicom(folder: Path, on_progress: OnProgress = lambda share: None) -> Found:
     """Read the headers of all DICOM files in a folder, at any depth.
 
-    Other files, DICOMDIR among them, are counted and passed over; of byte-identical copies one is kept. Raises
+    Other files, DICOMDIR among them, are counted and passed over; of byte-identical copies one is kept. `on_progress`
+    is told before each file. Raises
     `InputError` where the folder is missing or holds no DICOM that can be read, or where an otherwise sound header
     does not say its series.
     """
@@ -62,7 +64,9 @@ def find_dicom(folder: Path) -> Found:
     links: list[Path] = []
     unreadable: list[Path] = []
     others = 0
-    for path in _files(folder, links, unreadable):
+    paths = list(_files(folder, links, unreadable))
+    for number, path in enumerate(paths, start=1):
+        on_progress(number / len(paths))
         try:
             header = read_header(path)
         except InputError as problem:
