@@ -25,6 +25,13 @@ _KEYWORDS = {
 }
 
 
+def _new_folder(factory, name):
+    """Alone in its parent, for `judge` looks there for what reading might have written."""
+    folder = factory.mktemp(name) / "in"
+    folder.mkdir()
+    return folder
+
+
 def read(folder):
     """The images of the study and its hours."""
     points = plan_import(folder, OPTIONS).study.timepoints
@@ -41,7 +48,7 @@ def outcome(folder):
 def truth(tmp_path_factory):
     found = {}
     for kind, make in _MAKE.items():
-        folder = tmp_path_factory.mktemp(kind)
+        folder = _new_folder(tmp_path_factory, kind)
         write(folder, make())
         found[kind] = outcome(folder)
         assert found[kind] is not None
@@ -68,7 +75,7 @@ def test_a_deleted_attribute_is_missed_or_does_not_matter(tmp_path_factory, trut
     chosen = datasets if data.draw(st.booleans()) else [data.draw(st.sampled_from(datasets))]
     for dataset in chosen:
         drop_attribute(dataset, keyword)
-    folder = tmp_path_factory.mktemp("deleted")
+    folder = _new_folder(tmp_path_factory, "deleted")
     _save(folder, datasets)
     got = outcome(folder)
     assert got is None or same(got, truth[kind])
@@ -86,7 +93,7 @@ def test_a_mangled_attribute_is_refused_or_tells_of_something_else(tmp_path_fact
     chosen = datasets if data.draw(st.booleans()) else [data.draw(st.sampled_from(datasets))]
     for dataset in chosen:
         mangle_attribute(dataset, keyword, value)
-    folder = tmp_path_factory.mktemp("mangled")
+    folder = _new_folder(tmp_path_factory, "mangled")
     _save(folder, datasets)
     got = outcome(folder)
     assert got is None or keyword not in _WORDS or same(got, truth[kind])
@@ -96,7 +103,7 @@ def test_a_mangled_attribute_is_refused_or_tells_of_something_else(tmp_path_fact
 @given(kind=st.sampled_from(sorted(_MAKE)), data=st.data())
 def test_damaged_bytes_are_refused_or_read(tmp_path_factory, kind, data):
     """Refused, or hours after administration and images of finite numbers."""
-    folder = tmp_path_factory.mktemp("bytes")
+    folder = _new_folder(tmp_path_factory, "bytes")
     paths = write(folder, _MAKE[kind]())
     path = data.draw(st.sampled_from(paths))
     content = bytearray(path.read_bytes())
@@ -113,7 +120,7 @@ def test_damaged_bytes_are_refused_or_read(tmp_path_factory, kind, data):
 @_QUICK
 @given(kind=st.sampled_from(sorted(_MAKE)), data=st.data())
 def test_a_flipped_bit_of_a_pixel_changes_that_voxel_alone(tmp_path_factory, truth, kind, data):
-    folder = tmp_path_factory.mktemp("pixel")
+    folder = _new_folder(tmp_path_factory, "pixel")
     path = data.draw(st.sampled_from(write(folder, _MAKE[kind]())))
     content = bytearray(path.read_bytes())
     pixels = 2 * _VALUES.size if kind == "nm" else 2 * _VALUES[0].size
