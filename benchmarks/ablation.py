@@ -6,7 +6,6 @@ it was. Seed by seed, so that the rows known so far can be compared; `--table` o
 """
 
 import argparse
-import csv
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.growing_table import add_rows, read_rows
 from dosimetry.evaluation.comparison import paired_test
 from dosimetry.evaluation.motion import TISSUES, landmark_errors_mm, mean_known
 from finetune.stage import run_finetune
@@ -63,21 +63,7 @@ def judge_missing(cohort: Path, path: Path, networks: Mapping[tuple[str, int], P
     known = {(r["row"], int(r["seed"]), r["patient"]) for r in read_rows(path)}
     for member in load_cohort(cohort, SplitRule(), least_scans=2).test:
         missing = {name: file for name, file in networks.items() if (*name, member.patient) not in known}
-        rows = list(judge(member, missing))
-        begun = path.is_file()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, COLUMNS)
-            if not begun:
-                table.writeheader()
-            table.writerows(rows)
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """What is judged so far."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+        add_rows(path, COLUMNS, list(judge(member, missing)))
 
 
 def table_of(rows: Sequence[Mapping[str, str]]) -> str:

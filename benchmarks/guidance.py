@@ -8,7 +8,6 @@ rank-biserial correlation.
 """
 
 import argparse
-import csv
 import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.growing_table import add_rows, read_rows
 from dosimetry.evaluation.comparison import paired_test
 from dosimetry.evaluation.motion import TISSUES, landmark_errors_mm, mean_known
 from nufitdose.io.study_folder import load_study
@@ -96,24 +96,6 @@ def predict_start(fixed: TimePoint, moving: TimePoint, pose: Affine) -> Displace
     return predict_after(request, pose, settings.network_mm, settings.passes)[1]
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """What is judged so far."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def add_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Append to the table."""
-    begun = path.is_file()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, COLUMNS)
-        if not begun:
-            table.writeheader()
-        table.writerow(row)
-
-
 def table_of(rows: Rows, engine: str) -> str:
     """A row a guide: mean over patients; difference, p and effect against the uniform weight and of the default."""
     values = {
@@ -162,7 +144,7 @@ def main() -> None:
     for folder in sorted(one for one in given.cohort.iterdir() if (one / TRUTH).is_dir()):
         known = {(r["engine"], r["guide"], r["moving"]) for r in read_rows(path) if r["patient"] == folder.name}
         for row in judge(folder, [(engine, name) for engine in engines for name in given.guides], known):
-            add_row(path, row)
+            add_rows(path, COLUMNS, [row])
         print(folder.name, file=sys.stderr, flush=True)
     page = "\n\n".join(table_of(read_rows(path), engine) for engine in engines)
     (given.out / "guidance.md").write_text(page + "\n", encoding="utf-8")
