@@ -21,9 +21,9 @@ _LEAST_VARIANCE = 1e-8
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """One resolution: images as `correlation.compare` and `warp_images` want them, the weight of roughness at nodes.
+    """One resolution: images as `correlation.compare` and `warp_images` want them, weights of the penalties at nodes.
 
-    Nodes are `node_mm` apart; `volume` weighs the squared divergence beside the roughness.
+    `stiffness` weighs the roughness, `volume` beside it the squared divergence. Nodes are `node_mm` apart.
     """
 
     fixed: Images
@@ -31,8 +31,8 @@ class Level:
     weights: Float32[np.ndarray, "compared 2"]
     floors: Float32[np.ndarray, "compared 2"]
     stiffness: HalfImage
+    volume: HalfImage
     node_mm: float
-    volume: float
 
     @property
     def voxels(self) -> float:
@@ -84,9 +84,17 @@ def _level(pair: PairTensors, terms: ObjectiveSettings) -> Level:
         weights=np.array(weights, dtype=np.float32),
         floors=np.array(floors, dtype=np.float32),
         stiffness=_stiffness(pair, terms),
+        volume=_volume_weight(pair, terms),
         node_mm=2.0 * min(pair.spacing_mm),
-        volume=0.0 if has_ct else terms.volume_without_ct,
     )
+
+
+def _volume_weight(pair: PairTensors, terms: ObjectiveSettings) -> HalfImage:
+    """The weight of volume change on the half lattice: everywhere without CT, else where the fixed scan is active."""
+    shown = avg_pool3d(pair.activity[:, 1:], 2)[0, 0].numpy()
+    if not bool(pair.present[0, 0]):
+        return np.full_like(shown, terms.volume_without_ct)
+    return np.ascontiguousarray(np.float32(terms.volume_with_ct) * shown**2)
 
 
 def _variance(image: Image32, body: Image32) -> float:
