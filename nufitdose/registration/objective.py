@@ -40,8 +40,7 @@ class ObjectiveSettings(Settings):
     """Weights and kinds of the terms.
 
     `volume_without_ct` adds the squared divergence, so many times, to the roughness of a pair without CT: there an
-    organ that washes out looks like one that shrinks, and tissue is hardly compressible; `volume_with_ct` does so with
-    CT, times the activity, for a wrong volume is a wrong integral (the compiled optimiser alone). `guide` is the map from CT
+    organ that washes out looks like one that shrinks, and tissue is hardly compressible. `guide` is the map from CT
     (`permuted` shuffles it, to show that its place matters); `relaxation` lets the weight fall where the field is
     rough, by the network's head where it has one, else by the closed form; `prior_strength` is β of the Beta or σ of
     the Gaussian prior. `flat_ct` and `flat_activity` are the parts of an image's variance below which a window counts
@@ -60,7 +59,6 @@ class ObjectiveSettings(Settings):
     symmetric: bool = True
     smoothness: float = 1.0
     volume_without_ct: float = 20.0
-    volume_with_ct: float = 4.0
     guide: Guide = "ct"
     relaxation: Literal["none", "beta", "gaussian"] = "none"
     prior_strength: float = 0.05

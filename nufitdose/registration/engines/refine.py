@@ -32,9 +32,10 @@ class RefineSettings(Settings):
 
     Activities alone are compared at `without_ct_mm`; beside CTs, which weigh 1, they weigh `activity_weight`: they say
     where tumours are and little of all else. A level ends early when a step changes the objective by less than
-    `tolerance` of itself. `smoothness` weighs the roughness of the field and its curvature over `bending_mm`;
-    windows whose 1 - ρ² exceeds `misfit` count ever less. A start is smoothed by `start_blur_mm`. Bones that move nearly
-    rigidly over `bones_mm` do so altogether (0: they are left).
+    `tolerance` of itself. `smoothness` weighs the roughness of the field, its curvature over `bending_mm`, and beside
+    CTs, where there is activity, `volume` times its squared divergence; windows whose 1 - ρ² exceeds `misfit` count
+    ever less. A start is smoothed by `start_blur_mm`. Bones that move nearly rigidly over `bones_mm` do so altogether
+    (0: they are left).
     """
 
     steps: tuple[int, ...] = (8, 8, 12)
@@ -44,6 +45,7 @@ class RefineSettings(Settings):
     tolerance: float = 5e-4
     smoothness: float = 0.07
     bending_mm: float = 30.0
+    volume: float = Field(default=4.0, ge=0)
     misfit: float = Field(default=0.2, gt=0)
     start_blur_mm: float = 8.0
     bones_mm: float = Field(default=0.0, ge=0)
@@ -88,7 +90,7 @@ def bend(
     has_ct = bool(pair.tensors.present[0, 0])
     if has_ct:
         terms = terms.model_copy(update={"weight_activity": settings.activity_weight})
-    levels = levels_of(pair.tensors, len(settings.steps), terms)
+    levels = levels_of(pair.tensors, len(settings.steps), terms, settings.volume)
     steps = settings.steps[len(settings.steps) - len(levels) :]
     grids = [pair.half_grid]
     while len(grids) < len(levels):

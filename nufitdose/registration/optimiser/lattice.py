@@ -173,13 +173,17 @@ def _add_divergence(x, weight, factor, out):
     for i in range(ni - 1):
         for j in range(nj - 1):
             for k in range(nk - 1):
-                flow = factor * weight[i, j, k] * (
-                    x[0, i + 1, j, k]
-                    - x[0, i, j, k]
-                    + x[1, i, j + 1, k]
-                    - x[1, i, j, k]
-                    + x[2, i, j, k + 1]
-                    - x[2, i, j, k]
+                flow = (
+                    factor
+                    * weight[i, j, k]
+                    * (
+                        x[0, i + 1, j, k]
+                        - x[0, i, j, k]
+                        + x[1, i, j + 1, k]
+                        - x[1, i, j, k]
+                        + x[2, i, j, k + 1]
+                        - x[2, i, j, k]
+                    )
                 )
                 out[0, i + 1, j, k] += flow
                 out[0, i, j, k] -= flow
