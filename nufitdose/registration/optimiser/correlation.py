@@ -46,9 +46,9 @@ def compare(
 ) -> tuple[float, NodeSystem]:
     """`Σ_y Σ_c w_c t log(1 + (1 - ρ_c²) / t)` over the voxels, t the `misfit`; slope and bend of minus that.
 
-    They are given at the nodes of the half lattice, each with the sum over its 2³ voxels; the bend has its sign turned and
-    is given by its six numbers ii, jj, kk, ij, ik, jk. `fixed` and `warped` hold a last channel more, 0 ... 1: where there is
-    something to compare.
+    They are given at the nodes of the half lattice, each with the sum over its 2³ voxels; the bend has its sign turned
+    and is given by its six numbers ii, jj, kk, ij, ik, jk. `fixed` and `warped` hold a last channel more, 0 ... 1:
+    where there is something to compare.
     A window weighs the fixed mask times `weights[c, 0] + weights[c, 1] F̄`, a voxel in it the product of both masks.
     `floors` are the variances of noise, fixed and moving. The result does not depend on the number of threads.
     """
