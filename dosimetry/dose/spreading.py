@@ -72,7 +72,8 @@ def kernel_dose(
     mass: Any = mean if surroundings is None else surroundings.density_g_ml
     landed = charged.sum(dtype=float) + float((photon * mass).sum(dtype=float))
     dose = photon
-    dose += charged / np.asarray(density_g_ml, np.float32)
+    charged /= np.asarray(density_g_ml, np.float32)
+    dose += charged
     emitted = float(bq_h.sum(dtype=float)) * 3600.0 * kernel.emitted_mev * JOULE_PER_MEV
     left = max(0.0, 1.0 - landed * volume_ml * 1e-3 / emitted) if emitted > 0.0 else 0.0
     return KernelDose(dose, left, effect)
