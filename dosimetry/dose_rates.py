@@ -22,7 +22,6 @@ DoseOfHour = Callable[[Volume, int], AbsorbedDose]
 #: Activity, Bq·h/mL -> the parts q and p of its dose, each in a unit of its own (`DoseEngine.parts`).
 PartsOf = Callable[[Volume], tuple[Image32, Image32]]
 
-_LEAST = 0.01  # of a voxel's mean dose rate: below, a scan's weight grows no more
 _EQUAL = 1e-3  # how much the fit holds u and v alike, relative: one scan tells only one of them
 _UNKNOWN = 0.01  # of a voxel's dose: what may come from activity of unknown error before its own is not known
 
@@ -85,18 +84,17 @@ def _hour_of(frame: Frame) -> Volume:
 
 
 def _fit_amounts(rates: Sequence[Image32], frames: Sequence[Frame], parts_of: PartsOf) -> tuple[Image32, Image32]:
-    """u, v of the least Σ_k w_k (Ḋ_k - u q_k - v p_k)² in every voxel, the weights w those of relative differences.
+    """u, v of the least Σ_k w_k (Ḋ_k - u q_k - v p_k)² in every voxel, w = 1/(|q| + |p|)².
 
-    u and v are drawn a little towards the one number that both would be if the body were water: with one scan they are
-    that number.
+    So differences are relative ones, and the noise of an engine that draws is not in the weights. u and v are drawn a
+    little towards the one number that both would be if the body were water: with one scan they are that number.
     """
-    mean = np.mean(np.abs(rates), axis=0)
-    qq, qp, pp, rq, rp = (np.zeros_like(mean) for _ in range(5))
+    qq, qp, pp, rq, rp = (np.zeros_like(rates[0]) for _ in range(5))
     for rate, frame in zip(rates, frames, strict=True):
-        scale = np.abs(rate) + np.float32(_LEAST) * mean
-        use = np.isfinite(scale) & (scale > 0.0)
         parts = parts_of(_hour_of(frame))
-        r, q, p = (np.divide(one, scale, out=np.zeros_like(mean), where=use) for one in (rate, *parts))
+        scale = np.abs(parts[0]) + np.abs(parts[1])
+        use = np.isfinite(rate) & (scale > 0.0)
+        r, q, p = (np.divide(one, scale, out=np.zeros_like(scale), where=use) for one in (rate, *parts))
         qq += q * q
         qp += q * p
         pp += p * p
