@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from dosimetry.burden import NAME, TumourBurden
+from dosimetry.burden import TumourBurden
 from dosimetry.findings import Findings
 from dosimetry.findings.balance import Balance
 from dosimetry.recovery import Recovery
@@ -32,7 +32,6 @@ _QUALITY = {
     "displacement_max_mm": "largest shift mm",
     "activity_change_percent": "activity change",
 }
-ALL_TUMOURS = NAME.replace("_", " ")
 _SCANS_ABREAST = 2
 _LONG_NAME = 24  # characters
 _SIMILARITY = ("ssim", "wssim", "lncc", "mi", "nmi", "tre_mm")
@@ -92,15 +91,15 @@ def structure_table(results: Findings, looks: Looks) -> Table:
         for s in results.rows
     ]
     if results.burden is not None:
-        rows.append(_without_curve(ALL_TUMOURS, "burden", results.burden, results.burden.relative_u_tia, looks))
-    rows += [_without_curve(found.name, "derived", found, float("nan"), looks) for found in results.derived]
+        rows.append(_without_curve("burden", results.burden, results.burden.relative_u_tia, looks))
+    rows += [_without_curve("derived", found, float("nan"), looks) for found in results.derived]
     return Table(heads, rows)
 
 
-def _without_curve(name: str, role: str, s: TumourBurden | DerivedResult, relative_u: float, looks: Looks) -> Row:
+def _without_curve(role: str, s: TumourBurden | DerivedResult, relative_u: float, looks: Looks) -> Row:
     sizes = three(s.volume_ml), three(s.mass_g)
     integrals = (with_error(value, relative_u * value) for value in (s.tia_mbq_h, s.tiac_h))
-    return Row(name, (role, *sizes, *integrals, "", "", ""), looks.get(name))
+    return Row(s.name, (role, *sizes, *integrals, "", "", ""), looks.get(s.name))
 
 
 def _share(fraction: float, u: float) -> str:
@@ -132,10 +131,7 @@ def dose_table(results: Findings, looks: Looks) -> Table:
         *(f"V{gy:g}Gy %" for gy in thresholds), *(f"D{ml:g}cc Gy" for ml in volumes),
     ]  # fmt: skip
     rows = []
-    burden = results.burden
-    together: list[tuple[str, _WithDose]] = [(ALL_TUMOURS, burden)] if burden else []
-    together += [(found.name, found) for found in results.derived]
-    for name, s in [*((s.name, s) for s in results.structures), *together]:
+    for s in results.with_doses:
         mean = s.dose["dose_mean_gy"]
         sphere = [gray(s.sphere_gy if isinstance(s, StructureResult) else float("nan"))] if spheres else []
         cells = [gray(mean, s.u_dose_mean_gy), *sphere, gray(per_gbq(s, results))]
@@ -143,7 +139,7 @@ def dose_table(results: Findings, looks: Looks) -> Table:
         cells += [three(s.dose["homogeneity_index"]), *([gray(s.dose["geud_gy"])] if uniform else [])]
         cells += [percent(s.dose[f"v_{gy:g}gy_percent"]).removesuffix(" %") for gy in thresholds]
         cells += [gray(s.dose[f"d_{ml:g}cc_gy"]) for ml in volumes]
-        rows.append(Row(name, cells, looks.get(name)))
+        rows.append(Row(s.name, cells, looks.get(s.name)))
     return Table(heads, rows)
 
 
@@ -209,7 +205,7 @@ def transport_table(results: Findings, looks: Looks) -> Table | None:
     scans = [(frame.id, {row.structure: row for row in frame.transport}) for frame in results.frames if frame.transport]
     if not scans:
         return None
-    heads = ["structure", *(head for name, _ in scans for head in (f"{name}: activity", "± mm"))]
+    heads = ["structure", *(head for name, _ in scans for head in (f"{name}: activity", f"{name}: ± mm"))]
     rows = []
     for structure in dict.fromkeys(name for _, found in scans for name in found):
         cells = []
