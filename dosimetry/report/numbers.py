@@ -79,3 +79,8 @@ def with_sign(value: float) -> str:
     """A difference, its sign always shown."""
     text = three(value)
     return f"+{text}" if math.isfinite(value) and value > 0 else text
+
+
+def change_percent(value: float) -> str:
+    """A relative difference given in percent, its sign always shown; a dash where unknown."""
+    return f"{with_sign(value)} %" if math.isfinite(value) else NOT_KNOWN

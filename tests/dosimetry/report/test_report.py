@@ -42,7 +42,8 @@ from dosimetry.report.palette import look
 from dosimetry.report.pictures import _stages
 from dosimetry.report.planes import AXIAL, CORONAL, ORIENTATIONS, SAGITTAL, Box, box_of, cut
 from dosimetry.report.recovery_words import recovery_fact, recovery_sentences
-from dosimetry.report.tables import pair_lights, quality_table, recovery_cell
+from dosimetry.report.registration_tables import pair_lights, quality_table
+from dosimetry.report.tables import recovery_cell
 from dosimetry.results import PatientResults
 from nufitdose.grid import Grid
 from nufitdose.nuclides import half_life_h
