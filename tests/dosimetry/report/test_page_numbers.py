@@ -130,7 +130,7 @@ def test_the_tables_say_what_the_csv_files_say(out):
         for quantity in ("bed", "eqd2"):
             wanted = gray(row[f"{quantity}_mean_gy"], row[f"u_{quantity}_mean_gy"])
             assert said[f"{quantity.upper()} mean Gy"] == wanted
-        assert (said["α/β Gy"], said["T_rep h"]) == (three(row["alpha_beta_gy"]), three(row["t_rep_h"]))
+        assert (said["α/β Gy"], said["Trep h"]) == (three(row["alpha_beta_gy"]), three(row["t_rep_h"]))
         assert said["G"] == three(row["protraction"])
         assert said["mean Gy"] == gray(row["dose_mean_gy"], row["u_dose_mean_gy"])
     assert metrics["healthy <liver>"]["u_bed_mean_gy"] > 0
