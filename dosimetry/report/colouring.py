@@ -9,13 +9,13 @@ from dosimetry.report.palette import FIXED_RGB, MOVING_RGB
 F32 = NDArray[np.float32]
 Rgb = NDArray[np.float32]
 
-COLOURS = "plasma"
-_CT_WINDOW_HU = (-160.0, 240.0)
+COLOURS = "plasma"  # of activity and dose
+CT_WINDOW_HU = (-160.0, 240.0)  # soft tissue
 
 
 def window(hu: F32) -> F32:
     """CT numbers as shares of the soft-tissue window."""
-    low, high = _CT_WINDOW_HU
+    low, high = CT_WINDOW_HU
     return np.clip((hu - low) / (high - low), 0.0, 1.0)
 
 
