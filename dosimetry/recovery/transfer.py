@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dosimetry.recovery.partition import Box, Partition, Patch, Widths
+from nufitdose.anatomy.regions import Region
 from nufitdose.types import F64, Image32, Mask
 
 _LEAST_ACTIVITY = 1e-3  # of the brightest part: beneath it nothing is divided by what the model shows
@@ -41,18 +42,33 @@ class TransferMatrix:
         """Condition number of the matrix."""
         return float(np.linalg.cond(self.w))
 
-    def reading(self, name: str, activity: Image32) -> "Reading":
-        """How the activity of a structure is solved from an image: V T, linear as long as no part is held at 0."""
-        number = self.partition.names.index(name)
-        own, row = self.partition.shares[number], np.linalg.inv(self.w)[number]
-        volume_ml = _total(own) * self.partition.grid.voxel_volume_ml
-        box, total = self.blurred[number].box, 0.0
-        weights = np.zeros([side.stop - side.start for side in box])
-        for part, factor in zip(self.seen, row, strict=True):
-            per_voxel = float(factor) / max(_total(part), 1e-9)
-            total += per_voxel * part.dot(activity)
-            weights += per_voxel * part.within(box)
-        return Reading(volume_ml * total, box, volume_ml * weights)
+    def reading(self, name: str, region: Region, activity: Image32) -> Reading:
+        """How the activity of a structure in the corrected image, A = Σ v I s/(h ⊗ s), hangs on each voxel of I.
+
+        I counts by itself and by the concentrations T that it gives to all parts: dA/dI = v s/(h ⊗ s) + Σ dA/dT dT/dI,
+        dA/dT_j = Σ v I (m_j - (h ⊗ m_j) s/(h ⊗ s))/(h ⊗ s), dT/dI = w⁻¹ m/Σm. Parts held at 0 stay there.
+        """
+        concentrations = self.solve(activity)
+        factor, shown = self._factor(concentrations)
+        box = self.blurred[self.partition.names.index(name)].box
+        volume_ml = np.zeros(activity.shape)
+        volume_ml.reshape(-1)[region.index] = region.part_ml
+        weights = volume_ml[box] * factor[box]
+        safe = np.where(shown > 0.0, shown, 1.0)[box]
+        per_shown = np.where(shown[box] > 0.0, volume_ml[box] * activity[box] / safe, 0.0)
+        held = np.flatnonzero(concentrations)
+        by_part = np.array(
+            [
+                np.vdot(per_shown, self.partition.shares[n].within(box) - factor[box] * self.blurred[n].within(box))
+                for n in held
+            ]
+        )
+        by_mean = by_part @ np.linalg.inv(self.w[np.ix_(held, held)])
+        for n, change in zip(held, by_mean, strict=True):
+            part = self.seen[n]
+            weights += float(change) / max(_total(part), 1e-9) * part.within(box)
+        corrected_bq = float((volume_ml * factor * activity).sum())
+        return Reading(corrected_bq, box, weights)
 
     def solve(self, activity: Image32) -> F64:
         """Concentrations T of the parts, Bq/mL; one that would be negative is 0 and its own mean is not used."""
@@ -76,11 +92,14 @@ class TransferMatrix:
         s holds the concentrations T of the parts, h is the point spread function; region-based voxel-wise correction
         (Eur J Nucl Med Mol Imaging 38:1104-1119). What lies outside all parts, as air, is emptied.
         """
-        concentrations = self.solve(activity)
+        return activity * self._factor(self.solve(activity))[0]
+
+    def _factor(self, concentrations: F64) -> tuple[Image32, Image32]:
+        """s/(h ⊗ s), and h ⊗ s; where the latter is next to nothing, 0 and what is there stays as it is."""
         sharp, shown = self._painted(concentrations)
-        floor = np.float32(_LEAST_ACTIVITY * max(float(concentrations.max()), 0.0))
-        safe = shown > floor
-        return np.where(safe, activity * sharp / np.where(safe, shown, 1.0), activity * (sharp > 0)).astype(np.float32)
+        safe = shown > np.float32(_LEAST_ACTIVITY * max(float(concentrations.max()), 0.0))
+        shown = np.where(safe, shown, np.float32(0.0))
+        return np.where(safe, sharp / np.where(safe, shown, np.float32(1.0)), (sharp > 0).astype(np.float32)), shown
 
     def _painted(self, concentrations: F64) -> tuple[Image32, Image32]:
         """The parts with these concentrations, and what the scanner would show of them."""
