@@ -1,5 +1,6 @@
 """The geometric transfer matrix: how much each part of the body gives to each other through the resolution."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,26 +50,24 @@ class TransferMatrix:
         dA/dT_j = Σ v I (m_j - (h ⊗ m_j) s/(h ⊗ s))/(h ⊗ s), dT/dI = w⁻¹ m/Σm. Parts held at 0 stay there.
         """
         concentrations = self.solve(activity)
-        factor, shown = self._factor(concentrations)
         box = self.blurred[self.partition.names.index(name)].box
+        sharp, shown = (_mixed(parts, concentrations, box) for parts in (self.partition.shares, self.blurred))
+        safe = shown > _floor(concentrations)
+        divisor = np.where(safe, shown, 1.0)
+        factor = np.where(safe, sharp / divisor, sharp > 0)
         volume_ml = np.zeros(activity.shape)
         volume_ml.reshape(-1)[region.index] = region.part_ml
-        weights = volume_ml[box] * factor[box]
-        safe = np.where(shown > 0.0, shown, 1.0)[box]
-        per_shown = np.where(shown[box] > 0.0, volume_ml[box] * activity[box] / safe, 0.0)
+        weights = volume_ml[box] * factor
+        corrected_bq = float(np.vdot(weights, activity[box]))
+        lent = np.where(safe, volume_ml[box] * activity[box] / divisor, 0.0)
         held = np.flatnonzero(concentrations)
         by_part = np.array(
-            [
-                np.vdot(per_shown, self.partition.shares[n].within(box) - factor[box] * self.blurred[n].within(box))
-                for n in held
-            ]
+            [np.vdot(lent, self.partition.shares[n].within(box) - factor * self.blurred[n].within(box)) for n in held]
         )
         by_mean = by_part @ np.linalg.inv(self.w[np.ix_(held, held)])
-        for n, change in zip(held, by_mean, strict=True):
-            part = self.seen[n]
-            weights += float(change) / max(_total(part), 1e-9) * part.within(box)
-        corrected_bq = float((volume_ml * factor * activity).sum())
-        return Reading(corrected_bq, box, weights)
+        seen = [self.seen[n] for n in held]
+        per_voxel = by_mean / [max(_total(part), 1e-9) for part in seen]
+        return Reading(corrected_bq, box, weights + _mixed(seen, per_voxel, box))
 
     def solve(self, activity: Image32) -> F64:
         """Concentrations T of the parts, Bq/mL; one that would be negative is 0 and its own mean is not used."""
@@ -92,14 +91,10 @@ class TransferMatrix:
         s holds the concentrations T of the parts, h is the point spread function; region-based voxel-wise correction
         (Eur J Nucl Med Mol Imaging 38:1104-1119). What lies outside all parts, as air, is emptied.
         """
-        return activity * self._factor(self.solve(activity))[0]
-
-    def _factor(self, concentrations: F64) -> tuple[Image32, Image32]:
-        """s/(h ⊗ s), and h ⊗ s; where the latter is next to nothing, 0 and what is there stays as it is."""
+        concentrations = self.solve(activity)
         sharp, shown = self._painted(concentrations)
-        safe = shown > np.float32(_LEAST_ACTIVITY * max(float(concentrations.max()), 0.0))
-        shown = np.where(safe, shown, np.float32(0.0))
-        return np.where(safe, sharp / np.where(safe, shown, np.float32(1.0)), (sharp > 0).astype(np.float32)), shown
+        safe = shown > _floor(concentrations)
+        return np.where(safe, activity * sharp / np.where(safe, shown, 1.0), activity * (sharp > 0)).astype(np.float32)
 
     def _painted(self, concentrations: F64) -> tuple[Image32, Image32]:
         """The parts with these concentrations, and what the scanner would show of them."""
@@ -122,6 +117,19 @@ def transfer_matrix(parts: Partition, fwhm_mm: Widths, inside: Mask | None = Non
     inverse = np.linalg.inv(w)
     noise = np.sqrt((inverse**2 / sizes[None, :]).sum(axis=1) * sizes)
     return TransferMatrix(parts, seen, blurred, w, noise)
+
+
+def _floor(concentrations: F64) -> np.float32:
+    """What the model must show for a voxel to be divided by it."""
+    return np.float32(_LEAST_ACTIVITY * max(float(concentrations.max()), 0.0))
+
+
+def _mixed(parts: Sequence[Patch], amounts: F64, box: Box) -> F64:
+    """The sum of the parts, each multiplied by its amount, in a box."""
+    mixed = np.zeros([side.stop - side.start for side in box])
+    for part, amount in zip(parts, amounts, strict=True):
+        mixed += float(amount) * part.within(box)
+    return mixed
 
 
 def _total(part: Patch) -> float:
