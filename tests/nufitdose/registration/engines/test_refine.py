@@ -139,6 +139,16 @@ def test_a_guide_says_where_the_field_is_stiff(scans):
     assert abs(np.corrcoef(permuted.ravel(), guided.ravel())[0, 1]) < 0.1
 
 
+def test_change_of_volume_costs_where_there_is_activity_and_everywhere_without_ct(scans):
+    tensors = pair_of(*scans, 4.0, CPU, REST).tensors
+    volume = levels_of(tensors, 1, ObjectiveSettings(), volume_with_ct=4.0)[-1].volume
+    root = tensors.activity[0, 1].numpy().reshape(*(m for n in tensors.activity.shape[2:] for m in (n // 2, 2)))
+    np.testing.assert_allclose(volume, 4.0 * root.mean(axis=(1, 3, 5)) ** 2, rtol=1e-5, atol=1e-6)
+    assert volume.max() > 1.0 > volume.min()
+    bare = pair_of(scan("a", still=False, ct=False), scan("b", still=True, ct=False), 4.0, CPU, REST).tensors
+    assert (levels_of(bare, 1, ObjectiveSettings(volume_without_ct=7.0), 4.0)[-1].volume == 7.0).all()
+
+
 @pytest.mark.parametrize("kind", ["mind", "ngf"])
 def test_activities_of_two_tracers_are_compared_by_their_structure(scans, kind):
     terms = ObjectiveSettings(similarity_activity=kind)
