@@ -89,8 +89,8 @@ class DoseSettings(Settings):
     """How activity becomes dose.
 
     `order`: "activity_first" integrates each voxel's activity over time and gives the integral to the engine;
-    "dose_rate_first" has the engine find the dose rate at each scan, and integrates that in each voxel, at the cost of
-    one dose for each scan.
+    "dose_rate_first" has the engine find the dose rate at each scan, and integrates curves through that in each voxel,
+    at the cost of one dose for each scan.
     `sphere_below_ml`: structures smaller than this are also given the self-dose of a sphere of their mass, density and
     tissue, beside that of their voxels; null: none.
     `density_without_ct_g_ml` is the density of every voxel where the reference has no CT;

@@ -71,7 +71,7 @@ class RecoveryPlan:
         matrices = self.matrices_of(frame)
         if self.method != "gtm" or not matrices or name not in matrices[0].partition.names:
             return None
-        return matrices[0].reading(name, frame.activity.data)
+        return matrices[0].reading(name, self.regions[name], frame.activity.data)
 
     def method_of(self, name: str) -> Method:
         """What a structure is corrected by."""

@@ -1,10 +1,12 @@
 """The geometric transfer matrix: how much each part of the body gives to each other through the resolution."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dosimetry.recovery.partition import Box, Partition, Patch, Widths
+from nufitdose.anatomy.regions import Region
 from nufitdose.types import F64, Image32, Mask
 
 _LEAST_ACTIVITY = 1e-3  # of the brightest part: beneath it nothing is divided by what the model shows
@@ -41,18 +43,31 @@ class TransferMatrix:
         """Condition number of the matrix."""
         return float(np.linalg.cond(self.w))
 
-    def reading(self, name: str, activity: Image32) -> "Reading":
-        """How the activity of a structure is solved from an image: V T, linear as long as no part is held at 0."""
-        number = self.partition.names.index(name)
-        own, row = self.partition.shares[number], np.linalg.inv(self.w)[number]
-        volume_ml = _total(own) * self.partition.grid.voxel_volume_ml
-        box, total = self.blurred[number].box, 0.0
-        weights = np.zeros([side.stop - side.start for side in box])
-        for part, factor in zip(self.seen, row, strict=True):
-            per_voxel = float(factor) / max(_total(part), 1e-9)
-            total += per_voxel * part.dot(activity)
-            weights += per_voxel * part.within(box)
-        return Reading(volume_ml * total, box, volume_ml * weights)
+    def reading(self, name: str, region: Region, activity: Image32) -> Reading:
+        """How the activity of a structure in the corrected image, A = Σ v I s/(h ⊗ s), hangs on each voxel of I.
+
+        I counts by itself and by the concentrations T that it gives to all parts: dA/dI = v s/(h ⊗ s) + Σ dA/dT dT/dI,
+        dA/dT_j = Σ v I (m_j - (h ⊗ m_j) s/(h ⊗ s))/(h ⊗ s), dT/dI = w⁻¹ m/Σm. Parts held at 0 stay there.
+        """
+        concentrations = self.solve(activity)
+        box = self.blurred[self.partition.names.index(name)].box
+        sharp, shown = (_mixed(parts, concentrations, box) for parts in (self.partition.shares, self.blurred))
+        safe = shown > _floor(concentrations)
+        divisor = np.where(safe, shown, 1.0)
+        factor = np.where(safe, sharp / divisor, sharp > 0)
+        volume_ml = np.zeros(activity.shape)
+        volume_ml.reshape(-1)[region.index] = region.part_ml
+        weights = volume_ml[box] * factor
+        corrected_bq = float(np.vdot(weights, activity[box]))
+        lent = np.where(safe, volume_ml[box] * activity[box] / divisor, 0.0)
+        held = np.flatnonzero(concentrations)
+        by_part = np.array(
+            [np.vdot(lent, self.partition.shares[n].within(box) - factor * self.blurred[n].within(box)) for n in held]
+        )
+        by_mean = by_part @ np.linalg.inv(self.w[np.ix_(held, held)])
+        seen = [self.seen[n] for n in held]
+        per_voxel = by_mean / [max(_total(part), 1e-9) for part in seen]
+        return Reading(corrected_bq, box, weights + _mixed(seen, per_voxel, box))
 
     def solve(self, activity: Image32) -> F64:
         """Concentrations T of the parts, Bq/mL; one that would be negative is 0 and its own mean is not used."""
@@ -78,8 +93,7 @@ class TransferMatrix:
         """
         concentrations = self.solve(activity)
         sharp, shown = self._painted(concentrations)
-        floor = np.float32(_LEAST_ACTIVITY * max(float(concentrations.max()), 0.0))
-        safe = shown > floor
+        safe = shown > _floor(concentrations)
         return np.where(safe, activity * sharp / np.where(safe, shown, 1.0), activity * (sharp > 0)).astype(np.float32)
 
     def _painted(self, concentrations: F64) -> tuple[Image32, Image32]:
@@ -103,6 +117,19 @@ def transfer_matrix(parts: Partition, fwhm_mm: Widths, inside: Mask | None = Non
     inverse = np.linalg.inv(w)
     noise = np.sqrt((inverse**2 / sizes[None, :]).sum(axis=1) * sizes)
     return TransferMatrix(parts, seen, blurred, w, noise)
+
+
+def _floor(concentrations: F64) -> np.float32:
+    """What the model must show for a voxel to be divided by it."""
+    return np.float32(_LEAST_ACTIVITY * max(float(concentrations.max()), 0.0))
+
+
+def _mixed(parts: Sequence[Patch], amounts: F64, box: Box) -> F64:
+    """The sum of the parts, each multiplied by its amount, in a box."""
+    mixed = np.zeros([side.stop - side.start for side in box])
+    for part, amount in zip(parts, amounts, strict=True):
+        mixed += float(amount) * part.within(box)
+    return mixed
 
 
 def _total(part: Patch) -> float:

@@ -56,6 +56,33 @@ def outlined(study: Study, structures: Structures, name: str) -> Outlined:
     return Outlined(u_mm, voxel_ml, Source.ASSUMED, f"drawn on the activity, FWHM {fwhm:.0f} mm")
 
 
+@dataclass(frozen=True, eq=False)
+class Conditions:
+    """What all structures of a run have in common: `density` of the body, its `recovery`, the half-life of the nuclide,
+    the engine of the dose, and what is said of the scanner and of uncertainty."""
+
+    recovery: Recovery
+    density: Volume | None
+    scanner: Scanner | None
+    settings: UncertaintySettings
+    half_life_h: float
+    engine: str
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One structure as it was measured: curve, errors of its points, voxels, `seen` (an activity image as the scanner
+    made it, on the grid of `region`), how well its outline is known and whose activity its dose is from."""
+
+    name: str
+    curve: StructureCurve
+    errors: PointErrors
+    region: Region
+    seen: Volume
+    outlines: Outlined
+    sources: Sources
+
+
 def structure_budgets(
     study: Study,
     frames: Sequence[Frame],
@@ -74,58 +101,41 @@ def structure_budgets(
     `engine` is that of the dose.
     """
     structures = study.structures
-    found = {name: _body_budget(curves.of(name), study.scanner, settings) for name in (REST, WHOLE_BODY)}
+    conditions = Conditions(recovery, density, study.scanner, settings, half_life_h(study.nuclide), engine)
+    found = {name: _body_budget(curves.of(name), conditions) for name in (REST, WHOLE_BODY)}
     elsewhere = _curve_part(curves.whole_body, ()).tia
     for name, region in regions.items():
         assert structures is not None
         brightest = max(frames, key=lambda frame: region.integral(frame.activity))
-        found[name] = structure_budget(
+        measured = Measured(
             name,
             curves.of(name),
             errors[name],
             region,
             brightest.activity,
-            density,
             outlined(study, structures, name),
-            recovery,
             Sources(own_shares[name], elsewhere),
-            study.scanner,
-            settings,
-            half_life_h(study.nuclide),
-            engine,
         )
+        found[name] = structure_budget(measured, conditions)
     return found
 
 
-def _body_budget(curve: StructureCurve, scanner: Scanner | None, settings: UncertaintySettings) -> Budget:
+def _body_budget(curve: StructureCurve, conditions: Conditions) -> Budget:
     """Of the whole body or its remainder: neither outline nor recovery nor motion changes their activity much."""
-    return Budget((_curve_part(curve, ()), _calibration(scanner, settings), _engine(settings)))
+    return Budget((_curve_part(curve, ()), _calibration(conditions), _engine(conditions.settings)))
 
 
-def structure_budget(
-    name: str,
-    curve: StructureCurve,
-    errors: PointErrors,
-    region: Region,
-    seen: Volume,
-    density: Volume | None,
-    outlines: Outlined,
-    recovery: Recovery,
-    sources: Sources,
-    scanner: Scanner | None,
-    settings: UncertaintySettings,
-    physical_h: float,
-    engine: str,
-) -> Budget:
-    """All parts of one structure; `seen` is an activity image as the scanner made it, on the grid of `region`."""
+def structure_budget(measured: Measured, conditions: Conditions) -> Budget:
+    """All parts of one structure."""
     of_own = (
-        *_independent(curve, errors, sensitivities(curve, physical_h)),
-        _recovery(name, recovery),
-        _volume(region, seen, density, outlines, _slope(name, recovery)),
+        *_independent(measured.curve, measured.errors, sensitivities(measured.curve, conditions.half_life_h)),
+        _recovery(measured.name, conditions.recovery),
+        _volume(measured, conditions),
     )
-    *by_scan, recovered, volume = (replace(part, dose=sources.own_share * part.dose) for part in of_own)
-    of_engine = _engine(settings, _departure(engine, region, density))
-    return Budget((*by_scan, _calibration(scanner, settings), recovered, volume, sources.part, of_engine))
+    own_share = measured.sources.own_share
+    *by_scan, recovered, volume = (replace(part, dose=own_share * part.dose) for part in of_own)
+    engine = _engine(conditions.settings, _departure(measured.region, conditions))
+    return Budget((*by_scan, _calibration(conditions), recovered, volume, measured.sources.part, engine))
 
 
 def _independent(curve: StructureCurve, errors: PointErrors, weights: F64) -> tuple[Part, ...]:
@@ -165,19 +175,19 @@ def _engine(settings: UncertaintySettings, departure: float = 0.0) -> Part:
     return Part(ENGINE, 0.0, u, Source.ASSUMED, f"S value: spread between codes{own}")
 
 
-def _departure(engine: str, region: Region, density: Volume | None) -> float:
+def _departure(region: Region, conditions: Conditions) -> float:
     """Of the engine from transport, measured on anatomies: nothing is added where there is none."""
-    if density is None or region.volume_ml <= 0.0:
+    if conditions.density is None or region.volume_ml <= 0.0:
         return 0.0
-    return find_dose_engine(engine).departure(region.mean(density), region.volume_ml)
+    return find_dose_engine(conditions.engine).departure(region.mean(conditions.density), region.volume_ml)
 
 
-def _calibration(scanner: Scanner | None, settings: UncertaintySettings) -> Part:
-    calibration = None if scanner is None else scanner.calibration
+def _calibration(conditions: Conditions) -> Part:
+    calibration = None if conditions.scanner is None else conditions.scanner.calibration
     if calibration is not None:
         u, source, basis = calibration.relative_u, Source.DESCRIBED, "calibration of the scanner, common to all scans"
     else:
-        u, source, basis = settings.calibration_percent / 100.0, Source.ASSUMED, "no calibration described"
+        u, source, basis = conditions.settings.calibration_percent / 100.0, Source.ASSUMED, "no calibration described"
     return Part("calibration", u, u, source, basis)
 
 
@@ -197,14 +207,15 @@ def _slope(name: str, recovery: Recovery) -> float:
     return recovery.structures[name][0].volume_slope if recovery.method_of(name) != "none" else 0.0
 
 
-def _volume(region: Region, seen: Volume, density: Volume | None, outlines: Outlined, slope: float) -> Part:
+def _volume(measured: Measured, conditions: Conditions) -> Part:
     """An outline too wide takes in more counts, is corrected for less loss, and has more mass.
 
-    d ln Ã/d ln V is what the image shows at the edge over its mean, less `slope`, d ln R/d ln V where R was applied;
-    for the dose less the density at the edge over its mean: covariances of Ã with R and of Ã with S are in these.
+    d ln Ã/d ln V is what the image shows at the edge over its mean, less d ln R/d ln V where R was applied; for the
+    dose less the density at the edge over its mean: covariances of Ã with R and of Ã with S are in these.
     """
-    outline = Outline.of(region, seen.grid)
+    region, outlines, density = measured.region, measured.outlines, conditions.density
+    outline = Outline.of(region, measured.seen.grid)
     u_volume = math.hypot(outlines.u_mm * outline.volume_per_mm, relative_u_of_rounding(outline, outlines.voxel_ml))
-    tia = outline.edge(seen, region) - slope
+    tia = outline.edge(measured.seen, region) - _slope(measured.name, conditions.recovery)
     mass = 1.0 if density is None else outline.edge(density, region)
     return Part(VOLUME, tia * u_volume, (tia - mass) * u_volume, outlines.source, outlines.basis)
