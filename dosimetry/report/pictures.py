@@ -244,14 +244,14 @@ def _row(paint: Paint, box: Box, bar: Bar | None = None) -> Figure:
 
 def _draw_bar(figure: Figure, bar: Bar) -> None:
     width_in, height_in = figure.get_size_inches()
-    axes = axes_at(figure, width_in - _BAR_IN + 0.12, 0.2, 0.11, height_in - 0.28)
+    axes = axes_at(figure, width_in - _BAR_IN + 0.12, 0.26, 0.11, height_in - 0.34)
     scale = figure.colorbar(ScalarMappable(bar.norm, mpl.colormaps[bar.colours]), cax=axes)
     if bar.ticks is not None:
         scale.set_ticks(list(bar.ticks), labels=list(bar.ticks.values()))
     scale.outline.set_visible(False)
     for level in bar.lines:
         axes.axhline(level, color="white", linewidth=0.55)
-    axes.set_title(bar.unit, fontsize=7.5, pad=3, loc="left")
+    axes.set_title(bar.unit, fontsize=7.5, pad=6, loc="left")
     axes.grid(False)
 
 
