@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from dosimetry.metrics import DoseVolume
+from dosimetry.metrics.biological import MixedBiologicalDose
 from dosimetry.metrics.tissues import TUMOUR
 from dosimetry.results import PatientResults, StructureResult
 from nufitdose.anatomy.regions import Region, unite
 from nufitdose.types import F64
 
 NAME, ROLE = "all_tumours", "tumour_burden"
-_BIOLOGICAL = ("bed_mean_gy", "u_bed_mean_gy", "eqd2_mean_gy", "u_eqd2_mean_gy")
+_MEANS = ("bed_mean_gy", "u_bed_mean_gy", "eqd2_mean_gy", "u_eqd2_mean_gy", "dose_rbe_mean_gy", "u_dose_rbe_mean_gy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +21,8 @@ class TumourBurden:
     """The union of the tumours; where they overlap, a voxel counts once.
 
     Relative uncertainties are the mean of the tumours' own, weighted by what they contribute, as if all erred alike: an
-    upper bound, since counting noise and curves do not. BED and EQD2 are means weighted by the tumours' masses, NaN
-    unless every tumour has them.
+    upper bound, since counting noise and curves do not. `biological` holds means weighted by the tumours' masses and no
+    EUBED; None unless every tumour has a BED.
     """
 
     volume_ml: float
@@ -31,10 +32,12 @@ class TumourBurden:
     dose: Mapping[str, float]
     relative_u_tia: float
     u_dose_mean_gy: float
-    bed_mean_gy: float
-    u_bed_mean_gy: float
-    eqd2_mean_gy: float
-    u_eqd2_mean_gy: float
+    biological: MixedBiologicalDose | None
+
+    @property
+    def name(self) -> str:
+        """That of its row."""
+        return NAME
 
 
 def tumour_burden(results: PatientResults) -> TumourBurden | None:
@@ -59,7 +62,7 @@ def tumour_burden(results: PatientResults) -> TumourBurden | None:
         dose=histogram.metrics(asked.volume_at_gy, asked.dose_at_ml),
         relative_u_tia=relative_tia,
         u_dose_mean_gy=relative_dose * histogram.mean_gy,
-        **{name: _biological_mean(tumours, name, mass) for name in _BIOLOGICAL},
+        biological=_biological_means(tumours, mass),
     )
 
 
@@ -69,9 +72,16 @@ def _density(results: PatientResults, region: Region) -> F64:
     return region.values(results.density)
 
 
-def _biological_mean(tumours: list[StructureResult], name: str, mass: F64) -> float:
-    values = [getattr(found.biological, name, float("nan")) for found in tumours]
-    return _mean(values, mass)
+def _biological_means(tumours: list[StructureResult], mass: F64) -> MixedBiologicalDose | None:
+    known = [found.biological for found in tumours if found.biological is not None]
+    if len(known) < len(tumours):
+        return None
+    return MixedBiologicalDose(
+        effects=tuple(one.effect for one in known),
+        eubed_gy=float("nan"),
+        u_eubed_gy=float("nan"),
+        **{name: _mean([getattr(one, name) for one in known], mass) for name in _MEANS},
+    )
 
 
 def _mean(values: list[float], weights: F64 | list[float]) -> float:

@@ -89,8 +89,8 @@ class DoseSettings(Settings):
     """How activity becomes dose.
 
     `order`: "activity_first" integrates each voxel's activity over time and gives the integral to the engine;
-    "dose_rate_first" has the engine find the dose rate at each scan, and integrates that in each voxel, at the cost of
-    one dose for each scan.
+    "dose_rate_first" has the engine find the dose rate at each scan, and integrates curves through that in each voxel,
+    at the cost of one dose for each scan.
     `sphere_below_ml`: structures smaller than this are also given the self-dose of a sphere of their mass, density and
     tissue, beside that of their voxels; null: none.
     `density_without_ct_g_ml` is the density of every voxel where the reference has no CT;
@@ -173,8 +173,9 @@ class TissueSettings(Settings):
     """How a structure answers to dose by the linear-quadratic model; what is null is taken from the published table.
 
     `alpha_beta_gy` is α/β, `t_rep_h` the half-life of repair, `alpha_per_gy` α in 1/Gy, which EUBED alone needs. The
-    table: kidney 2.6 Gy, 2.8 h; liver 2.5 Gy, 2.5 h; tumours 10 Gy, 1.5 h. All six are assumed: as recalled from their
-    sources, which could not be read. No other structure has any.
+    table: kidney 2.6 Gy, 2.8 h and liver 2.5 Gy, 2.5 h, which are assumed (as recalled from sources that could not be
+    read); tumours 10 Gy, 1.5 h, lung 3.1 Gy, 0.8 h, parotid 3 Gy, 3 h, stomach 10 Gy, 5 h, small_bowel 8.3 Gy, 5 h and
+    spinal_cord 2 Gy, 5 h, read in the library of Voyant 2014. No other structure has any.
     """
 
     alpha_beta_gy: float | None = Field(default=None, gt=0, le=100)
@@ -185,10 +186,10 @@ class TissueSettings(Settings):
 class RadiobiologySettings(Settings):
     """Biologically effective dose (docs/explanation/radiobiology.md).
 
-    `tissues` gives the parameters of a structure by its name, or of all kidneys, livers and tumours by "kidney",
-    "liver" and "tumour"; of a derived structure both α/β and repair. `rbe_alpha` is the relative biological
-    effectiveness of alpha particles; null: nuclides that emit them get no BED, as none is assumed. `eqd2_map`:
-    maps/eqd2.nii.gz beside maps/bed.nii.gz.
+    `tissues` gives the parameters of a structure by its name, or of all kidneys, livers, tumours ... by the names of
+    the table, "kidney", "liver", "tumour" ...; of a derived structure both α/β and repair. `rbe_alpha` is the relative
+    biological effectiveness of alpha particles; null: nuclides that emit them get no BED, as none is assumed.
+    `eqd2_map`: maps/eqd2.nii.gz beside maps/bed.nii.gz.
     """
 
     tissues: dict[str, TissueSettings] = Field(default_factory=dict)

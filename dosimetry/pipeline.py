@@ -13,7 +13,7 @@ from dosimetry.curves.requirements import check_methods, with_tracer
 from dosimetry.curves.structures import BodyCurves, structure_curves, warn_of_cuts
 from dosimetry.curves.voxels import fit_frames
 from dosimetry.derived import check_derived, derived_results
-from dosimetry.dose import absorbed_dose
+from dosimetry.dose import absorbed_dose, dose_parts
 from dosimetry.dose_rates import dose_rates
 from dosimetry.findings.file import save_findings
 from dosimetry.findings.gather import gather_findings
@@ -125,7 +125,6 @@ def analyse(
             regions,
             curves,
             anatomy,
-            errors=errors,
             seed=seed,
             on_progress=on_progress,
             device=device,
@@ -228,7 +227,6 @@ def dose_maps(
     curves: BodyCurves,
     anatomy: PreparedAnatomy | None,
     *,
-    errors: Mapping[str, PointErrors] | None = None,
     seed: int = 0,
     on_progress: OnProgress | None = None,
     device: str = "cpu",
@@ -236,7 +234,7 @@ def dose_maps(
     """Voxel curves of the models of `curves`, their exact integral, and the dose with its error.
 
     The dose is that of the integral, or, with `settings.dose.order` "dose_rate_first", the integral of curves through
-    the dose rates of the scans, found as those of the activities are.
+    the dose rates of the scans (`dose_rates`).
     """
     grid, half_life = study.reference.activity.grid, half_life_h(study.nuclide)
     voxels = fit_frames(frames, half_life, settings.kinetics, regions, curves)
@@ -250,6 +248,8 @@ def dose_maps(
         absorbed = dose_of(tia, u_tia=u_tia, seed=seed, on_progress=on_progress)
         return DoseMaps(fit, tia, absorbed, voxels.sum_to_curve)
     rates = dose_rates(frames, lambda hour, scan: dose_of(hour, seed=seed * len(frames) + scan))
-    rate_curves = _curves(rates.frames, study, settings, regions, errors)
-    rate_fit = fit_frames(rates.frames, half_life, settings.kinetics, regions, rate_curves).fit
-    return DoseMaps(fit, tia, rates.integrate(rate_fit), voxels.sum_to_curve)
+    parts_of = partial(
+        dose_parts, nuclide=study.nuclide, ct=anatomy, engine=engine, settings=settings.dose, device=device
+    )
+    absorbed = rates.integrate(frames, tia, u_tia, parts_of)
+    return DoseMaps(fit, tia, absorbed, voxels.sum_to_curve)

@@ -9,18 +9,22 @@ from nufitdose.anatomy.prepared import PreparedAnatomy, share_in_body
 from nufitdose.nuclides import half_life_h, long_lived_progeny
 from nufitdose.study import MOST_OF_ADMINISTERED, Study, TimePoint
 from nufitdose.types import Image32
+from nufitdose.volume import Volume
 
 log = logging.getLogger(__name__)
 
 # Guide values of this program, without published authority.
 _LEAST_OF_ADMINISTERED = 1e-4
 _LEAST_IN_BODY = 0.8  # about 97 % of the activity lies in the body that a well-aligned CT shows
+_MOST_BEYOND_CT = 0.01  # of the activity: a CT that is shorter than that gives density to less than all of it
 
 
 def check_study(study: Study, anatomy: PreparedAnatomy | None) -> None:
     """Warn of what the study lacks and of numbers that cannot be as they are; `anatomy` is that of the reference."""
     if study.reference.ct is None:
         log.warning("the reference time point %r has no CT: one density is used for every voxel", study.reference_id)
+    else:
+        _check_coverage(study.reference.activity, study.reference.ct)
     if study.structures is None:
         log.warning(
             "no structures are drawn: metrics.csv has the whole body alone. 'nufitdose segment STUDY' draws organs "
@@ -59,6 +63,19 @@ def _check_total(study: Study, timepoint: TimePoint) -> None:
             timepoint.id,
             found_mbq,
             left_mbq,
+        )
+
+
+def _check_coverage(reference: Volume, ct: Volume) -> None:
+    """The share of the activity that lies where the CT of the reference does not reach."""
+    activity = np.maximum(reference.data, 0.0)
+    total = float(activity.sum(dtype=np.float64))
+    beyond = float(activity[~ct.grid.covers(reference.grid)].sum(dtype=np.float64))
+    if beyond > _MOST_BEYOND_CT * total:
+        log.warning(
+            "%.0f %% of the activity lies beyond the CT, which is shorter than the scan: soft tissue of "
+            "dose.density_without_ct_g_ml is taken there",
+            100 * beyond / total,
         )
 
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from dosimetry.dose.registry import ENGINES as ENGINES
     from dosimetry.dose.registry import DoseEngine as DoseEngine
     from dosimetry.dose.registry import absorbed_dose as absorbed_dose
+    from dosimetry.dose.registry import dose_parts as dose_parts
     from dosimetry.dose.registry import find_dose_engine as find_dose_engine
     from dosimetry.dose.spheres import sphere_s_value as sphere_s_value
     from dosimetry.dose.values import AbsorbedDose as AbsorbedDose
@@ -23,6 +24,7 @@ _HOME = {
     "DoseRequest": "dosimetry.dose.values",
     "absorbed_dose": "dosimetry.dose.registry",
     "density_from_ct": "nufitdose.anatomy.density",
+    "dose_parts": "dosimetry.dose.registry",
     "find_dose_engine": "dosimetry.dose.registry",
     "mass_density_g_ml": "nufitdose.anatomy.density",
     "sphere_s_value": "dosimetry.dose.spheres",

@@ -11,6 +11,7 @@ from nufitdose.volume import Quantity, Volume
 
 if TYPE_CHECKING:
     from dosimetry.dose.body_effect import BodyEffect
+    from dosimetry.dose.convolution import Resources
     from dosimetry.dose.spreading import KernelDose
 
 _UNKNOWN = 0.01  # of a voxel's dose: what may come from activity of unknown error before its own is not known
@@ -95,10 +96,7 @@ def propagate_error_gy(
 def _spread(
     tia_bq_h_ml: Image32, density: Image32 | float, request: DoseRequest, effect: "BodyEffect | None" = None
 ) -> "KernelDose":
-    from numba import get_num_threads
-
     from dosimetry.dose.body_effect import Surroundings
-    from dosimetry.dose.convolution import Resources
     from dosimetry.dose.spreading import kernel_dose  # it loads what compiles the kernels
 
     anatomy = request.anatomy
@@ -110,8 +108,29 @@ def _spread(
         photon_density_g_ml=_body_density_g_ml(density, request),
         surroundings=None if anatomy is None else Surroundings(anatomy.density.data, anatomy.tissue),
         effect=effect,
-        resources=Resources(get_num_threads(), request.settings.memory_mb, request.device),
+        resources=_resources(request),
     )
+
+
+def parts_in_water(request: DoseRequest) -> tuple[Image32, Image32]:
+    """What charged particles and what photons would leave in water, without a body: how each goes with the activity.
+
+    Charged particles at 1 g/mL; activity that is not a number gives nothing.
+    """
+    from dosimetry.dose.spreading import spread_in_water  # it loads what compiles the kernels
+
+    grid, anatomy = request.tia.grid, request.anatomy
+    bq_h = np.nan_to_num(request.tia.data, posinf=0.0, neginf=0.0) * np.float32(grid.voxel_volume_ml)
+    density = _body_density_g_ml(1.0 if anatomy is None else anatomy.density.data, request)
+    return spread_in_water(bq_h, request.nuclide, grid.spacing_mm, density, resources=_resources(request))
+
+
+def _resources(request: DoseRequest) -> "Resources":
+    from numba import get_num_threads
+
+    from dosimetry.dose.convolution import Resources
+
+    return Resources(get_num_threads(), request.settings.memory_mb, request.device)
 
 
 def _body_density_g_ml(density: Image32 | float, request: DoseRequest) -> float:

@@ -27,6 +27,12 @@ def deposit_locally(request: DoseRequest) -> AbsorbedDose:
     return AbsorbedDose(dose, None if request.u_tia is None else _with_error_of(tia, request.u_tia, dose))
 
 
+def parts_in_place(request: DoseRequest) -> tuple[Image32, Image32]:
+    """As `kernel.parts_in_water`, where all that is deposited stays in its voxel."""
+    activity = np.nan_to_num(request.tia.data, posinf=0.0, neginf=0.0)
+    return activity, np.zeros_like(activity)
+
+
 def _over_density(energy: Image32, request: DoseRequest) -> Image32:
     """Energy per volume, Gy·g/mL, over density; written into `energy`."""
     energy /= floored_density_g_ml(request)

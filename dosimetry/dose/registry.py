@@ -10,6 +10,7 @@ from nufitdose.anatomy.prepared import PreparedAnatomy, prepare_anatomy
 from nufitdose.errors import InputError
 from nufitdose.progress import OnProgress
 from nufitdose.registry import find_by_name
+from nufitdose.types import Image32
 from nufitdose.volume import Quantity, Volume
 
 
@@ -19,14 +20,17 @@ class DoseEngine:
 
     `compute` returns the dose and its own statistical error. `needs_ct` says that there is no dose without a CT.
     `method` stands in the report after "converted to dose by", `left_out` are sentences on what the dose lacks; both
-    may name {local_mev}, {photon_mev} and {photon_percent} of the nuclide. `departure` is by how much the mean dose of
-    a structure of this density (g/mL) and volume (mL) departs from transport, relative, where that was measured.
+    may name {local_mev}, {photon_mev} and {photon_percent} of the nuclide. `parts` are two maps of which the dose is
+    the sum, each times a number of its own in every voxel that hardly depends on where in this body the activity is.
+    `departure` is by how much the mean dose of a structure of this density (g/mL) and volume (mL) departs from
+    transport, relative, where that was measured.
     """
 
     name: str
     compute: Callable[[DoseRequest], AbsorbedDose]
     method: str
     left_out: tuple[str, ...]
+    parts: Callable[[DoseRequest], tuple[Image32, Image32]]
     needs_ct: bool = False
     departure: Callable[[float, float], float] = lambda density_g_ml, volume_ml: 0.0
 
@@ -35,15 +39,18 @@ class DoseEngine:
 ENGINES: Mapping[str, DoseEngine] = {
     engine.name: engine
     for engine in (
-        DoseEngine("local", local.deposit_locally, local.METHOD, local.LEFT_OUT),
+        DoseEngine("local", local.deposit_locally, local.METHOD, local.LEFT_OUT, local.parts_in_place),
         DoseEngine(
             "kernel",
             kernel.convolve_with_kernels,
             kernel.METHOD,
             kernel.LEFT_OUT,
+            kernel.parts_in_water,
             departure=kernel.departure_from_transport,
         ),
-        DoseEngine("montecarlo", montecarlo.transport_on_ct, montecarlo.METHOD, montecarlo.LEFT_OUT),
+        DoseEngine(
+            "montecarlo", montecarlo.transport_on_ct, montecarlo.METHOD, montecarlo.LEFT_OUT, kernel.parts_in_water
+        ),
     )
 }
 
@@ -86,8 +93,25 @@ def absorbed_dose(
         )
     if isinstance(ct, Volume):
         ct = prepare_anatomy(ct, tia.grid, beyond_ct_g_ml=settings.density_without_ct_g_ml)
-    if device != "cpu":
-        from nufitdose.device import resolve_device  # only here: torch takes seconds to load
+    return chosen.compute(DoseRequest(tia, u_tia, nuclide, ct, settings, seed, on_progress, _resolved(device)))
 
-        device = resolve_device(device).type
-    return chosen.compute(DoseRequest(tia, u_tia, nuclide, ct, settings, seed, on_progress, device))
+
+def dose_parts(
+    activity: Volume,
+    *,
+    nuclide: str,
+    ct: PreparedAnatomy | None,
+    engine: str,
+    settings: DoseSettings,
+    device: str = "cpu",
+) -> tuple[Image32, Image32]:
+    """The two `DoseEngine.parts` of the dose of some activity; arguments as in `absorbed_dose`."""
+    return find_dose_engine(engine).parts(DoseRequest(activity, None, nuclide, ct, settings, device=_resolved(device)))
+
+
+def _resolved(device: str) -> str:
+    if device == "cpu":
+        return device
+    from nufitdose.device import resolve_device  # only here: torch takes seconds to load
+
+    return resolve_device(device).type

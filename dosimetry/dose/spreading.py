@@ -65,19 +65,37 @@ def kernel_dose(
     volume_ml = math.prod(sides) * 1e-3
     mean = float(np.mean(density_g_ml)) if photon_density_g_ml is None else photon_density_g_ml
     bq_h = activity * np.float32(volume_ml)
-    charged = convolved(bq_h, _charged_spectrum(nuclide, sides, bq_h.shape), resources)
-    density = float(f"{mean:.{_DENSITY_DIGITS}g}")
-    photon = _photon_dose(bq_h, nuclide, sides, density, coarsening, resources)
+    charged, photon = spread_in_water(bq_h, nuclide, sides, mean, coarsening, resources)
     if surroundings is not None and bq_h.any():
-        effect = effect or body_effect(bq_h, nuclide, sides, density, surroundings, resources)
+        effect = effect or body_effect(bq_h, nuclide, sides, _rounded(mean), surroundings, resources)
         photon *= effect.to_tissue(surroundings.tissue)
     mass: Any = mean if surroundings is None else surroundings.density_g_ml
     landed = charged.sum(dtype=float) + float((photon * mass).sum(dtype=float))
     dose = photon
-    dose += charged / np.asarray(density_g_ml, np.float32)
+    charged /= np.asarray(density_g_ml, np.float32)
+    dose += charged
     emitted = float(bq_h.sum(dtype=float)) * 3600.0 * kernel.emitted_mev * JOULE_PER_MEV
     left = max(0.0, 1.0 - landed * volume_ml * 1e-3 / emitted) if emitted > 0.0 else 0.0
     return KernelDose(dose, left, effect)
+
+
+def spread_in_water(
+    bq_h: NDArray[np.float32],
+    nuclide: str,
+    spacing_mm: Triple,
+    density_g_ml: float,
+    coarsening: int = 2,
+    resources: Resources = ONE_THREAD,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What charged particles leave, Gy at 1 g/mL, and what photons leave in water of this density, Gy."""
+    sides: Sides = tuple(float(side) for side in spacing_mm)  # type: ignore[assignment]
+    charged = convolved(bq_h, _charged_spectrum(nuclide, sides, bq_h.shape), resources)
+    return charged, _photon_dose(bq_h, nuclide, sides, _rounded(density_g_ml), coarsening, resources)
+
+
+def _rounded(density_g_ml: float) -> float:
+    """Near enough that spectra of the same density are used again."""
+    return float(f"{density_g_ml:.{_DENSITY_DIGITS}g}")
 
 
 def _checked(tia: NDArray[Any], density: NDArray[Any] | float) -> NDArray[np.float32]:

@@ -106,6 +106,11 @@ class Findings(Rows):
         return (*self.structures, *self.derived)
 
     @property
+    def with_doses(self) -> tuple[StructureResult | TumourBurden | DerivedResult, ...]:
+        """All that have doses, in the order of metrics.csv."""
+        return (*self.structures, *((self.burden,) if self.burden else ()), *self.derived)
+
+    @property
     def times_h(self) -> F64:
         """Hours after administration of the scans, in order."""
         return np.array([frame.time_h for frame in self.frames])

@@ -13,6 +13,7 @@ from dosimetry.kinetics.posterior_curves import PosteriorCurves
 from dosimetry.kinetics.priors import CurvePrior
 from dosimetry.kinetics.status import FitStatus
 from nufitdose import kinetics
+from nufitdose.text import significant
 from nufitdose.types import F64
 
 Pair = tuple[float, float]
@@ -192,7 +193,7 @@ class AveragedCurve:
         if before > START_LIMIT:
             flags.append(f"{before:.0%} ± {u_before:.0%} of the time-integrated activity lies before the first scan")
         if self.tail_held:
-            most = f"{self.tia_at_most_mbq_h:.4g} MBq h"
+            most = f"{significant(self.tia_at_most_mbq_h, 4)} MBq·h"
             flags.append(f"the tail is not told from physical decay: {most}, nothing cleared, is an upper bound")
         if self.remark:
             flags.append(self.remark)

@@ -1,8 +1,9 @@
 """How tissues answer to dose: α/β, repair half-life and α, from a published table or as the settings say.
 
-Each entry of `PUBLISHED` names its source and says by `verified` whether its numbers were read there. None was: the
-sources could not be opened, the numbers are assumed as recalled, and `source` says what was read beside them. A
-structure that has no entry gets no BED until `metrics.radiobiology.tissues` names it.
+Each entry of `PUBLISHED` names its source and says by `verified` whether its numbers were read there. Those of kidney
+and liver are what radionuclide therapy usually takes; their sources could not be opened, so that they are assumed as
+recalled, and `source` says what was read beside them. A structure that has no entry gets no BED until
+`metrics.radiobiology.tissues` names it.
 """
 
 from collections.abc import Mapping
@@ -25,24 +26,36 @@ class TissueResponse:
     verified: bool = False
 
 
+_LIBRARY = "Voyant 2014, doi:10.1016/j.rpor.2013.08.004, in its authors' library (doi:10.5281/zenodo.21948624)"
 _LIVER = "Cremonesi 2014, doi:10.3389/fonc.2014.00210, as recalled"
-_HEALTHY = "read: 2 Gy taken by PMC4915544, 8 Gy found in livers with hepatitis, doi:10.1186/1748-717X-8-61"
+
+
+def _of_library(alpha_beta_gy: float, t_rep_h: float, effect: str) -> TissueResponse:
+    return TissueResponse(alpha_beta_gy, t_rep_h, None, f"{_LIBRARY}: {effect}", verified=True)
+
+
 # No α: published ones of tumours differ tenfold, and EUBED hangs on it.
 PUBLISHED: Mapping[str, TissueResponse] = {
     "kidney": TissueResponse(
         2.6,
         2.8,
         None,
-        "assumed: Barone 2005, J Nucl Med 46:99S, and MIRD pamphlet 20 (2008), as recalled; read: 1.5 to 3 Gy in "
-        "animals, PMID 15285886",
+        "assumed: Barone 2005, J Nucl Med 46:99S, and MIRD pamphlet 20 (2008), as recalled; read: 2.3 Gy in mice "
+        f"(Stewart, OSTI 6273200), 2.5 Gy and 5 h by {_LIBRARY}",
     ),
-    "liver": TissueResponse(2.5, 2.5, None, f"assumed: {_LIVER}; {_HEALTHY}"),
-    TUMOUR: TissueResponse(
-        10.0,
-        1.5,
+    "liver": TissueResponse(
+        2.5,
+        2.5,
         None,
-        f"assumed: of liver tumours, {_LIVER}; read: tumours differ widely, van Leeuwen 2018, Radiat Oncol",
+        f"assumed: {_LIVER}; read: 2 Gy taken by PMC4915544, 8 Gy found in livers with hepatitis, "
+        f"doi:10.1186/1748-717X-8-61, 3 Gy and 5 h by {_LIBRARY}",
     ),
+    "lung": _of_library(3.1, 0.8, "pneumonitis"),
+    "parotid": _of_library(3.0, 3.0, "xerostomia"),
+    "stomach": _of_library(10.0, 5.0, "ulceration, perforation"),
+    "small_bowel": _of_library(8.3, 5.0, "perforation"),
+    "spinal_cord": _of_library(2.0, 5.0, "myelitis"),
+    TUMOUR: _of_library(10.0, 1.5, "standard tumour; tumours differ widely (van Leeuwen 2018)"),
 }
 
 

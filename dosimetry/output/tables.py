@@ -3,13 +3,12 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dosimetry.burden import NAME, ROLE, TumourBurden, tumour_burden
+from dosimetry.burden import ROLE, TumourBurden, tumour_burden
 from dosimetry.curves.structures import StructureCurve
 from dosimetry.kinetics import AveragedCurve, Intervals, OrganFit
 from dosimetry.lights.structures import judge
@@ -87,9 +86,7 @@ def _metrics_row(result: CurveResult, light: Light | None, recovery: Recovery) -
         "tiac_h": result.tiac_h,
         "teff_h": result.curve.teff_h,
         **result.dose,
-        "dose_mean_gy_per_gbq": mean_gy * result.tiac_h / result.tia_mbq_h * 1e3
-        if result.tia_mbq_h > 0
-        else float("nan"),
+        "dose_mean_gy_per_gbq": _per_gbq(mean_gy, result),
         "tia_curve_mbq_h": result.curve.tia_mbq_h,
         "extrapolated_percent": 100.0 * result.fit.extrapolated_fraction,
         **_unregistered(result.unregistered),
@@ -116,29 +113,35 @@ def _metrics_row(result: CurveResult, light: Light | None, recovery: Recovery) -
 
 
 def _burden_row(burden: TumourBurden) -> Row:
-    own = {name: value for name, value in asdict(burden).items() if name not in ("dose", "relative_u_tia")}
+    own = {name: getattr(burden, name) for name in ("volume_ml", "mass_g", "tia_mbq_h", "tiac_h", "u_dose_mean_gy")}
     return {
-        "structure": NAME,
+        "structure": burden.name,
         "role": ROLE,
         **own,
         **burden.dose,
+        "dose_mean_gy_per_gbq": _per_gbq(burden.dose["dose_mean_gy"], burden),
         "u_tia_mbq_h": burden.relative_u_tia * burden.tia_mbq_h,
         "u_tiac_h": burden.relative_u_tia * burden.tiac_h,
+        **_biological(burden.biological),
     }
 
 
 def _derived_row(found: DerivedResult) -> Row:
     own = {name: getattr(found, name) for name in ("volume_ml", "mass_g", "tia_mbq_h", "tiac_h", "u_dose_mean_gy")}
-    per_gbq = found.dose["dose_mean_gy"] * found.tiac_h / found.tia_mbq_h * 1e3 if found.tia_mbq_h > 0 else float("nan")
     return {
         "structure": found.name,
         "role": DERIVED,
         **own,
         **found.dose,
         **_unregistered(found.unregistered),
-        "dose_mean_gy_per_gbq": per_gbq,
+        "dose_mean_gy_per_gbq": _per_gbq(found.dose["dose_mean_gy"], found),
         **_biological(found.biological),
     }
+
+
+def _per_gbq(mean_gy: float, found: CurveResult | TumourBurden | DerivedResult) -> float:
+    """Mean dose per administered activity, which is Ã over its coefficient; NaN without Ã."""
+    return mean_gy * found.tiac_h / found.tia_mbq_h * 1e3 if found.tia_mbq_h > 0 else float("nan")
 
 
 def _unregistered(dose: Mapping[str, float]) -> Row:

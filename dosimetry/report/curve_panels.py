@@ -9,7 +9,7 @@ from markupsafe import Markup
 from dosimetry.findings import Findings
 from dosimetry.kinetics import OrganFit
 from dosimetry.report.curve_drawings import CurveDrawing, draw_curve, last_shown_h, model_swatch
-from dosimetry.report.numbers import percent, three, with_error, with_sign
+from dosimetry.report.numbers import change_percent, percent, three, with_error
 from dosimetry.report.palette import FAINT, Look, Looks
 from dosimetry.report.tables import Row, Table
 from dosimetry.results import CurveResult
@@ -84,8 +84,9 @@ def _points(results: Findings, s: CurveResult) -> Table:
         measured, curve_mbq = float(s.curve.activity_mbq[n]), float(fitted[n])
         left_over = 100.0 * (measured / curve_mbq - 1.0) if curve_mbq > 0 else float("nan")
         known = with_error(measured, float(s.curve.u_activity_mbq[n]))
-        said = f"{with_sign(left_over)} %" if np.isfinite(left_over) else three(left_over)
-        rows.append(Row(frame.id, (three(float(s.curve.times_h[n])), known, three(curve_mbq), said)))
+        rows.append(
+            Row(frame.id, (three(float(s.curve.times_h[n])), known, three(curve_mbq), change_percent(left_over)))
+        )
     return Table(("scan", "h", "measured MBq", "curve MBq", "difference"), rows)
 
 

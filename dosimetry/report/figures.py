@@ -112,9 +112,5 @@ def as_svg(figure: Figure) -> Picture:
     FigureCanvasSVG(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return _picture("image/svg+xml", figure, buffer)
-
-
-def _picture(kind: str, figure: Figure, content: io.BytesIO) -> Picture:
-    address = f"data:{kind};base64,{base64.b64encode(content.getvalue()).decode('ascii')}"
+    address = f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
     return Picture(address, float(figure.get_size_inches()[0]))

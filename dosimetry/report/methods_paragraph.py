@@ -192,8 +192,9 @@ def _dose(results: Findings) -> list[str]:
         density = "mass density from CT (Schneider 2000)"
     if results.settings.dose.order == "dose_rate_first":
         return [
-            f"The activity of every scan was converted to the dose rate at each scan by {method} with {density}, and "
-            "curves fitted to the dose rates of each voxel, as to its activities, were integrated."
+            f"The activity of every scan was converted to the dose rate at each scan by {method} with {density}. "
+            "In each voxel the courses over time of what charged particles and of what photons leave, known from the "
+            "activities, were fitted to the dose rates and integrated."
         ]
     return [f"The time-integrated activity was converted to dose by {method} with {density}."]
 

@@ -6,6 +6,7 @@ NOT_KNOWN = "–"
 _MINUS = "\N{MINUS SIGN}"
 _FIXED_FROM, _FIXED_BELOW = -3, 6  # powers of ten written out
 _LEAST_GY = 0.0095
+_MOST_DIGITS = 5  # the csv files hold six
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -20,14 +21,14 @@ def three(value: float, digits: int = 3) -> str:
 
 
 def with_error(value: float, error: float) -> str:
-    """`value ± error`, the error to two significant digits; the value alone where the error is not known."""
+    """`value ± error`, both to the second digit of the error; the value alone where the error is not known."""
     if not (math.isfinite(value) and math.isfinite(error) and error > 0):
         return three(value)
-    power = _power(value, 3)
+    power = max(_power(value, 3), _power(error, 2))
     if _FIXED_FROM <= power < _FIXED_BELOW:
-        return f"{_fixed(value, 3)} ± {_fixed(error, 2)}"
-    scale = 10.0**power
-    return f"({_fixed(value / scale, 3)} ± {_fixed(error / scale, 2)})×10{str(power).translate(_SUPERSCRIPT)}"
+        return f"{_to_digit_of(value, error)} ± {_fixed(error, 2)}"
+    value, error = value / 10.0**power, error / 10.0**power
+    return f"({_to_digit_of(value, error)} ± {_fixed(error, 2)})×10{str(power).translate(_SUPERSCRIPT)}"
 
 
 def gray(dose_gy: float, u_gy: float = math.nan) -> str:
@@ -55,6 +56,13 @@ def _fixed(value: float, digits: int) -> str:
     return _MINUS + text if value < 0 else text
 
 
+def _to_digit_of(value: float, error: float) -> str:
+    """The value down to the second digit of its error, five digits at most."""
+    decimals = min(1 - _power(error, 2), _MOST_DIGITS - 1 - _power(value, _MOST_DIGITS))
+    text = f"{round(abs(value), decimals):.{max(0, decimals)}f}"
+    return _MINUS + text if value < 0 and float(text) > 0 else text
+
+
 def percent(value: float) -> str:
     """A percentage, one decimal below 10; small shares and near-wholes do not read as 0 and 100."""
     if not math.isfinite(value):
@@ -71,3 +79,8 @@ def with_sign(value: float) -> str:
     """A difference, its sign always shown."""
     text = three(value)
     return f"+{text}" if math.isfinite(value) and value > 0 else text
+
+
+def change_percent(value: float) -> str:
+    """A relative difference given in percent, its sign always shown; a dash where unknown."""
+    return f"{with_sign(value)} %" if math.isfinite(value) else NOT_KNOWN

@@ -22,21 +22,13 @@ from dosimetry.report.histograms import histogram_panels, json_for_page
 from dosimetry.report.isodoses import isodose_table
 from dosimetry.report.methods_paragraph import left_out, methods_paragraph, references
 from dosimetry.report.numbers import three
-from dosimetry.report.palette import by_colour, looks_of
+from dosimetry.report.palette import Looks, by_colour, looks_of
 from dosimetry.report.pdf import css_string
 from dosimetry.report.pictures import SAID
 from dosimetry.report.radiobiology import radiobiology_notes, radiobiology_table
 from dosimetry.report.red_marrow import marrow_notes, marrow_table
-from dosimetry.report.tables import (
-    agreement_tables,
-    balance_table,
-    comparison_table,
-    dose_table,
-    pair_lights,
-    quality_table,
-    structure_table,
-    transport_table,
-)
+from dosimetry.report.registration_tables import agreement_tables, pair_lights, quality_table, transport_table
+from dosimetry.report.tables import balance_table, comparison_table, dose_table, structure_table
 from dosimetry.report.templates import find_template
 from dosimetry.report.viewer import viewer_content
 from nufitdose.errors import InputError
@@ -46,28 +38,11 @@ from nufitdose.run import read_record
 REPORT = "report.html"
 _STAGES = ("before", "rigid", "after")
 _FIELD = ("displacement", "jacobian")
-_RECORD_KEYS = frozenset(
-    {
-        "command",
-        "started",
-        "finished",
-        "versions",
-        "config",
-        "seed",
-        "device",
-        "inputs",
-        "timings_s",
-        "warnings",
-        "files",
-        "patient",
-        "nuclide",
-        "reference",
-        "administered_mbq",
-        "administered_at",
-        "scanner",
-        "recovery",
-    }
-)  # fmt: skip - what the page says elsewhere
+#: What of run.json the page says elsewhere.
+_SAID_ELSEWHERE = frozenset({
+    "command", "started", "finished", "versions", "config", "seed", "device", "inputs", "timings_s", "warnings",
+    "files", "patient", "nuclide", "reference", "administered_mbq", "administered_at", "scanner", "recovery",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,12 +74,23 @@ def write_report(folder: Path) -> Path:
 
 def _content(folder: Path, results: Findings, record: Mapping[str, Any]) -> dict[str, Any]:
     looks = looks_of(found.name for found in results.structures)
-    all_looks = looks_of(found.name for found in results.with_histograms)
-    front, checks = front_rows(results, looks), lights(results)
     said = json.loads((folder / PLACE / SAID).read_text(encoding="utf-8"))
-    balance = results.balance
-    notes = {key: value for key, value in record.items() if value and key not in _RECORD_KEYS}
-    settings = [*_flat(record["config"]), ("seed", str(record["seed"])), ("device", record["device"])]
+    return {
+        **_head(results, record, looks),
+        **_registration(folder, results, looks),
+        **_curves(results, looks),
+        **_doses(folder, results, looks),
+        **_record(results, record),
+        "planes": said["planes"],
+        "isodoses": [f"{level:g}" for level in said["isodoses_gy"]],
+        "links": _links(folder),
+        "viewer": json_for_page(viewer_content(folder, results, looks)),
+        "scripts": {name: _asset(name) for name in ("niivue.umd.js", "viewer.js", "report.js")},
+    }
+
+
+def _head(results: Findings, record: Mapping[str, Any], looks: Looks) -> dict[str, Any]:
+    front, checks = front_rows(results, looks), lights(results)
     return {
         "patient": results.study.patient,
         "patient_css": Markup(css_string(f"Dosimetry report, {results.study.patient}")),  # noqa: S704
@@ -112,8 +98,6 @@ def _content(folder: Path, results: Findings, record: Mapping[str, Any]) -> dict
         "worst": worst_light(front, checks),
         "front": front,
         "assumed": assumed_words(results),
-        "budget_picture": budget_bars(results),
-        "budget": budget_table(results, looks),
         "flags": results.flag_lines,
         "lights": checks,
         "warnings": results.warnings,
@@ -121,21 +105,37 @@ def _content(folder: Path, results: Findings, record: Mapping[str, Any]) -> dict
         "colours": by_colour(looks),
         "has_ct": results.study.has_ct,
         "reference": results.study.reference_id,
+    }
+
+
+def _registration(folder: Path, results: Findings, looks: Looks) -> dict[str, Any]:
+    return {
         "engine": results.settings.registration.engine,
-        "planes": said["planes"],
         "scans": [_scan(folder, frame.id) for frame in results.frames if frame.registration is not None],
         "quality": quality_table(results),
         "pairs": pair_lights(results),
         "transport": transport_table(results, looks),
         "agreement": agreement_tables(results, looks),
+    }
+
+
+def _curves(results: Findings, looks: Looks) -> dict[str, Any]:
+    balance = results.balance
+    return {
         "physical": half_life_in_words(results.study.nuclide),
         "has_errors": results.settings.kinetics.u_activity_percent is not None,
         "curves": curve_panels(results, looks),
         "balance_picture": plots.balance(results.times_h, balance, list(looks.values())),
         "balance": balance_table(results, balance),
         "balance_is_cut": bool(np.isnan(balance.parts_mbq).any()),
+    }
+
+
+def _doses(folder: Path, results: Findings, looks: Looks) -> dict[str, Any]:
+    """What of the dose is shown; derived structures have looks beside those of the drawn ones."""
+    all_looks = looks_of(found.name for found in results.with_histograms)
+    return {
         "overlay": read_jpeg(folder / PLACE / "dose.jpg"),
-        "isodoses": [f"{level:g}" for level in said["isodoses_gy"]],
         "structures": structure_table(results, all_looks),
         "doses": dose_table(results, all_looks),
         "small": [s.name for s in results.structures if np.isfinite(s.dose["dose_d35mm3_gy"])],
@@ -144,20 +144,25 @@ def _content(folder: Path, results: Findings, record: Mapping[str, Any]) -> dict
         "isodose_volumes": isodose_table(results, all_looks),
         "red_marrow": marrow_table(results),
         "marrow_notes": marrow_notes(results),
+        "budget_picture": budget_bars(results),
+        "budget": budget_table(results, looks),
         "effects": radiobiology_table(results, all_looks),
         "effect_notes": radiobiology_notes(results),
         "comparison": comparison_table(results, all_looks),
+    }
+
+
+def _record(results: Findings, record: Mapping[str, Any]) -> dict[str, Any]:
+    notes = {key: value for key, value in record.items() if value and key not in _SAID_ELSEWHERE}
+    return {
         "methods": methods_paragraph(results, program_of(record)),
         "left_out": left_out(results),
         "references": references(results),
-        "settings": settings,
+        "settings": [*_flat(record["config"]), ("seed", str(record["seed"])), ("device", record["device"])],
         "versions": record["versions"],
         "inputs": {entry["path"]: entry["sha256"] for entry in record["inputs"]},
         "timings": {name: f"{seconds:.1f} s" for name, seconds in record["timings_s"].items()},
         "notes": list(_flat(notes)),
-        "links": _links(folder),
-        "viewer": json_for_page(viewer_content(folder, results, looks)),
-        "scripts": {name: _asset(name) for name in ("niivue.umd.js", "viewer.js", "report.js")},
     }
 
 

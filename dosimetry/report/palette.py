@@ -25,11 +25,6 @@ class Look:
     dash: tuple[float, ...]
 
     @property
-    def linestyle(self) -> tuple[float, tuple[float, ...]] | str:
-        """The dash as matplotlib wants it."""
-        return (0.0, self.dash) if self.dash else "solid"
-
-    @property
     def swatch(self) -> Markup:
         """A short line of this look for tables and legends."""
         dash = f' stroke-dasharray="{" ".join(f"{2.2 * d:g}" for d in self.dash)}"' if self.dash else ""

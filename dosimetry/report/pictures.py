@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dosimetry.findings.file import PLACE
+from dosimetry.report.colouring import COLOURS, Rgb, dim, grey, lay_over, two_colours, window
 from dosimetry.report.figures import PAGE_WIDTH_IN, axes_at, house_style, new_figure, save_jpeg
 from dosimetry.report.numbers import tick
-from dosimetry.report.palette import FIXED_RGB, MOVING_RGB, Looks, looks_of
+from dosimetry.report.palette import Looks, looks_of
 from dosimetry.report.planes import ORIENTATIONS, Box, Orientation, box_of, cut, planes_in_words
 from dosimetry.results import PatientResults
 from nufitdose.registration import DisplacementField, Registration
@@ -29,7 +30,6 @@ from nufitdose.types import F64, Points
 from nufitdose.volume import Volume
 
 F32 = NDArray[np.float32]
-Rgb = NDArray[np.float32]
 Figures = dict[str, Figure]
 Paint = Callable[[Axes, Points], None]
 Stage = tuple[str, Paint]
@@ -37,9 +37,7 @@ Stage = tuple[str, Paint]
 SAID = "pictures.json"
 
 _PIXEL_MM = 1.3
-_COLOURS = "plasma"
 _FIELD_COLOURS, _JACOBIAN_COLOURS = "viridis", "RdBu_r"
-_CT_WINDOW_HU = (-160.0, 240.0)
 _GAP_IN, _BAR_IN, _TALLEST_IN = 0.06, 0.62, 2.8
 
 
@@ -86,9 +84,9 @@ def fused_activity(pair: Pair) -> Figures:
         def paint(axes: Axes, points: Points) -> None:
             share = cut(moving.activity, _move(points, field)) / moving_top
             if reference.ct is not None:
-                rgb = _over(_grey(cut(reference.ct, points)), share)
+                rgb = lay_over(grey(cut(reference.ct, points)), share)
             else:
-                rgb = _two_colours(cut(reference.activity, points) / fixed_top, share)
+                rgb = two_colours(cut(reference.activity, points) / fixed_top, share)
             _show(axes, rgb, points)
             if reference.structures is not None:
                 _draw_structures(axes, points, reference.structures, pair.looks)
@@ -97,7 +95,7 @@ def fused_activity(pair: Pair) -> Figures:
 
         return paint
 
-    bar = Bar("kBq/mL", _COLOURS, Normalize(0.0, 1e-3 * moving_top)) if reference.ct is not None else None
+    bar = Bar("kBq/mL", COLOURS, Normalize(0.0, 1e-3 * moving_top)) if reference.ct is not None else None
     return {f"activity_{stage}": _row(paint, pair.box, bar) for stage, paint in _stages(pair.found, painter)}
 
 
@@ -112,8 +110,8 @@ def fused_ct(pair: Pair) -> Figures:
 
     def painter(field: DisplacementField | None) -> Paint:
         def paint(axes: Axes, points: Points) -> None:
-            first, second = _window(cut(fixed_ct, points)), _window(cut(moving_ct, _move(points, field)))
-            _show(axes, _two_colours(first, second, gamma=1.0), points)
+            first, second = window(cut(fixed_ct, points)), window(cut(moving_ct, _move(points, field)))
+            _show(axes, two_colours(first, second, gamma=1.0), points)
 
         return paint
 
@@ -169,8 +167,8 @@ def dose_overlay(results: PatientResults, box: Box, looks: Looks) -> tuple[Figur
 
     def paint(axes: Axes, points: Points) -> None:
         here = cut(dose, points)
-        back = _grey(cut(reference.ct, points)) if reference.ct else _plain(cut(reference.activity, points) / back_top)
-        _show(axes, _over(back, here / top), points)
+        back = grey(cut(reference.ct, points)) if reference.ct else dim(cut(reference.activity, points) / back_top)
+        _show(axes, lay_over(back, here / top), points)
         shown = [level for level in levels if here.min() < level < here.max()]
         if shown:
             axes.contour(here, shown, colors="white", linewidths=0.5, alpha=0.9)
@@ -178,7 +176,7 @@ def dose_overlay(results: PatientResults, box: Box, looks: Looks) -> tuple[Figur
             _draw_structures(axes, points, reference.structures, looks)
 
     ticks = {0.0: "0", **{level: tick(level) for level in levels}}
-    return _row(paint, box, Bar("Gy", _COLOURS, Normalize(0.0, top), ticks, lines=levels)), levels
+    return _row(paint, box, Bar("Gy", COLOURS, Normalize(0.0, top), ticks, lines=levels)), levels
 
 
 def _stages(found: Registration, painter: Callable[[DisplacementField | None], Paint]) -> list[Stage]:
@@ -246,14 +244,14 @@ def _row(paint: Paint, box: Box, bar: Bar | None = None) -> Figure:
 
 def _draw_bar(figure: Figure, bar: Bar) -> None:
     width_in, height_in = figure.get_size_inches()
-    axes = axes_at(figure, width_in - _BAR_IN + 0.12, 0.2, 0.11, height_in - 0.28)
+    axes = axes_at(figure, width_in - _BAR_IN + 0.12, 0.26, 0.11, height_in - 0.34)
     scale = figure.colorbar(ScalarMappable(bar.norm, mpl.colormaps[bar.colours]), cax=axes)
     if bar.ticks is not None:
         scale.set_ticks(list(bar.ticks), labels=list(bar.ticks.values()))
     scale.outline.set_visible(False)
     for level in bar.lines:
         axes.axhline(level, color="white", linewidth=0.55)
-    axes.set_title(bar.unit, fontsize=7.5, pad=3, loc="left")
+    axes.set_title(bar.unit, fontsize=7.5, pad=6, loc="left")
     axes.grid(False)
 
 
@@ -272,32 +270,6 @@ def _show(axes: Axes, rgb: Rgb, points: NDArray[np.float64]) -> None:
     axes.imshow(rgb, aspect="auto", interpolation="bilinear", origin="upper")
     axes.set_xlim(-0.5, points.shape[1] - 0.5)
     axes.set_ylim(points.shape[0] - 0.5, -0.5)
-
-
-def _window(hu: F32) -> F32:
-    low, high = _CT_WINDOW_HU
-    return np.clip((hu - low) / (high - low), 0.0, 1.0)
-
-
-def _grey(hu: F32) -> Rgb:
-    return np.repeat(0.85 * _window(hu)[..., None], 3, axis=-1)
-
-
-def _plain(share: F32) -> Rgb:
-    return np.repeat(0.55 * np.clip(share, 0.0, 1.0)[..., None] ** 0.6, 3, axis=-1)
-
-
-def _over(back: Rgb, share: F32) -> Rgb:
-    """Colour over grey, the more opaque the higher the value; nothing below 3 % of the scale."""
-    share = np.clip(share, 0.0, 1.0)
-    colour = mpl.colormaps[_COLOURS](share)[..., :3].astype(np.float32)
-    alpha = np.clip((share - 0.03) / 0.25, 0.0, 0.85)[..., None]
-    return (1 - alpha) * back + alpha * colour
-
-
-def _two_colours(fixed: F32, moving: F32, gamma: float = 0.6) -> Rgb:
-    first, second = (np.clip(share, 0.0, 1.0)[..., None] ** gamma for share in (fixed, moving))
-    return np.clip(first * np.array(FIXED_RGB, np.float32) + second * np.array(MOVING_RGB, np.float32), 0.0, 1.0)
 
 
 def display_maximum(image: Volume) -> float:

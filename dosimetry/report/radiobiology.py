@@ -14,7 +14,7 @@ from dosimetry.report.tables import Row, Table
 
 def radiobiology_table(results: Findings, looks: Looks) -> Table | None:
     """BED and EQD2 beside the mean dose, and the parameters; None where no structure has them."""
-    known = [(s, s.biological) for s in results.with_histograms if s.biological is not None]
+    known = [(s, s.biological) for s in results.with_doses if s.biological is not None]
     if not known:
         return None
     weighted = any(np.isfinite(found.dose_rbe_mean_gy) for _, found in known)
@@ -68,6 +68,8 @@ def radiobiology_notes(results: Findings) -> list[str]:
         )
     if shapeless:
         said.append(f"No BED of {join_words(shapeless)}: the curve is no sum of exponentials.")
+    if results.burden is not None and results.burden.biological is not None:
+        said.append(f"{results.burden.name}: means over the tumours, weighted by mass.")
     return said + _derived_notes(results)
 
 

@@ -1,41 +1,21 @@
 """The tables of the report: rows of text, ready to be laid out."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
-from dosimetry.burden import NAME, TumourBurden
+from dosimetry.burden import TumourBurden
 from dosimetry.findings import Findings
 from dosimetry.findings.balance import Balance
 from dosimetry.recovery import Recovery
-from dosimetry.report.numbers import gray, percent, three, with_error, with_sign
+from dosimetry.report.numbers import change_percent, gray, percent, three, with_error
 from dosimetry.report.palette import Look, Looks
 from dosimetry.results import DerivedResult, StructureResult
 
 _WithDose = StructureResult | TumourBurden | DerivedResult
 
-_QUALITY = {
-    "ssim": "SSIM",
-    "wssim": "wSSIM",
-    "lncc": "local corr.",
-    "mi": "mutual inf.",
-    "nmi": "normalised",
-    "tre_mm": "TRE mm",
-    "jacobian_min": "Jacobian from",
-    "jacobian_max": "to",
-    "folding_percent": "folded",
-    "ndv_percent": "NDV",
-    "sd_log_jacobian": "SD log J",
-    "inverse_consistency_mm": "there and back mm",
-    "overlap_percent": "body in view",
-    "displacement_max_mm": "largest shift mm",
-    "activity_change_percent": "activity change",
-}
-ALL_TUMOURS = NAME.replace("_", " ")
-_SCANS_ABREAST = 2
 _LONG_NAME = 24  # characters
-_SIMILARITY = ("ssim", "wssim", "lncc", "mi", "nmi", "tre_mm")
 
 
 @dataclass(frozen=True)
@@ -92,15 +72,15 @@ def structure_table(results: Findings, looks: Looks) -> Table:
         for s in results.rows
     ]
     if results.burden is not None:
-        rows.append(_without_curve(ALL_TUMOURS, "burden", results.burden, results.burden.relative_u_tia, looks))
-    rows += [_without_curve(found.name, "derived", found, float("nan"), looks) for found in results.derived]
+        rows.append(_without_curve("burden", results.burden, results.burden.relative_u_tia, looks))
+    rows += [_without_curve("derived", found, float("nan"), looks) for found in results.derived]
     return Table(heads, rows)
 
 
-def _without_curve(name: str, role: str, s: TumourBurden | DerivedResult, relative_u: float, looks: Looks) -> Row:
+def _without_curve(role: str, s: TumourBurden | DerivedResult, relative_u: float, looks: Looks) -> Row:
     sizes = three(s.volume_ml), three(s.mass_g)
     integrals = (with_error(value, relative_u * value) for value in (s.tia_mbq_h, s.tiac_h))
-    return Row(name, (role, *sizes, *integrals, "", "", ""), looks.get(name))
+    return Row(s.name, (role, *sizes, *integrals, "", "", ""), looks.get(s.name))
 
 
 def _share(fraction: float, u: float) -> str:
@@ -132,10 +112,7 @@ def dose_table(results: Findings, looks: Looks) -> Table:
         *(f"V{gy:g}Gy %" for gy in thresholds), *(f"D{ml:g}cc Gy" for ml in volumes),
     ]  # fmt: skip
     rows = []
-    burden = results.burden
-    together: list[tuple[str, _WithDose]] = [(ALL_TUMOURS, burden)] if burden else []
-    together += [(found.name, found) for found in results.derived]
-    for name, s in [*((s.name, s) for s in results.structures), *together]:
+    for s in results.with_doses:
         mean = s.dose["dose_mean_gy"]
         sphere = [gray(s.sphere_gy if isinstance(s, StructureResult) else float("nan"))] if spheres else []
         cells = [gray(mean, s.u_dose_mean_gy), *sphere, gray(per_gbq(s, results))]
@@ -143,7 +120,7 @@ def dose_table(results: Findings, looks: Looks) -> Table:
         cells += [three(s.dose["homogeneity_index"]), *([gray(s.dose["geud_gy"])] if uniform else [])]
         cells += [percent(s.dose[f"v_{gy:g}gy_percent"]).removesuffix(" %") for gy in thresholds]
         cells += [gray(s.dose[f"d_{ml:g}cc_gy"]) for ml in volumes]
-        rows.append(Row(name, cells, looks.get(name)))
+        rows.append(Row(s.name, cells, looks.get(s.name)))
     return Table(heads, rows)
 
 
@@ -168,87 +145,10 @@ def comparison_table(results: Findings, looks: Looks) -> Table | None:
             cells += [
                 gray(plain),
                 gray(registered),
-                f"{with_sign(change)} %" if np.isfinite(change) else three(change),
+                change_percent(change),
             ]
         rows.append(Row(s.name, cells, looks.get(s.name)))
     return Table(heads, rows)
-
-
-def quality_table(results: Findings) -> Table | None:
-    """The numbers of registration.csv, similarity before, by the rigid motion alone, and after; scans as columns."""
-    moved = [(frame, frame.registration) for frame in results.frames if frame.registration is not None]
-    if not moved:
-        return None
-    stages = [
-        [asdict(q) for q in (found.unregistered, *((found.rigid.quality,) if found.rigid else ()), found.quality)]
-        for _, found in moved
-    ]
-    rows = [Row("engine", [found.engine for _, found in moved])]
-    rows.append(Row("seconds", [three(found.seconds, 2) for _, found in moved]))
-    for key, name in _QUALITY.items():
-        if not any(np.isfinite(some[-1][key]) for some in stages):
-            continue
-        if key in _SIMILARITY:
-            cells = [_arrow(*(three(stage[key], 3) for stage in some)) for some in stages]
-        else:
-            cells = [percent(some[-1][key]) if key.endswith("_percent") else three(some[-1][key]) for some in stages]
-        rows.append(Row(name, cells))
-    u_mm = [frame.u_registration_mm for frame, _ in moved]
-    if np.isfinite(u_mm).any():
-        rows.append(Row("uncertainty of the displacement mm", [three(value) for value in u_mm]))
-    return Table(("measure", *(frame.id for frame, _ in moved)), rows)
-
-
-def pair_lights(results: Findings) -> list[tuple[str, str, str]]:
-    """Scan, light and the sentence why, of every registered pair."""
-    return [(f.id, f.light.state.value, f.light.why) for f in results.frames if f.light is not None]
-
-
-def transport_table(results: Findings, looks: Looks) -> Table | None:
-    """By structure and scan: how far the warp changed the activity, and the uncertainty of the displacement there."""
-    scans = [(frame.id, {row.structure: row for row in frame.transport}) for frame in results.frames if frame.transport]
-    if not scans:
-        return None
-    heads = ["structure", *(head for name, _ in scans for head in (f"{name}: activity", "± mm"))]
-    rows = []
-    for structure in dict.fromkeys(name for _, found in scans for name in found):
-        cells = []
-        for _, found in scans:
-            row = found.get(structure)
-            cells += (
-                ["", ""] if row is None else [_change(row.activity_change_percent), three(row.u_registration_mm, 2)]
-            )
-        rows.append(Row(structure, cells, looks.get(structure)))
-    return Table(heads, rows)
-
-
-def _change(value: float) -> str:
-    return f"{with_sign(value)} %" if np.isfinite(value) else three(value)
-
-
-def agreement_tables(results: Findings, looks: Looks) -> list[Table]:
-    """Centroid distance, Dice and HD95 of structures drawn on both scans, before and after; a few scans in a table."""
-    scans = [(frame.id, {row.structure: row for row in frame.agreement}) for frame in results.frames if frame.agreement]
-    tables = []
-    for first in range(0, len(scans), _SCANS_ABREAST):
-        some = scans[first : first + _SCANS_ABREAST]
-        heads = ["structure"]
-        for name, _ in some:
-            heads += [f"{name}: centroid mm", "Dice", "HD95 mm"]
-        rows = []
-        for structure in dict.fromkeys(name for _, found in some for name in found):
-            cells = []
-            for _, found in some:
-                row = found.get(structure)
-                if row is None:
-                    cells += [""] * 3
-                    continue
-                cells.append(_arrow(three(row.centroid_before_mm), three(row.centroid_after_mm)))
-                cells.append(_arrow(f"{row.dice_before:.2f}", f"{row.dice_after:.2f}"))
-                cells.append(_arrow(three(row.hd95_before_mm, 2), three(row.hd95_after_mm, 2)))
-            rows.append(Row(structure, cells, looks.get(structure)))
-        tables.append(Table(heads, rows))
-    return tables
 
 
 def balance_table(results: Findings, balance: Balance) -> Table:
@@ -266,7 +166,3 @@ def balance_table(results: Findings, balance: Balance) -> Table:
             cells += [three(held) + cut, percent(100.0 * held / whole if whole > 0 else float("nan"))]
         rows.append(Row(frame.id, cells))
     return Table(heads, rows)
-
-
-def _arrow(*stages: str) -> str:
-    return stages[0] if len(set(stages)) == 1 else " → ".join(stages)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dosimetry.findings import Findings
+from dosimetry.report.colouring import COLOURS, CT_WINDOW_HU
 from dosimetry.report.palette import Looks
 from dosimetry.report.pictures import display_maximum, isodose_levels
 from dosimetry.results import StructureResult
@@ -27,7 +28,6 @@ from nufitdose.volume import Quantity, Volume
 
 _MOST_CT_VOXELS, _MOST_VOXELS = 2_600_000, 700_000
 _CT_STEP_HU, _CT_RANGE_HU = 8.0, (-1024.0, 1016.0)
-_CT_WINDOW_HU = (-160.0, 240.0)
 _INTENT_LABEL = 1002  # NIFTI_INTENT_LABEL
 _ISODOSE_RGB = (255, 255, 255)
 
@@ -52,7 +52,7 @@ def viewer_content(folder: Path, results: Findings, looks: Looks) -> dict[str, A
     activity = _shrink(maps.activity, _MOST_VOXELS)
     activity = activity.with_data(1e-3 * activity.data)
     images.append(_image("activity", "kBq/mL", activity, display_maximum(activity), "inferno"))
-    images.append(_image("dose", "Gy", dose, top_gy, "plasma"))
+    images.append(_image("dose", "Gy", dose, top_gy, COLOURS))
     if maps.u_dose is not None:
         u_dose = _shrink(maps.u_dose, _MOST_VOXELS)
         images.append(_image("uncertainty", "Gy", u_dose, display_maximum(u_dose), "viridis"))
@@ -100,8 +100,8 @@ def _ct_image(ct: Volume) -> dict[str, Any]:
     return {
         "name": "CT",
         "unit": "HU",
-        "low": _CT_WINDOW_HU[0],
-        "high": _CT_WINDOW_HU[1],
+        "low": CT_WINDOW_HU[0],
+        "high": CT_WINDOW_HU[1],
         "colours": "gray",
         "nifti": _nifti(steps, small.grid, _CT_STEP_HU, low),
     }

@@ -102,7 +102,7 @@ def test_the_burden_of_all_tumours_counts_their_common_voxels_once(tmp_path):
     errors = sorted(float(row["u_dose_mean_gy"]) / float(row["dose_mean_gy"]) for row in (lesion, around))
     assert errors[0] < float(burden["u_dose_mean_gy"]) / float(burden["dose_mean_gy"]) < errors[1]
     assert burden["teff_h"] == burden["model"] == ""
-    assert "all tumours" in (tmp_path / "out/report.html").read_text()
+    assert "all_tumours" in (tmp_path / "out/report.html").read_text()
     run_patient(one, tmp_path / "one", load_settings(None, AS_LAID))
     assert "all_tumours" not in metrics(tmp_path / "one")
 

@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,6 +30,17 @@ def with_activity(study: Study, factor: float, ct: Volume | None = None) -> Stud
 
 def test_a_sound_study_passes_in_silence(caplog):
     assert said(caplog, small_study()) == ""
+
+
+def test_activity_beyond_a_short_ct_is_noticed(caplog):
+    """The upper half of a sphere lies above the CT; a CT that leaves out empty slices alone is not spoken of."""
+    study = small_study()
+    hu = study.reference.ct.data
+    half = Volume(hu[:, :, :5].copy(), replace(GRID, shape=(*GRID.shape[:2], 5)), Quantity.HU)
+    assert "50 % of the activity lies beyond the CT" in said(caplog, with_activity(study, 1.0, half))
+    caplog.clear()
+    most = Volume(hu[:, :, :9].copy(), replace(GRID, shape=(*GRID.shape[:2], 9)), Quantity.HU)
+    assert "beyond the CT" not in said(caplog, with_activity(study, 1.0, most))
 
 
 def test_more_activity_than_was_given_is_noticed(caplog):

@@ -22,8 +22,9 @@ from nufitdose.anatomy.prepared import prepare_anatomy
 from nufitdose.grid import Grid
 from nufitdose.nuclides import half_life_h
 from nufitdose.registration import DisplacementField, Registration, RegistrationQuality
+from nufitdose.registration.lights import judge_pair
 from nufitdose.registration.series import Frame
-from nufitdose.registration.structure_quality import structure_agreement
+from nufitdose.registration.structure_quality import StructureTransport, structure_agreement
 from nufitdose.run import RunRecord
 from nufitdose.study import Administration, Structures, Study, TimePoint
 from nufitdose.volume import Quantity, Volume
@@ -32,8 +33,9 @@ from support.results_folder import write_results
 SHAPE, SPACING_MM = (30, 26, 28), 8.0
 SHIFT_MM = np.array([16.0, -8.0, 24.0])
 NAMES = {1: "liver", 2: "kidney_left", 3: "tumour_1"}
-CENTRES_MM = {1: (50.0, 10.0, 20.0), 2: (-50.0, -40.0, -20.0), 3: (60.0, 20.0, 30.0)}
-RADII_MM = {1: 36.0, 2: 24.0, 3: 8.1}
+TWO_TUMOURS = NAMES | {4: "tumour_2"}
+CENTRES_MM = {1: (50.0, 10.0, 20.0), 2: (-50.0, -40.0, -20.0), 3: (60.0, 20.0, 30.0), 4: (-40.0, 30.0, 30.0)}
+RADII_MM = {1: 36.0, 2: 24.0, 3: 8.1, 4: 18.0}
 
 
 def ball(grid: Grid, centre_mm, radius_mm: float) -> np.ndarray:
@@ -112,8 +114,8 @@ def patient(
 
 
 def everything() -> PatientResults:
-    """The usual patient with all that a run may have beside: derived structures, isodoses in Gy, red marrow."""
-    usual = patient()
+    """A patient with all that a run may have: two tumours, derived structures, isodoses in Gy, red marrow."""
+    usual = patient(names=TWO_TUMOURS)
     liver, tumour = usual.structures[0], usual.structures[2]
     metrics = usual.settings.metrics.model_copy(update={"isodose_gy": (1.0,)})
     settings = usual.settings.model_copy(update={"metrics": metrics})
@@ -132,7 +134,20 @@ def everything() -> PatientResults:
     marrow = RedMarrow(
         "red_marrow_blood", 0.8, 0.2, 41.0, 0.07, 0.02, np.nan, np.nan, 0.03, 0.01, 0.1, 0.022, "5 blood samples, mono"
     )
-    return dataclasses.replace(usual, settings=settings, derived=(derived,), red_marrow=(marrow,))
+    frames = tuple(_transported(frame) if frame.registration else frame for frame in usual.frames)
+    return dataclasses.replace(usual, settings=settings, frames=frames, derived=(derived,), red_marrow=(marrow,))
+
+
+def _transported(frame: Frame) -> Frame:
+    """The frame with an uncertainty of its displacement and activities that the warp changed, each by another share."""
+    u_mm = Volume(np.full(SHAPE, 1.25), frame.activity.grid, Quantity.SCALAR)
+    rows = tuple(
+        StructureTransport(name, 20.0 * n, 20.0 * n / (1.0 + share), 100.0 * share, 0.4 * n)
+        for n, (name, share) in enumerate(zip(TWO_TUMOURS.values(), (0.021, -0.13, 0.0004, np.nan), strict=True), 1)
+    )
+    found = frame.registration
+    light = judge_pair(found.quality, found.unregistered, None, frame.agreement, rows)
+    return dataclasses.replace(frame, u_registration_mm=u_mm, transport=rows, light=light)
 
 
 def _halves(*owners: StructureResult) -> list[Share]:

@@ -1,6 +1,6 @@
 """Makes the shipped tables of mono-energetic kernels.
 
-`python -m dosimetry.dose.kernels.tabulate electrons 120000`, and `photons 32000`.
+`python -m dosimetry.dose.kernels.tabulate [FOLDER]`, on all threads; without a folder the shipped ones are replaced.
 
 One table holds electrons, one photons; every nuclide's kernel is a sum over them, so that no nuclide's data
 are shipped and any nuclide is at hand.
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from numba import get_num_threads
 
 from dosimetry.dose.transport.electron_kernels import electron_kernel
 from dosimetry.dose.transport.photon_kernels import photon_kernel
@@ -21,6 +22,7 @@ DATA = Path(__file__).parent / "data"
 ELECTRON_ENERGIES_MEV = np.geomspace(0.01, 4.0, 49)
 PHOTON_ENERGIES_MEV = np.geomspace(0.002, 4.0, 77)
 SEED = 20260
+ELECTRONS, PHOTONS = 120_000, 32_000  # histories at each energy
 
 
 def tabulate_electrons(histories: int, path: Path, *, threads: int = 1) -> None:
@@ -55,7 +57,12 @@ def tabulate_photons(histories: int, path: Path, *, threads: int = 1) -> None:
     )
 
 
+def tabulate(folder: Path, electrons: int = ELECTRONS, photons: int = PHOTONS) -> None:
+    """Write both tables with so many histories at each energy."""
+    tabulate_electrons(electrons, folder / "electrons.npz", threads=get_num_threads())
+    tabulate_photons(photons, folder / "photons.npz", threads=get_num_threads())
+
+
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    kind, histories = sys.argv[1], int(sys.argv[2])
-    {"electrons": tabulate_electrons, "photons": tabulate_photons}[kind](histories, DATA / f"{kind}.npz")
+    tabulate(Path(sys.argv[1]) if len(sys.argv) > 1 else DATA)

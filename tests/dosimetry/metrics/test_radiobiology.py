@@ -130,6 +130,10 @@ def test_the_settings_come_before_the_table():
     assert find_response("kidney_left", "organ", {}) == PUBLISHED["kidney"]
     assert find_response("lesion_3", "tumour", {}) == PUBLISHED["tumour"]
     assert find_response("kidney_tumour", "tumour", {}) == PUBLISHED["tumour"]
+    assert find_response("lung_left", "organ", {}) == PUBLISHED["lung"]
+    assert find_response("lung_metastasis", "tumour", {}) == PUBLISHED["tumour"]
+    assert {name for name, found in PUBLISHED.items() if not found.verified} == {"kidney", "liver"}
+    assert all(found.source.startswith("assumed") != found.verified for found in PUBLISHED.values())
     assert find_response("spleen", "organ", {}) is None
     assert find_response("spleen", "organ", {"spleen": TissueSettings(alpha_beta_gy=3.0)}) is None
     spleen = find_response("spleen", "organ", {"spleen": TissueSettings(alpha_beta_gy=3.0, t_rep_h=1.0)})

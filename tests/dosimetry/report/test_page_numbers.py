@@ -90,7 +90,8 @@ def test_the_tables_say_what_the_csv_files_say(out):
     page, metrics = Tables((out / "report.html").read_text(encoding="utf-8")), rows(out / "metrics.csv")
     doses, sizes = page.with_column("D98% Gy"), page.with_column("TIAC h")
     plain = page.with_column("mean without")
-    assert doses.keys() == plain.keys() == {"liver", "kidney_left", "tumour_1", "healthy <liver>"}
+    assert plain.keys() == {"liver", "kidney_left", "tumour_1", "tumour_2", "healthy <liver>"}
+    assert doses.keys() == plain.keys() | {"all_tumours"}
     for name in doses:
         row, said = metrics[name], doses[name]
         assert said["mean Gy"] == gray(row["dose_mean_gy"], row["u_dose_mean_gy"])
@@ -102,14 +103,14 @@ def test_the_tables_say_what_the_csv_files_say(out):
         assert said["V2Gy %"] == percent(row["v_2gy_percent"]).removesuffix(" %")
         for measure in ("mean", "d2", "d98"):
             head = f"{measure.upper() + '%' if measure != 'mean' else measure} without"
-            assert plain[name][head] == gray(row[f"dose_{measure}_unregistered_gy"])
+            assert name not in plain or plain[name][head] == gray(row[f"dose_{measure}_unregistered_gy"])
     for name, said in sizes.items():
         row = metrics[name]
         assert said["volume mL"] == three(row["volume_ml"])
         assert said["mass g"] == three(row["mass_g"])
         assert said["TIA MBq·h"] == with_error(row["tia_mbq_h"], row["u_tia_mbq_h"])
         assert said["TIAC h"] == with_error(row["tiac_h"], row["u_tiac_h"])
-        if row["role"] != "derived":
+        if row["role"] not in ("derived", "tumour_burden"):
             assert said["Teff h"] == with_error(row["teff_h"], row["u_teff_h"])
             assert said["after last scan"].split()[0] == three(row["extrapolated_percent"])
             assert said["model"] == row["model"]
@@ -118,6 +119,10 @@ def test_the_tables_say_what_the_csv_files_say(out):
         assert said["mean dose Gy, ± total"] == gray(row["dose_mean_gy"], row["u_dose_mean_gy"])
         assert said["95 % within"] == f"{gray(row['dose_mean_low95_gy'])} – {gray(row['dose_mean_high95_gy'])}"
         assert said["light"] == row["light"]
+        if np.isfinite(row["recovery"]):
+            assert said["recovery"].startswith(with_error(row["recovery"], row["u_recovery"]))
+        else:
+            assert said["recovery"] == ""
     effects = page.with_column("BED mean Gy")
     assert effects.keys() == {name for name, row in metrics.items() if row["bed_mean_gy"] == row["bed_mean_gy"]}
     for name, said in effects.items():
@@ -125,10 +130,11 @@ def test_the_tables_say_what_the_csv_files_say(out):
         for quantity in ("bed", "eqd2"):
             wanted = gray(row[f"{quantity}_mean_gy"], row[f"u_{quantity}_mean_gy"])
             assert said[f"{quantity.upper()} mean Gy"] == wanted
-        assert (said["α/β Gy"], said["T_rep h"]) == (three(row["alpha_beta_gy"]), three(row["t_rep_h"]))
+        assert (said["α/β Gy"], said["Trep h"]) == (three(row["alpha_beta_gy"]), three(row["t_rep_h"]))
         assert said["G"] == three(row["protraction"])
         assert said["mean Gy"] == gray(row["dose_mean_gy"], row["u_dose_mean_gy"])
     assert metrics["healthy <liver>"]["u_bed_mean_gy"] > 0
+    assert effects["all_tumours"]["α/β Gy"] == effects["tumour_2"]["α/β Gy"] != NOT_KNOWN
     assert effects["healthy <liver>"]["α/β Gy"] == NOT_KNOWN  # half of it answers as liver, half as tumour
     assert effects["liver"]["α/β Gy"] != NOT_KNOWN
 
@@ -137,7 +143,7 @@ def test_curves_models_and_residuals_are_those_of_their_files(out):
     text = (out / "report.html").read_text(encoding="utf-8")
     page, curves = Tables(text), json.loads((out / "curves.json").read_text())
     weighed, points = page.all_with_column("its TIA MBq·h"), page.all_with_column("curve MBq")
-    assert list(curves) == ["liver", "kidney_left", "tumour_1", "rest", "whole_body"]
+    assert list(curves) == ["liver", "kidney_left", "tumour_1", "tumour_2", "rest", "whole_body"]
     assert len(points) == len(curves)
     assert len(weighed) == sum(bool(curve["models"]) for curve in curves.values()) > 0
     for said, curve in zip(weighed, (curve for curve in curves.values() if curve["models"]), strict=True):
@@ -189,7 +195,9 @@ def test_isodoses_and_red_marrow_are_those_of_their_files(out):
     volumes = page.with_column("1 Gy")
     with (out / "isodoses.csv").open() as file:
         found = [{key: number(value) for key, value in row.items()} for row in csv.DictReader(file)]
-    assert volumes.keys() == {row["structure"] for row in found} == {*rows(out / "metrics.csv")} - {"rest"}
+    assert (
+        volumes.keys() == {row["structure"] for row in found} == {*rows(out / "metrics.csv")} - {"rest", "all_tumours"}
+    )
     for row in found:
         level, dose = row["isodose"], gray(row["dose_gy"])
         said = volumes[row["structure"]][level if level.endswith("Gy") else f"{level} ({dose} Gy)"]
@@ -247,12 +255,24 @@ def test_the_balance_and_the_budget_are_those_of_their_files(out):
 def test_the_registration_is_that_of_its_files(out):
     page = Tables((out / "report.html").read_text(encoding="utf-8"))
     quality, agreement = page.with_column("tp2"), page.with_column("tp2: centroid mm")
+    lights, transport = page.with_column("why"), page.with_column("tp2: activity")
     for scan, row in rows(out / "registration.csv", "timepoint").items():
         for head, column in (("largest shift mm", "displacement_max_mm"), ("Jacobian from", "jacobian_min")):
             assert quality[head][scan] == three(row[column])
         for head, column in (("folded", "folding_percent"), ("activity change", "activity_change_percent")):
             assert quality[head][scan] == percent(row[column])
         assert quality["local corr."][scan].split(" → ")[-1] == three(row["lncc"])
+        assert quality["uncertainty of the displacement mm"][scan] == three(row["u_registration_mm"])
+        assert (quality["engine"][scan], quality["seconds"][scan]) == (row["engine"], three(row["seconds"], 2))
+        assert [lights[scan][head] for head in ("state", "why")] == [row["light"], row["why"]]
+    with (out / "registration_activity.csv").open() as file:
+        moved = list(csv.DictReader(file))
+    assert len(moved) == 2 * len(transport) > 0
+    for row in moved:
+        change, said = number(row["activity_change_percent"]), transport[row["structure"]]
+        wanted = f"{with_sign(change)} %" if np.isfinite(change) else NOT_KNOWN
+        assert said[f"{row['timepoint']}: activity"] == wanted
+        assert said[f"{row['timepoint']}: ± mm"] == three(float(row["u_registration_mm"]), 2)
     with (out / "registration_structures.csv").open() as file:
         for row in csv.DictReader(file):
             if row["timepoint"] == "tp2":
@@ -300,7 +320,8 @@ def test_histograms_are_those_of_the_csv_and_the_viewer_shows_the_maps(out, tmp_
     at = np.round(dose.grid.index(np.array(data["structures"][0]["at_mm"]))).astype(int)
     labels = image_of(data["images"][-1], tmp_path / "labels.nii.gz", Quantity.LABELS)
     assert labels.data[tuple(at)] == 1
-    assert data["start_mm"] == data["structures"][2]["at_mm"]  # of the one tumour
+    hottest = max(("tumour_1", "tumour_2"), key=lambda name: rows(out / "metrics.csv")[name]["dose_mean_gy"])
+    assert data["start_mm"] == next(one["at_mm"] for one in data["structures"] if one["name"] == hottest)
 
 
 def image_of(image, path, quantity):

@@ -42,7 +42,8 @@ from dosimetry.report.palette import look
 from dosimetry.report.pictures import _stages
 from dosimetry.report.planes import AXIAL, CORONAL, ORIENTATIONS, SAGITTAL, Box, box_of, cut
 from dosimetry.report.recovery_words import recovery_fact, recovery_sentences
-from dosimetry.report.tables import pair_lights, quality_table, recovery_cell
+from dosimetry.report.registration_tables import pair_lights, quality_table
+from dosimetry.report.tables import recovery_cell
 from dosimetry.results import PatientResults
 from nufitdose.grid import Grid
 from nufitdose.nuclides import half_life_h
@@ -195,9 +196,12 @@ def test_a_printed_number_is_within_half_a_percent(value):
 
 
 def test_errors_percentages_and_signs():
-    assert with_error(12.345, 0.678) == "12.3 ± 0.68"
+    assert with_error(12.346, 0.678) == "12.35 ± 0.68"
+    assert with_error(-12.346, 8.96) == "−12.3 ± 9.0"
+    assert with_error(12.346, 9.96) == "12 ± 10"
+    assert with_error(0.3, 14.0) == "0 ± 14"
     assert with_error(12.345, float("nan")) == "12.3"
-    assert with_error(0.0437, 8.3e-4) == "0.0437 ± 0.00083"
+    assert with_error(0.0437, 8.3e-4) == "0.04370 ± 0.00083"
     assert with_error(1.43e-5, 1.5e-6) == "(1.43 ± 0.15)×10⁻⁵"
     assert with_error(14600.0, 1234.0) == "14600 ± 1200"
     assert percent(0.0) == "0 %"
@@ -315,8 +319,8 @@ def test_the_worst_light_stands_first(usual):
 
 
 def test_doses_that_would_read_0_005_gy_are_in_mgy():
-    assert gray(0.005, 0.001) == "5.00 ± 1.0 mGy"
-    assert gray(0.0838, 0.024) == "0.0838 ± 0.024"
+    assert gray(0.005, 0.001) == "5.0 ± 1.0 mGy"
+    assert gray(0.0838, 0.024) == "0.084 ± 0.024"
     assert gray(0.0) == "0"
     assert gray(float("nan")) == "–"
 
