@@ -32,16 +32,12 @@ from nufitdose.registration.objective import Guide, ObjectiveSettings
 from nufitdose.study import TimePoint
 from nufitdose.types import Affine
 
-#: Roughness beyond which the weight is relaxed: nowhere; |∇u| = 0.4, amid the β / λ of arXiv 2412.17982 (0.002 to 0.4).
-NEVER, SLIDING = 1e9, 0.02
-
 
 @dataclass(frozen=True)
 class Guidance:
-    """A map from CT, the roughness beyond which the weight relaxes (the learned weight in closed form), rigid bones."""
+    """A map from CT, and rigid bones."""
 
     guide: Guide
-    relaxed: float = NEVER
     bones_mm: float = 0.0
 
 
@@ -49,8 +45,6 @@ GUIDES = {
     "uniform": Guidance("uniform"),
     "permuted": Guidance("permuted"),
     "CT-guided": Guidance("ct"),
-    "learned": Guidance("uniform", SLIDING),
-    "both": Guidance("ct", SLIDING),
     "CT-guided, bones rigid": Guidance("ct", bones_mm=32.0),
 }
 BASE = "uniform"
@@ -81,7 +75,7 @@ def judge(
             found = bend(
                 pair,
                 start if engine == "nufit" else None,
-                settings.model_copy(update={"relaxed": given.relaxed, "bones_mm": given.bones_mm}),
+                settings.model_copy(update={"bones_mm": given.bones_mm}),
                 ObjectiveSettings(guide=given.guide),
             )
             field = pair.field(field_mm(found, pair), fixed.activity.grid)

@@ -101,11 +101,11 @@ def _fit_amounts(rates: Sequence[Image32], frames: Sequence[Frame], parts_of: Pa
         rq += r * q
         rp += r * p
     both = np.maximum(_ratio(rq + rp, qq + 2.0 * qp + pp), 0.0)
-    held = np.float32(_EQUAL)
-    of_q, of_p = rq + held * both * qq, rp + held * both * pp
-    rest = qq * pp * (1.0 + held) ** 2 - qp * qp
-    u = _ratio(of_q * pp * (1.0 + held) - of_p * qp, rest)
-    v = _ratio(of_p * qq * (1.0 + held) - of_q * qp, rest)
+    held = np.float32(1.0 + _EQUAL)
+    of_q, of_p = rq - both * (qq + qp), rp - both * (qp + pp)  # what `both` leaves
+    rest = qq * pp * held**2 - qp * qp
+    u = both + _ratio(of_q * pp * held - of_p * qp, rest)
+    v = both + _ratio(of_p * qq * held - of_q * qp, rest)
     only_u, only_v = np.maximum(_ratio(rq, qq), 0.0), np.maximum(_ratio(rp, pp), 0.0)
     one = (u < 0.0) | (v < 0.0) | (rest <= 0.0)  # then the part that alone explains more
     of_q_alone = only_u * rq >= only_v * rp

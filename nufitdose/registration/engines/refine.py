@@ -14,7 +14,7 @@ from nufitdose.registration.intensity import tissue_contrast
 from nufitdose.registration.objective import ObjectiveSettings
 from nufitdose.registration.optimiser.bones import bone_share, stiffen_bones
 from nufitdose.registration.optimiser.correlation import HalfField
-from nufitdose.registration.optimiser.images import Level, levels_of
+from nufitdose.registration.optimiser.images import levels_of
 from nufitdose.registration.optimiser.newton import Found, Objective, Smoothness, correlation, optimise
 from nufitdose.registration.pair import Pair, pair_of
 from nufitdose.study import TimePoint
@@ -32,19 +32,21 @@ class RefineSettings(Settings):
 
     Activities alone are compared at `without_ct_mm`; beside CTs, which weigh 1, they weigh `activity_weight`: they say
     where tumours are and little of all else. A level ends early when a step changes the objective by less than
-    `tolerance` of itself. `smoothness` weighs the roughness of the field, which counts by its logarithm beyond
-    `relaxed`, and its curvature over `bending_mm`. A start is smoothed by `start_blur_mm`. Bones that move nearly
-    rigidly over `bones_mm` do so altogether (0: they are left).
+    `tolerance` of itself. `smoothness` weighs the roughness of the field, its curvature over `bending_mm`, and beside
+    CTs, where there is activity, `volume` times its squared divergence; windows whose 1 - ρ² exceeds `misfit` count
+    ever less. A start is smoothed by `start_blur_mm`. Bones that move nearly rigidly over `bones_mm` do so altogether
+    (0: they are left).
     """
 
     steps: tuple[int, ...] = (8, 8, 12)
     spacing_mm: float = 2.7
     without_ct_mm: float = 4.0
-    activity_weight: float = 0.2
+    activity_weight: float = 0.1
     tolerance: float = 5e-4
-    smoothness: float = 0.25
+    smoothness: float = 0.07
     bending_mm: float = 30.0
-    relaxed: float = 1.0
+    volume: float = Field(default=4.0, ge=0)
+    misfit: float = Field(default=0.2, gt=0)
     start_blur_mm: float = 8.0
     bones_mm: float = Field(default=0.0, ge=0)
 
@@ -88,26 +90,26 @@ def bend(
     has_ct = bool(pair.tensors.present[0, 0])
     if has_ct:
         terms = terms.model_copy(update={"weight_activity": settings.activity_weight})
-    levels = levels_of(pair.tensors, len(settings.steps), terms)
+    levels = levels_of(pair.tensors, len(settings.steps), terms, settings.volume)
     steps = settings.steps[len(settings.steps) - len(levels) :]
     grids = [pair.half_grid]
     while len(grids) < len(levels):
         grids.insert(0, _halved(grids[0]))
     starts = None if start is None else [_displacement(start, grid, settings.start_blur_mm) for grid in grids]
-    smoothness = Smoothness(settings.smoothness, settings.relaxed, settings.bending_mm)
-    found = optimise(levels, steps, starts, smoothness, settings.tolerance, on_progress)
-    return _with_rigid_bones(pair, found, levels[-1], smoothness, settings.bones_mm) if has_ct else found
-
-
-def _with_rigid_bones(pair: Pair, found: Found, level: Level, smoothness: Smoothness, reach_mm: float) -> Found:
-    """What was found with its bones rigid; as it was where that is worse, by the objective, than the start."""
-    if reach_mm == 0:
+    smoothness = Smoothness(settings.smoothness, settings.bending_mm)
+    found = optimise(levels, steps, starts, smoothness, settings.misfit, settings.tolerance, on_progress)
+    if not has_ct or settings.bones_mm == 0:
         return found
+    return _with_rigid_bones(pair, found, Objective(levels[-1], smoothness, settings.misfit), settings.bones_mm)
+
+
+def _with_rigid_bones(pair: Pair, found: Found, objective: Objective, reach_mm: float) -> Found:
+    """What was found with its bones rigid; as it was where that is worse, by the objective, than the start."""
     tensors, voxel_ml = pair.tensors, float(np.prod(pair.tensors.spacing_mm)) / 1000.0
     share = bone_share(tensors.ct[0, 1].numpy(), tensors.body[0, 1].numpy(), voxel_ml)
     noise = _BONE_NOISE_MM / min(tensors.spacing_mm)
-    displacement = stiffen_bones(found.displacement, share, reach_mm / level.node_mm, noise)
-    after = Objective(level, smoothness).at(displacement).value
+    displacement = stiffen_bones(found.displacement, share, reach_mm / objective.level.node_mm, noise)
+    after = objective.at(displacement).value
     return Found(displacement, found.before, after, found.steps) if after <= found.before else found
 
 

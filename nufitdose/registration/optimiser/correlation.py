@@ -2,8 +2,10 @@
 
 In every window y of 5³ voxels the fixed image F is explained by the warped one W, `F ≈ α W + β`; what remains is
 `1 - ρ²`, `ρ² = c² / (a b)`, c, a and b the window's covariance and variances. A floor in a and b keeps noise from
-counting: windows whose variance is that of noise have ρ² near 0. With `P = 2 w c / (a b)`, `Q = 2 w c² / (a b²)`
-per window and sums over the windows that hold x,
+counting: windows whose variance is that of noise have ρ² near 0. What remains costs `t log(1 + (1 - ρ²) / t)`, the
+Lorentzian of robust estimation (Black and Anandan 1996, doi:10.1006/cviu.1996.0006): windows that are explained worse
+than t, by noise or by what no motion explains, count ever less. With `s = t / (1 - ρ² + t)`, `P = 2 w s c / (a b)`,
+`Q = 2 w s c² / (a b²)` per window and sums over the windows that hold x,
 
     slope(x) = v (F ΣP - W ΣQ - Σ(P F̄ - Q W̄)) ∇W,    bend(x) = ΣQ ∇W ∇Wᵀ
 
@@ -36,19 +38,24 @@ def warp_images(moving: Float32[np.ndarray, "i j k channel"], u: HalfField, out:
 
 
 def compare(
-    fixed: Images, warped: Images, weights: Float32[np.ndarray, "compared 2"], floors: Float32[np.ndarray, "compared 2"]
+    fixed: Images,
+    warped: Images,
+    weights: Float32[np.ndarray, "compared 2"],
+    floors: Float32[np.ndarray, "compared 2"],
+    misfit: float,
 ) -> tuple[float, NodeSystem]:
-    """`Σ_y Σ_c w_c (1 - ρ_c²)` over the voxels; of minus that, slope, and bend with its sign turned, at the nodes.
+    """`Σ_y Σ_c w_c t log(1 + (1 - ρ_c²) / t)` over the voxels, t the `misfit`; slope and bend of minus that.
 
-    Nodes are those of the half lattice, each with the sum over its 2³ voxels; the bend is given by its six numbers
-    ii, jj, kk, ij, ik, jk. `fixed` and `warped` hold a last channel more, 0 ... 1: where there is something to compare.
+    They are given at the nodes of the half lattice, each with the sum over its 2³ voxels; the bend has its sign turned
+    and is given by its six numbers ii, jj, kk, ij, ik, jk. `fixed` and `warped` hold a last channel more, 0 ... 1:
+    where there is something to compare.
     A window weighs the fixed mask times `weights[c, 0] + weights[c, 1] F̄`, a voxel in it the product of both masks.
     `floors` are the variances of noise, fixed and moving. The result does not depend on the number of threads.
     """
     _, ni, nj, nk = fixed.shape
     planes = np.zeros(ni)
     system = np.zeros((ni // 2, nj // 2, nk // 2, _NUMBERS), dtype=np.float32)
-    over_blocks(_compare, ni // 2, fixed, warped, weights, floors, planes, system)
+    over_blocks(_compare, ni // 2, fixed, warped, weights, floors, np.float32(misfit), planes, system)
     return float(planes.sum()), system
 
 
@@ -150,8 +157,8 @@ def _add_planes(ring, out):
 
 @part_of_kernel
 @no_type_check
-def _windows(sums, here, weights, floors, padded):
-    """P, Q and R = P F̄ - Q W̄ of every window of a plane, inside a margin of zeros; the sum of `w (1 - ρ²)`."""
+def _windows(sums, here, weights, floors, misfit, padded):
+    """P, Q and R = P F̄ - Q W̄ of every window of a plane, inside a margin of zeros; the sum of what is unlike."""
     channels = len(weights)
     _, nj, nk = sums.shape
     half, one, tiny, two = float32(0.5), float32(1.0), float32(1e-12), float32(2.0)
@@ -169,12 +176,13 @@ def _windows(sums, here, weights, floors, padded):
                 b = max(s[3, k] - mean_w * s[1, k], float32(0.0)) + floor_m * size + tiny
                 c = s[4, k] - mean_f * s[1, k]
                 w = own[k] * (weights[n, 0] + weights[n, 1] * (mean_f + half))
-                p = two * w * c / (a * b)
+                unlike = max(one - c * c / (a * b), float32(0.0))
+                p = two * w * c / (a * b) * (misfit / (unlike + misfit))
                 q = p * c / b
                 rows[0, k + 2] = p
                 rows[1, k + 2] = q
                 rows[2, k + 2] = p * mean_f - q * mean_w
-                row += w * (one - c * c / (a * b))
+                row += w * misfit * np.log1p(unlike / misfit)
             total += row
     return total
 
@@ -226,7 +234,7 @@ def _gather(fixed, warped, sums, i, nodes):
 
 @compiled
 @no_type_check
-def _compare(first, last, fixed, warped, weights, floors, planes, system):
+def _compare(first, last, fixed, warped, weights, floors, misfit, planes, system):
     channels = fixed.shape[0] - 1
     _, ni, nj, nk = fixed.shape
     low, high = 2 * first, 2 * last
@@ -252,7 +260,7 @@ def _compare(first, last, fixed, warped, weights, floors, planes, system):
         at = (window + 10) % 5
         if 0 <= window < ni:
             _add_planes(ring, sums)
-            value = _windows(sums, fixed[channels, window], weights, floors, padded_force)
+            value = _windows(sums, fixed[channels, window], weights, floors, misfit, padded_force)
             if low <= window < high:
                 planes[window] = value
             for m in range(forces):

@@ -21,9 +21,9 @@ _LEAST_VARIANCE = 1e-8
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """One resolution: images as `correlation.compare` and `warp_images` want them, the weight of roughness at nodes.
+    """One resolution: images as `correlation.compare` and `warp_images` want them, weights of the penalties at nodes.
 
-    Nodes are `node_mm` apart; `volume` weighs the squared divergence beside the roughness.
+    `stiffness` weighs the roughness, `volume` beside it the squared divergence. Nodes are `node_mm` apart.
     """
 
     fixed: Images
@@ -31,8 +31,8 @@ class Level:
     weights: Float32[np.ndarray, "compared 2"]
     floors: Float32[np.ndarray, "compared 2"]
     stiffness: HalfImage
+    volume: HalfImage
     node_mm: float
-    volume: float
 
     @property
     def voxels(self) -> float:
@@ -40,15 +40,19 @@ class Level:
         return float(self.fixed[-1].sum())
 
 
-def levels_of(pair: PairTensors, count: int, terms: ObjectiveSettings) -> list[Level]:
-    """Up to `count` levels, the finest at the pair's own spacing; as many as the sides can be halved for."""
+def levels_of(pair: PairTensors, count: int, terms: ObjectiveSettings, volume_with_ct: float = 0.0) -> list[Level]:
+    """Up to `count` levels, the finest at the pair's own spacing; as many as the sides can be halved for.
+
+    `volume_with_ct` weighs change of volume beside CTs, times the fixed activity (0 ... 1): where volumes are wrong,
+    integrals are.
+    """
     pairs = [pair]
     while len(pairs) < count and all(n % 4 == 0 and n >= 16 for n in pairs[0].ct.shape[2:]):
         pairs.insert(0, pairs[0].halved())
-    return [_level(one, terms) for one in pairs]
+    return [_level(one, terms, volume_with_ct) for one in pairs]
 
 
-def _level(pair: PairTensors, terms: ObjectiveSettings) -> Level:
+def _level(pair: PairTensors, terms: ObjectiveSettings, volume_with_ct: float) -> Level:
     has_ct = bool(pair.present[0, 0])
     total = terms.weight_ct + terms.weight_activity
     body = pair.body[0].numpy()
@@ -77,16 +81,25 @@ def _level(pair: PairTensors, terms: ObjectiveSettings) -> Level:
         [part * _variance(image[side].numpy(), body[side]) for side in (1, 0)]
         for image, part in zip(images, flat, strict=True)
     ]
+    stiffness = _stiffness(pair, terms)
+    volume = np.full_like(stiffness, terms.volume_without_ct)
+    if has_ct:
+        volume = np.float32(volume_with_ct) * _activity(pair)
     stack = np.stack([image.numpy() for image in (*images, pair.body[0])])
     return Level(
         fixed=np.ascontiguousarray(stack[:, 1]),
         moving=np.ascontiguousarray(np.moveaxis(stack[:, 0], 0, -1)),
         weights=np.array(weights, dtype=np.float32),
         floors=np.array(floors, dtype=np.float32),
-        stiffness=_stiffness(pair, terms),
+        stiffness=stiffness,
+        volume=volume,
         node_mm=2.0 * min(pair.spacing_mm),
-        volume=0.0 if has_ct else terms.volume_without_ct,
     )
+
+
+def _activity(pair: PairTensors) -> HalfImage:
+    """The activity of the fixed scan on the half lattice, 0 ... 1: channels hold its square root."""
+    return np.ascontiguousarray(avg_pool3d(pair.activity[:, 1:], 2)[0, 0].numpy() ** 2)
 
 
 def _variance(image: Image32, body: Image32) -> float:

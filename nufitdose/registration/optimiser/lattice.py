@@ -60,8 +60,8 @@ def curvature(u, weight):
 
 @compiled
 @no_type_check
-def dilatation(u):
-    """The squared divergence, summed over the voxels; differences to the next node."""
+def dilatation(u, weight):
+    """The squared divergence times its weight, summed over the voxels; differences to the next node."""
     _, ni, nj, nk = u.shape
     total = 0.0
     for i in range(ni - 1):
@@ -75,7 +75,7 @@ def dilatation(u):
                     + u[2, i, j, k + 1]
                     - u[2, i, j, k]
                 )
-                total += change * change
+                total += weight[i, j, k] * change * change
     return 2.0 * total
 
 
@@ -86,18 +86,18 @@ def newton_step(
     smoothness: float,
     bending: float,
     damping: float,
-    volume: float = 0.0,
+    volume: HalfImage,
 ) -> HalfField:
     """The displacement d that solves `(H + λ L + μ I) d = g - λ L u` by conjugate gradients, λ the `smoothness`.
 
     `system` holds slope g and bend H of the images' part (see `correlation.compare`); L is the bend of the roughness
-    with its `weight` at the nodes, of `bending` times the curvature and `volume` times the squared divergence. Steps
-    that would bend the field too steeply are shortened.
+    with its `weight` at the nodes, of `bending` times the curvature and of the squared divergence, whose weight at the
+    nodes is `volume`. Steps that would bend the field too steeply are shortened.
     """
     step = np.zeros_like(u)
     factor = np.float32(2.0 * _PER_EDGE * smoothness)
-    penalty = (factor, factor * np.float32(bending), factor * np.float32(9.0 * volume))
-    _solve(system, u, weight, penalty, np.float32(damping), step)
+    penalty = (factor, factor * np.float32(bending), factor * np.float32(9.0 if volume.any() else 0.0))
+    _solve(system, u, weight, volume, penalty, np.float32(damping), step)
     steepest = _steepest(step) / 2.0
     if steepest > _STEEPEST:
         step *= np.float32(_STEEPEST / steepest)
@@ -167,19 +167,23 @@ def _add_smoothness(x, weight, factor, out):
 
 @part_of_kernel
 @no_type_check
-def _add_divergence(x, factor, out):
-    """`out += factor Dᵀ D x`, D the divergence by differences to the next node."""
+def _add_divergence(x, weight, factor, out):
+    """`out += factor Dᵀ w D x`, D the divergence by differences to the next node."""
     _, ni, nj, nk = x.shape
     for i in range(ni - 1):
         for j in range(nj - 1):
             for k in range(nk - 1):
-                flow = factor * (
-                    x[0, i + 1, j, k]
-                    - x[0, i, j, k]
-                    + x[1, i, j + 1, k]
-                    - x[1, i, j, k]
-                    + x[2, i, j, k + 1]
-                    - x[2, i, j, k]
+                flow = (
+                    factor
+                    * weight[i, j, k]
+                    * (
+                        x[0, i + 1, j, k]
+                        - x[0, i, j, k]
+                        + x[1, i, j + 1, k]
+                        - x[1, i, j, k]
+                        + x[2, i, j, k + 1]
+                        - x[2, i, j, k]
+                    )
                 )
                 out[0, i + 1, j, k] += flow
                 out[0, i, j, k] -= flow
@@ -191,21 +195,21 @@ def _add_divergence(x, factor, out):
 
 @part_of_kernel
 @no_type_check
-def _add_penalty(x, weight, penalty, bent, out):
+def _add_penalty(x, weight, volume, penalty, bent, out):
     """`out += λ L x` with the weights of roughness, curvature and divergence in `penalty`; `bent` is scratch."""
-    roughness, bending, volume = penalty
+    roughness, bending, divergence = penalty
     _add_smoothness(x, weight, roughness, out)
     if bending != 0:
         bent[:] = np.float32(0.0)
         _add_smoothness(x, weight, np.float32(1.0), bent)
         _add_smoothness(bent, weight, bending, out)
-    if volume != 0:
-        _add_divergence(x, volume, out)
+    if divergence != 0:
+        _add_divergence(x, volume, divergence, out)
 
 
 @part_of_kernel
 @no_type_check
-def _apply(system, x, weight, penalty, damping, bent, out):
+def _apply(system, x, weight, volume, penalty, damping, bent, out):
     """`out = (H + λ L + damping) x`."""
     _, ni, nj, nk = x.shape
     for i in range(ni):
@@ -216,12 +220,12 @@ def _apply(system, x, weight, penalty, damping, bent, out):
                 out[0, i, j, k] = (s[3] + damping) * a + s[6] * b + s[7] * c
                 out[1, i, j, k] = s[6] * a + (s[4] + damping) * b + s[8] * c
                 out[2, i, j, k] = s[7] * a + s[8] * b + (s[5] + damping) * c
-    _add_penalty(x, weight, penalty, bent, out)
+    _add_penalty(x, weight, volume, penalty, bent, out)
 
 
 @part_of_kernel
 @no_type_check
-def _precondition(system, weight, penalty, damping, residual, out):
+def _precondition(system, weight, volume, penalty, damping, residual, out):
     """Blocks of 3 x 3 on the diagonal inverted."""
     _, ni, nj, nk = residual.shape
     six, square, two = np.float32(6.0), np.float32(42.0), np.float32(2.0)  # the diagonals of L, L² and DᵀD
@@ -229,7 +233,8 @@ def _precondition(system, weight, penalty, damping, residual, out):
         for j in range(nj):
             for k in range(nk):
                 s, w = system[i, j, k], weight[i, j, k]
-                own = penalty[0] * w * six + penalty[1] * w * w * square + penalty[2] * two + damping + np.float32(1e-6)
+                own = penalty[0] * w * six + penalty[1] * w * w * square + penalty[2] * volume[i, j, k] * two
+                own += damping + np.float32(1e-6)
                 a, b, c = s[3] + own, s[4] + own, s[5] + own
                 d, e, f = s[6], s[7], s[8]
                 m00, m01, m02 = b * c - f * f, e * f - d * c, d * f - e * b
@@ -257,24 +262,24 @@ def _inner(a, b):
 
 @compiled
 @no_type_check
-def _solve(system, u, weight, penalty, damping, x):
+def _solve(system, u, weight, volume, penalty, damping, x):
     residual, applied, search, better = np.zeros_like(u), np.zeros_like(u), np.zeros_like(u), np.zeros_like(u)
     bent = np.zeros_like(u)
-    _add_penalty(u, weight, (-penalty[0], -penalty[1], -penalty[2]), bent, residual)
+    _add_penalty(u, weight, volume, (-penalty[0], -penalty[1], -penalty[2]), bent, residual)
     for c in range(3):
         residual[c] += system[:, :, :, c]
-    _precondition(system, weight, penalty, damping, residual, better)
+    _precondition(system, weight, volume, penalty, damping, residual, better)
     search[:] = better
     product = _inner(residual, better)
     enough = _ACCURACY * _ACCURACY * product
     for _ in range(_MOST_ITERATIONS):
         if product <= enough or product <= 0.0:
             break
-        _apply(system, search, weight, penalty, damping, bent, applied)
+        _apply(system, search, weight, volume, penalty, damping, bent, applied)
         length = np.float32(product / max(_inner(search, applied), 1e-30))
         _add(x, search, length)
         _add(residual, applied, -length)
-        _precondition(system, weight, penalty, damping, residual, better)
+        _precondition(system, weight, volume, penalty, damping, residual, better)
         new = _inner(residual, better)
         ratio = np.float32(new / product)
         product = new

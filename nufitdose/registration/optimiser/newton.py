@@ -9,23 +9,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nufitdose.registration.optimiser.correlation import HalfField, HalfImage, NodeSystem, compare, warp_images
+from nufitdose.registration.optimiser.correlation import HalfField, NodeSystem, compare, warp_images
 from nufitdose.registration.optimiser.images import Level
 from nufitdose.registration.optimiser.lattice import compose, curvature, dilatation, doubled, newton_step, roughness
 
 _MOST_DAMPING = 10.0  # in parts of the mean bend: beyond it a step is too short to matter
 _FIRST_DAMPING = 0.1
+_ANY_MISFIT = 1000.0  # beside it no window counts less than another
 
 
 @dataclass(frozen=True)
 class Smoothness:
-    """`weight` λ of the roughness; where it exceeds `relaxed` it counts by its logarithm, as organs may slide.
-
-    `length_mm` is ℓ of the curvature (see `lattice`).
-    """
+    """`weight` λ of the roughness and `length_mm` ℓ of the curvature (see `lattice`)."""
 
     weight: float
-    relaxed: float
     length_mm: float
 
 
@@ -40,10 +37,10 @@ class Found:
 
 
 class Objective:
-    """What is minimised on one level."""
+    """What is minimised on one level; windows that are explained worse than `misfit` count ever less."""
 
-    def __init__(self, level: Level, smoothness: Smoothness) -> None:
-        self.level, self.smoothness = level, smoothness
+    def __init__(self, level: Level, smoothness: Smoothness, misfit: float) -> None:
+        self.level, self.smoothness, self.misfit = level, smoothness, misfit
         self._warped = np.empty_like(level.fixed)
         self._roughness = np.empty_like(level.stiffness)
         self.bending = (smoothness.length_mm / level.node_mm) ** 2
@@ -52,25 +49,21 @@ class Objective:
         """Value, slope and bend at a displacement."""
         level = self.level
         warp_images(level.moving, u, self._warped)
-        unlike, system = compare(level.fixed, self._warped, level.weights, level.floors)
+        unlike, system = compare(level.fixed, self._warped, level.weights, level.floors, self.misfit)
         roughness(u, self._roughness)
-        g, knee = self._roughness / np.float32(8.0), np.float32(self.smoothness.relaxed)
-        beyond = np.maximum(g / knee, np.float32(1.0))
-        cost = np.minimum(g, knee) + knee * np.log(beyond)
-        rough = float((level.stiffness * cost).sum(dtype=np.float64)) * 8.0
-        weight = level.stiffness / beyond
-        rough += self.bending * curvature(u, weight)
-        if level.volume > 0:
-            rough += level.volume * dilatation(u)
+        rough = float((level.stiffness * self._roughness).sum(dtype=np.float64))
+        rough += self.bending * curvature(u, level.stiffness)
+        if level.volume.any():
+            rough += dilatation(u, level.volume)
         value = (unlike + self.smoothness.weight * rough) / max(level.voxels, 1.0)
-        return Point(u, value, system, weight)
+        return Point(u, value, system)
 
     def step(self, point: "Point", damping: float) -> HalfField:
         """Gauss and Newton's step, shorter with more damping."""
         return newton_step(
             point.system,
             point.u,
-            point.stiffness,
+            self.level.stiffness,
             self.smoothness.weight,
             self.bending,
             damping * point.mean_bend,
@@ -80,12 +73,11 @@ class Objective:
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """A displacement, the objective there, slope and bend of the images', and the weight of roughness as relaxed."""
+    """A displacement, the objective there, slope and bend of the images' part."""
 
     u: HalfField
     value: float
     system: NodeSystem
-    stiffness: HalfImage
 
     @property
     def mean_bend(self) -> float:
@@ -97,8 +89,8 @@ def correlation(level: Level, u: HalfField) -> float:
     """Mean `ρ²` of what is compared on a level, at a displacement."""
     warped = np.empty_like(level.fixed)
     warp_images(level.moving, u, warped)
-    unlike, _ = compare(level.fixed, warped, level.weights, level.floors)
-    nothing, _ = compare(level.fixed, np.zeros_like(warped), level.weights, level.floors)
+    unlike, _ = compare(level.fixed, warped, level.weights, level.floors, _ANY_MISFIT)
+    nothing, _ = compare(level.fixed, np.zeros_like(warped), level.weights, level.floors, _ANY_MISFIT)
     return 1.0 - unlike / nothing
 
 
@@ -107,6 +99,7 @@ def optimise(
     steps: Sequence[int],
     starts: Sequence[np.ndarray] | None,
     smoothness: Smoothness,
+    misfit: float,
     tolerance: float,
     on_progress: Callable[[float], None] = lambda share: None,
 ) -> Found:
@@ -116,7 +109,7 @@ def optimise(
     takes its own. Never worse at the finest level than its start.
     """
     given = [np.zeros((3, *level.stiffness.shape), np.float32) for level in levels] if starts is None else starts
-    finest = Objective(levels[-1], smoothness)
+    finest = Objective(levels[-1], smoothness, misfit)
     start = finest.at(given[-1])
     u: HalfField | None = None
     made = []
@@ -128,7 +121,7 @@ def optimise(
             u = given[n]
         used = 0
         if u is not None and count:
-            objective = finest if n == len(levels) - 1 else Objective(level, smoothness)
+            objective = finest if n == len(levels) - 1 else Objective(level, smoothness, misfit)
             u, used = _descend(objective, u, count, tolerance)
         made.append(used)
         on_progress(work[n] / max(work[-1], 1.0))

@@ -11,6 +11,7 @@ from nufitdose.registration.optimiser.lattice import compose, curvature, dilatat
 SHAPE = (14, 12, 16)
 WEIGHTS = np.array([[1.0, 0.0], [0.1, 0.5]], np.float32)
 FLOORS = np.full((2, 2), 1e-4, np.float32)
+MISFIT = 0.2
 
 
 @pytest.fixture
@@ -44,8 +45,9 @@ def test_windows_are_those_of_brute_force(images):
             f, w = (image[n][box][inside].astype(float) for image in (fixed, warped))
             a, b = (x.var() * x.size + 1e-4 * x.size for x in (f, w))
             c = ((f - f.mean()) * (w - w.mean())).sum()
-            wanted += (WEIGHTS[n, 0] + WEIGHTS[n, 1] * f.mean()) * (1 - c * c / (a * b))
-    np.testing.assert_allclose(compare(fixed, warped, WEIGHTS, FLOORS)[0], wanted, rtol=1e-4)
+            cost = MISFIT * np.log1p((1 - c * c / (a * b)) / MISFIT)
+            wanted += (WEIGHTS[n, 0] + WEIGHTS[n, 1] * f.mean()) * cost
+    np.testing.assert_allclose(compare(fixed, warped, WEIGHTS, FLOORS, MISFIT)[0], wanted, rtol=1e-4)
 
 
 def test_warping_is_linear_reading(images):
@@ -67,7 +69,7 @@ def test_the_slope_is_that_of_the_value(images):
 
     def value(u):
         warp_images(moving, u, warped)
-        return compare(fixed, warped, WEIGHTS, FLOORS)
+        return compare(fixed, warped, WEIGHTS, FLOORS, MISFIT)
 
     start = wave(0.3)
     _, system = value(start)
@@ -89,13 +91,14 @@ def test_the_step_solves_its_equation_where_nothing_is_too_steep():
     system[..., 3:6] = random.uniform(0.5, 1.0, (*shape[1:], 3))
     weight = random.uniform(0.5, 2.0, shape[1:]).astype(np.float32)
     u = (random.normal(size=shape) * 0.05).astype(np.float32)
-    smoothness, bending, volume = 0.7, 1.3, 0.4
+    smoothness, bending = 0.7, 1.3
+    volume = random.uniform(0.1, 0.8, shape[1:]).astype(np.float32)
 
     def penalty(x):
         g = np.empty_like(weight)
         x = np.ascontiguousarray(x, dtype=np.float32)
         roughness(x, g)
-        total = float((weight * g).sum(dtype=float)) + bending * curvature(x, weight) + volume * dilatation(x)
+        total = float((weight * g).sum(dtype=float)) + bending * curvature(x, weight) + dilatation(x, volume)
         return smoothness * total
 
     size = u.size
@@ -115,7 +118,8 @@ def test_the_step_solves_its_equation_where_nothing_is_too_steep():
 def test_a_steep_step_is_shortened_and_composition_adds_shifts():
     system = np.zeros((6, 6, 6, 9), np.float32)
     system[3, 3, 3, :6] = (50.0, 0, 0, 1.0, 1.0, 1.0)
-    step = newton_step(system, np.zeros((3, 6, 6, 6), np.float32), np.full((6, 6, 6), 1e-3, np.float32), 1.0, 0.0, 1.0)
+    still, weight = np.zeros((3, 6, 6, 6), np.float32), np.full((6, 6, 6), 1e-3, np.float32)
+    step = newton_step(system, still, weight, 1.0, 0.0, 1.0, np.zeros_like(weight))
     assert np.abs(np.diff(step, axis=1)).max() <= 0.8 + 1e-5  # of nodes two voxels apart
     one, two = (np.full((3, 6, 6, 6), x, np.float32) for x in (1.0, 0.5))
     np.testing.assert_allclose(compose(one, two), 1.5)
