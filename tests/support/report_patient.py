@@ -35,7 +35,7 @@ SHIFT_MM = np.array([16.0, -8.0, 24.0])
 NAMES = {1: "liver", 2: "kidney_left", 3: "tumour_1"}
 TWO_TUMOURS = NAMES | {4: "tumour_2"}
 CENTRES_MM = {1: (50.0, 10.0, 20.0), 2: (-50.0, -40.0, -20.0), 3: (60.0, 20.0, 30.0), 4: (-40.0, 30.0, 30.0)}
-RADII_MM = {1: 36.0, 2: 24.0, 3: 8.1, 4: 18.0}
+RADII_MM = {1: 36.0, 2: 24.0, 3: 8.1, 4: 20.0}
 
 
 def ball(grid: Grid, centre_mm, radius_mm: float) -> np.ndarray:
