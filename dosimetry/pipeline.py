@@ -214,7 +214,16 @@ def _unregistered_dose(
     frames, _ = correct_frames(plan, overlay_series(study))
     curves = _curves(frames, study, settings, regions)
     maps = dose_maps(
-        frames, study, settings, regions, curves, anatomy, seed=seed, on_progress=on_progress, device=device
+        frames,
+        study,
+        settings,
+        regions,
+        curves,
+        anatomy,
+        with_error=False,
+        seed=seed,
+        on_progress=on_progress,
+        device=device,
     )
     return maps.dose
 
@@ -227,11 +236,12 @@ def dose_maps(
     curves: BodyCurves,
     anatomy: PreparedAnatomy | None,
     *,
+    with_error: bool = True,
     seed: int = 0,
     on_progress: OnProgress | None = None,
     device: str = "cpu",
 ) -> DoseMaps:
-    """Voxel curves of the models of `curves`, their exact integral, and the dose with its error.
+    """Voxel curves of the models of `curves`, their exact integral, and the dose, `with_error` of the curves.
 
     The dose is that of the integral, or, with `settings.dose.order` "dose_rate_first", the integral of curves through
     the dose rates of the scans (`dose_rates`).
@@ -245,7 +255,7 @@ def dose_maps(
         absorbed_dose, nuclide=study.nuclide, ct=anatomy, engine=engine, settings=settings.dose, device=device
     )
     if settings.dose.order == "activity_first":
-        absorbed = dose_of(tia, u_tia=u_tia, seed=seed, on_progress=on_progress)
+        absorbed = dose_of(tia, u_tia=u_tia if with_error else None, seed=seed, on_progress=on_progress)
         return DoseMaps(fit, tia, absorbed, voxels.sum_to_curve)
     rates = dose_rates(frames, lambda hour, scan: dose_of(hour, seed=seed * len(frames) + scan))
     parts_of = partial(
