@@ -58,23 +58,23 @@ def curvature(u, weight):
     return _inner(bent, bent) * _PER_EDGE
 
 
+@part_of_kernel
+@no_type_check
+def _divergence(u, i, j, k):
+    """At a node, by differences to the next one along each axis."""
+    return u[0, i + 1, j, k] - u[0, i, j, k] + u[1, i, j + 1, k] - u[1, i, j, k] + u[2, i, j, k + 1] - u[2, i, j, k]
+
+
 @compiled
 @no_type_check
 def dilatation(u, weight):
-    """The squared divergence times its weight, summed over the voxels; differences to the next node."""
+    """The squared divergence times its weight, summed over the voxels."""
     _, ni, nj, nk = u.shape
     total = 0.0
     for i in range(ni - 1):
         for j in range(nj - 1):
             for k in range(nk - 1):
-                change = (
-                    u[0, i + 1, j, k]
-                    - u[0, i, j, k]
-                    + u[1, i, j + 1, k]
-                    - u[1, i, j, k]
-                    + u[2, i, j, k + 1]
-                    - u[2, i, j, k]
-                )
+                change = _divergence(u, i, j, k)
                 total += weight[i, j, k] * change * change
     return 2.0 * total
 
@@ -168,23 +168,12 @@ def _add_smoothness(x, weight, factor, out):
 @part_of_kernel
 @no_type_check
 def _add_divergence(x, weight, factor, out):
-    """`out += factor Dᵀ w D x`, D the divergence by differences to the next node."""
+    """`out += factor Dᵀ w D x`, D the divergence."""
     _, ni, nj, nk = x.shape
     for i in range(ni - 1):
         for j in range(nj - 1):
             for k in range(nk - 1):
-                flow = (
-                    factor
-                    * weight[i, j, k]
-                    * (
-                        x[0, i + 1, j, k]
-                        - x[0, i, j, k]
-                        + x[1, i, j + 1, k]
-                        - x[1, i, j, k]
-                        + x[2, i, j, k + 1]
-                        - x[2, i, j, k]
-                    )
-                )
+                flow = factor * weight[i, j, k] * _divergence(x, i, j, k)
                 out[0, i + 1, j, k] += flow
                 out[0, i, j, k] -= flow
                 out[1, i, j + 1, k] += flow
