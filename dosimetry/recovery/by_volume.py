@@ -27,7 +27,7 @@ def recovery_by_curve(
         own, usual = (
             sphere_recovery(volume_ml, fwhm) for fwhm in (spread.mean_fwhm_mm(regions[name]), spread.usual_mm)
         )
-        found[name] = (min(value * own / usual, 1.0), curve.u(volume_ml) / value)
+        found[name] = (min(value * (own / usual), 1.0), curve.u(volume_ml) / value)
     return found
 
 
