@@ -22,7 +22,7 @@ _ANNIHILATION_MEV, _IS_PET = 0.511, 0.1  # quanta per decay from which a nuclide
 # Relative standard uncertainty of a described resolution, chosen here: measured on spheres, it is used where activity
 # lies otherwise, which iterative reconstruction shows more or less finely. One width for all depths errs by them too,
 # 4 % rms on digital patients: √(0.06² + 0.04²) (docs/explanation/recovery.md).
-_U_FWHM_BY_DEPTH, _U_FWHM = 0.06, 0.07
+U_FWHM_BY_DEPTH, _U_FWHM = 0.06, 0.07
 # Variance that linear interpolation adds to the resolution, in squares of a voxel's side: f (1 - f) a fraction f of the
 # way between two voxels, and all fractions alike.
 _INTERPOLATION = 1.0 / 6.0
@@ -37,7 +37,7 @@ def find_resolutions(
     """
     if study.scanner is not None:
         described = _described(study.scanner, anatomy, grid)
-        u = _U_FWHM_BY_DEPTH if described.layers else _U_FWHM
+        u = U_FWHM_BY_DEPTH if described.layers else _U_FWHM
         return described, described.with_widths(lambda fwhm_mm: _scaled(fwhm_mm, 1.0 + u))
     low, high = settings.assumed_fwhm_mm or _usual_fwhm_mm(study.nuclide)
     return PointSpread((low, low, low)), PointSpread((high, high, high))
