@@ -90,7 +90,7 @@ def plan_recovery(
     resolutions = find_resolutions(study, anatomy, grid, settings)
     assumed = study.scanner is None
     own_mm = {name: _own_fwhm_mm(resolutions, region, assumed) for name, region in regions.items()}
-    ends_mm = (resolutions[0].usual_mm, resolutions[1].usual_mm) if assumed else resolutions[0].ends_mm()
+    ends_mm = (resolutions[0].usual_mm, resolutions[1].usual_mm) if assumed else resolutions[0].ends_mm
     if method == "volume":
         single = _by_volume(study.scanner, resolutions, regions, list(regions))
         return RecoveryPlan(method, False, ends_mm, regions, own_mm, (), single)

@@ -18,31 +18,33 @@ Widths = tuple[float, float, float]  # FWHM along the axes of the grid, mm
 
 @dataclass(frozen=True, eq=False)
 class PointSpread:
-    """A Gaussian of `fwhm_mm`, or with `layers` a sum of Gaussians, each of a share of the activity of every voxel.
+    """A Gaussian of `fwhm_mm`, or with `ends` two that share the activity of every voxel, near the surface and deep.
 
-    `h ⊗ m = Σ G_n ⊗ (s_n m)` with the shares s_n, images of the whole grid that add to 1: counts are kept. `fwhm_mm`
-    then stands for all depths.
+    `h ⊗ m = G_deep ⊗ (s m) + G_shallow ⊗ ((1 - s) m)` with s = `deep_share`, an image of the whole grid: counts are
+    kept. `fwhm_mm` then stands for all depths.
     """
 
     fwhm_mm: Widths
-    layers: tuple[tuple[Widths, Image32], ...] = ()
+    ends: tuple[Widths, Widths] | None = None
+    deep_share: Image32 | None = None
 
     def with_widths(self, change: Callable[[Widths], Widths]) -> "PointSpread":
         """The same with every width changed."""
-        return replace(self, fwhm_mm=change(self.fwhm_mm), layers=tuple((change(w), s) for w, s in self.layers))
+        ends = None if self.ends is None else (change(self.ends[0]), change(self.ends[1]))
+        return replace(self, fwhm_mm=change(self.fwhm_mm), ends=ends)
 
     def reach_voxels(self, spacing_mm: Sequence[float]) -> tuple[int, ...]:
         """How far it reaches along each axis, whole voxels."""
-        reaches = [reach_voxels(widths, spacing_mm) for widths in self._widths()]
+        reaches = [reach_voxels(widths, spacing_mm) for widths in self.ends or (self.fwhm_mm,)]
         return tuple(max(along) for along in zip(*reaches, strict=True))
 
     def blur(self, image: Image32, box: Box, spacing_mm: Sequence[float]) -> Image32:
         """What it makes of an image that is given in a box of the grid; beyond the rim is what is at the rim."""
-        if not self.layers:
+        if self.ends is None or self.deep_share is None:
             return blur(image, self.fwhm_mm, spacing_mm, extend=True)
+        deep = image * self.deep_share[box]
         shown = np.zeros_like(image)
-        for widths, share in self.layers:
-            part = image * share[box]
+        for part, widths in ((image - deep, self.ends[0]), (deep, self.ends[1])):
             if part.any():
                 shown += blur(part, widths, spacing_mm, extend=True)
         return shown
@@ -52,23 +54,19 @@ class PointSpread:
         """The width that stands for all depths, in the mean over the axes."""
         return float(np.mean(self.fwhm_mm))
 
-    def mean_fwhm_mm(self, region: Region) -> float:
-        """The width in a region, in the mean over the axes; with layers that of the mean variance."""
-        if not self.layers:
-            return self.usual_mm
-        variance = [
-            float(np.average(share.reshape(-1)[region.index], weights=region.part_ml)) * float(np.mean(widths)) ** 2
-            for widths, share in self.layers
-        ]
-        return math.sqrt(sum(variance))
-
+    @property
     def ends_mm(self) -> tuple[float, float]:
-        """The smallest and the largest of its widths, each in the mean over the axes."""
-        means = [float(np.mean(widths)) for widths in self._widths()]
-        return min(means), max(means)
+        """The widths near the surface and deep, each in the mean over the axes."""
+        shallow, deep = self.ends or (self.fwhm_mm, self.fwhm_mm)
+        return float(np.mean(shallow)), float(np.mean(deep))
 
-    def _widths(self) -> list[Widths]:
-        return [widths for widths, _ in self.layers] or [self.fwhm_mm]
+    def mean_fwhm_mm(self, region: Region) -> float:
+        """The width in a region, in the mean over the axes and of the mean variance."""
+        if self.deep_share is None:
+            return self.usual_mm
+        deep = float(np.average(self.deep_share.reshape(-1)[region.index], weights=region.part_ml))
+        near_mm, far_mm = self.ends_mm
+        return math.sqrt(deep * far_mm**2 + (1.0 - deep) * near_mm**2)
 
 
 def spread_by_depth(fwhm_mm: Widths, by_depth: Sequence[ResolutionAtDepth], depth_mm: Image32) -> PointSpread:
@@ -78,8 +76,7 @@ def spread_by_depth(fwhm_mm: Widths, by_depth: Sequence[ResolutionAtDepth], dept
     """
     shallow, deep = by_depth
     share = (depth_mm - np.float32(shallow.depth_mm)) / np.float32(deep.depth_mm - shallow.depth_mm)
-    share = np.clip(share, 0.0, 1.0).astype(np.float32)
-    return PointSpread(fwhm_mm, ((deep.fwhm_mm, share), (shallow.fwhm_mm, 1 - share)))
+    return PointSpread(fwhm_mm, (shallow.fwhm_mm, deep.fwhm_mm), np.clip(share, 0.0, 1.0).astype(np.float32))
 
 
 def depth_below_surface_mm(body: Mask, spacing_mm: Sequence[float]) -> Image32:
@@ -87,6 +84,11 @@ def depth_below_surface_mm(body: Mask, spacing_mm: Sequence[float]) -> Image32:
 
     Beyond the rim of the grid the body is taken to go on.
     """
+    depth_mm = np.zeros(body.shape, dtype=np.float32)
     if body.all():
-        return np.full(body.shape, np.inf, dtype=np.float32)
-    return np.asarray(ndimage.distance_transform_edt(body, sampling=spacing_mm), dtype=np.float32)
+        depth_mm[:] = np.inf
+    elif body.any():
+        (tight,) = ndimage.find_objects(body.astype(np.uint8))
+        box = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in tight)  # no nearest one lies beyond it
+        depth_mm[box] = ndimage.distance_transform_edt(body[box], sampling=spacing_mm)
+    return depth_mm

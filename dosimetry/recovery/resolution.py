@@ -37,7 +37,7 @@ def find_resolutions(
     """
     if study.scanner is not None:
         described = _described(study.scanner, anatomy, grid)
-        u = U_FWHM_BY_DEPTH if described.layers else _U_FWHM
+        u = U_FWHM_BY_DEPTH if described.ends else _U_FWHM
         return described, described.with_widths(lambda fwhm_mm: _scaled(fwhm_mm, 1.0 + u))
     low, high = settings.assumed_fwhm_mm or _usual_fwhm_mm(study.nuclide)
     return PointSpread((low, low, low)), PointSpread((high, high, high))

@@ -42,6 +42,12 @@ def ball(radius_mm, centre_mm):
 
 def test_depth_is_the_distance_to_the_outside_and_the_body_goes_on_behind_the_rim():
     np.testing.assert_allclose(_DEPTH_MM[:, 20, 20], np.maximum(4.0 * (np.arange(60) - 5), 0.0))
+    within = np.zeros((20, 20, 20), dtype=bool)
+    within[5:16, 6:15, 4:18] = True
+    index = np.argwhere(~within)
+    away_mm = np.linalg.norm((index - (10, 9, 11)) * (2.0, 3.0, 2.5), axis=1).min()
+    assert depth_below_surface_mm(within, (2.0, 3.0, 2.5))[10, 9, 11] == pytest.approx(away_mm)
+    assert not depth_below_surface_mm(~np.ones((3, 3, 3), dtype=bool), (1.0, 1.0, 1.0)).any()
     assert np.isinf(depth_below_surface_mm(np.ones((3, 3, 3), dtype=bool), (1.0, 1.0, 1.0))).all()
 
 
