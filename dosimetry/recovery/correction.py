@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 # Relative standard uncertainty that the correction itself adds, where resolution and contour are right: of the matrix,
 # and of a curve that knows neither shape nor surroundings. Chosen here on the same patients.
-_U_MATRIX, _U_VOLUME = 0.006, 0.10
+_U_MATRIX, _U_VOLUME = 0.008, 0.10
 _AROUND_FWHM = 1.0  # thickness of the tissue around a structure that is taken as uniform
 _MOST_NOISE = 25.0  # by which the correction may multiply the error of a structure's mean
 _LEAST_OWN = 0.02  # of a part's activity that must stay in it
