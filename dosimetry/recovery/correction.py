@@ -24,7 +24,7 @@ from nufitdose.types import Image32, Mask
 log = logging.getLogger(__name__)
 
 # Relative standard uncertainty that the correction itself adds, where resolution and contour are right: of the matrix,
-# and of a curve that knows neither shape nor surroundings. Chosen here on the same patients.
+# and of a curve that knows neither shape nor surroundings. Chosen here on digital patients (docs as above).
 _U_MATRIX, _U_VOLUME = 0.008, 0.10
 _AROUND_FWHM = 1.0  # thickness of the tissue around a structure that is taken as uniform
 _MOST_NOISE = 25.0  # by which the correction may multiply the error of a structure's mean
