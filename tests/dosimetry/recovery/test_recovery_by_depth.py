@@ -120,6 +120,11 @@ def test_spheres_at_two_depths_are_found_again_and_by_one_width_not():
         reading = plan.reading(frame, name)
         assert reading is not None
         assert reading.activity_bq == pytest.approx(region.integral(done.activity), rel=1e-4)
+        brighter = frame.activity.data.copy()
+        brighter[reading.box] *= 1.0 + 0.002 * np.random.default_rng(3).random(brighter[reading.box].shape)
+        by_weights = np.vdot(reading.weights, (brighter - frame.activity.data)[reading.box])
+        again = plan.matrices[0].reading(name, region, brighter).activity_bq
+        assert again - reading.activity_bq == pytest.approx(by_weights, rel=0.02)
     by_one, *_ = found_by(replace(described, by_depth=None), anatomy())
     assert by_one["near"] > 0.03
     assert by_one["far"] < -0.02
