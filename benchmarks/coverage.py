@@ -1,12 +1,12 @@
-"""How often truth lies within stated intervals: python -m benchmarks.coverage [still] [check] [moving] [fresh] [exact].
+"""How often truth lies within stated intervals: python -m benchmarks.coverage [still] [check] [moving] [fresh] [drawn].
 
 Ã and mean dose of structures of digital patients against what the same dose engine makes of the true Ã in the same
-voxels; what dose engines differ by is left out of the stated u, since here they do not. The resolution of the scanner
-would be known exactly too: each patient's description is made wrong by a factor e^(u z), u the relative standard
-uncertainty that the stated one counts with and z over all patients of a kind the quantiles of a normal distribution;
-with `exact` it is left right. `still`: patients that do not move, engine none, on which the sizes of u(R) were
-chosen; `check`: others that served nothing; `moving`, and `fresh`, which served nothing: with the default engine. Two
-tracers in turn (with motion: DOTATATE), 4.8 mm, CT of 2.4 mm, tumours of 14 to 50 mm.
+voxels; what dose engines differ by is left out of the stated u, since here they do not. The scanner's widths are known
+exactly, and said to be; with `drawn` each patient's are wrong by a factor e^(u z), u what a description counts with
+that does not say how well it is known, z over all patients of a kind the quantiles of a normal distribution. `still`:
+patients that do not move, engine none, on which the sizes of u(R) were chosen; `check`: others that served nothing;
+`moving`, and `fresh`, which served nothing: with the default engine. Two tracers in turn (with motion: DOTATATE),
+4.8 mm, CT of 2.4 mm, tumours of 14 to 50 mm.
 """
 
 import math
@@ -21,7 +21,7 @@ from dosimetry.config import DosimetrySettings
 from dosimetry.dose import absorbed_dose
 from dosimetry.metrics import dose_volume_metrics
 from dosimetry.pipeline import analyse
-from dosimetry.recovery.resolution import U_FWHM_BY_DEPTH
+from dosimetry.recovery.resolution import U_OF_PATIENTS
 from dosimetry.uncertainty.budget import ENGINE, interval
 from nufitdose.anatomy.prepared import prepare_anatomy
 from nufitdose.phantom import DigitalPatient, PatientSettings, simulate_patient
@@ -31,7 +31,7 @@ from nufitdose.study import Study
 COUNTS = {"still": 8, "check": 16, "moving": 4, "fresh": 8}
 SEEDS = {"still": 924_000, "check": 971_000, "moving": 960_000, "fresh": 972_000}
 MOVING = ("moving", "fresh")
-EXACT = "exact"
+DRAWN = "drawn"
 TRACERS = ("Lu-177-DOTATATE", "Lu-177-PSMA")
 SMALL_ML = 2.0
 
@@ -64,14 +64,15 @@ def patient(kind: str, number: int) -> DigitalPatient:
 
 
 def describe_wrongly(study: Study, kind: str, number: int) -> Study:
-    """The study with the widths of its scanner's description off by as much as they are taken to be known."""
+    """The study with the widths of its scanner's description off by as much as one counts with that does not say."""
     order = np.random.default_rng(SEEDS[kind]).permutation(COUNTS[kind])
-    factor = math.exp(U_FWHM_BY_DEPTH * float(ndtri((order[number] + 0.5) / COUNTS[kind])))
+    factor = math.exp(U_OF_PATIENTS * float(ndtri((order[number] + 0.5) / COUNTS[kind])))
     scanner = study.scanner
     assert scanner is not None
     assert scanner.by_depth is not None
     shallow, deep = (replace(at, fwhm_mm=_scaled(at.fwhm_mm, factor)) for at in scanner.by_depth)
-    return replace(study, scanner=replace(scanner, fwhm_mm=_scaled(scanner.fwhm_mm, factor), by_depth=(shallow, deep)))
+    widths = {"fwhm_mm": _scaled(scanner.fwhm_mm, factor), "by_depth": (shallow, deep), "u_fwhm_percent": None}
+    return replace(study, scanner=replace(scanner, **widths))
 
 
 def _scaled(fwhm_mm: tuple[float, float, float], factor: float) -> tuple[float, float, float]:
@@ -128,14 +129,14 @@ def report(kind: str, judged: list[Judged]) -> None:
 
 
 def main(words: list[str]) -> None:
-    exact = EXACT in words
-    for kind in [word for word in words if word != EXACT] or list(COUNTS):
+    drawn = DRAWN in words
+    for kind in [word for word in words if word != DRAWN] or list(COUNTS):
         registration = {} if kind in MOVING else {"engine": "none"}
         settings = DosimetrySettings.model_validate({"registration": registration})
         judged: list[Judged] = []
         for number in range(COUNTS[kind]):
             digital = patient(kind, number)
-            if not exact:
+            if drawn:
                 digital = replace(digital, study=describe_wrongly(digital.study, kind, number))
             judged += judge(digital, settings)
         report(kind, judged)

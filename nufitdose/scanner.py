@@ -13,6 +13,7 @@ import numpy as np
 from nufitdose.errors import InputError
 
 _MOST_FWHM_MM = 60.0  # of any emission scanner; a larger number is a mistake of units
+_MOST_U_FWHM_PERCENT = 50.0
 _MOST_DEPTH_MM = 500.0  # below the surface of a body
 _LEAST_APART_MM = 10.0  # of two depths between which a resolution can be told to change
 _MOST_FACTOR = 100.0  # a calibration factor beyond it, or beneath its inverse, is a mistake of units
@@ -120,8 +121,8 @@ class Scanner:
     """A scanner as reconstructed: FWHM (mm) along the axes i, j, k of the activity images, recovery, calibration.
 
     `by_depth` is the resolution at two depths, the shallow one first, where it follows depth as that of a collimator
-    does; `fwhm_mm` then stands for the mean depth. What is None is not known. Raises `InputError` on a resolution that
-    cannot be.
+    does; `fwhm_mm` then stands for the mean depth. `u_fwhm_percent` is the relative standard uncertainty of all these
+    widths in patients. What is None is not known. Raises `InputError` on a resolution that cannot be.
     """
 
     name: str
@@ -129,9 +130,15 @@ class Scanner:
     recovery: RecoveryCurve | None = None
     calibration: Calibration | None = None
     by_depth: tuple[ResolutionAtDepth, ResolutionAtDepth] | None = None
+    u_fwhm_percent: float | None = None
 
     def __post_init__(self) -> None:
         _check_widths(self.fwhm_mm, f"for the scanner {self.name!r}")
+        if not 0 <= (self.u_fwhm_percent or 0.0) <= _MOST_U_FWHM_PERCENT:
+            raise InputError(
+                f"a resolution with u_fwhm_percent = {self.u_fwhm_percent} was given, wanted 0 to "
+                f"{_MOST_U_FWHM_PERCENT:g} %"
+            )
         if self.by_depth is not None:
             _check_depths(self.by_depth, self.fwhm_mm)
 

@@ -1,6 +1,7 @@
 """The resolution of a study's images as described, or assumed, and one beside it: between the two it is uncertain."""
 
 import logging
+import math
 
 import numpy as np
 
@@ -19,10 +20,11 @@ log = logging.getLogger(__name__)
 _SPECT_MM, _PET_MM, _EITHER_MM = (12.0, 15.0), (5.0, 7.0), (6.0, 15.0)
 _EITHER = ("Y-90",)  # imaged both ways
 _ANNIHILATION_MEV, _IS_PET = 0.511, 0.1  # quanta per decay from which a nuclide is taken as imaged by PET
-# Relative standard uncertainty of a described resolution, chosen here: measured on spheres, it is used where activity
-# lies otherwise, which iterative reconstruction shows more or less finely. One width for all depths errs by them too,
-# 4 % rms on digital patients: √(0.06² + 0.04²) (docs/explanation/recovery.md).
-U_FWHM_BY_DEPTH, _U_FWHM = 0.06, 0.07
+# Relative standard uncertainty of a described resolution, chosen here (docs/explanation/recovery.md). What patients
+# differ by from the spheres it was measured on, where the description does not say it: iterative reconstruction shows
+# activity more or less finely by where it lies. That the response is no Gaussian, however well its width is known. And
+# what one width for all depths errs by, rms on digital patients.
+U_OF_PATIENTS, _U_OF_SHAPE, _U_OF_DEPTH = 0.05, 0.03, 0.038
 # Variance that linear interpolation adds to the resolution, in squares of a voxel's side: f (1 - f) a fraction f of the
 # way between two voxels, and all fractions alike.
 _INTERPOLATION = 1.0 / 6.0
@@ -37,10 +39,17 @@ def find_resolutions(
     """
     if study.scanner is not None:
         described = _described(study.scanner, anatomy, grid)
-        u = U_FWHM_BY_DEPTH if described.ends else _U_FWHM
+        u = relative_u_fwhm(study.scanner, by_depth=described.ends is not None)
         return described, described.with_widths(lambda fwhm_mm: _scaled(fwhm_mm, 1.0 + u))
     low, high = settings.assumed_fwhm_mm or _usual_fwhm_mm(study.nuclide)
     return PointSpread((low, low, low)), PointSpread((high, high, high))
+
+
+def relative_u_fwhm(scanner: Scanner, *, by_depth: bool) -> float:
+    """Relative standard uncertainty of a described resolution, used at two depths or by one width for all."""
+    stated = scanner.u_fwhm_percent
+    of_patients = U_OF_PATIENTS if stated is None else stated / 100.0
+    return math.hypot(of_patients, _U_OF_SHAPE, 0.0 if by_depth else _U_OF_DEPTH)
 
 
 def widen_by_interpolation(spread: PointSpread, grid: Grid) -> PointSpread:

@@ -74,6 +74,8 @@ def test_the_parts_of_a_calibration_add_in_squares():
         lambda: _by_depth(50.0, 9.0, 55.0, 12.0),
         lambda: _by_depth(0.0, 12.0, 100.0, 9.0),
         lambda: _by_depth(0.0, 9.0, 100.0, 10.0),
+        lambda: Scanner("x", (12.0, 12.0, 12.0), u_fwhm_percent=-1.0),
+        lambda: Scanner("x", (12.0, 12.0, 12.0), u_fwhm_percent=math.nan),
     ],
 )
 def test_what_cannot_be_is_refused(make):
@@ -104,7 +106,9 @@ def test_the_factor_is_applied_on_reading_once(tmp_path):
     assert "1.05" in again.statements[0]
 
 
-@pytest.mark.parametrize("scanner", [_SCANNER, _by_depth(15.0, 9.5, 110.0, 12.5)])
+@pytest.mark.parametrize(
+    "scanner", [_SCANNER, _by_depth(15.0, 9.5, 110.0, 12.5), Scanner("C", (9.0, 9.0, 9.0), u_fwhm_percent=2.5)]
+)
 def test_a_scanner_file_is_read_as_written(tmp_path, scanner):
     assert read_scanner(write_scanner(scanner, tmp_path / "s.yaml")) == scanner
 

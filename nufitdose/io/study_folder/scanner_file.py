@@ -61,6 +61,7 @@ class ScannerEntry(Settings):
     name: Name
     fwhm_mm: Widths
     by_depth: tuple[DepthEntry, DepthEntry] | None = None
+    u_fwhm_percent: Number | None = None
     recovery: RecoveryEntry | None = None
     calibration: CalibrationEntry | None = Field(default=None)
 
@@ -74,6 +75,7 @@ class ScannerEntry(Settings):
             None if recovery is None else RecoveryCurve(recovery.beta1_ml, recovery.beta2, recovery.covariance),
             None if calibration is None else Calibration(**calibration.model_dump()),
             (at[0], at[1]) if at else None,
+            self.u_fwhm_percent,
         )
 
 
@@ -98,6 +100,8 @@ def scanner_entry(scanner: Scanner) -> dict[str, Any]:
         entry["by_depth"] = [
             {"depth_mm": float(at.depth_mm), "fwhm_mm": [float(f) for f in at.fwhm_mm]} for at in scanner.by_depth
         ]
+    if scanner.u_fwhm_percent is not None:
+        entry["u_fwhm_percent"] = float(scanner.u_fwhm_percent)
     if scanner.recovery is not None:
         curve = scanner.recovery
         covariance = [[float(v) for v in row] for row in curve.covariance]

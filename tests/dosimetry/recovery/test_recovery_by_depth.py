@@ -1,6 +1,7 @@
 """A resolution that follows depth: counts kept, both limits, and spheres at two depths found again."""
 
 import logging
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from dosimetry.config import RecoverySettings
 from dosimetry.recovery import correct_frames, plan_recovery
 from dosimetry.recovery.by_volume import recovery_by_curve
 from dosimetry.recovery.point_spread import PointSpread, depth_below_surface_mm, spread_by_depth
+from dosimetry.recovery.resolution import relative_u_fwhm
 from dosimetry.structures import regions_of
 from nufitdose.anatomy.prepared import PreparedAnatomy
 from nufitdose.anatomy.regions import region_on
@@ -18,7 +20,7 @@ from nufitdose.phantom.description import describe_scanner
 from nufitdose.phantom.scanner import SCANNERS, scan
 from nufitdose.psf import FWHM_PER_SIGMA, blur, sphere_recovery
 from nufitdose.registration.series import overlay_series
-from nufitdose.scanner import RecoveryCurve, ResolutionAtDepth
+from nufitdose.scanner import RecoveryCurve, ResolutionAtDepth, Scanner
 from nufitdose.study import Administration, Structures, Study, TimePoint
 from nufitdose.volume import Quantity, Volume
 
@@ -149,3 +151,12 @@ def test_recovery_by_the_curve_follows_the_depth_of_the_structure():
         ratio = sphere_recovery(region.volume_ml, fwhm) / sphere_recovery(region.volume_ml, 11.0)
         assert own[name][0] == pytest.approx(usual[name][0] * ratio)
     assert own["far"][0] < usual["far"][0] < own["near"][0]
+
+
+def test_u_of_the_resolution_is_what_is_stated_and_what_no_statement_covers():
+    scanner = Scanner("S", (11.0, 11.0, 11.0))
+    by_two, by_one = (relative_u_fwhm(scanner, by_depth=known) for known in (True, False))
+    assert by_two == pytest.approx(math.hypot(0.05, 0.03))  # in patients; no Gaussian
+    assert by_one == pytest.approx(math.hypot(by_two, 0.038))  # of one width for all depths
+    assert relative_u_fwhm(replace(scanner, u_fwhm_percent=0.0), by_depth=True) == pytest.approx(0.03)
+    assert relative_u_fwhm(replace(scanner, u_fwhm_percent=10.0), by_depth=True) == pytest.approx(math.hypot(0.1, 0.03))
