@@ -72,11 +72,11 @@ def refine(
 def prepare_pair(
     fixed: TimePoint, moving: TimePoint, pose: Affine, settings: RefineSettings, *, with_tumours: bool = False
 ) -> Pair:
-    """A pair as the optimiser sees it: all tissues of the CT have some contrast."""
+    """A pair as the optimiser sees it: all tissues of the CT have some contrast, read by cubic splines."""
     both = fixed.ct is not None and moving.ct is not None
     spacing_mm = settings.spacing_mm if both else settings.without_ct_mm
     cpu = torch.device("cpu")
-    return pair_of(fixed, moving, spacing_mm, cpu, pose, with_tumours=with_tumours, see_ct=tissue_contrast)
+    return pair_of(fixed, moving, spacing_mm, cpu, pose, with_tumours=with_tumours, see_ct=tissue_contrast, cubic=True)
 
 
 def bend(
