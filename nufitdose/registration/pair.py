@@ -150,7 +150,8 @@ def pair_of(
 ) -> Pair:
     """Bring two scans onto a working grid of `spacing_mm` around the fixed body, the moving one through `start`.
 
-    `see_ct` maps HU to 0 ... 1; with `cubic` the CTs are read by cubic splines, which blur less. Raises `InputError` where a scan holds no activity.
+    `see_ct` maps HU to 0 ... 1; with `cubic` the CTs are read by cubic splines, which blur less. Raises `InputError`
+    where a scan holds no activity.
     """
     grid = working_grid(fixed, spacing_mm)
     start = np.asarray(start, dtype=np.float64)
@@ -195,7 +196,8 @@ def working_grid(fixed: TimePoint, spacing_mm: float) -> Grid:
 def resample(volume: Volume, grid: Grid, matrix: Affine, *, cubic: bool = False) -> Image32 | Labels:
     """A volume on `grid` seen through `matrix` (4x4 from the grid's world to the volume's): block means, then linear.
 
-    With `cubic`, by cubic splines in place of linear ones. Labels by the nearest voxel. Beyond the field of view: air for HU, zero otherwise.
+    With `cubic`, by cubic splines in place of linear ones. Labels by the nearest voxel. Beyond the field of view: air
+    for HU, zero otherwise.
     """
     if volume.quantity is Quantity.LABELS:
         to_index = volume.grid.inverse_affine @ matrix @ grid.affine

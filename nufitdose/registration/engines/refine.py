@@ -48,7 +48,7 @@ class RefineSettings(Settings):
     volume: float = Field(default=4.0, ge=0)
     misfit: float = Field(default=0.2, gt=0)
     start_blur_mm: float = 8.0
-    bones_mm: float = Field(default=0.0, ge=0)
+    bones_mm: float = Field(default=32.0, ge=0)
 
 
 def refine(

@@ -81,7 +81,7 @@ def test_what_is_not_moved_stays_as_it_is(images):
 
 
 def test_the_slope_is_that_of_the_value(images):
-    """Uphill and smooth: slopes of images are central differences, and a node's share in its voxels is taken as even."""
+    """Uphill and smooth: slopes of images are central differences, a node's share in its voxels taken as even."""
     fixed, moving = images
     warped, splines = np.empty_like(fixed), splines_of(moving)
 
