@@ -1,7 +1,7 @@
 """The moving scan seen through a displacement, read by cubic B-splines.
 
 Linear interpolation blurs what lies between voxels and leaves what lies on them: local correlation feels that as much
-as the motion itself. Splines that go through the voxels leave a tenth of it (Thevenaz, Blu and Unser 2000,
+as the motion itself. Cubic splines that go through the voxels blur far less (Thevenaz, Blu and Unser 2000,
 doi:10.1109/42.875199).
 """
 
