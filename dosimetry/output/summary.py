@@ -39,6 +39,6 @@ def summary(results: PatientResults) -> str:
     judged = judge(results)
     told = [[name, light.state.colour, light.sentence] for name, light in judged.items()]
     counted = tally([(found.role, judged[found.name].state.colour) for found in results.structures])
-    lights = [text_table(["structure", "light", "because"], told), counted] if told else []
+    lights = [text_table(["structure", "light", "because"], told, words=3), counted] if told else []
     lines = [text_table(columns, rows), *lights, *results.flag_lines]
     return "\n".join([*lines, *(f"warning: {warning}" for warning in results.warnings)])
