@@ -188,16 +188,13 @@ class AveragedCurve:
             flags.append(f"χ² rejects every model: uncertainties of the points multiplied by {self.birge_ratio:.2g}")
         if self._undecided:
             flags.append("the points do not tell the models apart, and their integrals differ")
-        share, u = self.extrapolated_fraction, self.u_extrapolated_fraction
-        if share > TAIL_LIMIT:
-            flags.append(
-                f"{100.0 * share:.0f} % ± {100.0 * u:.0f} % of the time-integrated activity lies after the last scan"
-            )
-        before, u_before = self.before_first_fraction, self.u_before_first_fraction
-        if before > START_LIMIT:
-            flags.append(
-                f"{100.0 * before:.0f} % ± {100.0 * u_before:.0f} % of the time-integrated activity lies before the first scan"
-            )
+        for share, u, limit, where in (
+            (self.extrapolated_fraction, self.u_extrapolated_fraction, TAIL_LIMIT, "after the last scan"),
+            (self.before_first_fraction, self.u_before_first_fraction, START_LIMIT, "before the first scan"),
+        ):
+            if share > limit:
+                percent = f"{100.0 * share:.0f} ± {100.0 * u:.0f} %"
+                flags.append(f"{percent} of the time-integrated activity lies {where}")
         if self.tail_held:
             most = f"{significant(self.tia_at_most_mbq_h, 4)} MBq·h"
             flags.append(f"the tail is not told from physical decay: {most}, nothing cleared, is an upper bound")
