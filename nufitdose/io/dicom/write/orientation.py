@@ -12,7 +12,7 @@ from nufitdose.volume import Volume
 
 _log = logging.getLogger(__name__)
 _UPRIGHT = 1e-4  # of a cosine
-_CELL_MM = 1.5  # plastimatch then reads the mean of tumours above 1 mL within 1 % (docs/how-to/dicom_results.md)
+_CELL_MM = 1.5  # half of it is how far interpolation reaches; finer ones make files of 100 MB and more
 _MOST_CELLS = 2**25  # 64 MiB of 16 bits
 
 
