@@ -6,7 +6,7 @@ OUT ?= demo
 SECONDS ?= 3600
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast coverage check lint types imports format bench bench-registration docs docs-pictures \
+.PHONY: help install demo test test-all test-fast coverage check lint types imports format bench bench-registration docs docs-pictures \
         audit fuzz release clean
 
 help:                              ## this list
@@ -23,7 +23,10 @@ install: $(VENV)/.installed        ## a virtual environment with everything for 
 demo: install                      ## a digital patient through the whole chain, compared with its truth
 	$(BIN)/nufitdose demo --out $(OUT)
 
-test: install                      ## all tests, side by side
+test: install                      ## the tests, side by side
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not long' --numprocesses auto --maxprocesses 4 --dist worksteal
+
+test-all: install                  ## these and the few of a minute each that repeat what others show on more
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test-fast: install                 ## the tests that take seconds

@@ -74,6 +74,7 @@ def test_a_run_leaves_metrics_checkpoints_weights_and_a_record_and_resumes(cohor
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_torchrun_trains_on_two_processes_as_on_one(cohort, tmp_path, pytestconfig):
     path = config(tmp_path, cohort=str(cohort), prepared=str(tmp_path / "prepared"), validation_pairs=0)
     common = [

@@ -40,7 +40,7 @@ def test_the_digital_patients(tmp_path, name, engine):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", [pytest.param("rigid", marks=pytest.mark.long), "nufit"])
 def test_the_real_patient(tmp_path, real_data, engine):
     study = import_real(real_data("lu177_dotatate_2tp"), tmp_path / "study")
     lines = moved(numbers_of(study, tmp_path / "out", engine), "lu177_dotatate_2tp", engine)

@@ -24,6 +24,7 @@ from nufitdose.types import Field as VectorImage
 _LEAST_CT_CORRELATION = 0.3  # ρ² of the CTs after all: less is no patient, however little it was bent
 _DOUBTFUL_CT_CORRELATION = 0.7  # 0.8 and more for one patient, 0.2 to 0.6 for two
 _MOST_VOLUME_CHANGE = 0.2  # standard deviation of log J: 0.09 to 0.21 for one patient, 0.26 and more for two
+_LEAST_SIDE = 16  # voxels, of images that can be halved
 _BONE_NOISE_MM = 0.5  # of a displacement in bone; what departs more from rigid motion is real
 
 
@@ -48,7 +49,7 @@ class RefineSettings(Settings):
     volume: float = Field(default=4.0, ge=0)
     misfit: float = Field(default=0.2, gt=0)
     start_blur_mm: float = 8.0
-    bones_mm: float = Field(default=0.0, ge=0)
+    bones_mm: float = Field(default=32.0, ge=0)
 
 
 def refine(
@@ -72,11 +73,11 @@ def refine(
 def prepare_pair(
     fixed: TimePoint, moving: TimePoint, pose: Affine, settings: RefineSettings, *, with_tumours: bool = False
 ) -> Pair:
-    """A pair as the optimiser sees it: all tissues of the CT have some contrast."""
+    """A pair as the optimiser sees it: all tissues of the CT have some contrast, read by cubic splines."""
     both = fixed.ct is not None and moving.ct is not None
     spacing_mm = settings.spacing_mm if both else settings.without_ct_mm
     cpu = torch.device("cpu")
-    return pair_of(fixed, moving, spacing_mm, cpu, pose, with_tumours=with_tumours, see_ct=tissue_contrast)
+    return pair_of(fixed, moving, spacing_mm, cpu, pose, with_tumours=with_tumours, see_ct=tissue_contrast, cubic=True)
 
 
 def bend(
@@ -121,11 +122,13 @@ def looks_like_one_patient(pair: Pair, found: Found, terms: ObjectiveSettings) -
     """
     if not bool(pair.tensors.present[0, 0]):
         return True
-    levels = levels_of(pair.tensors, 2, terms.model_copy(update={"weight_activity": 0.0, "weight_ct": 1.0}))
-    u = found.displacement if len(levels) == 1 else _pooled(found.displacement)
+    images, u = pair.tensors, found.displacement
+    if min(images.ct.shape[2:]) >= _LEAST_SIDE:
+        images, u = images.halved(), _pooled(u)
+    (level,) = levels_of(images, 1, terms.model_copy(update={"weight_activity": 0.0, "weight_ct": 1.0}))
     inside = pair.tensors.body[0, 1, ::2, ::2, ::2].numpy() > 0.5
     spread = field_mm(found, pair).jacobian_statistics(inside).sd_log
-    alike = correlation(levels[0], u)
+    alike = correlation(level, u)
     return alike >= _DOUBTFUL_CT_CORRELATION or (alike >= _LEAST_CT_CORRELATION and not spread > _MOST_VOLUME_CHANGE)
 
 

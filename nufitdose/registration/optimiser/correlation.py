@@ -29,14 +29,6 @@ HalfImage = Float32[np.ndarray, "half_i half_j half_k"]
 NodeSystem = Float32[np.ndarray, "half_i half_j half_k 9"]
 
 
-def warp_images(moving: Float32[np.ndarray, "i j k channel"], u: HalfField, out: Images) -> None:
-    """Fill `out` with `moving(x + u(x))`: channels in the last axis of `moving`, the first of `out`; linear.
-
-    `u` lies on the half lattice, in voxels of the images; node h lies at 2h + ½. Beyond the image its border goes on.
-    """
-    over_blocks(_warp, out.shape[1], moving, u, out)
-
-
 def compare(
     fixed: Images,
     warped: Images,
@@ -57,48 +49,6 @@ def compare(
     system = np.zeros((ni // 2, nj // 2, nk // 2, _NUMBERS), dtype=np.float32)
     over_blocks(_compare, ni // 2, fixed, warped, weights, floors, np.float32(misfit), planes, system)
     return float(planes.sum()), system
-
-
-@part_of_kernel
-@no_type_check
-def _node(x, nodes):
-    """The half-lattice nodes around voxel x and the share of the second."""
-    h = (x - 1) // 2
-    share = float32(0.25) if x % 2 else float32(0.75)
-    return max(h, 0), min(h + 1, nodes - 1), share
-
-
-@compiled
-@no_type_check
-def _warp(first, last, moving, u, out):
-    ni, nj, nk, channels = moving.shape
-    _, mi, mj, mk = u.shape
-    rows = np.empty((3, mk), dtype=np.float32)
-    one = float32(1.0)
-    for i in range(first, last):
-        i0, i1, si = _node(i, mi)
-        for j in range(nj):
-            j0, j1, sj = _node(j, mj)
-            a, b, c, d = (one - si) * (one - sj), (one - si) * sj, si * (one - sj), si * sj
-            for n in range(3):
-                for k in range(mk):
-                    rows[n, k] = a * u[n, i0, j0, k] + b * u[n, i0, j1, k] + c * u[n, i1, j0, k] + d * u[n, i1, j1, k]
-            for k in range(nk):
-                k0, k1, sk = _node(k, mk)
-                x = i + (one - sk) * rows[0, k0] + sk * rows[0, k1]
-                y = j + (one - sk) * rows[1, k0] + sk * rows[1, k1]
-                z = k + (one - sk) * rows[2, k0] + sk * rows[2, k1]
-                x, y, z = min(max(x, 0.0), ni - 1.0), min(max(y, 0.0), nj - 1.0), min(max(z, 0.0), nk - 1.0)
-                p, q, r = min(int(x), ni - 2), min(int(y), nj - 2), min(int(z), nk - 2)
-                fx, fy, fz = float32(x - p), float32(y - q), float32(z - r)
-                for n in range(channels):
-                    low = (one - fy) * ((one - fz) * moving[p, q, r, n] + fz * moving[p, q, r + 1, n]) + fy * (
-                        (one - fz) * moving[p, q + 1, r, n] + fz * moving[p, q + 1, r + 1, n]
-                    )
-                    high = (one - fy) * ((one - fz) * moving[p + 1, q, r, n] + fz * moving[p + 1, q, r + 1, n]) + fy * (
-                        (one - fz) * moving[p + 1, q + 1, r, n] + fz * moving[p + 1, q + 1, r + 1, n]
-                    )
-                    out[n, i, j, k] = (one - fx) * low + fx * high
 
 
 @part_of_kernel

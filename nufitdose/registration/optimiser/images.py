@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
+from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import avg_pool3d
 
 from nufitdose.registration.descriptors import mind_ssc, normalised_gradient
 from nufitdose.registration.objective import ObjectiveSettings, guide
 from nufitdose.registration.optimiser.correlation import HalfImage, Images
+from nufitdose.registration.optimiser.warping import Splines, splines_of
 from nufitdose.registration.pair import PairTensors
 from nufitdose.types import Image32
 
@@ -23,11 +25,13 @@ _LEAST_VARIANCE = 1e-8
 class Level:
     """One resolution: images as `correlation.compare` and `warp_images` want them, weights of the penalties at nodes.
 
+    `where` is what is compared and the voxels beside, which slopes there are taken from.
     `stiffness` weighs the roughness, `volume` beside it the squared divergence. Nodes are `node_mm` apart.
     """
 
     fixed: Images
-    moving: Float32[np.ndarray, "i j k channel"]
+    moving: Splines
+    where: Bool[np.ndarray, "i j k"]
     weights: Float32[np.ndarray, "compared 2"]
     floors: Float32[np.ndarray, "compared 2"]
     stiffness: HalfImage
@@ -88,7 +92,8 @@ def _level(pair: PairTensors, terms: ObjectiveSettings, volume_with_ct: float) -
     stack = np.stack([image.numpy() for image in (*images, pair.body[0])])
     return Level(
         fixed=np.ascontiguousarray(stack[:, 1]),
-        moving=np.ascontiguousarray(np.moveaxis(stack[:, 0], 0, -1)),
+        moving=splines_of(stack[:, 0]),
+        where=ndimage.binary_dilation(body[1] > 0),
         weights=np.array(weights, dtype=np.float32),
         floors=np.array(floors, dtype=np.float32),
         stiffness=stiffness,

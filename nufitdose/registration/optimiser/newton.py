@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nufitdose.registration.optimiser.correlation import HalfField, NodeSystem, compare, warp_images
+from nufitdose.registration.optimiser.correlation import HalfField, NodeSystem, compare
 from nufitdose.registration.optimiser.images import Level
 from nufitdose.registration.optimiser.lattice import compose, curvature, dilatation, doubled, newton_step, roughness
+from nufitdose.registration.optimiser.warping import warp_images
 
 _MOST_DAMPING = 10.0  # in parts of the mean bend: beyond it a step is too short to matter
 _FIRST_DAMPING = 0.1
@@ -48,7 +49,7 @@ class Objective:
     def at(self, u: HalfField) -> "Point":
         """Value, slope and bend at a displacement."""
         level = self.level
-        warp_images(level.moving, u, self._warped)
+        warp_images(level.moving, u, level.where, self._warped)
         unlike, system = compare(level.fixed, self._warped, level.weights, level.floors, self.misfit)
         roughness(u, self._roughness)
         rough = float((level.stiffness * self._roughness).sum(dtype=np.float64))
@@ -88,7 +89,7 @@ class Point:
 def correlation(level: Level, u: HalfField) -> float:
     """Mean `ρ²` of what is compared on a level, at a displacement."""
     warped = np.empty_like(level.fixed)
-    warp_images(level.moving, u, warped)
+    warp_images(level.moving, u, level.where, warped)
     unlike, _ = compare(level.fixed, warped, level.weights, level.floors, _ANY_MISFIT)
     nothing, _ = compare(level.fixed, np.zeros_like(warped), level.weights, level.floors, _ANY_MISFIT)
     return 1.0 - unlike / nothing

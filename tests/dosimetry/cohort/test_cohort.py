@@ -133,6 +133,7 @@ def test_a_result_counts_only_as_what_would_be_written_now(studies, finished, tm
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_dask_worker_loses_no_patient_and_the_numbers_are_those_of_one_process(studies, finished, tmp_path):
     pytest.importorskip("distributed", reason="Dask distributed (extra 'cluster') is not installed")
     place, out = tmp_path / "studies", tmp_path / "out"
