@@ -173,9 +173,9 @@ class TissueSettings(Settings):
     """How a structure answers to dose by the linear-quadratic model; what is null is taken from the published table.
 
     `alpha_beta_gy` is α/β, `t_rep_h` the half-life of repair, `alpha_per_gy` α in 1/Gy, which EUBED alone needs. The
-    table: kidney 2.6 Gy, 2.8 h and liver 2.5 Gy, 2.5 h, which are assumed (as recalled from sources that could not be
-    read); tumours 10 Gy, 1.5 h, lung 3.1 Gy, 0.8 h, parotid 3 Gy, 3 h, stomach 10 Gy, 5 h, small_bowel 8.3 Gy, 5 h and
-    spinal_cord 2 Gy, 5 h, read in the library of Voyant 2014. No other structure has any.
+    table: kidney 2.6 Gy, 2.8 h and liver 2.5 Gy, 2.5 h, read in public programs for radionuclide therapy; tumours
+    10 Gy, 1.5 h, lung 3.1 Gy, 0.8 h, parotid 3 Gy, 3 h, stomach 10 Gy, 5 h, small_bowel 8.3 Gy, 5 h and spinal_cord
+    2 Gy, 5 h, read in the library of Voyant 2014. No other structure has any.
     """
 
     alpha_beta_gy: float | None = Field(default=None, gt=0, le=100)

@@ -95,7 +95,7 @@ def _given_response(name: str, settings: RadiobiologySettings) -> TissueResponse
     given = settings.tissues.get(name)
     if given is None or given.alpha_beta_gy is None or given.t_rep_h is None:
         return None
-    return TissueResponse(given.alpha_beta_gy, given.t_rep_h, given.alpha_per_gy, SETTINGS, verified=True)
+    return TissueResponse(given.alpha_beta_gy, given.t_rep_h, given.alpha_per_gy, SETTINGS)
 
 
 def _effect(response: TissueResponse, curve: StructureCurve, alpha: float, rbe_alpha: float) -> Effect | None:

@@ -34,7 +34,7 @@ def regions_of(study: Study) -> dict[str, Region]:
         return {}
     absent = sorted(set(structures.names.values()) - set(structures.present()))
     if absent:
-        log.warning("named in the manifest but without a voxel in the label map: %s", ", ".join(absent))
+        log.warning("study.yaml names %s, but the label map has no voxel of it: no row", ", ".join(absent))
     found = {name: _region(structures, name, study.reference.activity.grid) for name in structures.present()}
     regions = {name: region for name, region in found.items() if region.index.size}
     for name, region in regions.items():

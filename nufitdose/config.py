@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -175,7 +175,7 @@ def _fault(model: type[BaseModel], item: Mapping[str, Any]) -> str:
         return f"unknown key {name!r}{_nearest_key(model, path)}"
     if item["type"] == "missing":
         return f"the key {name!r} is missing"
-    got = printable(repr(item["input"]), most=_LONGEST_VALUE)
+    got = "empty" if item["input"] is None else printable(repr(item["input"]), most=_LONGEST_VALUE)
     if item["type"] == "model_type":
         keys = [f"{name}.{key}" for key in _keys_at(model, path)]
         return f"{name!r} is {got}, a group of settings is wanted: {', '.join(keys)}"
@@ -222,10 +222,13 @@ def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
 
 def _model_at(model: type[BaseModel], path: list[str]) -> type[BaseModel] | None:
     current: type[BaseModel] | None = model
+    own_name = False  # whether the next part is a name that is no field, as that of a structure
     for part in path:
-        if part.isdigit() or current is None:
+        if own_name or part.isdigit() or current is None:
+            own_name = False
             continue
         info: FieldInfo | None = current.model_fields.get(part)
+        own_name = info is not None and get_origin(info.annotation) is dict
         current = None if info is None else _model_in(info.annotation)
     return current
 

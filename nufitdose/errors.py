@@ -25,7 +25,7 @@ class InputError(Exception):
     def __str__(self) -> str:
         where = f"{self.where}: " if self.where else ""
         remedy = f" {self.remedy}." if self.remedy else ""
-        return f"{where}{self.problem}.{remedy}"
+        return f"{where}{self.problem}{'' if self.problem.endswith('?') else '.'}{remedy}"
 
     def located(self, where: str | Path) -> "InputError":
         """The same error with its place, where it did not name one yet."""

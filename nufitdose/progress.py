@@ -83,8 +83,9 @@ class Steps:
                 BarColumn(bar_width=30),
                 TextColumn("{task.percentage:>3.0f} %"),
                 TimeElapsedColumn(),
-                TextColumn("left"),
+                TextColumn("·"),
                 TimeRemainingColumn(),
+                TextColumn("left"),
             )
             console = Console(file=cast(IO[str], self._stream))
             self._bar = Progress(*columns, console=console, transient=True, get_time=time.monotonic)

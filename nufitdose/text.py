@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 
-def text_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, width: int = 160) -> str:
-    """An aligned table; the first column to the left, the others to the right."""
+def text_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, width: int = 160, words: int = 1) -> str:
+    """An aligned table; the first columns, so many as hold `words`, to the left, the others to the right."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+        table.add_column(column, justify="left" if number < words else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
     console = Console(file=io.StringIO(), width=width, color_system=None, markup=False)

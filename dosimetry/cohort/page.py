@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from dosimetry.burden import NAME as ALL_TUMOURS
 from dosimetry.cohort.values import MemberResult, Status, number
 from dosimetry.config import REST, WHOLE_BODY
+from dosimetry.lights.values import tally
 from dosimetry.report.figures import Picture, as_svg, house_style, new_figure
 from dosimetry.report.numbers import three, tick
 from dosimetry.report.palette import COLOURS, FAINT
@@ -104,6 +105,7 @@ def _line(member: MemberResult) -> dict[str, str]:
         "patient": member.patient,
         "lamp": _LAMPS.get(light, "not known"),
         "light": light,
+        "tally": tally(member.judged),
         "because": "; ".join([*_failed_pairs(member), because]),
         "pairs": member.pair_light,
         "warnings": str(len(member.warnings)),
@@ -114,9 +116,12 @@ def _failed_pairs(member: MemberResult) -> list[str]:
     return [f"{row['timepoint']}: {row['why']}" for row in member.pairs if row.get("light") == PairState.FAILED]
 
 
-def _order(member: MemberResult) -> tuple[bool, int, str]:
-    """Failed registrations first, then by light."""
-    return member.pair_light != PairState.FAILED, _LOOK_FIRST.index(member.light[0]), member.study
+def _order(member: MemberResult) -> tuple[bool, int, int, int, str]:
+    """Failed registrations first, then by light, then by how many tumours and how many structures have it."""
+    light = member.light[0]
+    roles = [role for role, colour in member.judged if colour == light]
+    failed = member.pair_light == PairState.FAILED
+    return not failed, _LOOK_FIRST.index(light), -roles.count("tumour"), -len(roles), member.study
 
 
 def _draw(doses: Sequence[Doses]) -> tuple[Picture, list[str]] | None:

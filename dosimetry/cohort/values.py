@@ -55,6 +55,11 @@ class MemberResult:
         return min(judged, key=lambda pair: _WORST_FIRST.index(pair[0]))
 
     @property
+    def judged(self) -> list[tuple[str, str]]:
+        """Role and light of each structure that was judged."""
+        return [(row["role"], row["light"]) for row in self.structures if row.get("light") in _WORST_FIRST]
+
+    @property
     def pair_light(self) -> str:
         """The worst light of its registered pairs; "" where there is none."""
         found = [row["light"] for row in self.pairs if row.get("light") in _PAIRS_WORST_FIRST]

@@ -84,7 +84,7 @@ def _check_scans(name: str, asked: str, scans: int) -> None:
         raise InputError(
             f"the model {asked!r} was asked for {whose}: it needs {method.fewest_scans} scans, and the study has "
             f"{count}",
-            remedy=f"With {count} there are: {', '.join(methods_for(scans))} (docs/curves.md)",
+            remedy=f"With {count} there are: {', '.join(methods_for(scans))} (docs/how-to/curves.md)",
         )
 
 

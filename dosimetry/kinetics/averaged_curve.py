@@ -174,24 +174,27 @@ class AveragedCurve:
             return "activity still rises at the last scan: what follows is not measured"
         low, high = self.tia_95_mbq_h
         reach = max(self.tia_mbq_h - low, high - self.tia_mbq_h) / self.tia_mbq_h
-        return f"95 % of the curves that agree with the points reach ± {reach:.0%}" if reach > RED_LIMIT else ""
+        return (
+            f"95 % of the curves that agree with the points reach ± {100.0 * reach:.0f} %" if reach > RED_LIMIT else ""
+        )
 
     @property
     def flags(self) -> tuple[str, ...]:
         """What a reader should know of the curve."""
         flags = []
         if self.u_assumed:
-            flags.append(f"uncertainty of the points assumed: {ASSUMED_U:.0%}")
+            flags.append(f"uncertainty of the points assumed: {100.0 * ASSUMED_U:.0f} %")
         if self.birge_ratio > 1.0:
             flags.append(f"χ² rejects every model: uncertainties of the points multiplied by {self.birge_ratio:.2g}")
         if self._undecided:
             flags.append("the points do not tell the models apart, and their integrals differ")
-        share, u = self.extrapolated_fraction, self.u_extrapolated_fraction
-        if share > TAIL_LIMIT:
-            flags.append(f"{share:.0%} ± {u:.0%} of the time-integrated activity lies after the last scan")
-        before, u_before = self.before_first_fraction, self.u_before_first_fraction
-        if before > START_LIMIT:
-            flags.append(f"{before:.0%} ± {u_before:.0%} of the time-integrated activity lies before the first scan")
+        for share, u, limit, where in (
+            (self.extrapolated_fraction, self.u_extrapolated_fraction, TAIL_LIMIT, "after the last scan"),
+            (self.before_first_fraction, self.u_before_first_fraction, START_LIMIT, "before the first scan"),
+        ):
+            if share > limit:
+                percent = f"{100.0 * share:.0f} ± {100.0 * u:.0f} %"
+                flags.append(f"{percent} of the time-integrated activity lies {where}")
         if self.tail_held:
             most = f"{significant(self.tia_at_most_mbq_h, 4)} MBq·h"
             flags.append(f"the tail is not told from physical decay: {most}, nothing cleared, is an upper bound")

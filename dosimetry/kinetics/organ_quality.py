@@ -22,12 +22,12 @@ def quality_flags(shape: Model, amplitudes: F64, rates: F64, covariance: F64, ta
     values = np.concatenate([amplitudes, rates[list(shape.free_rates)]])
     used = errors > 0
     if (errors[used] > CV_LIMIT * np.abs(values[used])).any():
-        flags.append(f"a parameter is known to worse than {CV_LIMIT:.0%}")
+        flags.append(f"a parameter is known to worse than {100.0 * CV_LIMIT:.0f} %")
     correlation = covariance[np.ix_(used, used)] / np.outer(errors[used], errors[used])
     if shape.n_parameters > 2 and (np.abs(correlation[np.triu_indices(used.sum(), 1)]) > CORRELATION_LIMIT).any():
         flags.append(f"two parameters are correlated by more than {CORRELATION_LIMIT}")
     if tail > TAIL_WARNING:
-        flags.append(f"{tail:.0%} of the time-integrated activity lies after the last scan")
+        flags.append(f"{100.0 * tail:.0f} % of the time-integrated activity lies after the last scan")
     if last_h < TIMES_WARNING * LN2 / rates.min():
         flags.append(f"the last scan is earlier than {TIMES_WARNING:.0f} effective half-lives")
     return flags
@@ -44,7 +44,7 @@ def residual_flags(residual: F64, weight: F64, activity: F64, dof: int, noise_kn
     chi2 = float(weight @ residual**2)
     r2 = r_squared(residual, weight, activity)
     if r2 < R_SQUARED_LIMIT:
-        flags.append(f"the curve explains {max(r2, 0.0):.0%} of the variation of the points (R²)")
+        flags.append(f"the curve explains {100.0 * max(r2, 0.0):.0f} % of the variation of the points (R²)")
     if noise_known and stats.chi2.sf(chi2, dof) < CHANCE_LIMIT:
         flags.append("the points scatter about the curve more than their uncertainty")
     if chance_of_runs(residual) < CHANCE_LIMIT:

@@ -110,10 +110,13 @@ def _curve(structure: StructureResult) -> Light:
     average = structure.curve.average
     if average is not None and average.red:
         return Light("Curve", State.BAD, f"{average.red}; {unseen}", guide)
-    if not math.isfinite(u_percent):
-        found = f"{structure.fit.status.meaning}; error of the curve assumed"
-        return Light("Curve", State.LOOK, found, guide)
+    if _rises(structure):
+        found = f"activity still rises at the last scan: what follows is not measured; {unseen}"
+        return Light("Curve", State.BAD, found, guide)
     states = graded(u_percent, good, bad), graded(tail_percent, *TAIL_PERCENT)
+    if not math.isfinite(u_percent):
+        found = f"{structure.fit.status.meaning}; error of the curve assumed, {unseen}"
+        states = State.LOOK, states[1] if _points(structure) > 1 else State.LOOK
     return worst([Light("Curve", state, found, guide) for state in states])
 
 

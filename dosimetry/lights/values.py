@@ -45,6 +45,19 @@ def graded(value: float, good: float, bad: float) -> State:
     return State.GOOD if value <= good else State.LOOK if value <= bad else State.BAD
 
 
+def tally(judged: Sequence[tuple[str, str]]) -> str:
+    """How many tumours and organs are red and amber, of pairs of role and colour: what one worst light cannot sort."""
+    groups = {
+        "tumours": [colour for role, colour in judged if role == "tumour"],
+        "organs": [colour for role, colour in judged if role != "tumour"],
+    }
+    return "; ".join(
+        f"{name}: {colours.count('red')} of {len(colours)} red, {colours.count('amber')} amber"
+        for name, colours in groups.items()
+        if colours
+    )
+
+
 def worst(lights: Sequence[Light]) -> Light:
     """The first of the worst; what is not known counts more than what is good and less than what is not."""
     return max(lights, key=lambda light: _ORDER.index(light.state))

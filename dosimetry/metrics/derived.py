@@ -6,7 +6,7 @@ import numpy as np
 
 from dosimetry.config import DerivedSettings
 from dosimetry.metrics.shapes import Ball, BoolPoints, Voxels, fill
-from nufitdose.anatomy.regions import Region
+from nufitdose.anatomy.regions import Region, region_on
 from nufitdose.grid import Grid
 from nufitdose.study import Structures
 from nufitdose.types import Mask, Points
@@ -18,8 +18,12 @@ def derive_region(asked: DerivedSettings, structures: Structures | None, grid: G
     """The region of `grid` that `asked` describes; empty where nothing of it is left.
 
     What it starts from is the union of `of`, or the ball; that is grown by `margin_mm`, or its shell taken; then what
-    lies in `without`, grown by `without_margin_mm`, is taken away.
+    lies in `without`, grown by `without_margin_mm`, is taken away. Without margins the voxels of structures drawn on
+    one grid are brought over as those of a drawn structure are.
     """
+    drawn = _as_drawn(asked, structures)
+    if drawn is not None:
+        return region_on(*drawn, grid)
     inner_mm, outer_mm = asked.shell_mm or (None, asked.margin_mm)
     base = _base(asked, structures, max(abs(outer_mm), abs(inner_mm or 0.0)))
     taken = [_united([name], structures, asked.without_margin_mm) for name in asked.without]
@@ -34,6 +38,18 @@ def derive_region(asked: DerivedSettings, structures: Structures | None, grid: G
 
     finest_mm = min(shape.finest_mm for shape in (base, *taken))
     return fill(contains, base.corners_mm(max(outer_mm, 0.0)), finest_mm, grid)
+
+
+def _as_drawn(asked: DerivedSettings, structures: Structures | None) -> tuple[Mask, Grid] | None:
+    """Union and difference of whole voxels; None where a margin, a shell, a ball or several grids are in it."""
+    if structures is None or not asked.of or asked.shell_mm or asked.margin_mm or asked.without_margin_mm:
+        return None
+    masks, layers = zip(*(structures.mask(name) for name in (*asked.of, *asked.without)), strict=True)
+    grid = layers[0].grid
+    if not all(layer.grid.matches(grid) for layer in layers):
+        return None
+    united, taken = masks[: len(asked.of)], masks[len(asked.of) :]
+    return np.any(united, axis=0) & ~np.any([np.zeros(grid.shape, dtype=bool), *taken], axis=0), grid
 
 
 def _base(asked: DerivedSettings, structures: Structures | None, reach_mm: float) -> Ball | Voxels:

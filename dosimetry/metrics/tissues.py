@@ -1,9 +1,8 @@
 """How tissues answer to dose: α/β, repair half-life and α, from a published table or as the settings say.
 
-Each entry of `PUBLISHED` names its source and says by `verified` whether its numbers were read there. Those of kidney
-and liver are what radionuclide therapy usually takes; their sources could not be opened, so that they are assumed as
-recalled, and `source` says what was read beside them. A structure that has no entry gets no BED until
-`metrics.radiobiology.tissues` names it.
+Each entry of `PUBLISHED` names where its numbers were read. Those of kidney and liver are what public programs for
+radionuclide therapy compute with; the articles behind them could not be opened, and `source` says so. A structure that
+has no entry gets no BED until `metrics.radiobiology.tissues` names it.
 """
 
 from collections.abc import Mapping
@@ -23,15 +22,13 @@ class TissueResponse:
     t_rep_h: float
     alpha_per_gy: float | None
     source: str
-    verified: bool = False
 
 
 _LIBRARY = "Voyant 2014, doi:10.1016/j.rpor.2013.08.004, in its authors' library (doi:10.5281/zenodo.21948624)"
-_LIVER = "Cremonesi 2014, doi:10.3389/fonc.2014.00210, as recalled"
 
 
 def _of_library(alpha_beta_gy: float, t_rep_h: float, effect: str) -> TissueResponse:
-    return TissueResponse(alpha_beta_gy, t_rep_h, None, f"{_LIBRARY}: {effect}", verified=True)
+    return TissueResponse(alpha_beta_gy, t_rep_h, None, f"{_LIBRARY}: {effect}")
 
 
 # No α: published ones of tumours differ tenfold, and EUBED hangs on it.
@@ -40,15 +37,15 @@ PUBLISHED: Mapping[str, TissueResponse] = {
         2.6,
         2.8,
         None,
-        "assumed: Barone 2005, J Nucl Med 46:99S, and MIRD pamphlet 20 (2008), as recalled; read: 2.3 Gy in mice "
-        f"(Stewart, OSTI 6273200), 2.5 Gy and 5 h by {_LIBRARY}",
+        "the table of PyTheranostics (github.com/qurit/PyTheranostics, commit 0bcda20), which names Bodei 2008, "
+        "doi:10.1007/s00259-008-0778-1 (not read), for its BED",
     ),
     "liver": TissueResponse(
         2.5,
         2.5,
         None,
-        f"assumed: {_LIVER}; read: 2 Gy taken by PMC4915544, 8 Gy found in livers with hepatitis, "
-        f"doi:10.1186/1748-717X-8-61, 3 Gy and 5 h by {_LIBRARY}",
+        "3Dosim, for Y-90 microspheres (github.com/sebastiang2010/3Dosim, commit a581e9e); 2.75 Gy and 2.5 h in "
+        "MIRDCalculation (github.com/MGHPhysicsResearch/MIRDCalculation); no article was read",
     ),
     "lung": _of_library(3.1, 0.8, "pneumonitis"),
     "parotid": _of_library(3.0, 3.0, "xerostomia"),
@@ -77,8 +74,7 @@ def find_response(structure: str, role: str, given: Mapping[str, TissueSettings]
     if alpha_beta_gy is None or t_rep_h is None:
         return None
     sources = [*([SETTINGS] if mine else []), *([published.source] if published and not _all_given(mine) else [])]
-    verified = _all_given(mine) or bool(published and published.verified)
-    return TissueResponse(alpha_beta_gy, t_rep_h, first("alpha_per_gy"), "; else ".join(sources), verified)
+    return TissueResponse(alpha_beta_gy, t_rep_h, first("alpha_per_gy"), "; else ".join(sources))
 
 
 def entry_of(structure: str, role: str) -> str | None:

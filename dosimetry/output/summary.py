@@ -1,6 +1,7 @@
 """What a run found, in one table for the terminal."""
 
 from dosimetry.lights.structures import judge
+from dosimetry.lights.values import tally
 from dosimetry.results import PatientResults
 from nufitdose.text import significant, text_table
 
@@ -35,7 +36,9 @@ def summary(results: PatientResults) -> str:
         ]
         for found in results.rows
     ]
-    judged = [[name, light.state.colour, light.sentence] for name, light in judge(results).items()]
-    lights = [text_table(["structure", "light", "because"], judged)] if judged else []
+    judged = judge(results)
+    told = [[name, light.state.colour, light.sentence] for name, light in judged.items()]
+    counted = tally([(found.role, judged[found.name].state.colour) for found in results.structures])
+    lights = [text_table(["structure", "light", "because"], told, words=3), counted] if told else []
     lines = [text_table(columns, rows), *lights, *results.flag_lines]
     return "\n".join([*lines, *(f"warning: {warning}" for warning in results.warnings)])

@@ -6,14 +6,13 @@ from dosimetry.results import PatientResults
 
 
 def tissues_record(results: PatientResults) -> dict[str, Any]:
-    """The note `tissues`: α/β, repair and their source by structure, and whether the numbers were read there."""
+    """The note `tissues`: α/β, repair and their source by structure."""
     known = {found.name: found.biological.effect.response for found in results.structures if found.biological}
     tissues = {
         name: {
             "alpha_beta_gy": response.alpha_beta_gy,
             "t_rep_h": response.t_rep_h,
             "source": response.source,
-            "verified": response.verified,
         }
         for name, response in known.items()
     }

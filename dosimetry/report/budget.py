@@ -24,6 +24,7 @@ class FrontRow:
     """A structure on the first page: its dose with all that it errs by, what blur takes of it, its light, and why."""
 
     name: str
+    role: str
     look: Look
     dose: str
     within: str
@@ -41,6 +42,7 @@ def front_rows(results: Findings, looks: Looks) -> list[FrontRow]:
         rows.append(
             FrontRow(
                 found.name,
+                found.role,
                 looks[found.name],
                 gray(mean, found.u_dose_mean_gy),
                 f"{gray(low)} – {gray(high)}",

@@ -105,7 +105,7 @@ def _fit(results: Findings) -> Light:
     averages = {s.name: s.curve.average for s in results.structures if s.curve.average is not None}
     red = [f"{name} ({average.red})" for name, average in averages.items() if average.red]
     if averages:
-        guide += f"; integrals told to ± {RED_LIMIT:.0%}"
+        guide += f"; integrals told to ± {100.0 * RED_LIMIT:.0f} %"
     if red:
         state, found = State.BAD, f"{found}; not to rely on: {', '.join(red)}"
     return Light("Voxel curves", state, found, guide)

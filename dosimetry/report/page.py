@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from dosimetry.findings import Findings
 from dosimetry.findings.file import PLACE, load_findings
+from dosimetry.lights.values import tally
 from dosimetry.report import plots
 from dosimetry.report.budget import assumed_words, budget_bars, budget_table, front_rows
 from dosimetry.report.checks import lights
@@ -96,6 +97,7 @@ def _head(results: Findings, record: Mapping[str, Any], looks: Looks) -> dict[st
         "patient_css": Markup(css_string(f"Dosimetry report, {results.study.patient}")),  # noqa: S704
         "facts": head_facts(results, record),
         "worst": worst_light(front, checks),
+        "tally": tally([(row.role, row.light.state.colour) for row in front]),
         "front": front,
         "assumed": assumed_words(results),
         "flags": results.flag_lines,

@@ -48,8 +48,7 @@ def radiobiology_notes(results: Findings) -> list[str]:
     whose: dict[str, list[str]] = {}
     for s in results.with_histograms:
         for response in {effect.response: None for effect in s.biological.effects} if s.biological else ():
-            mark = "" if response.verified else " (not verified)"
-            whose.setdefault(f"{response.source}{mark}", []).append(s.name)
+            whose.setdefault(response.source, []).append(s.name)
     said += [f"α/β and T_rep of {join_words(names)}: {source}." for source, names in whose.items()]
     share, settings = alpha_share(results.study.nuclide), results.settings.metrics.radiobiology
     if share > 0 and settings.rbe_alpha is None:

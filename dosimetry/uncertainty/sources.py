@@ -25,7 +25,9 @@ class Sources:
     def part(self) -> Part:
         """What the activity of others does to the dose: their photons, and what crosses the surface."""
         share = 1.0 - self.own_share
-        return Part("dose from elsewhere", 0.0, share * self.u_elsewhere, Source.MEASURED, f"{share:.0%} of the dose")
+        return Part(
+            "dose from elsewhere", 0.0, share * self.u_elsewhere, Source.MEASURED, f"{100.0 * share:.0f} % of the dose"
+        )
 
 
 def own_shares(

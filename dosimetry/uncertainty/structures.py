@@ -165,7 +165,7 @@ def _curve_part(curve: StructureCurve, of_points: tuple[float, ...]) -> Part:
     own = math.sqrt(max((u_tia / tia) ** 2 - sum(u**2 for u in of_points), 0.0))
     basis = "spread of the curves that agree with the points"
     if curve.average is not None and curve.average.before_first_fraction > START_LIMIT:
-        basis = f"{basis}, {curve.average.before_first_fraction:.0%} of Ã before the first"
+        basis = f"{basis}, {100.0 * curve.average.before_first_fraction:.0f} % of Ã before the first"
     return Part(CURVE, own, own, Source.MEASURED, basis)
 
 

@@ -66,6 +66,7 @@ def import_(
     from nufitdose.io.importer.archive import Archive, dicom_folder
     from nufitdose.io.importer.command import run_import
     from nufitdose.io.importer.options import gather_options
+    from nufitdose.io.importer.summary import facts_of_refusal
     from nufitdose.text import json_text
 
     if out is None and not dry_run:
@@ -93,10 +94,22 @@ def import_(
     )
     place = None if dry_run else out
     archive = Archive.named(dicom, dicomweb, patient_id, tuple(study or ()))
-    with dicom_folder(dicom, archive, place, sys.stderr) as folder:
-        told = run_import(
-            folder, place, options, facts=new_facts, scanner=scanner, archive=archive, force=force, stream=sys.stderr
-        )
+    try:
+        with dicom_folder(dicom, archive, place, sys.stderr) as folder:
+            told = run_import(
+                folder,
+                place,
+                options,
+                facts=new_facts,
+                scanner=scanner,
+                archive=archive,
+                force=force,
+                stream=sys.stderr,
+            )
+    except InputError as refusal:
+        if as_json and dry_run:
+            print(json_text(facts_of_refusal(refusal)))
+        raise
     print(json_text(told.facts) if as_json else told.text)
     if told.refused:
         raise typer.Exit(2)

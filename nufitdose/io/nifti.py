@@ -42,7 +42,7 @@ def load_volume(path: str | Path, quantity: Quantity | str) -> Volume:
         data = np.asarray(data, dtype=np.float32)
     if not np.isfinite(data).all():
         raise InputError(
-            f"{int((~np.isfinite(data)).sum())} voxels are not finite numbers",
+            f"{int((~np.isfinite(data)).sum())} of {data.size} voxels are not finite numbers",
             where=path,
             remedy="Export the image again",
         )

@@ -52,6 +52,9 @@ MISTAKES = {
     "no study": (["dosimetry", "--out", "T/out"], "STUDY"),
     "no out": (["dosimetry", "S"], "--out"),
     "study not there": (["dosimetry", "T/nothing", "--out", "T/out"], "study.yaml"),
+    "study is some file": (["dosimetry", "T/bad.txt", "--out", "T/out"], "bad.txt: this is a file, a study folder"),
+    "DICOM is a file": (["import", "T/bad.txt", "--dry-run"], "bad.txt: this is a file, a folder is wanted"),
+    "setting of nothing": ([*RUN, "--set", "dose.engine="], "'dose.engine' is empty: .*known: local, kernel"),
     "folder without manifest": (["dosimetry", "T", "--out", "T/out"], "nufitdose import"),
     "out inside the study": (["dosimetry", "S", "--out", "S/out"], "inside the input"),
     "out is the study": (["dosimetry", "S", "--out", "S"], "inside the input"),
@@ -105,6 +108,7 @@ def place(tmp_path_factory):
     small_study_folder(folder / "N", hours=(4.0, 24.0), ct=False)
     (folder / "T").mkdir()
     (folder / "T/bad.yaml").write_text("dose: [1")
+    (folder / "T/bad.txt").write_text("hello")
     (folder / "T/train.yaml").write_text("data: {cohort: T/no_cohort}")
     (folder / "T/dicom").mkdir()
     (folder / "T/dicom/readme.txt").write_text("no DICOM here")
@@ -127,7 +131,20 @@ def test_a_mistake_ends_in_one_paragraph_and_exit_code_2(place, mistake, capfd, 
     assert left.value.code == 2, told
     assert re.search(said, told), told
     assert "Traceback" not in told
+    assert "?." not in told
     assert sorted(path.relative_to(place) for path in place.rglob("*")) == before
+
+
+def test_a_dry_run_that_refuses_says_so_in_json_too(place, capfd, monkeypatch):
+    from nufitdose.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["nufitdose", "import", str(place / "T/dicom"), "--dry-run", "--json"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    found = json.loads(capfd.readouterr().out)
+    assert "no DICOM images" in found["refusal"]["problem"]
+    assert found["series"] == []
 
 
 def test_the_same_in_a_process_of_its_own(place):

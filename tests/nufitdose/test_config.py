@@ -49,8 +49,11 @@ def test_any_text_is_a_mapping_or_an_input_error(text):
 def test_an_unknown_key_suggests_the_nearest():
     with pytest.raises(InputError, match=r"did you mean 'registration\.engine'"):
         build(DosimetrySettings, {"registration": {"engin": "rigid"}}, where="c.yaml")
-    with pytest.raises(InputError, match="did you mean 'registration'"):
+    with pytest.raises(InputError, match=r"did you mean 'registration'\?$"):
         build(DosimetrySettings, {"registratoin": {}}, where="c.yaml")
+    tissues = {"tissues": {"kidney": {"alpha_beta": 2.6}}}
+    with pytest.raises(InputError, match=r"did you mean 'metrics\.radiobiology\.tissues\.kidney\.alpha_beta_gy'"):
+        build(DosimetrySettings, {"metrics": {"radiobiology": tissues}}, where="c.yaml")
 
 
 def test_every_fault_is_named_at_once():

@@ -18,6 +18,10 @@ from nufitdose.io.importer.options import ImportOptions
 from nufitdose.study import Administration
 
 _LOG = logging.getLogger(__name__)
+ONE_AT_A_TIME = (
+    "Import one patient at a time, each from a folder of its own; only if all are of one person, name that person with "
+    "--patient"
+)
 _SAME_ACTIVITY = 0.001
 #: Stands for the time of administration where the user gives hours alone.
 NOMINAL = datetime(2000, 1, 1)
@@ -50,11 +54,7 @@ def check_one_patient(headers: Sequence[Header], given: str | None) -> None:
         which = f" ({', '.join(sorted(known))})" if keyword == "PatientID" else ""
         problem = f"the folder holds images of two patients: {keyword} differs from that of {one.path}{which}"
         if given is None:
-            raise InputError(
-                problem,
-                where=other.path,
-                remedy="Import one patient at a time; if all are of one person, name that person with --patient",
-            )
+            raise InputError(problem, where=other.path, remedy=ONE_AT_A_TIME)
         _LOG.warning("%s; all are taken for %s, as given with --patient", problem, given)
 
 

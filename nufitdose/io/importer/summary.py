@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from nufitdose.errors import InputError
 from nufitdose.io.dicom.read.find import Found
 from nufitdose.io.importer.administration import Treatment
 from nufitdose.io.importer.candidates import Candidate, Place
@@ -39,13 +40,21 @@ def row_of(candidate: Candidate) -> SeriesRow:
 
 def facts_of(plan: ImportPlan, warnings: Sequence[str]) -> dict[str, Any]:
     """The series, what is made of them, why it is refused where it is, and the warnings."""
-    why = plan.refusal
     return {
         "series": [asdict(row) for row in plan.series],
         "treatment": plan.record(),
-        "refusal": None if why is None else {"problem": why.problem, "where": why.where, "remedy": why.remedy},
+        "refusal": None if plan.refusal is None else _in_parts(plan.refusal),
         "warnings": list(warnings),
     }
+
+
+def facts_of_refusal(refusal: InputError) -> dict[str, Any]:
+    """The same where no series could be listed."""
+    return {"series": [], "treatment": None, "refusal": _in_parts(refusal), "warnings": []}
+
+
+def _in_parts(refusal: InputError) -> dict[str, str | None]:
+    return {"problem": refusal.problem, "where": refusal.where, "remedy": refusal.remedy}
 
 
 def files_of(places: Sequence[Place]) -> Iterator[Path]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nufitdose.errors import InputError
+from nufitdose.io.importer.administration import ONE_AT_A_TIME
 from nufitdose.io.importer.facts import FACTS
 from nufitdose.io.importer.options import ImportOptions
 from nufitdose.io.importer.plan import ImportPlan
@@ -53,6 +54,8 @@ def closing(plan: ImportPlan, folder: Path) -> list[str]:
     if plan.refusal is None:
         return [f"next: {command} --out STUDY{given}"]
     lines = textwrap.wrap(f"refused: {plan.refusal}", WIDTH, break_long_words=False, break_on_hyphens=False)
+    if plan.refusal.remedy == ONE_AT_A_TIME:  # that two are one is for a person to say, not to be copied from here
+        return [*lines, f"next: nufitdose import FOLDER_OF_ONE_PATIENT --dry-run{given}"]
     return [*lines, f"next: {command} --dry-run{given}{_suggested(plan.refusal)}"]
 
 

@@ -185,6 +185,8 @@ def manifest_path(study: str | Path) -> Path:
     path = Path(study)
     if path.is_dir():
         path = path / MANIFEST
+    elif path.is_file() and path.suffix.lower() not in (".yaml", ".yml"):
+        raise InputError(f"this is a file, a study folder or its {MANIFEST} is wanted", where=study)
     if not path.is_file():
         raise InputError(
             f"there is no {MANIFEST} here",

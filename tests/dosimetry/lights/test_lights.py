@@ -70,6 +70,19 @@ def test_a_tail_that_was_not_measured_turns_the_curve(results):
     assert states == [State.GOOD, State.LOOK, State.BAD]
 
 
+def test_rising_activity_is_red_where_the_curve_has_no_error(results):
+    """Trapezoids with a physical tail have no error of a fit: their rise and their tail count all the same."""
+    curve = results.structures[0].curve
+    found = {}
+    for status in (FitStatus.RISING, FitStatus.TRAPEZOID):
+        fit = dataclasses.replace(curve.fit, extrapolated_fraction=0.73, status=status, u_tia_mbq_h=float("nan"))
+        unknown = dataclasses.replace(curve, fit=fit, average=None)
+        found[status] = light(changed(results, curve=unknown), "Curve")
+    assert all(one.state is State.BAD for one in found.values())
+    assert "still rises" in found[FitStatus.RISING].found
+    assert "73 % after the last scan" in found[FitStatus.TRAPEZOID].found
+
+
 def test_what_lies_before_the_first_scan_is_told_where_it_is_much(results):
     """A mono-exponential of 60 h has 4.5 % of Ã before 4 h, blood that falls with 1.6 h half of it."""
     times_h, slow_h = np.array([4.0, 24.0, 96.0, 168.0]), 60.0

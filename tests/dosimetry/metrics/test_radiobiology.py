@@ -132,15 +132,13 @@ def test_the_settings_come_before_the_table():
     assert find_response("kidney_tumour", "tumour", {}) == PUBLISHED["tumour"]
     assert find_response("lung_left", "organ", {}) == PUBLISHED["lung"]
     assert find_response("lung_metastasis", "tumour", {}) == PUBLISHED["tumour"]
-    assert {name for name, found in PUBLISHED.items() if not found.verified} == {"kidney", "liver"}
-    assert all(found.source.startswith("assumed") != found.verified for found in PUBLISHED.values())
+    assert all("doi:" in found.source or "github.com/" in found.source for found in PUBLISHED.values())
     assert find_response("spleen", "organ", {}) is None
     assert find_response("spleen", "organ", {"spleen": TissueSettings(alpha_beta_gy=3.0)}) is None
     spleen = find_response("spleen", "organ", {"spleen": TissueSettings(alpha_beta_gy=3.0, t_rep_h=1.0)})
-    assert spleen == TissueResponse(3.0, 1.0, None, "settings", verified=True)
+    assert spleen == TissueResponse(3.0, 1.0, None, "settings")
     given = {"kidney": TissueSettings(t_rep_h=2.0), "kidney_left": TissueSettings(alpha_beta_gy=2.4)}
     left, right = (find_response(f"kidney_{side}", "organ", given) for side in ("left", "right"))
     assert (left.alpha_beta_gy, left.t_rep_h, left.source) == (2.4, 2.0, "settings")
     assert (right.alpha_beta_gy, right.t_rep_h) == (2.6, 2.0)
     assert right.source == f"settings; else {PUBLISHED['kidney'].source}"
-    assert not right.verified

@@ -30,6 +30,7 @@ from dosimetry.config import DosimetrySettings, ReportSettings
 from dosimetry.dose import AbsorbedDose
 from dosimetry.findings.balance import balance_of
 from dosimetry.findings.gather import gather_findings
+from dosimetry.lights.values import tally
 from dosimetry.recovery import Recovery, StructureRecovery
 from dosimetry.report import pictures
 from dosimetry.report.budget import front_rows
@@ -316,6 +317,13 @@ def test_the_worst_light_stands_first(usual):
     state, sentence = worst_light(front_rows(found, looks), lights(found))
     assert state is State.BAD
     assert sentence.startswith("tumour_1: Curve")
+
+
+def test_beside_the_worst_light_stands_how_many_are_red():
+    judged = [("tumour", "red"), ("tumour", "green"), ("organ", "amber"), ("organ", "grey"), ("derived", "red")]
+    assert tally(judged) == "tumours: 1 of 2 red, 0 amber; organs: 1 of 3 red, 1 amber"
+    assert tally([("organ", "green")]) == "organs: 0 of 1 red, 0 amber"
+    assert tally([]) == ""
 
 
 def test_doses_that_would_read_0_005_gy_are_in_mgy():

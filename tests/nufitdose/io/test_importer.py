@@ -3,6 +3,7 @@
 import json
 import logging
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from support.dicom_files import (
 
 from nufitdose.errors import InputError
 from nufitdose.io.importer.planning import ImportOptions, plan_import, write_study
+from nufitdose.io.importer.table import closing
 from nufitdose.io.study_folder import load_study
 
 LATER = ACQUIRED + timedelta(days=1)
@@ -425,5 +427,6 @@ def test_folders_without_activity(real_data):
     plan = plan_import(real_data("rt_dicom"))
     assert "two patients" in plan.refusal.problem
     assert len(plan.series) > 15
+    assert closing(plan, Path("x"))[-1] == "next: nufitdose import FOLDER_OF_ONE_PATIENT --dry-run"
     with pytest.raises(InputError, match="no DICOM images"):
         plan_import(real_data("totalseg_ct"))

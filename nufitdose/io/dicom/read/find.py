@@ -58,7 +58,8 @@ def find_dicom(folder: Path, on_progress: OnProgress = lambda share: None) -> Fo
     does not say its series.
     """
     if not folder.is_dir():
-        raise InputError("there is no such folder", where=folder, remedy="Give the folder that holds the DICOM files")
+        problem = "this is a file, a folder is wanted" if folder.exists() else "there is no such folder"
+        raise InputError(problem, where=folder, remedy="Give the folder that holds the DICOM files")
     headers: list[Header] = []
     damaged: list[Damaged] = []
     links: list[Path] = []

@@ -12,7 +12,7 @@ from nufitdose.volume import Volume
 
 _log = logging.getLogger(__name__)
 _UPRIGHT = 1e-4  # of a cosine
-_CELL_MM = 2.0  # dose grids of treatment planning have 2 to 3 mm
+_CELL_MM = 1.5  # half of it is how far interpolation reaches; finer ones make files of 100 MB and more
 _MOST_CELLS = 2**25  # 64 MiB of 16 bits
 
 
@@ -31,7 +31,7 @@ def towards_lps(volume: Volume) -> Volume:
 
 
 def in_cells(volume: Volume) -> Volume:
-    """The voxels cut into equal cells of at most 2 mm, rows along L and columns along P exactly, each as its voxel.
+    """The voxels cut into equal cells of at most 1.5 mm, rows along L and columns along P exactly, each as its voxel.
 
     Programs that read a dose interpolate between its points. Over voxels of several mm that takes from a hot structure
     and gives to its neighbours; over cells it reaches half a cell. Cells are larger where there would be more than

@@ -309,9 +309,9 @@ def _about(shape, spacing_mm):
 
 
 def _interpolated_doses(dose: Volume, mask, grid: Grid) -> np.ndarray:
-    """Trilinear between the points of `dose`, at 4 x 4 points of each voxel of the mask in the plane of its slice."""
-    fourths = (np.arange(4) + 0.5) / 4 - 0.5
-    offsets = np.array([(a, b, 0.0) for a in fourths for b in fourths])
+    """Trilinear between the points of `dose`, at 13 x 13 points of each voxel of the mask in the plane of its slice."""
+    parts = (np.arange(13) + 0.5) / 13 - 0.5
+    offsets = np.array([(a, b, 0.0) for a in parts for b in parts])
     points = grid.world((np.argwhere(mask)[:, None] + offsets).reshape(-1, 3))
     return ndimage.map_coordinates(dose.data, dose.grid.index(points).T, order=1, mode="nearest")
 
@@ -343,7 +343,7 @@ def test_plastimatch_reads_a_dose_of_steps_as_interpolation_has_it_and_cells_kee
         assert table[np.flatnonzero(table[:, 1] >= share)[-1], 0] == pytest.approx(np.quantile(read, 1.0 - share), 0.01)
     region = region_on(mask, fine, coarse)
     ours = DoseVolume.of(region.values(dose), region.part_ml).mean_gy
-    assert theirs == pytest.approx(ours, rel=0.045 if drawn_mm == 6.0 else 0.02)
+    assert theirs == pytest.approx(ours, rel=0.035 if drawn_mm == 6.0 else 0.017)
     without_cells = _interpolated_doses(dose, mask, fine).mean()
     assert abs(theirs - ours) < 0.5 * abs(without_cells - ours)
 
