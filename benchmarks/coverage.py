@@ -28,8 +28,8 @@ from nufitdose.phantom import DigitalPatient, PatientSettings, simulate_patient
 from nufitdose.progress import Steps
 from nufitdose.study import Study
 
-COUNTS = {"still": 8, "check": 16, "moving": 4, "fresh": 8}
-SEEDS = {"still": 924_000, "check": 971_000, "moving": 960_000, "fresh": 972_000}
+COUNTS = {"still": 8, "check": 15, "moving": 4, "fresh": 8}
+SEEDS = {"still": 924_000, "check": 971_000, "moving": 960_000, "fresh": 973_000}
 MOVING = ("moving", "fresh")
 DRAWN = "drawn"
 TRACERS = ("Lu-177-DOTATATE", "Lu-177-PSMA")

@@ -26,11 +26,12 @@ def describe_scanner(
     """The description of a simulated scanner for structures of which `deep_share` lies as deep as resolution follows.
 
     Where resolution follows depth it is described at the surface and at the depth from which it stays, which is all
-    there is to know of a simulated one: its widths are exact. Beside it the Gaussian of the mean variance stands for
-    all depths, FWHM² = s F_centre² + (1 - s) F_edge², s = `deep_share`. The recovery curve is fitted to spheres that
-    this scanner sees without noise at the depth of that share. The calibration factor is 1 and its uncertainty the
-    relative standard deviation that the simulation draws its error from, 0 where it draws none. A scan by itself errs
-    by noise alone, unless `scans_err`: then it is not known by how much.
+    there is to know of a simulated one: its widths are exact, and said to be so unless there is a halo, which no width
+    holds. Beside it the Gaussian of the mean variance stands for all depths, FWHM² = s F_centre² + (1 - s) F_edge², s =
+    `deep_share`. The recovery curve is fitted to spheres that this scanner sees without noise at the depth of that
+    share. The calibration factor is 1 and its uncertainty the relative standard deviation that the simulation draws its
+    error from, 0 where it draws none. A scan by itself errs by noise alone, unless `scans_err`: then it is not known by
+    how much.
     """
     variance = deep_share * simulated.centre_fwhm_mm**2 + (1.0 - deep_share) * simulated.edge_fwhm_mm**2
     fwhm_mm = math.sqrt(variance)
@@ -38,7 +39,7 @@ def describe_scanner(
         name=f"simulated {simulated.name}",
         fwhm_mm=_alike(fwhm_mm),
         by_depth=_by_depth(simulated),
-        u_fwhm_percent=0.0,
+        u_fwhm_percent=0.0 if simulated.background == 0.0 else None,
         recovery=_recovery_curve(replace(simulated, events_per_mbq=1.0), round(20.0 * deep_share) / 20.0),
         calibration=Calibration(u_percent=100.0 * calibration_error, u_scan_percent=None if scans_err else 0.0),
     )
