@@ -5,6 +5,7 @@ The digital patient's `SimulatedScanner` makes images; this one describes what i
 
 import datetime
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +13,9 @@ import numpy as np
 from nufitdose.errors import InputError
 
 _MOST_FWHM_MM = 60.0  # of any emission scanner; a larger number is a mistake of units
+_MOST_U_FWHM_PERCENT = 50.0
+_MOST_DEPTH_MM = 500.0  # below the surface of a body
+_LEAST_APART_MM = 10.0  # of two depths between which a resolution can be told to change
 _MOST_FACTOR = 100.0  # a calibration factor beyond it, or beneath its inverse, is a mistake of units
 
 
@@ -97,23 +101,46 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class ResolutionAtDepth:
+    """FWHM (mm) along the axes i, j, k of the images of what lies `depth_mm` below the surface of the body."""
+
+    depth_mm: float
+    fwhm_mm: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.depth_mm) and 0 <= self.depth_mm <= _MOST_DEPTH_MM):
+            raise InputError(
+                f"a resolution at a depth of {self.depth_mm} mm was given, wanted 0 to {_MOST_DEPTH_MM:g} mm below the "
+                "surface of the body"
+            )
+        _check_widths(self.fwhm_mm, f"at a depth of {self.depth_mm:g} mm")
+
+
+@dataclass(frozen=True)
 class Scanner:
     """A scanner as reconstructed: FWHM (mm) along the axes i, j, k of the activity images, recovery, calibration.
 
-    What is None is not known. Raises `InputError` on a resolution that cannot be.
+    `by_depth` is the resolution at two depths, the shallow one first, where it follows depth as that of a collimator
+    does; `fwhm_mm` then stands for the mean depth. `u_fwhm_percent` is the relative standard uncertainty of all these
+    widths in patients. What is None is not known. Raises `InputError` on a resolution that cannot be.
     """
 
     name: str
     fwhm_mm: tuple[float, float, float]
     recovery: RecoveryCurve | None = None
     calibration: Calibration | None = None
+    by_depth: tuple[ResolutionAtDepth, ResolutionAtDepth] | None = None
+    u_fwhm_percent: float | None = None
 
     def __post_init__(self) -> None:
-        if len(self.fwhm_mm) != 3 or not all(math.isfinite(f) and 0 < f <= _MOST_FWHM_MM for f in self.fwhm_mm):
+        _check_widths(self.fwhm_mm, f"for the scanner {self.name!r}")
+        if not 0 <= (self.u_fwhm_percent or 0.0) <= _MOST_U_FWHM_PERCENT:
             raise InputError(
-                f"a resolution of {list(self.fwhm_mm)} mm was given for the scanner {self.name!r}, wanted the FWHM "
-                f"along the three axes of the images, each above 0 and at most {_MOST_FWHM_MM:g} mm"
+                f"a resolution with u_fwhm_percent = {self.u_fwhm_percent} was given, wanted 0 to "
+                f"{_MOST_U_FWHM_PERCENT:g} %"
             )
+        if self.by_depth is not None:
+            _check_depths(self.by_depth, self.fwhm_mm)
 
     @property
     def factor(self) -> float:
@@ -123,3 +150,31 @@ class Scanner:
     def with_factor_applied(self) -> "Scanner":
         """The same scanner for images that have been multiplied by its factor."""
         return self if self.calibration is None else replace(self, calibration=replace(self.calibration, factor=1.0))
+
+
+def _check_widths(fwhm_mm: tuple[float, float, float], where: str) -> None:
+    if len(fwhm_mm) != 3 or not all(math.isfinite(f) and 0 < f <= _MOST_FWHM_MM for f in fwhm_mm):
+        raise InputError(
+            f"a resolution of {list(fwhm_mm)} mm was given {where}, wanted the FWHM along the three axes of the "
+            f"images, each above 0 and at most {_MOST_FWHM_MM:g} mm"
+        )
+
+
+def _check_depths(by_depth: Sequence[ResolutionAtDepth], fwhm_mm: tuple[float, float, float]) -> None:
+    if len(by_depth) != 2 or by_depth[1].depth_mm - by_depth[0].depth_mm < _LEAST_APART_MM:
+        raise InputError(
+            f"resolutions at depths of {[at.depth_mm for at in by_depth]} mm were given, wanted two, the shallow one "
+            f"first, at least {_LEAST_APART_MM:g} mm apart"
+        )
+    shallow, deep = (float(np.mean(at.fwhm_mm)) for at in by_depth)
+    if not shallow <= deep:
+        raise InputError(
+            f"a resolution of {shallow:.3g} mm near the surface and of {deep:.3g} mm in depth was given, wanted one "
+            "that is no finer in depth",
+            remedy="Leave the depths out where the reconstruction models the collimator, and for PET",
+        )
+    if not shallow * (1 - 1e-6) <= float(np.mean(fwhm_mm)) <= deep * (1 + 1e-6):
+        raise InputError(
+            f"a resolution fwhm_mm of {np.mean(fwhm_mm):.3g} mm was given beside {shallow:.3g} mm near the surface and "
+            f"{deep:.3g} mm in depth, wanted one between them: it stands for the mean depth"
+        )

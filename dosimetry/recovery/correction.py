@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dosimetry.config import RecoverySettings
-from dosimetry.recovery.partition import Widths, partition
+from dosimetry.recovery.by_volume import recovery_between, recovery_by_curve, recovery_by_sphere, volume_slope
+from dosimetry.recovery.partition import partition
+from dosimetry.recovery.point_spread import PointSpread
+from dosimetry.recovery.resolution import find_resolutions, share_of_body, widen_by_interpolation
 from dosimetry.recovery.transfer import Reading, TransferMatrix, transfer_matrix
 from dosimetry.recovery.values import Method, Recovery, StructureRecovery
 from nufitdose.anatomy.prepared import PreparedAnatomy
 from nufitdose.anatomy.regions import Region
-from nufitdose.emissions import chain_spectra
 from nufitdose.errors import InputError
-from nufitdose.grid import Grid
-from nufitdose.psf import sphere_recovery
 from nufitdose.registration.series import Frame
 from nufitdose.scanner import Scanner
 from nufitdose.study import Study
@@ -23,31 +23,21 @@ from nufitdose.types import Image32, Mask
 
 log = logging.getLogger(__name__)
 
-# Chosen here, of the order of clinical systems as reconstructed and filtered: FWHM, mm.
-_SPECT_MM, _PET_MM, _EITHER_MM = (12.0, 15.0), (5.0, 7.0), (6.0, 15.0)
-_EITHER = ("Y-90",)  # imaged both ways
-_ANNIHILATION_MEV, _IS_PET = 0.511, 0.1  # quanta per decay from which a nuclide is taken as imaged by PET
-# Relative standard uncertainty of a described resolution: it follows depth and object, and structures are not uniform.
-# Chosen here: intervals then hold the truth of digital patients as often as they say (docs/explanation/uncertainty.md).
-_U_FWHM = 0.07
 # Relative standard uncertainty that the correction itself adds, where resolution and contour are right: of the matrix,
-# and of a curve that knows neither shape nor surroundings. Chosen here on the same patients.
-_U_MATRIX, _U_VOLUME = 0.012, 0.10
+# and of a curve that knows neither shape nor surroundings. Chosen here on digital patients (docs as above).
+_U_MATRIX, _U_VOLUME = 0.008, 0.10
 _AROUND_FWHM = 1.0  # thickness of the tissue around a structure that is taken as uniform
 _MOST_NOISE = 25.0  # by which the correction may multiply the error of a structure's mean
 _LEAST_OWN = 0.02  # of a part's activity that must stay in it
 _LEAST_R = 0.2  # recovery by volume alone beneath which nothing is corrected
 _LEAST_SEEN = 0.5  # of a structure that every scan must see for it to be a part of its own
-_STEP = 1.02  # of the volume, for its derivative
-# Variance that linear interpolation adds to the resolution, in squares of a voxel's side: f (1 - f) a fraction f of the
-# way between two voxels, and all fractions alike.
-_INTERPOLATION = 1.0 / 6.0
 
 
 @dataclass(frozen=True, eq=False)
 class RecoveryPlan:
     """How the frames of a study are corrected, or judged.
 
+    `fwhm_mm` are the smallest and the largest of its widths, `own_fwhm_mm` [structure] that at a structure's depth.
     `matrices` are those of the resolution and of one beside it, between which R is uncertain; `interpolated` the same
     for scans that were brought onto the reference, which interpolation blurs further. `single` [structure] is R, with
     its relative uncertainty, of the structures that have no part in them: corrected by their volume alone, or not at
@@ -58,6 +48,7 @@ class RecoveryPlan:
     assumed: bool
     fwhm_mm: tuple[float, float]
     regions: Mapping[str, Region]
+    own_fwhm_mm: Mapping[str, float]
     matrices: tuple[TransferMatrix, ...]
     single: Mapping[str, tuple[float, float]]
     interpolated: tuple[TransferMatrix, ...] = ()
@@ -94,33 +85,32 @@ def plan_recovery(
     """
     method = _choose(study.scanner, settings)
     if not regions:
-        return RecoveryPlan("none", study.scanner is None, (np.nan, np.nan), regions, (), {})
-    if method == "volume":
-        assert study.scanner is not None
-        return RecoveryPlan(
-            method, False, _mean_fwhm(study.scanner), regions, (), _by_curve(study.scanner, regions, list(regions))
-        )
-    described = study.scanner is not None
-    fwhm = _widths(study, settings)
+        return RecoveryPlan("none", study.scanner is None, (np.nan, np.nan), regions, {}, (), {})
     grid = frames[0].activity.grid
+    resolutions = find_resolutions(study, anatomy, grid, settings)
+    assumed = study.scanner is None
+    own_mm = {name: _own_fwhm_mm(resolutions, region, assumed) for name, region in regions.items()}
+    ends_mm = (resolutions[0].usual_mm, resolutions[1].usual_mm) if assumed else resolutions[0].ends_mm
+    if method == "volume":
+        single = _by_volume(study.scanner, resolutions, regions, list(regions))
+        return RecoveryPlan(method, False, ends_mm, regions, own_mm, (), single)
     inside = _common(frames)
     seen = {name: region for name, region in regions.items() if _seen(region, inside) >= _LEAST_SEEN}
-    body = np.ones(grid.shape, dtype=np.float32) if anatomy is None else _body(anatomy)
-    around_mm = _AROUND_FWHM * float(np.mean(fwhm[-1]))
+    body, around_mm = share_of_body(anatomy, grid), _AROUND_FWHM * resolutions[-1].usual_mm
     weak: list[str] = []
     while True:
         parts = partition({name: region for name, region in seen.items() if name not in weak}, body, grid, around_mm)
-        matrices = tuple(transfer_matrix(parts, width, inside) for width in fwhm)
+        matrices = tuple(transfer_matrix(parts, resolution, inside) for resolution in resolutions)
         found = [name for n, name in enumerate(parts.names) if _is_weak(matrices[0], n)]
         if not found:
             break
         weak += found
-    single = _by_curve(study.scanner, regions, weak) if described else _by_sphere(fwhm, regions, weak)
-    widths = (float(np.mean(fwhm[0])), float(np.mean(fwhm[-1])) if not described else float(np.mean(fwhm[0])))
     interpolated: tuple[TransferMatrix, ...] = ()
     if method == "gtm" and any(_is_interpolated(frame) for frame in frames):
-        interpolated = tuple(transfer_matrix(parts, _after_interpolation(width, grid), inside) for width in fwhm)
-    plan = RecoveryPlan(method, not described, widths, regions, matrices, single, interpolated)
+        wider = [widen_by_interpolation(resolution, grid) for resolution in resolutions]
+        interpolated = tuple(transfer_matrix(parts, resolution, inside) for resolution in wider)
+    single = _by_volume(study.scanner, resolutions, regions, weak)
+    plan = RecoveryPlan(method, assumed, ends_mm, regions, own_mm, matrices, single, interpolated)
     _warn_of_small(plan)
     return plan
 
@@ -178,7 +168,7 @@ def _row(
     if matrices and not alone:
         names = matrices[0].partition.names
         noise = float(matrices[0].noise[names.index(name)]) if name in names else 1.0
-    slope = _volume_slope(region.volume_ml, float(np.mean(plan.fwhm_mm)))
+    slope = volume_slope(region.volume_ml, plan.own_fwhm_mm[name])
     return StructureRecovery(name, frame.id, value, relative_u, plan.method_of(name), plan.assumed, slope, noise)
 
 
@@ -225,13 +215,22 @@ def _choose(scanner: Scanner | None, settings: RecoverySettings) -> Method:
     return settings.method
 
 
-def _widths(study: Study, settings: RecoverySettings) -> tuple[Widths, Widths]:
-    """The resolution and one beside it: 1 standard uncertainty away, or the ends of what is assumed."""
-    if study.scanner is not None:
-        i, j, k = (width * (1.0 + _U_FWHM) for width in study.scanner.fwhm_mm)
-        return study.scanner.fwhm_mm, (i, j, k)
-    low, high = settings.assumed_fwhm_mm or _usual_fwhm_mm(study.nuclide)
-    return (low, low, low), (high, high, high)
+def _own_fwhm_mm(resolutions: tuple[PointSpread, PointSpread], region: Region, assumed: bool) -> float:
+    return float(np.mean([resolution.mean_fwhm_mm(region) for resolution in resolutions[: 2 if assumed else 1]]))
+
+
+def _by_volume(
+    scanner: Scanner | None,
+    resolutions: tuple[PointSpread, PointSpread],
+    regions: Mapping[str, Region],
+    names: Sequence[str],
+) -> dict[str, tuple[float, float]]:
+    """R and its relative uncertainty by what is known: a curve, a resolution, or the ends of an assumed one."""
+    if scanner is None:
+        return recovery_between(*resolutions, regions, names)
+    if scanner.recovery is None:
+        return recovery_by_sphere(*resolutions, regions, names)
+    return recovery_by_curve(scanner.recovery, resolutions[0], regions, names)
 
 
 def _is_interpolated(frame: Frame) -> bool:
@@ -239,68 +238,8 @@ def _is_interpolated(frame: Frame) -> bool:
     return frame.registration is not None and frame.registration.engine != "none"
 
 
-def _after_interpolation(fwhm_mm: Widths, grid: Grid) -> Widths:
-    """A resolution after one linear interpolation between voxels of `grid`; scans of one patient have voxels alike."""
-    added = 8.0 * np.log(2.0) * _INTERPOLATION * np.square(grid.spacing_mm)
-    i, j, k = np.sqrt(np.square(fwhm_mm) + added).tolist()
-    return i, j, k
-
-
-def _usual_fwhm_mm(nuclide: str) -> tuple[float, float]:
-    if nuclide in _EITHER:
-        return _EITHER_MM
-    photons = chain_spectra(nuclide).photon
-    quanta = photons.per_decay[np.abs(photons.energy_mev - _ANNIHILATION_MEV) < 1e-3].sum()
-    return _PET_MM if quanta > _IS_PET else _SPECT_MM
-
-
-def _mean_fwhm(scanner: Scanner) -> tuple[float, float]:
-    fwhm = float(np.mean(scanner.fwhm_mm))
-    return fwhm, fwhm
-
-
-def _by_curve(
-    scanner: Scanner | None, regions: Mapping[str, Region], names: Sequence[str]
-) -> dict[str, tuple[float, float]]:
-    """R and its relative uncertainty by the scanner's curve, or by a sphere of the volume where it has none."""
-    assert scanner is not None
-    found = {}
-    for name in names:
-        volume_ml = regions[name].volume_ml
-        if scanner.recovery is not None:
-            value = scanner.recovery.value(volume_ml)
-            found[name] = (value, scanner.recovery.u(volume_ml) / value)
-        else:
-            fwhm = float(np.mean(scanner.fwhm_mm))
-            value, wider = (sphere_recovery(volume_ml, width) for width in (fwhm, fwhm * (1.0 + _U_FWHM)))
-            found[name] = (value, abs(float(np.log(wider / value))))
-    return found
-
-
-def _by_sphere(
-    fwhm: tuple[Widths, Widths], regions: Mapping[str, Region], names: Sequence[str]
-) -> dict[str, tuple[float, float]]:
-    found = {}
-    for name in names:
-        fine, wide = (sphere_recovery(regions[name].volume_ml, float(np.mean(width))) for width in fwhm)
-        found[name] = (float(np.sqrt(fine * wide)), abs(float(np.log(wide / fine))) / float(np.sqrt(12.0)))
-    return found
-
-
-def _volume_slope(volume_ml: float, fwhm_mm: float) -> float:
-    """d ln R / d ln V of a sphere of this volume."""
-    ratio = sphere_recovery(volume_ml * _STEP, fwhm_mm) / sphere_recovery(volume_ml / _STEP, fwhm_mm)
-    return float(np.log(ratio) / (2.0 * np.log(_STEP)))
-
-
 def _is_weak(matrix: TransferMatrix, number: int) -> bool:
     return bool(matrix.noise[number] > _MOST_NOISE or matrix.w[number, number] < _LEAST_OWN)
-
-
-def _body(anatomy: PreparedAnatomy) -> Image32:
-    """Share of each voxel that may hold activity: the body, and what the CT does not show."""
-    unseen = anatomy.takes_dose & (anatomy.body_share == 0)
-    return np.where(unseen, np.float32(1.0), anatomy.body_share)
 
 
 def _common(frames: Sequence[Frame]) -> Mask | None:

@@ -7,13 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from dosimetry.recovery.point_spread import Box, PointSpread
 from nufitdose.anatomy.regions import Region
 from nufitdose.grid import Grid
-from nufitdose.psf import blur, reach_voxels
 from nufitdose.types import Image32, Mask
-
-Box = tuple[slice, slice, slice]
-Widths = tuple[float, float, float]  # FWHM along the axes of the grid, mm
 
 _LEAST_SHARE = 0.5  # of a structure that must be its own, not that of smaller ones within it
 
@@ -73,13 +70,13 @@ class Partition:
     names: tuple[str, ...]
     shares: tuple[Patch, ...]
 
-    def blurred(self, fwhm_mm: Widths) -> tuple[Patch, ...]:
+    def blurred(self, spread: PointSpread) -> tuple[Patch, ...]:
         """The parts as a scanner of this resolution shows them."""
-        spacing, reach = self.grid.spacing_mm, reach_voxels(fwhm_mm, self.grid.spacing_mm)
+        spacing, reach = self.grid.spacing_mm, spread.reach_voxels(self.grid.spacing_mm)
         found = []
         for patch in self.shares:
             box, values = _widened(patch, reach, self.grid.shape)
-            found.append(Patch(box, blur(values, fwhm_mm, spacing, extend=True)))
+            found.append(Patch(box, spread.blur(values, box, spacing)))
         return tuple(found)
 
 

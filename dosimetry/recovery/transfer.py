@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dosimetry.recovery.partition import Box, Partition, Patch, Widths
+from dosimetry.recovery.partition import Partition, Patch
+from dosimetry.recovery.point_spread import Box, PointSpread
 from nufitdose.anatomy.regions import Region
 from nufitdose.types import F64, Image32, Mask
 
@@ -105,9 +106,9 @@ class TransferMatrix:
         return sharp, shown
 
 
-def transfer_matrix(parts: Partition, fwhm_mm: Widths, inside: Mask | None = None) -> TransferMatrix:
+def transfer_matrix(parts: Partition, spread: PointSpread, inside: Mask | None = None) -> TransferMatrix:
     """The matrix of a partition for a resolution; means are taken over voxels `inside` alone."""
-    blurred = parts.blurred(fwhm_mm)
+    blurred = parts.blurred(spread)
     seen = parts.shares
     if inside is not None:
         seen = tuple(replace(part, values=part.values * inside[part.box]) for part in parts.shares)

@@ -34,7 +34,8 @@ class StructureRecovery:
 class Recovery:
     """The recovery of all structures of a study, by structure and scan.
 
-    `method` is what was applied, `fwhm_mm` the resolutions it or the assumption rests on, lowest and highest;
+    `method` is what was applied, `fwhm_mm` the resolutions it or the assumption rests on, lowest and highest: near the
+    surface and deep where the scanner is described at two depths;
     `total_change_percent` by how much the correction changed the activity of each scan within the field of view.
     """
 

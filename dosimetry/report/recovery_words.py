@@ -19,7 +19,7 @@ def recovery_sentences(results: Findings) -> list[str]:
     low, high = (three(width) for width in found.fwhm_mm)
     if found.method == "gtm":
         said.append(
-            f"Spill-out and spill-in through the resolution of the scanner (Gaussian, {low} mm FWHM) were corrected "
+            f"Spill-out and spill-in through the resolution of the scanner ({_widths(low, high)}) were corrected "
             "by the geometric transfer matrix over the structures, the tissue around each of them and the rest of the "
             "body (Rousset 1998), voxels by region-based voxel-wise correction (Thomas 2011)."
         )
@@ -33,6 +33,10 @@ def recovery_sentences(results: Findings) -> list[str]:
     else:
         said.append("Recovery was not corrected.")
     return said
+
+
+def _widths(low: str, high: str) -> str:
+    return f"Gaussian, {low} mm FWHM" if low == high else f"Gaussians, {low} mm FWHM near the surface to {high} mm deep"
 
 
 def recovery_fact(results: Findings) -> str:

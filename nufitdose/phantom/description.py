@@ -8,8 +8,8 @@ import numpy as np
 
 from nufitdose.anatomy.regions import region_on
 from nufitdose.grid import Grid
-from nufitdose.phantom.scanner import SimulatedScanner, scan
-from nufitdose.scanner import Calibration, RecoveryCurve, Scanner
+from nufitdose.phantom.scanner import CENTRE_DEPTH_MM, SimulatedScanner, scan
+from nufitdose.scanner import Calibration, RecoveryCurve, ResolutionAtDepth, Scanner
 from nufitdose.spheres import fit_recovery, read_spheres
 from nufitdose.volume import Quantity, Volume
 
@@ -25,20 +25,35 @@ def describe_scanner(
 ) -> Scanner:
     """The description of a simulated scanner for structures of which `deep_share` lies as deep as resolution follows.
 
-    Its Gaussian is the one of the mean variance, FWHM² = s F_centre² + (1 - s) F_edge², s = `deep_share`: an
-    approximation, as SPECT resolution follows the depth of each voxel. The recovery curve is fitted to spheres that
-    this scanner sees without noise at the depth of that share. The calibration factor is 1 and its uncertainty the
-    relative standard deviation that the simulation draws its error from, 0 where it draws none. A scan by itself errs
-    by noise alone, unless `scans_err`: then it is not known by how much.
+    Where resolution follows depth it is described at the surface and at the depth from which it stays, which is all
+    there is to know of a simulated one: its widths are exact, and said to be so unless there is a halo, which no width
+    holds. Beside it the Gaussian of the mean variance stands for all depths, FWHM² = s F_centre² + (1 - s) F_edge², s =
+    `deep_share`. The recovery curve is fitted to spheres that this scanner sees without noise at the depth of that
+    share. The calibration factor is 1 and its uncertainty the relative standard deviation that the simulation draws its
+    error from, 0 where it draws none. A scan by itself errs by noise alone, unless `scans_err`: then it is not known by
+    how much.
     """
     variance = deep_share * simulated.centre_fwhm_mm**2 + (1.0 - deep_share) * simulated.edge_fwhm_mm**2
     fwhm_mm = math.sqrt(variance)
     return Scanner(
         name=f"simulated {simulated.name}",
-        fwhm_mm=(fwhm_mm, fwhm_mm, fwhm_mm),
+        fwhm_mm=_alike(fwhm_mm),
+        by_depth=_by_depth(simulated),
+        u_fwhm_percent=0.0 if simulated.background == 0.0 else None,
         recovery=_recovery_curve(replace(simulated, events_per_mbq=1.0), round(20.0 * deep_share) / 20.0),
         calibration=Calibration(u_percent=100.0 * calibration_error, u_scan_percent=None if scans_err else 0.0),
     )
+
+
+def _by_depth(simulated: SimulatedScanner) -> tuple[ResolutionAtDepth, ResolutionAtDepth] | None:
+    if simulated.edge_fwhm_mm == simulated.centre_fwhm_mm:
+        return None
+    edge, centre = _alike(simulated.edge_fwhm_mm), _alike(simulated.centre_fwhm_mm)
+    return ResolutionAtDepth(0.0, edge), ResolutionAtDepth(CENTRE_DEPTH_MM, centre)
+
+
+def _alike(fwhm_mm: float) -> tuple[float, float, float]:
+    return fwhm_mm, fwhm_mm, fwhm_mm
 
 
 @lru_cache(maxsize=64)
@@ -52,6 +67,6 @@ def _recovery_curve(simulated: SimulatedScanner, deep_share: float) -> RecoveryC
         region = region_on(np.linalg.norm(points - centre, axis=-1) < diameter / 2.0, _DRAWN, _TANK)
         regions[f"{diameter:g} mm"] = region
         true[region.index] += region.part_ml / _TANK.voxel_volume_ml
-    depth_mm = np.full(_TANK.shape, 100.0 * deep_share, dtype=np.float32)
+    depth_mm = np.full(_TANK.shape, CENTRE_DEPTH_MM * deep_share, dtype=np.float32)
     seen = scan(true.reshape(_TANK.shape), depth_mm, _TANK, simulated, np.random.default_rng(0), noise=False)
     return fit_recovery(read_spheres(Volume(seen, _TANK, Quantity.ACTIVITY), regions, 1.0, 0.0)).curve

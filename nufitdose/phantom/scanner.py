@@ -16,6 +16,9 @@ from nufitdose.grid import Grid
 from nufitdose.psf import FWHM_PER_SIGMA, blur
 from nufitdose.types import Image32
 
+#: Depth below the surface at which resolution is that of the centre, and stays so.
+CENTRE_DEPTH_MM = 100.0
+
 
 @dataclass(frozen=True)
 class SimulatedScanner:
@@ -102,7 +105,7 @@ def _blur(activity: Image32, depth_mm: Image32, grid: Grid, scanner: SimulatedSc
 
 def deep_share(depth_mm: Image32) -> Image32:
     """How much of the activity at a depth is seen with the resolution of the centre; the rest with that of the edge."""
-    return np.clip(depth_mm / 100.0, 0.0, 1.0).astype(np.float32)
+    return np.clip(depth_mm / CENTRE_DEPTH_MM, 0.0, 1.0).astype(np.float32)
 
 
 def _gaussian(image: Image32, fwhm_mm: float, grid: Grid) -> Image32:

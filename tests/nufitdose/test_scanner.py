@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.io.study_folder import load_study, read_scanner, save_study, study_files, write_scanner
-from nufitdose.scanner import Calibration, RecoveryCurve, Scanner
+from nufitdose.scanner import Calibration, RecoveryCurve, ResolutionAtDepth, Scanner
 from nufitdose.study import Administration, Study, TimePoint
 from nufitdose.volume import Quantity, Volume
 
@@ -22,6 +22,12 @@ _SCANNER = Scanner(
     _CURVE,
     Calibration(factor=1.05, u_percent=3.0, date=datetime.date(2024, 3, 1), u_cross_calibration_percent=4.0),
 )
+
+
+def _by_depth(shallow_mm, shallow_fwhm, deep_mm, deep_fwhm):
+    """A scanner of 11 mm for all depths."""
+    at = [ResolutionAtDepth(mm, (fwhm,) * 3) for mm, fwhm in ((shallow_mm, shallow_fwhm), (deep_mm, deep_fwhm))]
+    return Scanner("B", (11.0, 11.0, 11.0), by_depth=(at[0], at[1]))
 
 
 @given(volume=st.floats(0.05, 2000.0), beta1=st.floats(0.1, 50.0), beta2=st.floats(0.3, 2.0))
@@ -61,6 +67,15 @@ def test_the_parts_of_a_calibration_add_in_squares():
         lambda: Scanner("x", (12.0, 0.0, 12.0)),
         lambda: Scanner("x", (0.012, math.inf, 12.0)),
         lambda: _CURVE.value(0.0),
+        lambda: ResolutionAtDepth(-1.0, (9.0, 9.0, 9.0)),
+        lambda: ResolutionAtDepth(math.inf, (9.0, 9.0, 9.0)),
+        lambda: ResolutionAtDepth(10.0, (9.0, 90.0, 9.0)),
+        lambda: _by_depth(100.0, 9.0, 0.0, 12.0),
+        lambda: _by_depth(50.0, 9.0, 55.0, 12.0),
+        lambda: _by_depth(0.0, 12.0, 100.0, 9.0),
+        lambda: _by_depth(0.0, 9.0, 100.0, 10.0),
+        lambda: Scanner("x", (12.0, 12.0, 12.0), u_fwhm_percent=-1.0),
+        lambda: Scanner("x", (12.0, 12.0, 12.0), u_fwhm_percent=math.nan),
     ],
 )
 def test_what_cannot_be_is_refused(make):
@@ -91,8 +106,18 @@ def test_the_factor_is_applied_on_reading_once(tmp_path):
     assert "1.05" in again.statements[0]
 
 
-def test_a_scanner_file_is_read_as_written(tmp_path):
-    assert read_scanner(write_scanner(_SCANNER, tmp_path / "s.yaml")) == _SCANNER
+@pytest.mark.parametrize(
+    "scanner", [_SCANNER, _by_depth(15.0, 9.5, 110.0, 12.5), Scanner("C", (9.0, 9.0, 9.0), u_fwhm_percent=2.5)]
+)
+def test_a_scanner_file_is_read_as_written(tmp_path, scanner):
+    assert read_scanner(write_scanner(scanner, tmp_path / "s.yaml")) == scanner
+
+
+def test_two_depths_are_two_lines_of_a_file(tmp_path):
+    deep = "- {depth_mm: 110, fwhm_mm: [12.5, 12.5, 12.5]}"
+    text = f"name: B\nfwhm_mm: 11\nby_depth:\n- {{depth_mm: 15, fwhm_mm: 9.5}}\n{deep}\n"
+    (tmp_path / "s.yaml").write_text(text)
+    assert read_scanner(tmp_path / "s.yaml") == _by_depth(15.0, 9.5, 110.0, 12.5)
 
 
 def test_one_number_stands_for_three_axes(tmp_path):
@@ -108,6 +133,8 @@ def test_one_number_stands_for_three_axes(tmp_path):
         "name: A\nfwhm_mm: 12\nrecovery: {beta1_ml: -1, beta2: 1, covariance: [[0, 0], [0, 0]]}\n",
         "name: A\nfwhm_mm: 12\ncalibration: {factor: 1, date: '2024-03-01'}\n",
         "name: A\nfwhm_mm: 12\nfwhm: 3\n",
+        "name: A\nfwhm_mm: 12\nby_depth: [{depth_mm: 0, fwhm_mm: 9}]\n",
+        "name: A\nfwhm_mm: 12\nby_depth: [{depth_mm: 0, fwhm_mm: 9}, {depth_mm: 5, fwhm_mm: 13}]\n",
     ],
 )
 def test_a_bad_scanner_file_is_named(tmp_path, text):

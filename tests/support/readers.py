@@ -313,13 +313,14 @@ def _settings() -> Reader:
 
 def _scanner() -> Reader:
     from nufitdose.io.study_folder import read_scanner, write_scanner
-    from nufitdose.scanner import Calibration, RecoveryCurve, Scanner
+    from nufitdose.scanner import Calibration, RecoveryCurve, ResolutionAtDepth, Scanner
 
     known = Scanner(
         "S",
         (12.0, 12.0, 11.0),
         RecoveryCurve(4.0, 0.9, ((0.04, -0.002), (-0.002, 0.0009))),
         Calibration(factor=1.05, u_percent=3.0),
+        (ResolutionAtDepth(20.0, (10.0, 10.0, 10.0)), ResolutionAtDepth(110.0, (12.5, 12.5, 11.5))),
     )
 
     def read(folder: Path) -> object:
@@ -328,6 +329,7 @@ def _scanner() -> Reader:
         return (
             found.name,
             found.fwhm_mm,
+            found.by_depth,
             curve and (curve.beta1_ml, curve.beta2),
             factor and (factor.factor, factor.u_percent),
         )

@@ -10,7 +10,7 @@ from nufitdose.config import Settings, build, dump_yaml, read_yaml
 from nufitdose.errors import InputError
 from nufitdose.files import write_whole
 from nufitdose.io.study_folder.fields import Name, Number
-from nufitdose.scanner import Calibration, RecoveryCurve, Scanner
+from nufitdose.scanner import Calibration, RecoveryCurve, ResolutionAtDepth, Scanner
 
 #: The file that `nufitdose recovery` writes and `scanner:` may name.
 SCANNER_FILE = "scanner.yaml"
@@ -27,6 +27,7 @@ def _as_date(value: Any) -> Any:
 
 
 Day = Annotated[date, BeforeValidator(_as_date)]
+Widths = Annotated[tuple[Number, Number, Number], BeforeValidator(_as_three)]
 
 
 class RecoveryEntry(Settings):
@@ -47,22 +48,34 @@ class CalibrationEntry(Settings):
     u_scan_percent: Number | None = None
 
 
+class DepthEntry(Settings):
+    """One of the two of `by_depth:`, the resolution at a depth below the surface of the body."""
+
+    depth_mm: Number
+    fwhm_mm: Widths
+
+
 class ScannerEntry(Settings):
     """`scanner:` or a scanner file; `fwhm_mm` along i, j, k of the activity images, one number for all three."""
 
     name: Name
-    fwhm_mm: Annotated[tuple[Number, Number, Number], BeforeValidator(_as_three)]
+    fwhm_mm: Widths
+    by_depth: tuple[DepthEntry, DepthEntry] | None = None
+    u_fwhm_percent: Number | None = None
     recovery: RecoveryEntry | None = None
     calibration: CalibrationEntry | None = Field(default=None)
 
     def scanner(self) -> Scanner:
         """The description; `InputError` where it cannot be."""
         recovery, calibration = self.recovery, self.calibration
+        at = [ResolutionAtDepth(entry.depth_mm, entry.fwhm_mm) for entry in self.by_depth or ()]
         return Scanner(
             self.name,
             self.fwhm_mm,
             None if recovery is None else RecoveryCurve(recovery.beta1_ml, recovery.beta2, recovery.covariance),
             None if calibration is None else Calibration(**calibration.model_dump()),
+            (at[0], at[1]) if at else None,
+            self.u_fwhm_percent,
         )
 
 
@@ -83,6 +96,12 @@ def write_scanner(scanner: Scanner, path: str | Path) -> Path:
 def scanner_entry(scanner: Scanner) -> dict[str, Any]:
     """A description as plain values, for `scanner:` and scanner files."""
     entry: dict[str, Any] = {"name": scanner.name, "fwhm_mm": [float(f) for f in scanner.fwhm_mm]}
+    if scanner.by_depth is not None:
+        entry["by_depth"] = [
+            {"depth_mm": float(at.depth_mm), "fwhm_mm": [float(f) for f in at.fwhm_mm]} for at in scanner.by_depth
+        ]
+    if scanner.u_fwhm_percent is not None:
+        entry["u_fwhm_percent"] = float(scanner.u_fwhm_percent)
     if scanner.recovery is not None:
         curve = scanner.recovery
         covariance = [[float(v) for v in row] for row in curve.covariance]

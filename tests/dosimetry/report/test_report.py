@@ -339,7 +339,12 @@ def test_doses_that_would_read_0_005_gy_are_in_mgy():
 def test_what_was_done_about_recovery_is_said(usual):
     rows = {"liver": tuple(StructureRecovery("liver", f"tp{n}", 0.8, 0.05, "gtm", False, 0.1) for n in (1, 2, 3))}
     done = dataclasses.replace(usual, recovery=Recovery("gtm", False, (12.0, 12.0), rows, {}))
-    assert "geometric transfer matrix" in " ".join(recovery_sentences(gather_findings(done)))
+    assert "(Gaussian, 12.0 mm FWHM) were corrected by the geometric" in " ".join(
+        recovery_sentences(gather_findings(done))
+    )
+    by_depth = dataclasses.replace(done, recovery=dataclasses.replace(done.recovery, fwhm_mm=(9.0, 12.0)))
+    said = " ".join(recovery_sentences(gather_findings(by_depth)))
+    assert "(Gaussians, 9.00 mm FWHM near the surface to 12.0 mm deep)" in said
     assert recovery_cell("liver", done.recovery) == "0.800 ± 0.040 corrected"
     assert recovery_fact(gather_findings(done)) == "spill-out and spill-in corrected"
     rows = {"liver": (StructureRecovery("liver", "tp1", 0.7, 0.1, "none", True, 0.1),)}

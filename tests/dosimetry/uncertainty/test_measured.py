@@ -10,6 +10,7 @@ from dosimetry.curves.points import OrganPoints
 from dosimetry.curves.structures import StructureCurve
 from dosimetry.kinetics import fit_organ
 from dosimetry.recovery.partition import partition
+from dosimetry.recovery.point_spread import PointSpread
 from dosimetry.recovery.transfer import transfer_matrix
 from dosimetry.uncertainty.counting import measure_noise
 from dosimetry.uncertainty.displacement import relative_change_of_stretch, relative_u_of_shift
@@ -111,7 +112,7 @@ def hot_and_warm():
     true[hot.index] += 99.0 * hot.part_ml / GRID.voxel_volume_ml
     seen = blur(true.reshape(GRID.shape).astype(np.float32), (12.0,) * 3, GRID.spacing_mm, extend=True)
     parts = partition({"warm": warm, "hot": hot}, np.ones(GRID.shape, dtype=np.float32), GRID, 12.0)
-    return warm, image(seen), transfer_matrix(parts, (12.0,) * 3)
+    return warm, image(seen), transfer_matrix(parts, PointSpread((12.0,) * 3))
 
 
 def ball_at(radius_mm, centre_mm):

@@ -24,6 +24,13 @@ def test_the_width_of_a_point_is_the_resolution_described(nuclide):
         assert FWHM_PER_SIGMA * np.sqrt(variance) == pytest.approx(described, rel=0.02)
 
 
+def test_where_resolution_follows_depth_it_is_described_at_the_surface_and_where_it_stays():
+    described = describe_scanner(SCANNERS["Lu-177"], 0.6, 0.0)
+    assert described.by_depth is not None
+    assert [(at.depth_mm, at.fwhm_mm) for at in described.by_depth] == [(0.0, (9.0,) * 3), (100.0, (12.0,) * 3)]
+    assert describe_scanner(SCANNERS["F-18"], 0.6, 0.0).by_depth is None
+
+
 def test_the_recovery_curve_is_that_of_spheres_of_this_resolution():
     found = describe_scanner(SCANNERS["Lu-177"], 0.6, 0.04)
     assert found.recovery is not None
