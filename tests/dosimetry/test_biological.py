@@ -59,7 +59,7 @@ def test_a_sphere_of_one_half_life_gets_the_bed_of_its_exponential_in_table_map_
     assert np.isnan(bed[~sphere()]).all()
     text = (tmp_path / "out/report.html").read_text()
     assert "Biologically effective dose" in text
-    assert "10.3389/fonc.2014.00210" in text
+    assert "3Dosim" in text
     assert results.structures[0].biological is not None
 
 
