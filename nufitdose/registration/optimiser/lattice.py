@@ -187,10 +187,10 @@ def _add_divergence(x, weight, factor, out):
 def _add_penalty(x, weight, volume, penalty, bent, out):
     """`out += λ L x` with the weights of roughness, curvature and divergence in `penalty`; `bent` is scratch."""
     roughness, bending, divergence = penalty
-    _add_smoothness(x, weight, roughness, out)
+    bent[:] = np.float32(0.0)
+    _add_smoothness(x, weight, np.float32(1.0), bent)
+    _add(out, bent, roughness)
     if bending != 0:
-        bent[:] = np.float32(0.0)
-        _add_smoothness(x, weight, np.float32(1.0), bent)
         _add_smoothness(bent, weight, bending, out)
     if divergence != 0:
         _add_divergence(x, volume, divergence, out)
