@@ -20,7 +20,7 @@ from nufitdose.errors import InputError
 from nufitdose.grid import Grid
 from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.intensity import scaled_activity, scaled_ct
-from nufitdose.registration.reading import read_affine
+from nufitdose.registration.reading import read_affine, read_affine_cubic
 from nufitdose.registration.regularization import ct_weight
 from nufitdose.registration.smoothing import gaussian
 from nufitdose.registration.tensors import ImageTensor, VelocityTensor
@@ -207,10 +207,7 @@ def resample(volume: Volume, grid: Grid, matrix: Affine, *, cubic: bool = False)
     source = pool(volume, min(grid.spacing_mm))
     if cubic:
         to_index = source.grid.inverse_affine @ matrix @ grid.affine
-        outside = np.float32(OUTSIDE.get(volume.quantity, 0.0))
-        return outside + ndimage.affine_transform(
-            source.data - outside, to_index[:3, :3], to_index[:3, 3], output_shape=grid.shape, mode="grid-constant"
-        )
+        return read_affine_cubic(source.data, to_index, grid.shape, OUTSIDE.get(volume.quantity, 0.0))
     image = torch.from_numpy(np.ascontiguousarray(source.data))[None]
     to_index = source.grid.inverse_affine @ matrix @ grid.affine
     return read_affine(image, to_index, grid.shape, [OUTSIDE.get(volume.quantity, 0.0)])[0].numpy()

@@ -1,13 +1,15 @@
-"""Images read on another lattice through an affine map, on tensors."""
+"""Images read on another lattice through an affine map: linearly on tensors, by cubic splines."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
+from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from nufitdose.registration.sampling import read_cubic
 from nufitdose.types import Affine
 
 
@@ -20,6 +22,19 @@ def read_affine(
     place = affine_grid(torch.from_numpy(theta).float()[None], [1, 1, *shape], align_corners=False)
     beyond = torch.tensor(outside).reshape(-1, 1, 1, 1)
     return grid_sample((images - beyond)[None], place, align_corners=False)[0] + beyond
+
+
+def read_affine_cubic(
+    image: Float32[np.ndarray, "i j k"], to_index: Affine, shape: tuple[int, int, int], outside: float
+) -> Float32[np.ndarray, "_i _j _k"]:
+    """An image at `to_index @ (i, j, k, 1)` on a lattice of `shape`, by cubic splines through its voxels.
+
+    `outside` stands beyond them. Beyond the outer voxel centres, up to half a voxel, what lies on them goes on.
+    """
+    found = ndimage.spline_filter(image, 3, mode="nearest", output=np.float32)
+    out = np.empty(shape, dtype=np.float32)
+    read_cubic(np.pad(found, [(1, 2)] * 3, mode="edge"), to_index, np.float32(outside), out)
+    return out
 
 
 def _unit(shape: Sequence[int]) -> Affine:

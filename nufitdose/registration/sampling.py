@@ -8,7 +8,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from nufitdose.compiled import compiled, inlined
+from nufitdose.compiled import compiled, inlined, part_of_kernel
 
 
 @inlined
@@ -182,3 +182,47 @@ def resample(first, last, out, field, to_field):
                 vector = _vector(field, x, y, z)
                 for axis in range(3):
                     out[axis, i, j, k] = vector[axis]
+
+
+@part_of_kernel
+@no_type_check
+def cubic_weights(t):
+    """The four cubic B-splines that reach a point the fraction t behind a voxel."""
+    s = np.float32(1.0) - t
+    sixth, two, three, four = np.float32(1.0 / 6.0), np.float32(2.0), np.float32(3.0), np.float32(4.0)
+    return (
+        sixth * s * s * s,
+        sixth * (four + three * t * t * (t - two)),
+        sixth * (four + three * s * s * (s - two)),
+        sixth * t * t * t,
+    )
+
+
+@compiled
+@no_type_check
+def read_cubic(coefficients, to_index, outside, out):
+    """Fill `out` with the splines at `to_index @ (i, j, k, 1)`, clamped, `outside` beyond the voxels.
+
+    `coefficients` hold one voxel more before and two after along each axis.
+    """
+    ni, nj, nk = coefficients.shape[0] - 3, coefficients.shape[1] - 3, coefficients.shape[2] - 3
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            for k in range(out.shape[2]):
+                x, y, z = _apply(to_index, i, j, k)
+                if not _within((ni, nj, nk), x, y, z):
+                    out[i, j, k] = outside
+                    continue
+                p, _, fx = _cell(x, ni)
+                q, _, fy = _cell(y, nj)
+                r, _, fz = _cell(z, nk)
+                across, along = cubic_weights(np.float32(fx)), cubic_weights(np.float32(fy))
+                c0, c1, c2, c3 = cubic_weights(np.float32(fz))
+                total = np.float32(0.0)
+                for e in range(4):
+                    for f in range(4):
+                        row = coefficients[p + e, q + f]
+                        total += (
+                            across[e] * along[f] * (c0 * row[r] + c1 * row[r + 1] + c2 * row[r + 2] + c3 * row[r + 3])
+                        )
+                out[i, j, k] = total

@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from nufitdose.compiled import compiled, over_slabs, part_of_kernel
 from nufitdose.registration.optimiser.correlation import HalfField, Images
+from nufitdose.registration.sampling import cubic_weights
 
 _BEFORE, _AFTER = 1, 2  # voxels that a spline reaches beyond the one at or before a point
 
@@ -56,20 +57,6 @@ def _node(x, nodes):
     h = (x - 1) // 2
     share = float32(0.25) if x % 2 else float32(0.75)
     return max(h, 0), min(h + 1, nodes - 1), share
-
-
-@part_of_kernel
-@no_type_check
-def _weights(t):
-    """The four cubic B-splines that reach a point the fraction t behind a voxel."""
-    s = float32(1.0) - t
-    sixth, two, three, four = float32(1.0 / 6.0), float32(2.0), float32(3.0), float32(4.0)
-    return (
-        sixth * s * s * s,
-        sixth * (four + three * t * t * (t - two)),
-        sixth * (four + three * s * s * (s - two)),
-        sixth * t * t * t,
-    )
 
 
 @part_of_kernel
@@ -135,7 +122,7 @@ def _warp(first, last, coefficients, mask, u, where, out):
                 x, y, z = min(max(x, 0.0), ni - 1.0), min(max(y, 0.0), nj - 1.0), min(max(z, 0.0), nk - 1.0)
                 p, q, r = int(x), int(y), int(z)
                 fx, fy, fz = float32(x - p), float32(y - q), float32(z - r)
-                across, along, deep = _weights(fx), _weights(fy), _weights(fz)
+                across, along, deep = cubic_weights(fx), cubic_weights(fy), cubic_weights(fz)
                 for n in range(0, channels - 1, 2):
                     value, next_value = _read_pair(coefficients[n // 2], p, q, r, across, along, deep)
                     out[n, i, j, k] = value

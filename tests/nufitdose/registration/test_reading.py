@@ -8,10 +8,30 @@ from scipy import ndimage
 
 from nufitdose.anatomy.body import near_body
 from nufitdose.grid import Grid
-from nufitdose.registration.reading import read_affine
+from nufitdose.registration.reading import read_affine, read_affine_cubic
 from nufitdose.volume import Quantity, Volume
 
 SEEDS = st.integers(0, 2**31)
+
+
+@given(SEEDS)
+def test_cubic_splines_are_those_of_scipy_within_the_image(seed):
+    random = np.random.default_rng(seed)
+    image = ndimage.gaussian_filter(random.normal(size=(14, 12, 15)), 1.0).astype(np.float32)
+    to_index = np.eye(4)
+    to_index[:3, :3] += 0.05 * random.normal(size=(3, 3))
+    to_index[:3, 3] = np.array([3.0, 2.0, 4.0]) + random.normal(size=3)
+    found = read_affine_cubic(image, to_index, (8, 9, 7), -2.0)
+    place = np.einsum("ab,bijk->aijk", to_index[:3, :3], np.indices((8, 9, 7))) + to_index[:3, 3].reshape(3, 1, 1, 1)
+    splines = ndimage.spline_filter(image.astype(float), 3, mode="nearest")
+    wanted = ndimage.map_coordinates(splines, place, order=3, prefilter=False, mode="nearest")
+    size = np.array(image.shape).reshape(3, 1, 1, 1)
+    deep = ((place >= 2) & (place <= size - 3)).all(axis=0)
+    np.testing.assert_allclose(found[deep], wanted[deep], atol=5e-4)
+    beyond = ((place < -0.5) | (place > size - 0.5)).any(axis=0)
+    assert (found[beyond] == -2.0).all()
+    there = read_affine_cubic(image, np.eye(4), image.shape, 0.0)
+    np.testing.assert_allclose(there, image, atol=1e-5)
 
 
 @given(SEEDS)
