@@ -205,12 +205,12 @@ def resample(volume: Volume, grid: Grid, matrix: Affine, *, cubic: bool = False)
             volume.data, to_index[:3, :3], to_index[:3, 3], output_shape=grid.shape, order=0, mode="grid-constant"
         )
     source = pool(volume, min(grid.spacing_mm))
-    if cubic:
-        to_index = source.grid.inverse_affine @ matrix @ grid.affine
-        return read_affine_cubic(source.data, to_index, grid.shape, OUTSIDE.get(volume.quantity, 0.0))
-    image = torch.from_numpy(np.ascontiguousarray(source.data))[None]
     to_index = source.grid.inverse_affine @ matrix @ grid.affine
-    return read_affine(image, to_index, grid.shape, [OUTSIDE.get(volume.quantity, 0.0)])[0].numpy()
+    outside = OUTSIDE.get(volume.quantity, 0.0)
+    if cubic:
+        return read_affine_cubic(source.data, to_index, grid.shape, outside)
+    image = torch.from_numpy(np.ascontiguousarray(source.data))[None]
+    return read_affine(image, to_index, grid.shape, [outside])[0].numpy()
 
 
 def _tumours(moving: TimePoint, fixed: TimePoint, grid: Grid, start: Affine) -> ImageTensor | None:

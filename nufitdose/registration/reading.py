@@ -31,10 +31,18 @@ def read_affine_cubic(
 
     `outside` stands beyond them. Beyond the outer voxel centres, up to half a voxel, what lies on them goes on.
     """
-    found = ndimage.spline_filter(image, 3, mode="nearest", output=np.float32)
     out = np.empty(shape, dtype=np.float32)
-    read_cubic(np.pad(found, [(1, 2)] * 3, mode="edge"), to_index, np.float32(outside), out)
+    read_cubic(spline_coefficients(image), to_index, np.float32(outside), out)
     return out
+
+
+def spline_coefficients(image: Float32[np.ndarray, "i j k"]) -> Float32[np.ndarray, "_i _j _k"]:
+    """Those of cubic B-splines through the voxels, with one voxel more before and two after along each axis.
+
+    So far a spline reaches beyond the voxel at or before a point; the border is repeated.
+    """
+    found = ndimage.spline_filter(image, 3, mode="nearest", output=np.float32)
+    return np.pad(found, [(1, 2)] * 3, mode="edge")
 
 
 def _unit(shape: Sequence[int]) -> Affine:

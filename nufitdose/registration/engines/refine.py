@@ -14,7 +14,7 @@ from nufitdose.registration.intensity import tissue_contrast
 from nufitdose.registration.objective import ObjectiveSettings
 from nufitdose.registration.optimiser.bones import bone_share, stiffen_bones
 from nufitdose.registration.optimiser.correlation import HalfField
-from nufitdose.registration.optimiser.images import levels_of
+from nufitdose.registration.optimiser.images import can_be_halved, levels_of
 from nufitdose.registration.optimiser.newton import Found, Objective, Smoothness, correlation, optimise
 from nufitdose.registration.pair import Pair, pair_of
 from nufitdose.study import TimePoint
@@ -24,7 +24,6 @@ from nufitdose.types import Field as VectorImage
 _LEAST_CT_CORRELATION = 0.3  # ρ² of the CTs after all: less is no patient, however little it was bent
 _DOUBTFUL_CT_CORRELATION = 0.7  # 0.8 and more for one patient, 0.2 to 0.6 for two
 _MOST_VOLUME_CHANGE = 0.2  # standard deviation of log J: 0.09 to 0.21 for one patient, 0.26 and more for two
-_LEAST_SIDE = 16  # voxels, of images that can be halved
 _BONE_NOISE_MM = 0.5  # of a displacement in bone; what departs more from rigid motion is real
 
 
@@ -123,7 +122,7 @@ def looks_like_one_patient(pair: Pair, found: Found, terms: ObjectiveSettings) -
     if not bool(pair.tensors.present[0, 0]):
         return True
     images, u = pair.tensors, found.displacement
-    if min(images.ct.shape[2:]) >= _LEAST_SIDE:
+    if can_be_halved(images):
         images, u = images.halved(), _pooled(u)
     (level,) = levels_of(images, 1, terms.model_copy(update={"weight_activity": 0.0, "weight_ct": 1.0}))
     inside = pair.tensors.body[0, 1, ::2, ::2, ::2].numpy() > 0.5

@@ -19,6 +19,7 @@ from nufitdose.types import Image32
 LocalSimilarity = Literal["lncc", "mind", "ngf"]
 _TUMOUR_STIFFNESS = 100.0  # times the weight of its rigidity: how much stiffer than tissue a tumour is
 _LEAST_VARIANCE = 1e-8
+_LEAST_SIDE = 16  # voxels, of images that can be halved
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +52,14 @@ def levels_of(pair: PairTensors, count: int, terms: ObjectiveSettings, volume_wi
     integrals are.
     """
     pairs = [pair]
-    while len(pairs) < count and all(n % 4 == 0 and n >= 16 for n in pairs[0].ct.shape[2:]):
+    while len(pairs) < count and can_be_halved(pairs[0]):
         pairs.insert(0, pairs[0].halved())
     return [_level(one, terms, volume_with_ct) for one in pairs]
+
+
+def can_be_halved(pair: PairTensors) -> bool:
+    """Whether half the resolution still has a half lattice, and enough voxels to compare."""
+    return all(n % 4 == 0 and n >= _LEAST_SIDE for n in pair.ct.shape[2:])
 
 
 def _level(pair: PairTensors, terms: ObjectiveSettings, volume_with_ct: float) -> Level:

@@ -11,13 +11,11 @@ from typing import no_type_check
 import numpy as np
 from jaxtyping import Bool, Float32
 from numpy import float32
-from scipy import ndimage
 
 from nufitdose.compiled import compiled, over_slabs, part_of_kernel
 from nufitdose.registration.optimiser.correlation import HalfField, Images
+from nufitdose.registration.reading import spline_coefficients
 from nufitdose.registration.sampling import cubic_weights
-
-_BEFORE, _AFTER = 1, 2  # voxels that a spline reaches beyond the one at or before a point
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +32,10 @@ class Splines:
 
 def splines_of(images: Images) -> Splines:
     """Splines through the voxels of all channels but the last, which is the mask."""
-    found = [ndimage.spline_filter(image, 3, mode="nearest", output=np.float32) for image in images[:-1]]
+    found = [spline_coefficients(image) for image in images[:-1]]
     if len(found) % 2:
         found.append(np.zeros_like(found[0]))
-    padded = np.pad(np.stack(found), ((0, 0), *[(_BEFORE, _AFTER)] * 3), mode="edge")
+    padded = np.stack(found)
     pairs = np.stack([padded[0::2], padded[1::2]], axis=-1)
     return Splines(pairs.reshape(*pairs.shape[:3], -1), np.ascontiguousarray(images[-1]))
 
