@@ -7,6 +7,7 @@ that only the compiler may look into.
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -52,12 +53,20 @@ def over_slabs(loop: Callable[..., Any], slices: int, *arguments: Any) -> list[A
 
 def over_blocks(loop: Callable[..., Any], slices: int, *arguments: Any) -> list[Any]:
     """`over_slabs` with one slab a thread: for loops that do work beyond their ends, and sum nothing over slices."""
+    with blocks_of(slices) as run:
+        return run(loop, *arguments)
+
+
+@contextmanager
+def blocks_of(slices: int) -> Iterator[Callable[..., list[Any]]]:
+    """`over_blocks` of so many slices, for many loops after one another: the threads stay."""
     threads = max(1, min(numba.get_num_threads(), slices))
-    edges = np.linspace(0, slices, threads + 1).astype(int).tolist()
     if threads == 1:
-        return [loop(0, slices, *arguments)]
+        yield lambda loop, *arguments: [loop(0, slices, *arguments)]
+        return
+    blocks = list(pairwise(np.linspace(0, slices, threads + 1).astype(int).tolist()))
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda slab: loop(*slab, *arguments), pairwise(edges)))
+        yield lambda loop, *arguments: list(pool.map(lambda block: loop(*block, *arguments), blocks))
 
 
 def in_threads(tasks: Iterable[Callable[[], None]]) -> None:

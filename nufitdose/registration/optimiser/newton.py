@@ -11,7 +11,8 @@ import numpy as np
 
 from nufitdose.registration.optimiser.correlation import HalfField, NodeSystem, compare
 from nufitdose.registration.optimiser.images import Level
-from nufitdose.registration.optimiser.lattice import compose, curvature, dilatation, doubled, newton_step, roughness
+from nufitdose.registration.optimiser.lattice import compose, curvature, dilatation, doubled, roughness
+from nufitdose.registration.optimiser.linear_system import newton_step
 from nufitdose.registration.optimiser.warping import warp_images
 
 _MOST_DAMPING = 10.0  # in parts of the mean bend: beyond it a step is too short to matter

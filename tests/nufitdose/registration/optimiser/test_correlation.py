@@ -6,7 +6,8 @@ from scipy import ndimage
 from scipy.ndimage import map_coordinates
 
 from nufitdose.registration.optimiser.correlation import compare
-from nufitdose.registration.optimiser.lattice import compose, curvature, dilatation, doubled, newton_step, roughness
+from nufitdose.registration.optimiser.lattice import compose, curvature, dilatation, doubled, roughness
+from nufitdose.registration.optimiser.linear_system import newton_step
 from nufitdose.registration.optimiser.warping import splines_of, warp_images
 
 SHAPE = (14, 12, 16)
