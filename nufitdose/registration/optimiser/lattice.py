@@ -120,25 +120,6 @@ def compose(inner: HalfField, outer: HalfField) -> HalfField:
 
 @compiled
 @no_type_check
-def steepest(u):
-    """Greatest difference between neighbouring nodes."""
-    _, ni, nj, nk = u.shape
-    worst = 0.0
-    for i in range(ni):
-        for j in range(nj):
-            for k in range(nk):
-                for axis in range(3):
-                    p, q, r = i + (axis == 0), j + (axis == 1), k + (axis == 2)
-                    if p < ni and q < nj and r < nk:
-                        square = 0.0
-                        for c in range(3):
-                            square += (u[c, p, q, r] - u[c, i, j, k]) ** 2
-                        worst = max(worst, square)
-    return np.sqrt(worst)
-
-
-@compiled
-@no_type_check
 def _compose(inner, outer, out):
     _, ni, nj, nk = inner.shape
     for i in range(ni):

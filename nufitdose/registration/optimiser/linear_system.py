@@ -12,7 +12,7 @@ import numpy as np
 
 from nufitdose.compiled import blocks_of, compiled, part_of_kernel
 from nufitdose.registration.optimiser.correlation import HalfField, HalfImage, NodeSystem
-from nufitdose.registration.optimiser.lattice import PER_EDGE, divergence, flow_of_row, steepest
+from nufitdose.registration.optimiser.lattice import PER_EDGE, divergence, flow_of_row
 
 _STEEPEST = 0.4  # change of a step between neighbouring nodes, in their distance: below 1/√3 no step folds
 _MOST_ITERATIONS = 20
@@ -38,9 +38,9 @@ def newton_step(
     penalty = np.array([factor, factor * bending, factor * (9.0 if volume.any() else 0.0)], dtype=np.float32)
     with blocks_of(u.shape[1]) as run:
         step = _solve(run, system, u, (weight, volume, penalty), np.float32(damping))
-    shortest = steepest(step) / 2.0
-    if shortest > _STEEPEST:
-        step *= np.float32(_STEEPEST / shortest)
+    change = _steepest(step) / 2.0
+    if change > _STEEPEST:
+        step *= np.float32(_STEEPEST / change)
     return step
 
 
@@ -66,9 +66,8 @@ def _solve(
     run(_prepare, system, weight, volume, penalty, damping, blocks, inverse)
     apply(u, False)
     residual = np.ascontiguousarray(np.moveaxis(system[..., :3], -1, 0)) - applied
-    nothing = np.float32(0.0)
     search = np.zeros_like(u)
-    run(_advance, step, residual, search, applied, nothing, inverse, better, planes)
+    run(_advance, step, residual, search, applied, np.float32(0.0), inverse, better, planes)  # only preconditions
     search[:] = better
     product = float(planes.sum())
     enough = _ACCURACY * _ACCURACY * product
@@ -199,3 +198,22 @@ def _turn(first, last, search, better, ratio):
             for j in range(nj):
                 for k in range(nk):
                     search[c, i, j, k] = better[c, i, j, k] + ratio * search[c, i, j, k]
+
+
+@compiled
+@no_type_check
+def _steepest(u):
+    """Greatest difference between neighbouring nodes."""
+    _, ni, nj, nk = u.shape
+    worst = 0.0
+    for i in range(ni):
+        for j in range(nj):
+            for k in range(nk):
+                for axis in range(3):
+                    p, q, r = i + (axis == 0), j + (axis == 1), k + (axis == 2)
+                    if p < ni and q < nj and r < nk:
+                        square = 0.0
+                        for c in range(3):
+                            square += (u[c, p, q, r] - u[c, i, j, k]) ** 2
+                        worst = max(worst, square)
+    return np.sqrt(worst)
