@@ -1,6 +1,7 @@
 """Instance optimisation: the displacement of one pair, from the rigid pose or from what a network gave."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +15,10 @@ from nufitdose.registration.intensity import tissue_contrast
 from nufitdose.registration.objective import ObjectiveSettings
 from nufitdose.registration.optimiser.bones import bone_share, stiffen_bones
 from nufitdose.registration.optimiser.correlation import HalfField
-from nufitdose.registration.optimiser.images import can_be_halved, levels_of
-from nufitdose.registration.optimiser.newton import Found, Objective, Smoothness, correlation, optimise
+from nufitdose.registration.optimiser.images import Level, can_be_halved, levels_of
+from nufitdose.registration.optimiser.kernels import Kernels
+from nufitdose.registration.optimiser.newton import Found, Objective, Smoothness, optimise
+from nufitdose.registration.optimiser.on_processor import OnProcessor, correlation
 from nufitdose.registration.pair import Pair, pair_of
 from nufitdose.study import TimePoint
 from nufitdose.types import Affine
@@ -25,6 +28,8 @@ _LEAST_CT_CORRELATION = 0.3  # ρ² of the CTs after all: less is no patient, ho
 _DOUBTFUL_CT_CORRELATION = 0.7  # 0.8 and more for one patient, 0.2 to 0.6 for two
 _MOST_VOLUME_CHANGE = 0.2  # standard deviation of log J: 0.09 to 0.21 for one patient, 0.26 and more for two
 _BONE_NOISE_MM = 0.5  # of a displacement in bone; what departs more from rigid motion is real
+
+KernelsOf = Callable[[Level], Kernels[Any]]  # who computes on a level
 
 
 class RefineSettings(Settings):
@@ -59,6 +64,7 @@ def refine(
     settings: RefineSettings | None = None,
     terms: ObjectiveSettings | None = None,
     on_progress: Callable[[float], None] = lambda share: None,
+    kernels_of: KernelsOf = OnProcessor,
 ) -> tuple[Pair, Found]:
     """The working grid of a pair, and the displacement found on it that follows after the rigid `pose`.
 
@@ -66,7 +72,7 @@ def refine(
     """
     settings, terms = settings or RefineSettings(), terms or ObjectiveSettings()
     pair = prepare_pair(fixed, moving, pose, settings, with_tumours=terms.rigidity > 0)
-    return pair, bend(pair, start, settings, terms, on_progress)
+    return pair, bend(pair, start, settings, terms, on_progress, kernels_of)
 
 
 def prepare_pair(
@@ -85,6 +91,7 @@ def bend(
     settings: RefineSettings,
     terms: ObjectiveSettings,
     on_progress: Callable[[float], None] = lambda share: None,
+    kernels_of: KernelsOf = OnProcessor,
 ) -> Found:
     """The displacement of a prepared pair."""
     has_ct = bool(pair.tensors.present[0, 0])
@@ -97,19 +104,20 @@ def bend(
         grids.insert(0, _halved(grids[0]))
     starts = None if start is None else [_displacement(start, grid, settings.start_blur_mm) for grid in grids]
     smoothness = Smoothness(settings.smoothness, settings.bending_mm)
-    found = optimise(levels, steps, starts, smoothness, settings.misfit, settings.tolerance, on_progress)
+    kernels = [kernels_of(level) for level in levels]
+    found = optimise(kernels, steps, starts, smoothness, settings.misfit, settings.tolerance, on_progress)
     if not has_ct or settings.bones_mm == 0:
         return found
-    return _with_rigid_bones(pair, found, Objective(levels[-1], smoothness, settings.misfit), settings.bones_mm)
+    return _with_rigid_bones(pair, found, Objective(kernels[-1], smoothness, settings.misfit), settings.bones_mm)
 
 
-def _with_rigid_bones(pair: Pair, found: Found, objective: Objective, reach_mm: float) -> Found:
+def _with_rigid_bones(pair: Pair, found: Found, objective: Objective[Any], reach_mm: float) -> Found:
     """What was found with its bones rigid; as it was where that is worse, by the objective, than the start."""
     tensors, voxel_ml = pair.tensors, float(np.prod(pair.tensors.spacing_mm)) / 1000.0
     share = bone_share(tensors.ct[0, 1].numpy(), tensors.body[0, 1].numpy(), voxel_ml)
     noise = _BONE_NOISE_MM / min(tensors.spacing_mm)
-    displacement = stiffen_bones(found.displacement, share, reach_mm / objective.level.node_mm, noise)
-    after = objective.at(displacement).value
+    displacement = stiffen_bones(found.displacement, share, reach_mm / objective.kernels.level.node_mm, noise)
+    after = objective.at(objective.kernels.brought(displacement)).value
     return Found(displacement, found.before, after, found.steps) if after <= found.before else found
 
 

@@ -12,11 +12,8 @@ import numpy as np
 
 from nufitdose.compiled import blocks_of, compiled, part_of_kernel
 from nufitdose.registration.optimiser.correlation import HalfField, HalfImage, NodeSystem
-from nufitdose.registration.optimiser.lattice import PER_EDGE, divergence, flow_of_row
-
-_STEEPEST = 0.4  # change of a step between neighbouring nodes, in their distance: below 1/√3 no step folds
-_MOST_ITERATIONS = 20
-_ACCURACY = 0.1  # of a step: the next one corrects it
+from nufitdose.registration.optimiser.lattice import divergence, flow_of_row
+from nufitdose.registration.optimiser.stepping import conjugate_gradients, penalty_factors, shortening
 
 
 def newton_step(
@@ -34,51 +31,57 @@ def newton_step(
     with its `weight` at the nodes, of `bending` times the curvature and of the squared divergence, whose weight at the
     nodes is `volume`. Steps that would bend the field too steeply are shortened.
     """
-    factor = 2.0 * PER_EDGE * smoothness
-    penalty = np.array([factor, factor * bending, factor * (9.0 if volume.any() else 0.0)], dtype=np.float32)
+    penalty = np.array(penalty_factors(smoothness, bending, keeps_volume=bool(volume.any())), dtype=np.float32)
     with blocks_of(u.shape[1]) as run:
-        step = _solve(run, system, u, (weight, volume, penalty), np.float32(damping))
-    change = _steepest(step) / 2.0
-    if change > _STEEPEST:
-        step *= np.float32(_STEEPEST / change)
+        equations = _CompiledEquations(run, system, u, (weight, volume, penalty), np.float32(damping))
+        conjugate_gradients(equations)
+    step = equations.step
+    step *= np.float32(shortening(_steepest(step)))
     return step
 
 
-def _solve(
-    run: Callable[..., list[Any]],
-    system: NodeSystem,
-    u: HalfField,
-    terms: tuple[HalfImage, HalfImage, np.ndarray],
-    damping: np.float32,
-) -> HalfField:
-    weight, volume, penalty = terms
-    step, bent, applied, better = (np.zeros_like(u) for _ in range(4))
-    flow = np.zeros_like(volume)
-    blocks, inverse = (np.empty((6, *volume.shape), dtype=np.float32) for _ in range(2))
-    planes = np.zeros(u.shape[1])
+class _CompiledEquations:
+    """The system of a step; `run` shares planes among threads."""
 
-    def apply(x: HalfField, with_images: bool) -> float:
-        """Fill `applied` with `(H + λ L + μ I) x`, or `λ L x`; its inner product with x."""
-        run(_bend, x, weight, volume, bent, flow)
-        run(_apply, x, blocks, bent, flow, weight, penalty, with_images, applied, planes)
+    def __init__(
+        self,
+        run: Callable[..., list[Any]],
+        system: NodeSystem,
+        u: HalfField,
+        terms: tuple[HalfImage, HalfImage, np.ndarray],
+        damping: np.float32,
+    ) -> None:
+        self._run, self._terms = run, terms
+        weight, volume, penalty = terms
+        self.step, self._search, self._bent, self._applied, self._better = (np.zeros_like(u) for _ in range(5))
+        self._flow, self._planes = np.zeros_like(volume), np.zeros(u.shape[1])
+        self._blocks, self._inverse = (np.empty((6, *volume.shape), dtype=np.float32) for _ in range(2))
+        run(_prepare, system, weight, volume, penalty, damping, self._blocks, self._inverse)
+        self._apply(u, with_images=False)
+        self._residual = np.ascontiguousarray(np.moveaxis(system[..., :3], -1, 0)) - self._applied
+
+    def applied(self) -> float:
+        """`(H + λ L + μ I)` applied to the search; their inner product."""
+        return self._apply(self._search, with_images=True)
+
+    def advance(self, length: float) -> float:
+        """Go `length` along the search; the product of what is left with itself, preconditioned."""
+        step, residual, search = self.step, self._residual, self._search
+        arrays = step, residual, search, self._applied, np.float32(length), self._inverse, self._better, self._planes
+        self._run(_advance, *arrays)
+        return float(self._planes.sum())
+
+    def turn(self, ratio: float) -> None:
+        """Search along what is left, preconditioned, and `ratio` of the direction before."""
+        self._run(_turn, self._search, self._better, np.float32(ratio))
+
+    def _apply(self, x: HalfField, *, with_images: bool) -> float:
+        """Fill `_applied` with `(H + λ L + μ I) x`, or `λ L x`; its inner product with x."""
+        weight, volume, penalty = self._terms
+        bent, flow, planes = self._bent, self._flow, self._planes
+        self._run(_bend, x, weight, volume, bent, flow)
+        self._run(_apply, x, self._blocks, bent, flow, weight, penalty, with_images, self._applied, planes)
         return float(planes.sum())
-
-    run(_prepare, system, weight, volume, penalty, damping, blocks, inverse)
-    apply(u, False)
-    residual = np.ascontiguousarray(np.moveaxis(system[..., :3], -1, 0)) - applied
-    search = np.zeros_like(u)
-    run(_advance, step, residual, search, applied, np.float32(0.0), inverse, better, planes)  # only preconditions
-    search[:] = better
-    product = float(planes.sum())
-    enough = _ACCURACY * _ACCURACY * product
-    for _ in range(_MOST_ITERATIONS):
-        if product <= max(enough, 0.0):
-            break
-        length = np.float32(product / max(apply(search, True), 1e-30))
-        run(_advance, step, residual, search, applied, length, inverse, better, planes)
-        before, product = product, float(planes.sum())
-        run(_turn, search, better, np.float32(product / before))
-    return step
 
 
 @compiled

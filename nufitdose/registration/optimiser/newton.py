@@ -6,18 +6,15 @@ is taken only where the objective falls, with more damping tried where it does n
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic
 
 import numpy as np
 
-from nufitdose.registration.optimiser.correlation import HalfField, NodeSystem, compare
-from nufitdose.registration.optimiser.images import Level
-from nufitdose.registration.optimiser.lattice import compose, curvature, dilatation, doubled, roughness
-from nufitdose.registration.optimiser.linear_system import newton_step
-from nufitdose.registration.optimiser.warping import warp_images
+from nufitdose.registration.optimiser.correlation import HalfField
+from nufitdose.registration.optimiser.kernels import Kernels, Numbers
 
 _MOST_DAMPING = 10.0  # in parts of the mean bend: beyond it a step is too short to matter
 _FIRST_DAMPING = 0.1
-_ANY_MISFIT = 1000.0  # beside it no window counts less than another
 
 
 @dataclass(frozen=True)
@@ -38,66 +35,38 @@ class Found:
     steps: tuple[int, ...]
 
 
-class Objective:
-    """What is minimised on one level; windows that are explained worse than `misfit` count ever less."""
-
-    def __init__(self, level: Level, smoothness: Smoothness, misfit: float) -> None:
-        self.level, self.smoothness, self.misfit = level, smoothness, misfit
-        self._warped = np.empty_like(level.fixed)
-        self._roughness = np.empty_like(level.stiffness)
-        self.bending = (smoothness.length_mm / level.node_mm) ** 2
-
-    def at(self, u: HalfField) -> "Point":
-        """Value, slope and bend at a displacement."""
-        level = self.level
-        warp_images(level.moving, u, level.where, self._warped)
-        unlike, system = compare(level.fixed, self._warped, level.weights, level.floors, self.misfit)
-        roughness(u, self._roughness)
-        rough = float((level.stiffness * self._roughness).sum(dtype=np.float64))
-        rough += self.bending * curvature(u, level.stiffness)
-        if level.volume.any():
-            rough += dilatation(u, level.volume)
-        value = (unlike + self.smoothness.weight * rough) / max(level.voxels, 1.0)
-        return Point(u, value, system)
-
-    def step(self, point: "Point", damping: float) -> HalfField:
-        """Gauss and Newton's step, shorter with more damping."""
-        return newton_step(
-            point.system,
-            point.u,
-            self.level.stiffness,
-            self.smoothness.weight,
-            self.bending,
-            damping * point.mean_bend,
-            self.level.volume,
-        )
-
-
 @dataclass(frozen=True, eq=False)
-class Point:
+class Point(Generic[Numbers]):
     """A displacement, the objective there, slope and bend of the images' part."""
 
-    u: HalfField
+    u: Numbers
     value: float
-    system: NodeSystem
-
-    @property
-    def mean_bend(self) -> float:
-        """Of the images' part, over the nodes."""
-        return float(self.system[..., 3:6].mean())
+    system: Numbers
 
 
-def correlation(level: Level, u: HalfField) -> float:
-    """Mean `ρ²` of what is compared on a level, at a displacement."""
-    warped = np.empty_like(level.fixed)
-    warp_images(level.moving, u, level.where, warped)
-    unlike, _ = compare(level.fixed, warped, level.weights, level.floors, _ANY_MISFIT)
-    nothing, _ = compare(level.fixed, np.zeros_like(warped), level.weights, level.floors, _ANY_MISFIT)
-    return 1.0 - unlike / nothing
+class Objective(Generic[Numbers]):
+    """What is minimised on one level; windows that are explained worse than `misfit` count ever less."""
+
+    def __init__(self, kernels: Kernels[Numbers], smoothness: Smoothness, misfit: float) -> None:
+        self.kernels, self.smoothness, self.misfit = kernels, smoothness, misfit
+        self.bending = (smoothness.length_mm / kernels.level.node_mm) ** 2
+
+    def at(self, u: Numbers) -> Point[Numbers]:
+        """Value, slope and bend at a displacement."""
+        kernels = self.kernels
+        unlike, system = kernels.compare(u, self.misfit)
+        rough = kernels.roughness(u) + self.bending * kernels.curvature(u) + kernels.dilatation(u)
+        value = (unlike + self.smoothness.weight * rough) / max(kernels.level.voxels, 1.0)
+        return Point(u, value, system)
+
+    def step(self, point: Point[Numbers], damping: float) -> Numbers:
+        """Gauss and Newton's step, shorter with more damping."""
+        damping *= self.kernels.mean_bend(point.system)
+        return self.kernels.newton_step(point.system, point.u, self.smoothness.weight, self.bending, damping)
 
 
 def optimise(
-    levels: Sequence[Level],
+    levels: Sequence[Kernels[Numbers]],
     steps: Sequence[int],
     starts: Sequence[np.ndarray] | None,
     smoothness: Smoothness,
@@ -110,34 +79,35 @@ def optimise(
     `starts` is one displacement `[3, i, j, k]` on each level's half lattice (default 0); the first level with steps
     takes its own. Never worse at the finest level than its start.
     """
-    given = [np.zeros((3, *level.stiffness.shape), np.float32) for level in levels] if starts is None else starts
+    if starts is None:
+        starts = [np.zeros((3, *kernels.level.stiffness.shape), np.float32) for kernels in levels]
     finest = Objective(levels[-1], smoothness, misfit)
-    start = finest.at(given[-1])
-    u: HalfField | None = None
+    start = finest.at(levels[-1].brought(starts[-1]))
+    u: Numbers | None = None
     made = []
     work = np.cumsum([count * 8.0**n for n, count in enumerate(steps)])
-    for n, (level, count) in enumerate(zip(levels, steps, strict=True)):
+    for n, (kernels, count) in enumerate(zip(levels, steps, strict=True)):
         if u is not None:
-            u = doubled(u, level.stiffness.shape)
+            u = kernels.doubled(u)
         elif count:
-            u = given[n]
+            u = kernels.brought(starts[n])
         used = 0
         if u is not None and count:
-            objective = finest if n == len(levels) - 1 else Objective(level, smoothness, misfit)
-            u, used = _descend(objective, u, count, tolerance)
+            end, used = _descend(Objective(kernels, smoothness, misfit), u, count, tolerance)
+            u = end
         made.append(used)
         on_progress(work[n] / max(work[-1], 1.0))
     found = start if u is None else finest.at(u)
     if not found.value < start.value:
-        return Found(start.u, start.value, start.value, tuple(made))
-    return Found(found.u, start.value, found.value, tuple(made))
+        return Found(finest.kernels.fetched(start.u), start.value, start.value, tuple(made))
+    return Found(finest.kernels.fetched(found.u), start.value, found.value, tuple(made))
 
 
-def _descend(objective: Objective, u: HalfField, most: int, tolerance: float) -> tuple[HalfField, int]:
+def _descend(objective: Objective[Numbers], u: Numbers, most: int, tolerance: float) -> tuple[Numbers, int]:
     """The displacement after at most `most` steps on one level, and how many were tried."""
     point, damping = objective.at(u), 0.0
     for tried in range(1, most + 1):
-        new = objective.at(compose(objective.step(point, damping), point.u))
+        new = objective.at(objective.kernels.compose(objective.step(point, damping), point.u))
         if new.value < point.value:
             gain = (point.value - new.value) / point.value
             point, damping = new, damping / 4.0
