@@ -9,7 +9,13 @@ from pydantic import Field
 from nufitdose.registration.diffeomorphism import to_world, upsampled
 from nufitdose.registration.engines.engine import Engine, Need, Request
 from nufitdose.registration.engines.linear import rigid_pose
-from nufitdose.registration.engines.refine import RefineSettings, field_mm, looks_like_one_patient, refine
+from nufitdose.registration.engines.refine import (
+    RefineSettings,
+    field_mm,
+    kernels_on,
+    looks_like_one_patient,
+    refine,
+)
 from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.intensity import CT_CONTRASTS
 from nufitdose.registration.network.model import NufitReg
@@ -91,6 +97,7 @@ def _refined(
         settings,
         request.objective,
         lambda share: request.on_progress(0.5 + 0.5 * share),
+        kernels_on(request.device),
     )
     if not looks_like_one_patient(pair, found, request.objective):
         _log.warning(

@@ -1,6 +1,7 @@
 """Instance optimisation: the displacement of one pair, from the rigid pose or from what a network gave."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from nufitdose.registration.optimiser.correlation import HalfField
 from nufitdose.registration.optimiser.images import Level, can_be_halved, levels_of
 from nufitdose.registration.optimiser.kernels import Kernels
 from nufitdose.registration.optimiser.newton import Found, Objective, Smoothness, optimise
+from nufitdose.registration.optimiser.on_device import OnDevice
 from nufitdose.registration.optimiser.on_processor import OnProcessor, correlation
 from nufitdose.registration.pair import Pair, pair_of
 from nufitdose.study import TimePoint
@@ -54,6 +56,11 @@ class RefineSettings(Settings):
     misfit: float = Field(default=0.2, gt=0)
     start_blur_mm: float = 8.0
     bones_mm: float = Field(default=32.0, ge=0)
+
+
+def kernels_on(device: torch.device) -> KernelsOf:
+    """Compiled loops on the CPU, tensors on any other device."""
+    return OnProcessor if device.type == "cpu" else partial(OnDevice, device=device)
 
 
 def refine(

@@ -1,0 +1,81 @@
+"""Local correlation of a warped scan with a fixed one, its slope and bend: equations and names of `..correlation`.
+
+Here every window of an image is summed at once, axis by axis; about thirty images of single precision live meanwhile.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+from torch.nn.functional import avg_pool3d, interpolate
+
+from nufitdose.registration.optimiser.on_device.reading import Images, read_linear, read_splines
+
+Field = Float32[Tensor, "3 half_i half_j half_k"]
+System = Float32[Tensor, "9 half_i half_j half_k"]
+PerChannel = Float32[Tensor, "compared 2"]
+
+_WINDOW = 5  # voxels, along each axis
+
+
+@dataclass(frozen=True, eq=False)
+class Moving:
+    """Coefficients of splines through the channels, the mask, and the `voxels` where they are wanted."""
+
+    coefficients: Float32[Tensor, "channel pi pj pk"]
+    mask: Float32[Tensor, "1 i j k"]
+    voxels: Int64[Tensor, "3 place"]
+
+
+def warp_images(moving: Moving, u: Field) -> Images:
+    """`moving(x + u(x))`, the mask in the last channel, 0 where it is not wanted; all sides are even.
+
+    Node h of u lies at 2h + ½, as `interpolate` has it.
+    """
+    i, j, k = moving.voxels
+    at_voxels = interpolate(u[None], scale_factor=2.0, mode="trilinear", align_corners=False)[0]
+    places = moving.voxels + at_voxels[:, i, j, k].double()
+    out = u.new_zeros(len(moving.coefficients) + 1, *moving.mask.shape[1:])
+    out[:-1, i, j, k] = read_splines(moving.coefficients, places)
+    out[-1:, i, j, k] = read_linear(moving.mask, places)
+    return out
+
+
+def compare(
+    fixed: Images, warped: Images, weights: PerChannel, floors: PerChannel, misfit: float
+) -> tuple[float, System]:
+    """`Σ_y Σ_c w_c t log(1 + (1 - ρ_c²) / t)`, t the `misfit`; slope and bend of minus that at the nodes."""
+    seen = fixed[-1] * warped[-1]
+    f, w = fixed[:-1] - 0.5, warped[:-1] - 0.5
+    size = _window_sums(seen[None]).clamp_min(1.0)
+    sum_f, sum_w, sum_ff, sum_ww, sum_fw = (_window_sums(seen * x) for x in (f, w, f * f, w * w, f * w))
+    mean_f, mean_w = sum_f / size, sum_w / size
+    floor_f, floor_w, constant, with_f = (x[:, None, None, None] for x in (*floors.unbind(1), *weights.unbind(1)))
+    a = (sum_ff - mean_f * sum_f).clamp_min(0.0) + floor_f * size + 1e-12
+    b = (sum_ww - mean_w * sum_w).clamp_min(0.0) + floor_w * size + 1e-12
+    c = sum_fw - mean_f * sum_w
+    weight = fixed[-1] * (constant + with_f * (mean_f + 0.5))
+    unlike = (1.0 - c * c / (a * b)).clamp_min(0.0)
+    value = (weight * misfit * torch.log1p(unlike / misfit)).sum(dtype=torch.float64)
+    p = 2.0 * weight * c / (a * b) * (misfit / (unlike + misfit))
+    q = p * c / b
+    rest = _window_sums(p * mean_f - q * mean_w)
+    p, q = _window_sums(p), _window_sums(q)
+    return float(value), _at_nodes(seen * (f * p - w * q - rest), seen * q, warped[:-1])
+
+
+def _window_sums(images: Images) -> Images:
+    """Over windows of 5³ voxels; nothing beyond the images."""
+    for axis in (2, 1, 0):
+        window = [_WINDOW if n == axis else 1 for n in range(3)]
+        images = avg_pool3d(images, window, stride=1, padding=[n // 2 for n in window], divisor_override=1)
+    return images
+
+
+def _at_nodes(slope: Images, bend: Images, warped: Images) -> System:
+    """Slope times ∇W, bend times ∇W ∇Wᵀ as ii, jj, kk, ij, ik, jk: summed over channels and a node's 2³ voxels."""
+    i, j, k = torch.gradient(warped, dim=(1, 2, 3))
+    numbers = [(slope * g).sum(dim=0) for g in (i, j, k)]
+    numbers += [(bend * g * h).sum(dim=0) for g, h in ((i, i), (j, j), (k, k), (i, j), (i, k), (j, k))]
+    return avg_pool3d(torch.stack(numbers), 2, divisor_override=1)
