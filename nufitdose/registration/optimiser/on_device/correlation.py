@@ -1,12 +1,13 @@
 """Local correlation of a warped scan with a fixed one, its slope and bend: equations and names of `..correlation`.
 
-Here every window of an image is summed at once, axis by axis; about thirty images of single precision live meanwhile.
+All windows of a channel are summed at once, axis by axis; channels come after one another, so that memory stays small.
 """
 
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, interpolate
 
@@ -14,6 +15,7 @@ from nufitdose.registration.optimiser.on_device.reading import Images, read_line
 
 Field = Float32[Tensor, "3 half_i half_j half_k"]
 System = Float32[Tensor, "9 half_i half_j half_k"]
+Image = Float32[Tensor, "i j k"]
 PerChannel = Float32[Tensor, "compared 2"]
 
 _WINDOW = 5  # voxels, along each axis
@@ -47,35 +49,53 @@ def compare(
 ) -> tuple[float, System]:
     """`Σ_y Σ_c w_c t log(1 + (1 - ρ_c²) / t)`, t the `misfit`; slope and bend of minus that at the nodes."""
     seen = fixed[-1] * warped[-1]
-    f, w = fixed[:-1] - 0.5, warped[:-1] - 0.5
-    size = _window_sums(seen[None]).clamp_min(1.0)
-    sum_f, sum_w, sum_ff, sum_ww, sum_fw = (_window_sums(seen * x) for x in (f, w, f * f, w * w, f * w))
+    size = _window_sums(seen[None])[0].clamp_min(1.0)
+    each = [
+        _compare_one(*of_channel, seen, size, fixed[-1], misfit)
+        for of_channel in zip(fixed[:-1], warped[:-1], weights, floors, strict=True)
+    ]
+    values, systems = zip(*each, strict=True)
+    return float(torch.stack(values).sum()), torch.stack(systems).sum(dim=0)
+
+
+def _compare_one(
+    fixed: Image,
+    warped: Image,
+    weight: Float32[Tensor, " 2"],
+    floor: Float32[Tensor, " 2"],
+    seen: Image,
+    size: Image,
+    compared: Image,
+    misfit: float,
+) -> tuple[Float64[Tensor, ""], System]:
+    """Of one channel, with the voxels `seen` on both and their number in every window."""
+    f, w = fixed - 0.5, warped - 0.5
+    moments = (seen * x for x in (f, w, f * f, w * w, f * w))
+    sum_f, sum_w, sum_ff, sum_ww, sum_fw = _window_sums(torch.stack(list(moments)))
     mean_f, mean_w = sum_f / size, sum_w / size
-    floor_f, floor_w, constant, with_f = (x[:, None, None, None] for x in (*floors.unbind(1), *weights.unbind(1)))
-    a = (sum_ff - mean_f * sum_f).clamp_min(0.0) + floor_f * size + 1e-12
-    b = (sum_ww - mean_w * sum_w).clamp_min(0.0) + floor_w * size + 1e-12
+    a = (sum_ff - mean_f * sum_f).clamp_min(0.0) + floor[0] * size + 1e-12
+    b = (sum_ww - mean_w * sum_w).clamp_min(0.0) + floor[1] * size + 1e-12
     c = sum_fw - mean_f * sum_w
-    weight = fixed[-1] * (constant + with_f * (mean_f + 0.5))
+    own = compared * (weight[0] + weight[1] * (mean_f + 0.5))
     unlike = (1.0 - c * c / (a * b)).clamp_min(0.0)
-    value = (weight * misfit * torch.log1p(unlike / misfit)).sum(dtype=torch.float64)
-    p = 2.0 * weight * c / (a * b) * (misfit / (unlike + misfit))
+    value = (own * misfit * torch.log1p(unlike / misfit)).sum(dtype=torch.float64)
+    p = 2.0 * own * c / (a * b) * (misfit / (unlike + misfit))
     q = p * c / b
-    rest = _window_sums(p * mean_f - q * mean_w)
-    p, q = _window_sums(p), _window_sums(q)
-    return float(value), _at_nodes(seen * (f * p - w * q - rest), seen * q, warped[:-1])
+    p, q, rest = _window_sums(torch.stack([p, q, p * mean_f - q * mean_w]))
+    return value, _at_nodes(seen * (f * p - w * q - rest), seen * q, warped)
 
 
 def _window_sums(images: Images) -> Images:
     """Over windows of 5³ voxels; nothing beyond the images."""
-    for axis in (2, 1, 0):
+    for axis in range(3):
         window = [_WINDOW if n == axis else 1 for n in range(3)]
         images = avg_pool3d(images, window, stride=1, padding=[n // 2 for n in window], divisor_override=1)
     return images
 
 
-def _at_nodes(slope: Images, bend: Images, warped: Images) -> System:
-    """Slope times ∇W, bend times ∇W ∇Wᵀ as ii, jj, kk, ij, ik, jk: summed over channels and a node's 2³ voxels."""
-    i, j, k = torch.gradient(warped, dim=(1, 2, 3))
-    numbers = [(slope * g).sum(dim=0) for g in (i, j, k)]
-    numbers += [(bend * g * h).sum(dim=0) for g, h in ((i, i), (j, j), (k, k), (i, j), (i, k), (j, k))]
-    return avg_pool3d(torch.stack(numbers), 2, divisor_override=1)
+def _at_nodes(slope: Image, bend: Image, warped: Image) -> System:
+    """Slope times ∇W, bend times ∇W ∇Wᵀ as ii, jj, kk, ij, ik, jk: summed over the 2³ voxels of each node."""
+    i, j, k = torch.gradient(warped)
+    squares = ((i, i), (j, j), (k, k), (i, j), (i, k), (j, k))
+    numbers = chain((slope * g for g in (i, j, k)), (bend * g * h for g, h in squares))
+    return torch.stack([avg_pool3d(x[None], 2, divisor_override=1)[0] for x in numbers])
