@@ -4,8 +4,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from nufitdose.config import Settings
+from nufitdose.registration.engines.refine import RefineSettings
 from nufitdose.registration.intensity import CtContrast
-from nufitdose.training.settings import StageSettings
+from nufitdose.training.settings import DataSettings, LoopSettings, StageSettings
 
 SCRATCH = "scratch"
 
@@ -13,14 +15,16 @@ SCRATCH = "scratch"
 class FinetuneSettings(StageSettings):
     """Everything a fine-tuning can be told.
 
-    `start` is a weights file, a checkpoint or a run's folder, whose network is taken, or 'scratch' for the network of
-    `network` untrained. `working_spacing_mm`, `ct_contrast` and `passes` are others to go on with (null: those of the
+    `learns` the network; the correction has settings of its own (`CorrectionSettings`). `start` is a weights file, a
+    checkpoint or a run's folder, whose network is taken, or 'scratch' for the network of `network` untrained.
+    `working_spacing_mm`, `ct_contrast` and `passes` are others to go on with (null: those of the
     start): a network learns on coarse grids, and looking seldom, what serves on fine ones and looking again. `freeze`
     keeps the encoders, or all but the heads, as they are. `adapt: low_rank` keeps the encoders and learns a change of
     rank `rank` of each of their linear layers (see `nufitdose.training.low_rank`); what `freeze` leaves is trained
     whole. `patient` fine-tunes on the scans of that one patient alone, wherever the splits put it, without validation.
     """
 
+    learns: Literal["network"] = "network"
     start: str
     working_spacing_mm: float | None = Field(default=None, gt=0)
     ct_contrast: CtContrast | None = None
@@ -35,3 +39,30 @@ class FinetuneSettings(StageSettings):
         if self.adapt == "low_rank" and self.freeze == "encoders":
             raise ValueError("'adapt: low_rank' trains the encoders, 'freeze: encoders' keeps them; choose one")
         return self
+
+
+class CorrectionSettings(Settings):
+    """Everything that learning the correction can be told, on digital patients with CTs whose motion is known.
+
+    `start` names the network that the correction is added to, as in a fine-tuning; it stays as it is. `width` is that
+    of the correction at full resolution. Each step takes `crops` crops of pairs; the loss is the error of the
+    displacement and `smoothness_mm` times that of its differences. `optimiser` are the settings of what is corrected;
+    its result serves under these alone. Crops are read from disk: `data.memory_gb` bounds nothing.
+    """
+
+    learns: Literal["correction"]
+    start: str
+    data: DataSettings
+    width: int = Field(default=24, ge=4, multiple_of=4)
+    crops: int = Field(default=4, ge=1)
+    smoothness_mm: float = Field(default=4.0, ge=0)
+    optimiser: RefineSettings = RefineSettings()
+    loop: LoopSettings = LoopSettings(
+        steps=4000,
+        learning_rate=2e-3,
+        weight_decay=1e-4,
+        amsgrad=False,
+        schedule="cosine",
+        warmup_steps=100,
+        precision="bfloat16",
+    )

@@ -5,15 +5,14 @@ from pathlib import Path
 from torch import nn
 
 from finetune.config import SCRATCH, FinetuneSettings
-from nufitdose.errors import InputError
-from nufitdose.registration.network import NetworkSettings, NufitReg, load_weights
+from finetune.correction import run_correction
+from finetune.start import load_start
+from nufitdose.registration.network import NufitReg
 from nufitdose.run import sha256
-from nufitdose.training.checkpoint import AVERAGE, CARD, MODEL, best_checkpoint, read_card
-from nufitdose.training.checkpoint import load_weights as load_checkpoint
-from nufitdose.training.low_rank import add_low_rank, merge_low_rank
+from nufitdose.training.low_rank import add_low_rank
 from nufitdose.training.pairs import IntraPatientOrder, Order, PairKey, validation_keys
 from nufitdose.training.request import RunRequest
-from nufitdose.training.stage import WEIGHTS, Stage, Studies, run_stage
+from nufitdose.training.stage import Stage, Studies, run_stage
 
 ENCODERS = ("encoders", "stitches")
 
@@ -21,8 +20,11 @@ ENCODERS = ("encoders", "stitches")
 def run_finetune(request: RunRequest) -> Path:
     """Fine-tune in the folder `request.out` as its settings say; returns the weights of the best checkpoint.
 
-    Raises `InputError` on bad settings, data or starting weights, `RunStopped` when the loss stays not finite.
+    With `learns: correction` what learns is the correction of optimised fields. Raises `InputError` on bad settings,
+    data or starting weights, `RunStopped` when the loss stays not finite.
     """
+    if request.read_content().get("learns") == "correction":
+        return run_correction(request)
     return run_stage(stage_of(request.read_settings(FinetuneSettings)), request)
 
 
@@ -57,26 +59,6 @@ def stage_of(settings: FinetuneSettings) -> Stage:
         depends_on=depends_on,
         choose=lambda cohort: cohort if settings.patient is None else cohort.select_patient(settings.patient),
     )
-
-
-def load_start(place: Path) -> tuple[NufitReg, Path]:
-    """The network to start from and the file it came from: a weights file, a checkpoint, or a run's best."""
-    if place.is_file():
-        return load_weights(place), place
-    if (place / WEIGHTS).is_file():
-        return load_weights(place / WEIGHTS), place / WEIGHTS
-    folder = place if (place / CARD).is_file() else best_checkpoint(place)
-    if folder is None:
-        raise InputError(
-            "there are no weights to start from",
-            where=place,
-            remedy="Name a weights file, a checkpoint or a run of 'nufitdose pretrain', or 'start: scratch'",
-        )
-    card = read_card(folder)
-    name = AVERAGE if AVERAGE in card.files else MODEL
-    model = NufitReg(NetworkSettings.model_validate(card.config["network"]))
-    model.load_state_dict(merge_low_rank(load_checkpoint(folder, name)))
-    return model, folder / name
 
 
 def freeze(model: nn.Module, what: str) -> None:

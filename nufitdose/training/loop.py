@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,6 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from nufitdose.errors import InputError, RunStopped
-from nufitdose.registration.pair import PairTensors
 from nufitdose.training.distributed import Processes, keep_threads
 from nufitdose.training.optimiser import make_optimiser, make_schedule
 from nufitdose.training.pairs import generator_of
@@ -25,15 +24,23 @@ MOST_BAD_STEPS = 3  # in a row
 _CHANCE = 4  # what a number is drawn for; see nufitdose.training.pairs
 
 Losses = Mapping[str, Tensor]
-PairLoss = Callable[[nn.Module, PairTensors, torch.Generator], Losses]  # 'loss' is what is minimised
+PairLoss = Callable[[nn.Module, Any, torch.Generator], Losses]  # 'loss' is what is minimised
 Validate = Callable[[nn.Module], Mapping[str, float]]  # 'loss' is what the best checkpoint is chosen by
+
+
+@runtime_checkable
+class OnDevice(Protocol):
+    """What is learned from: a pair of scans, or crops of some."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same on another device."""
 
 
 @runtime_checkable
 class Pairs(Protocol):
     """Where pairs come from."""
 
-    def along(self, places: Iterator[int]) -> Iterator[PairTensors]:
+    def along(self, places: Iterator[int]) -> Iterator[OnDevice]:
         """The pairs at `places`, one after the other."""
 
 
@@ -99,7 +106,7 @@ def train(
 
 
 def _add_gradients(
-    forward: nn.Module, pair_loss: PairLoss, places: range, pairs: Iterator[PairTensors], run: Run
+    forward: nn.Module, pair_loss: PairLoss, places: range, pairs: Iterator[OnDevice], run: Run
 ) -> dict[str, float]:
     """Gradients of the mean loss over this process's pairs of a step; the mean losses over all processes."""
     found: list[Losses] = []
@@ -135,7 +142,7 @@ def _synchronise(forward: nn.Module, *, last: bool) -> AbstractContextManager[No
     return nullcontext()
 
 
-def _losses(forward: nn.Module, pair_loss: PairLoss, pair: PairTensors, seed: int, place: int) -> Losses:
+def _losses(forward: nn.Module, pair_loss: PairLoss, pair: OnDevice, seed: int, place: int) -> Losses:
     chance = generator_of(seed, _CHANCE, place)
     torch.manual_seed(chance.initial_seed())  # drop path within the network
     return pair_loss(forward, pair, chance)

@@ -5,10 +5,10 @@ processes, sees the very same pairs as one that was not.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import permutations
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from nufitdose.training.augmentation import augment, random_motion
 from nufitdose.training.scans import ScanKey, ScanStore, pair_scans
 from nufitdose.training.settings import AugmentationSettings
 
+Made = TypeVar("Made")
 PairKey = tuple[ScanKey, ScanKey]  # fixed, moving
 _ORDER, _MOTION, _INTENSITY = 1, 2, 3  # what a number is drawn for
 
@@ -95,21 +96,26 @@ class TrainingPairs:
 
     def along(self, places: Iterator[int]) -> Iterator[PairTensors]:
         """The pairs at `places`, one after the other; the next few are made while one is used."""
-        if self._workers == 0:
-            yield from map(self.at, places)
-            return
-        waiting: deque[Future[PairTensors]] = deque()
-        with ThreadPoolExecutor(self._workers) as pool:
-            try:
-                for place in places:
-                    waiting.append(pool.submit(self.at, place))
-                    if len(waiting) > self._workers:
-                        yield waiting.popleft().result()
-                while waiting:
+        return made_ahead(self.at, places, self._workers)
+
+
+def made_ahead(make: Callable[[int], Made], places: Iterator[int], workers: int) -> Iterator[Made]:
+    """What `make` makes at `places`, one after the other; the next few in `workers` threads while one is used."""
+    if workers == 0:
+        yield from map(make, places)
+        return
+    waiting: deque[Future[Made]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for place in places:
+                waiting.append(pool.submit(make, place))
+                if len(waiting) > workers:
                     yield waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def generator_of(*numbers: int) -> torch.Generator:

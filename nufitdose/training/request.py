@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nufitdose.config import Settings, build, read_yaml, with_overrides
 from nufitdose.errors import InputError
@@ -32,6 +32,10 @@ class RunRequest:
     def read_settings(self, model: type[S]) -> S:
         """The settings of the file with the overrides on top. Raises `InputError` on every fault in them."""
         return read_settings(model, self.config, self.overrides)
+
+    def read_content(self) -> dict[str, Any]:
+        """What the file and the overrides say, unchecked. Raises `InputError` on a file that is no YAML."""
+        return with_overrides(read_yaml(self.config), self.overrides)
 
     def require_free_or_resumed(self) -> None:
         """Refuse a folder that holds something else, or a run that was not asked to be resumed."""

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from nufitdose.cohort import SPLITS, Cohort, Member
+from nufitdose.config import Settings
 from nufitdose.io.truth import Landmarks, read_landmarks
 from nufitdose.locks import locked
 from nufitdose.progress import OnProgress, Steps, Stream, tell_warnings
@@ -71,7 +72,7 @@ def run_stage(stage: Stage, request: RunRequest) -> Path:
     if stage.settings.loop.tensorboard:
         tensorboard_writer()  # refused now, not once the scans are prepared
     record = RunRecord(stage.name, stage.settings.model_dump(mode="json"), seed=request.seed)
-    with processes(request.device) as group, collected_warnings(record), _held(request.out, group):
+    with processes(request.device) as group, collected_warnings(record), held(request.out, group):
         record.device = str(group.device)
         record.notes = {"status": "running", "processes": group.count}
         if group.writes:
@@ -84,7 +85,7 @@ def run_stage(stage: Stage, request: RunRequest) -> Path:
             with steps.step("preparing the scans", 0.08) as on_progress:
                 store = work.prepare_store(cohort, on_progress)
             with steps.step("training", 0.9) as on_progress:
-                shown = _show_steps(stage.settings.loop.steps, work.stream, steps, on_progress)
+                shown = shown_steps(stage.settings.loop.steps, work.stream, steps, on_progress)
                 progress = work.train(cohort, store, shown)
         record.timings_s = dict(steps.seconds)
         if group.writes:
@@ -94,7 +95,7 @@ def run_stage(stage: Stage, request: RunRequest) -> Path:
     return request.out / WEIGHTS
 
 
-def _held(folder: Path, group: Processes) -> AbstractContextManager[None]:
+def held(folder: Path, group: Processes) -> AbstractContextManager[None]:
     """The folder, held by the process that writes."""
     return locked(folder) if group.writes else nullcontext()
 
@@ -169,7 +170,7 @@ class _Work:
         run = Run(
             folder=self.request.out,
             seed=seed,
-            config=_identity(settings, seed)
+            config=identity(settings, seed)
             | {"network": stage.network.model_dump(mode="json")}
             | dict(stage.depends_on),
             data={name: digest for name, digest in cohort.digests().items() if not name.startswith("test/")},
@@ -207,7 +208,7 @@ def _landmarks(members: Sequence[Member]) -> dict[str, Landmarks]:
     return {digest: landmarks for digest, landmarks in found.items() if landmarks is not None}
 
 
-def _identity(settings: StageSettings, seed: int) -> dict[str, Any]:
+def identity(settings: Settings, seed: int) -> dict[str, Any]:
     """The settings that make the run what it is, as JSON holds them."""
     content = json.loads(settings.model_dump_json())
     for part, names in _FREE_TO_CHANGE.items():
@@ -216,7 +217,7 @@ def _identity(settings: StageSettings, seed: int) -> dict[str, Any]:
     return {**content, "seed": seed}
 
 
-def _show_steps(
+def shown_steps(
     last: int, stream: Stream | None, steps: Steps, on_progress: OnProgress
 ) -> Callable[[int, float], None]:
     """Move the bar, the loss beside it; where nobody watches a bar, a line every now and then."""

@@ -18,8 +18,9 @@ from nufitdose.registration.engines.refine import (
 )
 from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.intensity import CT_CONTRASTS
+from nufitdose.registration.network.correction import FieldCorrection
 from nufitdose.registration.network.model import NufitReg
-from nufitdose.registration.objective import NetworkOutput, displacements
+from nufitdose.registration.objective import NetworkOutput, ObjectiveSettings, displacements
 from nufitdose.registration.pair import Pair, pair_of
 from nufitdose.types import Affine
 
@@ -30,11 +31,14 @@ class NufitSettings(RefineSettings):
     """Those of the optimisation, and of its start where there are CTs: `passes` looks on a grid of `network_mm`.
 
     Such looks take a third of the time of those that the network was trained for, and with CTs the optimisation finds
-    the rest; activity alone does not tell it.
+    the rest; activity alone does not tell it. With `correct`, what was found between CTs is corrected by what the
+    network learned of such fields: under the settings alone that it was learned with, the defaults of `RefineSettings`
+    and of the objective.
     """
 
     network_mm: float = Field(default=6.0, gt=0)
     passes: int = Field(default=2, ge=1, le=8)
+    correct: bool = True
 
 
 def optimise(request: Request) -> DisplacementField:
@@ -57,7 +61,15 @@ def predict_and_optimise(request: Request) -> DisplacementField:
     if request.basis != "CT":
         look = (network.working_spacing_mm, network.passes)
     _, start = predict_after(request, pose, *look)
-    return _refined(request, pose, start, settings)
+    return _refined(request, pose, start, settings, _correction(request, settings))
+
+
+def _correction(request: Request, settings: NufitSettings) -> FieldCorrection | None:
+    """What the network learned of optimised fields, where these are such."""
+    learned_with = all(getattr(settings, name) == value for name, value in RefineSettings())
+    if not (settings.correct and learned_with and request.objective == ObjectiveSettings()):
+        return None
+    return _network(request).correction
 
 
 def _pose(request: Request) -> Affine:
@@ -87,7 +99,11 @@ def predict_after(request: Request, pose: Affine, spacing_mm: float, passes: int
 
 
 def _refined(
-    request: Request, pose: Affine, start: DisplacementField | None, settings: RefineSettings | None
+    request: Request,
+    pose: Affine,
+    start: DisplacementField | None,
+    settings: RefineSettings | None,
+    correction: FieldCorrection | None = None,
 ) -> DisplacementField:
     pair, found = refine(
         request.fixed,
@@ -98,6 +114,7 @@ def _refined(
         request.objective,
         lambda share: request.on_progress(0.5 + 0.5 * share),
         kernels_on(request.device),
+        correction,
     )
     if not looks_like_one_patient(pair, found, request.objective):
         _log.warning(

@@ -11,8 +11,10 @@ from scipy import ndimage
 
 from nufitdose.config import Settings
 from nufitdose.grid import Grid
+from nufitdose.registration.engines.correct import corrected
 from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.intensity import tissue_contrast
+from nufitdose.registration.network.correction import FieldCorrection
 from nufitdose.registration.objective import ObjectiveSettings
 from nufitdose.registration.optimiser.bones import bone_share, stiffen_bones
 from nufitdose.registration.optimiser.correlation import HalfField
@@ -72,14 +74,16 @@ def refine(
     terms: ObjectiveSettings | None = None,
     on_progress: Callable[[float], None] = lambda share: None,
     kernels_of: KernelsOf = OnProcessor,
+    correction: FieldCorrection | None = None,
 ) -> tuple[Pair, Found]:
     """The working grid of a pair, and the displacement found on it that follows after the rigid `pose`.
 
-    `start` is a displacement (mm) to improve, `terms` the weights and kinds of the objective's terms.
+    `start` is a displacement (mm) to improve, `terms` the weights and kinds of the objective's terms. A `correction`
+    corrects what was found between CTs.
     """
     settings, terms = settings or RefineSettings(), terms or ObjectiveSettings()
     pair = prepare_pair(fixed, moving, pose, settings, with_tumours=terms.rigidity > 0)
-    return pair, bend(pair, start, settings, terms, on_progress, kernels_of)
+    return pair, bend(pair, start, settings, terms, on_progress, kernels_of, correction)
 
 
 def prepare_pair(
@@ -99,12 +103,11 @@ def bend(
     terms: ObjectiveSettings,
     on_progress: Callable[[float], None] = lambda share: None,
     kernels_of: KernelsOf = OnProcessor,
+    correction: FieldCorrection | None = None,
 ) -> Found:
     """The displacement of a prepared pair."""
     has_ct = bool(pair.tensors.present[0, 0])
-    if has_ct:
-        terms = terms.model_copy(update={"weight_activity": settings.activity_weight})
-    levels = levels_of(pair.tensors, len(settings.steps), terms, settings.volume)
+    levels = _levels(pair, len(settings.steps), settings, terms)
     steps = settings.steps[len(settings.steps) - len(levels) :]
     grids = [pair.half_grid]
     while len(grids) < len(levels):
@@ -113,13 +116,33 @@ def bend(
     smoothness = Smoothness(settings.smoothness, settings.bending_mm)
     kernels = [kernels_of(level) for level in levels]
     found = optimise(kernels, steps, starts, smoothness, settings.misfit, settings.tolerance, on_progress)
-    if not has_ct or settings.bones_mm == 0:
+    objective = Objective(kernels[-1], smoothness, settings.misfit)
+    if not has_ct:
         return found
-    return _with_rigid_bones(pair, found, Objective(kernels[-1], smoothness, settings.misfit), settings.bones_mm)
+    found = _with_rigid_bones(pair, found, objective, settings.bones_mm)
+    if correction is None:
+        return found
+    u = corrected(levels[-1], settings.misfit, found.displacement, correction)
+    after = objective.at(objective.kernels.brought(u)).value
+    moved = Found(u, found.before, after, found.steps)
+    return _with_rigid_bones(pair, moved, objective, settings.bones_mm) if after <= found.before else found
+
+
+def finest_level(pair: Pair, settings: RefineSettings, terms: ObjectiveSettings) -> Level:
+    """What is compared at last."""
+    return _levels(pair, 1, settings, terms)[0]
+
+
+def _levels(pair: Pair, count: int, settings: RefineSettings, terms: ObjectiveSettings) -> list[Level]:
+    if bool(pair.tensors.present[0, 0]):
+        terms = terms.model_copy(update={"weight_activity": settings.activity_weight})
+    return levels_of(pair.tensors, count, terms, settings.volume)
 
 
 def _with_rigid_bones(pair: Pair, found: Found, objective: Objective[Any], reach_mm: float) -> Found:
     """What was found with its bones rigid; as it was where that is worse, by the objective, than the start."""
+    if reach_mm == 0:
+        return found
     tensors, voxel_ml = pair.tensors, float(np.prod(pair.tensors.spacing_mm)) / 1000.0
     share = bone_share(tensors.ct[0, 1].numpy(), tensors.body[0, 1].numpy(), voxel_ml)
     noise = _BONE_NOISE_MM / min(tensors.spacing_mm)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, pad
 
 from nufitdose.registration.diffeomorphism import integrated, upsampled, warp
+from nufitdose.registration.network.correction import FieldCorrection
 from nufitdose.registration.network.cues import CHANNELS, cues
 from nufitdose.registration.network.decoder import Decoder, VelocityHead, WeightHead
 from nufitdose.registration.network.encoder import STAGES, ConvolutionalEncoder, CrossStitch, SwinEncoder
@@ -48,6 +49,7 @@ class NufitReg(nn.Module):
         self.decoder = Decoder(c, count, 2 * seen, CHANNELS * seen, shuffle=settings.decoder == "pixel_shuffle")
         self.head = VelocityHead(c)
         self.weight_head = WeightHead(c, settings.weight_head) if settings.weight_head != "none" else None
+        self.correction = FieldCorrection(settings.correction) if settings.correction else None
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """`nn.Module.compile` of all but the cues, whose poolings would be unrolled into one another for minutes."""

@@ -26,6 +26,7 @@ from nufitdose.registration.network.settings import NetworkSettings
 SHIPPED = Path(__file__).parents[2] / "data" / "weights" / "nufit.safetensors"
 FORMAT = "nufitdose registration weights, 1"
 _LARGEST_BYTES = 4 << 30
+_YOUNGER = {"correction"}  # than the format: a card that does not say so has none
 
 
 def save_weights(model: NufitReg, path: str | Path, card: Mapping[str, Any]) -> Path:
@@ -131,7 +132,7 @@ def _verified(path: Path) -> tuple[dict[str, Any], bytes, str]:
 def _read(path: Path) -> TrainedNetwork:
     card, content, digest = _verified(path)
     stated = card.get("network")
-    unsaid = NetworkSettings.model_fields.keys() - (stated if isinstance(stated, dict) else {})
+    unsaid = NetworkSettings.model_fields.keys() - (stated if isinstance(stated, dict) else {}) - _YOUNGER
     if unsaid:
         raise InputError(
             f"the card does not say of its network: {', '.join(sorted(unsaid))}; so it is unknown what was trained",

@@ -1,0 +1,161 @@
+"""Learning to correct what the optimiser finds, on digital patients whose motion is known."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from finetune.config import CorrectionSettings
+from finetune.start import load_start
+from nufitdose.cohort import SPLITS, Cohort
+from nufitdose.errors import InputError
+from nufitdose.progress import OnProgress, Steps, tell_warnings
+from nufitdose.registration.network import NufitReg, save_weights
+from nufitdose.registration.network.correction import FieldCorrection
+from nufitdose.run import RunRecord, collected_warnings, sha256, write_record
+from nufitdose.training.checkpoint import AVERAGE, MODEL, best_checkpoint, load_weights, read_card
+from nufitdose.training.correction_examples import StoredExample, prepare_examples
+from nufitdose.training.correction_task import Crops, loss_of, validation_of
+from nufitdose.training.distributed import Processes, keep_threads, processes
+from nufitdose.training.loop import train
+from nufitdose.training.preparation import read_cohort
+from nufitdose.training.request import RunRequest
+from nufitdose.training.run_state import Progress, Run
+from nufitdose.training.stage import WEIGHTS, held, identity, shown_steps
+
+
+def run_correction(request: RunRequest) -> Path:
+    """Train in the folder `request.out` as its settings say; returns weights of the start with the correction.
+
+    The folder is that of a stage, without pictures. Raises `InputError` on bad settings, data without truth, or
+    starting weights; `RunStopped` when the loss stays not finite.
+    """
+    settings = request.read_settings(CorrectionSettings)
+    start, file = load_start(Path(settings.start))
+    record = RunRecord("finetune", settings.model_dump(mode="json"), seed=request.seed)
+    with processes(request.device) as group, collected_warnings(record), held(request.out, group):
+        record.device = str(group.device)
+        record.notes = {"status": "running", "processes": group.count}
+        if group.writes:
+            request.require_free_or_resumed()
+        group.wait()
+        stream = request.stream if group.writes else None
+        work = _Work(settings, request, record, group, sha256(file))
+        with Steps(1.0, stream) as steps:
+            with steps.step("reading the studies", 0.02):
+                cohort = work.read_studies()
+            with steps.step("optimising the pairs", 0.38) as on_progress:
+                examples = work.prepare(cohort, on_progress)
+            with steps.step("training", 0.6) as on_progress:
+                progress = work.train(cohort, examples, shown_steps(settings.loop.steps, stream, steps, on_progress))
+        record.timings_s = dict(steps.seconds)
+        if group.writes:
+            _finish(settings, start, request.out, record, progress)
+            tell_warnings(record.warnings, stream)
+        group.wait()
+    return request.out / WEIGHTS
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """A run at work in its folder, in one of the processes."""
+
+    settings: CorrectionSettings
+    request: RunRequest
+    record: RunRecord
+    group: Processes
+    start_sha256: str
+
+    def read_studies(self) -> Cohort:
+        cohort = read_cohort(self.settings.data, seed=self.request.seed, least_scans=2)
+        for member in cohort.members:
+            self.record.inputs[member.folder.name] = member.digest
+        self.record.notes["splits"] = {
+            name: sorted({member.patient for member in getattr(cohort, name)}) for name in SPLITS
+        }
+        if self.group.writes:
+            self.request.begin(self.record)
+        return cohort
+
+    def prepare(self, cohort: Cohort, on_progress: OnProgress) -> dict[str, list[StoredExample]]:
+        """The examples of training and validation by the digest of their study, made by the process that writes."""
+        data = self.settings.data
+        members = (*cohort.train, *cohort.validation)
+        place = self.request.out / "prepared" if data.prepared is None else Path(data.prepared)
+        if not self.group.writes:
+            self.group.wait()
+        with keep_threads():
+            found = prepare_examples(members, place, self.settings.optimiser, data.broken, on_progress)
+        if self.group.writes:
+            self.group.wait()
+        return found
+
+    def train(
+        self, cohort: Cohort, examples: dict[str, list[StoredExample]], on_progress: Callable[[int, float], None]
+    ) -> Progress:
+        settings, seed = self.settings, self.request.seed
+        taught, judged = (
+            [one for member in getattr(cohort, split) for one in examples.get(member.digest, ())]
+            for split in SPLITS[:2]
+        )
+        if not taught:
+            raise InputError("no pair is left to learn from", remedy="Give digital patients with CTs")
+        torch.manual_seed(seed)
+        run = Run(
+            folder=self.request.out,
+            seed=seed,
+            config=identity(settings, seed) | {"start_sha256": self.start_sha256},
+            data={name: digest for name, digest in cohort.digests().items() if not name.startswith("test/")},
+            processes=self.group,
+            on_progress=on_progress,
+        )
+        model = FieldCorrection(settings.width).to(memory_format=torch.channels_last_3d)
+        validate = validation_of(
+            _some(judged, settings.data.validation_pairs), settings.smoothness_mm, self.group.device
+        )
+        return train(
+            model,
+            loss_of(settings.smoothness_mm, settings.loop.precision),
+            Crops(taught, settings.crops, seed=seed, workers=settings.data.workers),
+            validate if judged else None,
+            settings.loop,
+            run,
+            resume=self.request.resume,
+        )
+
+
+def _some(examples: Sequence[StoredExample], most: int) -> list[StoredExample]:
+    """Up to `most` of them, evenly drawn."""
+    return list(examples[:: max(1, -(-len(examples) // max(most, 1)))])
+
+
+def _finish(settings: CorrectionSettings, start: NufitReg, folder: Path, record: RunRecord, progress: Progress) -> None:
+    """Write the weights of the start with the correction of the best checkpoint, and the record of the run."""
+    best = best_checkpoint(folder)
+    assert best is not None
+    card = read_card(best)
+    model = NufitReg(start.settings.model_copy(update={"correction": settings.width}))
+    learned = load_weights(best, AVERAGE if AVERAGE in card.files else MODEL)
+    model.load_state_dict(
+        {name: value for name, value in start.state_dict().items() if not name.startswith("correction.")}
+        | {f"correction.{name}": value for name, value in learned.items()}
+    )
+    description = {
+        "stage": "finetune",
+        "step": card.step,
+        "validation_loss": card.score,
+        "trained_on": record.notes["splits"]["train"],
+        "settings": record.config,
+        "versions": dict(card.versions),
+    }
+    save_weights(model, folder / WEIGHTS, description)
+    record.notes |= {
+        "status": "done",
+        "steps": progress.step,
+        "skipped_steps": progress.skipped,
+        "best_checkpoint": best.relative_to(folder).as_posix(),
+        "best_validation_loss": card.score,
+        "weights_sha256": sha256(folder / WEIGHTS),
+    }
+    write_record(record, folder)

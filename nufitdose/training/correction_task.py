@@ -1,0 +1,127 @@
+"""How the correction learns: crops, mirrored at random, by the error of the displacement and of its differences."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+from nufitdose.registration.optimiser.evidence import ODD_ALONG
+from nufitdose.training.correction_examples import Example, StoredExample
+from nufitdose.training.pairs import made_ahead
+
+_CROP = 32  # nodes
+_LEAST_BODY = 0.25  # of a crop
+_TRIES = 20
+_LOST_MM = 8.0  # where the optimiser went so far astray nothing is learned
+_SOFT_MM, _SOFT_CHANGE_MM = 0.2, 0.03  # below them an error counts by its square
+_LEAST_SHARE = 0.3  # of body in a node
+_LEAST_LOSS = 0.3
+_MULTIPLE = 4
+_ORDER = 5  # what a number is drawn for; see `pairs`
+
+Number = Float[Tensor, ""]
+
+
+class Crops:
+    """Batches of `count` crops by place, each of an example drawn at random, made ahead in `workers` threads."""
+
+    def __init__(self, examples: Sequence[StoredExample], count: int, *, seed: int, workers: int = 0) -> None:
+        self._examples, self._count, self._seed, self._workers = examples, count, seed, workers
+
+    def at(self, place: int) -> Example:
+        """The batch at `place`."""
+        random = np.random.default_rng([self._seed, _ORDER, place])
+        crops = [self._draw(random) for _ in range(self._count)]
+        return Example.joined(crops)
+
+    def along(self, places: Iterator[int]) -> Iterator[Example]:
+        """The batches at `places`, one after the other."""
+        return made_ahead(self.at, places, self._workers)
+
+    def _draw(self, random: np.random.Generator) -> Example:
+        stored = self._examples[int(random.integers(len(self._examples)))]
+        for _ in range(_TRIES):
+            low = [int(random.integers(max(n - _CROP, 0) + 1)) for n in stored.shape]
+            i, j, k = (slice(a, a + _CROP) for a in low)
+            crop = stored.read((i, j, k))
+            if float(crop.body.mean()) >= _LEAST_BODY:
+                break
+        for axis in np.flatnonzero(random.random(3) < 0.5):
+            crop = mirrored(crop, int(axis))
+        return crop.padded(3 * [_CROP])
+
+
+def mirrored(example: Example, axis: int) -> Example:
+    """A crop `[channel, i, j, k]` as a mirror across one axis shows it."""
+    odd = torch.tensor([-1.0 if axis in axes else 1.0 for axes in ODD_ALONG]).reshape(-1, 1, 1, 1)
+    turned = example.mapped(lambda image: image.flip(axis + 1))
+    missing = turned.missing.clone()
+    missing[axis] *= -1.0
+    return Example(turned.evidence * odd, missing, turned.weight, turned.tumour, turned.active, turned.body)
+
+
+def loss_of(smoothness_mm: float, precision: str) -> Callable[[nn.Module, Example, Generator], Mapping[str, Number]]:
+    """The loss of a batch, and its terms: `displacement` (mm), `change` and, beside it, `smoothness_mm` times that.
+
+    It is divided by what it would be without a correction, so that pairs that are hard to optimise do not outweigh
+    the others.
+    """
+
+    def loss(model: nn.Module, batch: Example, chance: Generator) -> Mapping[str, Number]:
+        with torch.autocast(batch.evidence.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            found = model(batch.evidence.to(memory_format=torch.channels_last_3d))
+        near, change = errors(found.float() - batch.missing, batch)
+        before = errors(-batch.missing, batch)
+        whole = near + smoothness_mm * change
+        return {
+            "loss": whole / (_LEAST_LOSS + before[0] + smoothness_mm * before[1]),
+            "displacement": near,
+            "change": change,
+        }
+
+    return loss
+
+
+def validation_of(
+    examples: Sequence[StoredExample], smoothness_mm: float, precision: str, device: torch.device
+) -> Callable[[nn.Module], Mapping[str, float]]:
+    """Mean loss and terms over whole pairs, and the terms without a correction."""
+    loss = loss_of(smoothness_mm, precision)
+
+    def validate(model: nn.Module) -> Mapping[str, float]:
+        rows = []
+        for stored in examples:
+            whole = stored.read((slice(None), slice(None), slice(None)))
+            batch = Example.joined([whole.padded([-(-n // _MULTIPLE) * _MULTIPLE for n in stored.shape])]).to(device)
+            terms = loss(model, batch, Generator())
+            before = errors(-batch.missing, batch)
+            named = dict(terms) | {"displacement_start": before[0], "change_start": before[1]}
+            rows.append([float(value) for value in named.values()])
+        return dict(zip(named, np.mean(rows, axis=0).tolist(), strict=True))
+
+    return validate
+
+
+def errors(error: Float[Tensor, "batch 3 i j k"], batch: Example) -> tuple[Number, Number]:
+    """Weighted means over the body: of the error of the displacement (mm), and of how it changes with place.
+
+    Means are of `√(|e|² + s²) - s`. The second is that of the divergence, and a tenth of each axis' differences,
+    which count where there is activity, and most in tumours: where volumes are wrong, integrals are.
+    """
+    known = ((batch.missing**2).sum(1, keepdim=True) < _LOST_MM**2) & (batch.body > _LEAST_SHARE)
+    near = _mean((error**2).sum(1, keepdim=True), _SOFT_MM, batch.weight * known)
+    i, j, k = (n - 1 for n in error.shape[2:])
+    here = error[..., :i, :j, :k]
+    steps = [error[..., 1:, :j, :k] - here, error[..., :i, 1:, :k] - here, error[..., :i, :j, 1:] - here]
+    weight = (0.15 + 3.0 * batch.active + 4.0 * batch.tumour + 0.15 * batch.weight) * known
+    weight = weight[..., :i, :j, :k]
+    divergence = sum(step[:, c : c + 1] for c, step in enumerate(steps))
+    change = _mean(torch.as_tensor(divergence) ** 2, _SOFT_CHANGE_MM, weight)
+    change = change + 0.1 * sum(_mean((step**2).sum(1, keepdim=True), _SOFT_CHANGE_MM, weight) for step in steps)
+    return near, change
+
+
+def _mean(square: Float[Tensor, "batch 1 i j k"], soft: float, weight: Float[Tensor, "batch 1 i j k"]) -> Number:
+    return (weight * ((square + soft**2).sqrt() - soft)).sum() / weight.sum().clamp(min=1.0)

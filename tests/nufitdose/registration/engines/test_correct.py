@@ -1,0 +1,63 @@
+"""`nufit` corrects what it optimised between CTs, with the settings that this was learned with, and nothing else."""
+
+import numpy as np
+import pytest
+import torch
+from support.small_scans import GRID, scan
+
+from nufitdose.registration.engines.correct import corrected
+from nufitdose.registration.engines.deformable import NUFIT
+from nufitdose.registration.engines.engine import Request
+from nufitdose.registration.engines.refine import RefineSettings, finest_level, prepare_pair
+from nufitdose.registration.network import NetworkSettings, NufitReg
+from nufitdose.registration.network.correction import FieldCorrection
+from nufitdose.registration.objective import ObjectiveSettings
+
+SHIFT_MM = (0.3, -0.2, 0.1)
+
+
+@pytest.fixture(scope="module")
+def shifts() -> NufitReg:
+    """A network that finds nothing, and corrects by one shift everywhere."""
+    torch.manual_seed(0)
+    model = NufitReg(NetworkSettings(encoder="unet", passes=1, working_spacing_mm=8.0, correction=8)).eval()
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.head.bias.zero_()
+        model.correction.head.bias.copy_(torch.tensor(SHIFT_MM))
+    return model
+
+
+def test_a_correction_counts_in_millimetres():
+    settings = RefineSettings(spacing_mm=4.0)
+    pair = prepare_pair(scan("a", still=False), scan("b", still=True), np.eye(4), settings)
+    level = finest_level(pair, settings, ObjectiveSettings())
+    network = FieldCorrection(8)
+    with torch.no_grad():
+        network.head.bias.copy_(torch.tensor(SHIFT_MM))
+    u = np.random.default_rng(0).normal(0.0, 0.3, (3, *level.stiffness.shape)).astype(np.float32)
+    moved_mm = 4.0 * (corrected(level, settings.misfit, u, network) - u)
+    np.testing.assert_allclose(moved_mm, np.broadcast_to(np.reshape(SHIFT_MM, (3, 1, 1, 1)), u.shape), atol=1e-5)
+
+
+@pytest.mark.parametrize("ct", [True, False])
+def test_only_what_was_learned_is_corrected(shifts, ct):
+    scans = scan("a", still=False, ct=ct), scan("b", still=True, ct=ct)
+
+    def field(objective=None, **options):
+        request = Request(
+            *scans,
+            GRID,
+            torch.device("cpu"),
+            objective or ObjectiveSettings(),
+            network=shifts,
+            settings=NUFIT.settings_with(options),
+        )
+        return NUFIT.run(request).data
+
+    plain = field(correct=False)
+    inside = (slice(None), *(slice(n // 4, -n // 4) for n in GRID.shape))
+    changed = np.median((field() - plain)[inside], axis=(1, 2, 3))
+    np.testing.assert_allclose(changed, SHIFT_MM if ct else (0.0, 0.0, 0.0), atol=0.03)
+    other = ObjectiveSettings(similarity_activity="ngf")
+    np.testing.assert_array_equal(field(other), field(other, correct=False))
