@@ -57,12 +57,4 @@ class CorrectionSettings(Settings):
     crops: int = Field(default=4, ge=1)
     smoothness_mm: float = Field(default=4.0, ge=0)
     optimiser: RefineSettings = RefineSettings()
-    loop: LoopSettings = LoopSettings(
-        steps=4000,
-        learning_rate=2e-3,
-        weight_decay=1e-4,
-        amsgrad=False,
-        schedule="cosine",
-        warmup_steps=100,
-        precision="bfloat16",
-    )
+    loop: LoopSettings = LoopSettings()

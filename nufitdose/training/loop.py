@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ Validate = Callable[[nn.Module], Mapping[str, float]]  # 'loss' is what the best
 class OnDevice(Protocol):
     """What is learned from: a pair of scans, or crops of some."""
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> Any:
         """The same on another device."""
 
 

@@ -22,7 +22,7 @@ _APART = 4.0  # and scans are apart by 1/4
 _DAMPING = 0.1  # of the step that images ask for, in parts of their mean bend
 _VECTOR = [(0,), (1,), (2,)]
 _BEND = [(), (), (), (0, 1), (0, 2), (1, 2)]
-_TENSOR = [(c, d) for c in range(3) for d in range(3)]
+_TENSOR = [() if c == d else (c, d) for c in range(3) for d in range(3)]
 _SCAN = [(), (), *_VECTOR, *_VECTOR, ()]
 #: The axes along each of whose mirrors a number changes its sign.
 ODD_ALONG = [*_VECTOR, *_VECTOR, *_TENSOR, *_VECTOR, *_BEND, *_SCAN, *_SCAN, (), (), ()]
