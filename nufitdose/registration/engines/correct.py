@@ -1,4 +1,11 @@
-"""A displacement that was optimised, corrected by what a network learned of such displacements."""
+"""A displacement that was optimised, corrected by what a network learned of such displacements.
+
+The network knows how volumes change better than the images tell, and the images know better where edges lie. So after
+its correction the images are asked once more, and departing from what it says costs: few steps of the optimiser, whose
+roughness and change of volume are those of the departure.
+"""
+
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -8,15 +15,35 @@ from nufitdose.registration.network.correction import FieldCorrection
 from nufitdose.registration.optimiser.correlation import HalfField
 from nufitdose.registration.optimiser.evidence import evidence_of
 from nufitdose.registration.optimiser.images import Level
+from nufitdose.registration.optimiser.lattice import compose
+from nufitdose.registration.optimiser.newton import Smoothness
+from nufitdose.registration.optimiser.on_processor import OnProcessor
 
 _MULTIPLE = 4  # of the sides that the network halves twice
+_STEPS = 2
+_STIFFER = 3.0  # is the departure from what the network says than a displacement, and its volume
+_KEEPS_VOLUME = 10.0  # times more
 
 
-def corrected(level: Level, misfit: float, u: HalfField, network: FieldCorrection) -> HalfField:
-    """The displacement u (voxels of the level, half lattice) with the network's correction added."""
-    evidence = torch.from_numpy(evidence_of(level, misfit, u))[None]
+def corrected(level: Level, smoothness: Smoothness, misfit: float, u: HalfField, network: FieldCorrection) -> HalfField:
+    """The displacement u (voxels of the level, half lattice) after the network's correction and the images' answer."""
+    base = u + predicted(level, misfit, u, network)
+    kernels = OnProcessor(replace(level, volume=_KEEPS_VOLUME * level.volume))
+    bending = (smoothness.length_mm / level.node_mm) ** 2
+    u = base
+    for _ in range(_STEPS):
+        _, system = kernels.compare(u, misfit)
+        step = kernels.newton_step(system, u - base, _STIFFER * smoothness.weight, bending, 0.0)
+        u = compose(step, u)
+    return u
+
+
+def predicted(level: Level, misfit: float, u: HalfField, network: FieldCorrection) -> HalfField:
+    """What the network would add to u, voxels of the level."""
+    device = next(network.parameters()).device
+    evidence = torch.from_numpy(evidence_of(level, misfit, u))[None].to(device)
     i, j, k = (-n % _MULTIPLE for n in u.shape[1:])
     with torch.no_grad():
-        found_mm = network(pad(evidence, (0, k, 0, j, 0, i)))[0].numpy()
+        found_mm = network(pad(evidence, (0, k, 0, j, 0, i)))[0].cpu().numpy()
     a, b, c = u.shape[1:]
-    return u + (2.0 / level.node_mm * found_mm[:, :a, :b, :c]).astype(np.float32)
+    return np.ascontiguousarray(2.0 / level.node_mm * found_mm[:, :a, :b, :c]).astype(np.float32)

@@ -122,10 +122,20 @@ def bend(
     found = _with_rigid_bones(pair, found, objective, settings.bones_mm)
     if correction is None:
         return found
-    u = corrected(levels[-1], settings.misfit, found.displacement, correction)
+    return _corrected(pair, found, objective, settings, correction)
+
+
+def _corrected(
+    pair: Pair, found: Found, objective: Objective[Any], settings: RefineSettings, correction: FieldCorrection
+) -> Found:
+    """What was found corrected, bones rigid; as it was where that is worse than the start, or folds."""
+    level = objective.kernels.level
+    u = corrected(level, objective.smoothness, settings.misfit, found.displacement, correction)
     after = objective.at(objective.kernels.brought(u)).value
     moved = Found(u, found.before, after, found.steps)
-    return _with_rigid_bones(pair, moved, objective, settings.bones_mm) if after <= found.before else found
+    if after > found.before or field_mm(moved, pair).jacobian_statistics().minimum <= 0.0:
+        return found
+    return _with_rigid_bones(pair, moved, objective, settings.bones_mm)
 
 
 def finest_level(pair: Pair, settings: RefineSettings, terms: ObjectiveSettings) -> Level:

@@ -5,13 +5,14 @@ import pytest
 import torch
 from support.small_scans import GRID, scan
 
-from nufitdose.registration.engines.correct import corrected
+from nufitdose.registration.engines.correct import corrected, predicted
 from nufitdose.registration.engines.deformable import NUFIT
 from nufitdose.registration.engines.engine import Request
-from nufitdose.registration.engines.refine import RefineSettings, finest_level, prepare_pair
+from nufitdose.registration.engines.refine import RefineSettings, finest_level, prepare_pair, refine
 from nufitdose.registration.network import NetworkSettings, NufitReg
 from nufitdose.registration.network.correction import FieldCorrection
 from nufitdose.registration.objective import ObjectiveSettings
+from nufitdose.registration.optimiser.newton import Smoothness
 
 SHIFT_MM = (0.3, -0.2, 0.1)
 
@@ -36,8 +37,22 @@ def test_a_correction_counts_in_millimetres():
     with torch.no_grad():
         network.head.bias.copy_(torch.tensor(SHIFT_MM))
     u = np.random.default_rng(0).normal(0.0, 0.3, (3, *level.stiffness.shape)).astype(np.float32)
-    moved_mm = 4.0 * (corrected(level, settings.misfit, u, network) - u)
+    moved_mm = 4.0 * predicted(level, settings.misfit, u, network)
     np.testing.assert_allclose(moved_mm, np.broadcast_to(np.reshape(SHIFT_MM, (3, 1, 1, 1)), u.shape), atol=1e-5)
+
+
+def test_images_take_back_a_correction_that_is_wrong():
+    """A shift of 2 mm of all that is seen is undone by half and more, without squeezing what is active."""
+    settings = RefineSettings(spacing_mm=4.0)
+    pair, found = refine(scan("a", still=False), scan("b", still=True), np.eye(4), settings=settings)
+    level = finest_level(pair, settings, ObjectiveSettings())
+    network = FieldCorrection(8)
+    with torch.no_grad():
+        network.head.bias.copy_(torch.tensor((2.0, 0.0, 0.0)))
+    smoothness = Smoothness(settings.smoothness, settings.bending_mm)
+    left_mm = 4.0 * (corrected(level, smoothness, settings.misfit, found.displacement, network) - found.displacement)
+    bright = level.volume > 0.2 * level.volume.max()
+    assert np.abs(np.median(left_mm[:, bright], axis=1)).max() < 1.0
 
 
 @pytest.mark.parametrize("ct", [True, False])
