@@ -110,7 +110,7 @@ class _Work:
             processes=self.group,
             on_progress=on_progress,
         )
-        model = FieldCorrection(settings.width).to(memory_format=torch.channels_last_3d)
+        model = FieldCorrection(settings.width)
         validate = validation_of(
             _some(judged, settings.data.validation_pairs), settings.smoothness_mm, self.group.device
         )

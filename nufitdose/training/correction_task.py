@@ -71,7 +71,7 @@ def loss_of(smoothness_mm: float, precision: str) -> Callable[[nn.Module, Exampl
 
     def loss(model: nn.Module, batch: Example, chance: Generator) -> Mapping[str, Number]:
         with torch.autocast(batch.evidence.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            found = model(batch.evidence.to(memory_format=torch.channels_last_3d))
+            found = model(batch.evidence)
         near, change = errors(found.float() - batch.missing, batch)
         before = errors(-batch.missing, batch)
         whole = near + smoothness_mm * change

@@ -31,6 +31,7 @@ from nufitdose.types import Field as VectorImage
 _LEAST_CT_CORRELATION = 0.3  # ρ² of the CTs after all: less is no patient, however little it was bent
 _DOUBTFUL_CT_CORRELATION = 0.7  # 0.8 and more for one patient, 0.2 to 0.6 for two
 _MOST_VOLUME_CHANGE = 0.2  # standard deviation of log J: 0.09 to 0.21 for one patient, 0.26 and more for two
+_CORRECTION_SHARES = (1.0, 0.5, 0.25)  # the first that serves
 _BONE_NOISE_MM = 0.5  # of a displacement in bone; what departs more from rigid motion is real
 
 KernelsOf = Callable[[Level], Kernels[Any]]  # who computes on a level
@@ -128,14 +129,16 @@ def bend(
 def _corrected(
     pair: Pair, found: Found, objective: Objective[Any], settings: RefineSettings, correction: FieldCorrection
 ) -> Found:
-    """What was found corrected, bones rigid; as it was where that is worse than the start, or folds."""
-    level = objective.kernels.level
-    u = corrected(level, objective.smoothness, settings.misfit, found.displacement, correction)
-    after = objective.at(objective.kernels.brought(u)).value
-    moved = Found(u, found.before, after, found.steps)
-    if after > found.before or field_mm(moved, pair).jacobian_statistics().minimum <= 0.0:
-        return found
-    return _with_rigid_bones(pair, moved, objective, settings.bones_mm)
+    """What was found corrected, bones rigid; less of it where all is worse than the start or folds, or none."""
+    level, u = objective.kernels.level, found.displacement
+    change = corrected(level, objective.smoothness, settings.misfit, u, correction) - u
+    for share in _CORRECTION_SHARES:
+        tried = np.ascontiguousarray(u + np.float32(share) * change)
+        after = objective.at(objective.kernels.brought(tried)).value
+        moved = Found(tried, found.before, after, found.steps)
+        if after <= found.before and field_mm(moved, pair).jacobian_statistics().minimum > 0.0:
+            return _with_rigid_bones(pair, moved, objective, settings.bones_mm)
+    return found
 
 
 def finest_level(pair: Pair, settings: RefineSettings, terms: ObjectiveSettings) -> Level:

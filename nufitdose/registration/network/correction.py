@@ -25,10 +25,11 @@ class FieldCorrection(nn.Module):
         nn.init.zeros_(self.head.weight)
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
+        self.to(memory_format=torch.channels_last_3d)  # two thirds of the time
 
     def forward(self, evidence: Float[Tensor, "batch evidence i j k"]) -> Float[Tensor, "batch 3 i j k"]:
         """The correction of every node, mm."""
-        x = self.first(evidence.clamp(-4.0, 4.0))
+        x = self.first(evidence.clamp(-4.0, 4.0).contiguous(memory_format=torch.channels_last_3d))
         kept = []
         for block, deeper in zip(self.down, self.deeper, strict=True):
             x = block(x)

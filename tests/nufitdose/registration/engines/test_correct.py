@@ -8,7 +8,7 @@ from support.small_scans import GRID, scan
 from nufitdose.registration.engines.correct import corrected, predicted
 from nufitdose.registration.engines.deformable import NUFIT
 from nufitdose.registration.engines.engine import Request
-from nufitdose.registration.engines.refine import RefineSettings, finest_level, prepare_pair, refine
+from nufitdose.registration.engines.refine import RefineSettings, field_mm, finest_level, prepare_pair, refine
 from nufitdose.registration.network import NetworkSettings, NufitReg
 from nufitdose.registration.network.correction import FieldCorrection
 from nufitdose.registration.objective import ObjectiveSettings
@@ -53,6 +53,25 @@ def test_images_take_back_a_correction_that_is_wrong():
     left_mm = 4.0 * (corrected(level, smoothness, settings.misfit, found.displacement, network) - found.displacement)
     bright = level.volume > 0.2 * level.volume.max()
     assert np.abs(np.median(left_mm[:, bright], axis=1)).max() < 1.0
+
+
+def test_a_correction_that_folds_is_taken_in_part_or_not_at_all(shifts):
+    """Neighbouring nodes sent 24 mm apart and back again: the field of nufit has no folds all the same."""
+
+    class Torn(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor(24.0))
+
+        def forward(self, evidence):
+            out = torch.zeros((1, 3, *evidence.shape[2:]))
+            out[:, 0, ::6] = self.scale
+            return out
+
+    settings = RefineSettings(spacing_mm=4.0)
+    pair, found = refine(scan("a", still=False), scan("b", still=True), np.eye(4), settings=settings, correction=Torn())
+    assert field_mm(found, pair).jacobian_statistics().minimum > 0.0
+    assert found.after <= found.before
 
 
 @pytest.mark.parametrize("ct", [True, False])
