@@ -50,7 +50,7 @@ class CorrectionSettings(Settings):
     its result serves under these alone. Crops are read from disk: `data.memory_gb` bounds nothing.
     """
 
-    learns: Literal["correction"]
+    learns: Literal["correction"] = "correction"
     start: str
     data: DataSettings
     width: int = Field(default=24, ge=4, multiple_of=4)

@@ -111,9 +111,8 @@ class _Work:
             on_progress=on_progress,
         )
         model = FieldCorrection(settings.width)
-        validate = validation_of(
-            _some(judged, settings.data.validation_pairs), settings.smoothness_mm, self.group.device
-        )
+        some = _some(judged, settings.data.validation_pairs)
+        validate = validation_of(some, settings.smoothness_mm, settings.loop.precision, self.group.device)
         return train(
             model,
             loss_of(settings.smoothness_mm, settings.loop.precision),

@@ -8,11 +8,13 @@ import typer
 from nufitdose.cli.options import AsJson
 from nufitdose.config import Settings
 
-Stage = Literal["dosimetry", "pretrain", "finetune"]
+Stage = Literal["dosimetry", "pretrain", "finetune", "correction"]
 
 
 def config(
-    stage: Annotated[Stage, typer.Argument(metavar="STAGE", help="dosimetry, pretrain or finetune.")] = "dosimetry",
+    stage: Annotated[
+        Stage, typer.Argument(metavar="STAGE", help="dosimetry, pretrain, finetune or correction.")
+    ] = "dosimetry",
 ) -> None:
     """Print all settings of a stage with their defaults, as YAML with comments, ready for --config."""
     from nufitdose.commented_settings import commented_yaml
@@ -73,6 +75,10 @@ def _settings_of(stage: Stage) -> type[Settings]:
         from finetune.config import FinetuneSettings
 
         return FinetuneSettings
+    if stage == "correction":
+        from finetune.config import CorrectionSettings
+
+        return CorrectionSettings
     from dosimetry.config import DosimetrySettings
 
     return DosimetrySettings

@@ -36,15 +36,15 @@ Place = tuple[slice, slice, slice]
 class Example:
     """A pair on the optimiser's lattice: `missing` is true less found displacement, mm along the lattice's axes.
 
-    Errors there count `weight`; `tumour`, `active` and `body` are shares, of the fixed scan.
+    Errors there count `weight`; `tumour`, `active` and `body` are shares, of the fixed scan. A batch has an axis more.
     """
 
-    evidence: Float[Tensor, "evidence i j k"]
-    missing: Float[Tensor, "3 i j k"]
-    weight: Float[Tensor, "1 i j k"]
-    tumour: Float[Tensor, "1 i j k"]
-    active: Float[Tensor, "1 i j k"]
-    body: Float[Tensor, "1 i j k"]
+    evidence: Float[Tensor, "*batch evidence i j k"]
+    missing: Float[Tensor, "*batch 3 i j k"]
+    weight: Float[Tensor, "*batch 1 i j k"]
+    tumour: Float[Tensor, "*batch 1 i j k"]
+    active: Float[Tensor, "*batch 1 i j k"]
+    body: Float[Tensor, "*batch 1 i j k"]
 
     @classmethod
     def joined(cls, examples: Sequence["Example"]) -> "Example":

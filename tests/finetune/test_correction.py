@@ -99,7 +99,7 @@ def test_it_learns_what_the_optimiser_misses_on_a_pair(run):
         adam.zero_grad()
         terms["loss"].backward()
         adam.step()
-        found.append(float(terms["loss"]))
+        found.append(terms["loss"].item())
     assert np.mean(found[-10:]) < 0.9 * np.mean(found[:5])
 
 

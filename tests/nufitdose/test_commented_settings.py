@@ -6,14 +6,14 @@ import pytest
 from pydantic import Field
 
 from dosimetry.config import DosimetrySettings
-from finetune.config import FinetuneSettings
+from finetune.config import CorrectionSettings, FinetuneSettings
 from nufitdose.commented_settings import commented_yaml
 from nufitdose.config import Settings, build, parse_yaml, read_yaml
 from nufitdose.registration.engines.registry import ENGINES
 from pretrain.config import PretrainSettings
 
 NEEDED = {DosimetrySettings: {}, PretrainSettings: {"data": {"cohort": "COHORT"}}}
-NEEDED[FinetuneSettings] = {"data": {"cohort": "COHORT"}, "start": "START"}
+NEEDED[FinetuneSettings] = NEEDED[CorrectionSettings] = {"data": {"cohort": "COHORT"}, "start": "START"}
 
 
 def keys(content: dict, above: str = "") -> Iterator[str]:

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from dosimetry.config import DosimetrySettings
-from finetune.config import FinetuneSettings
+from finetune.config import CorrectionSettings, FinetuneSettings
 from nufitdose import cli
 from nufitdose.config import build, read_yaml, with_overrides
 from pretrain.config import PretrainSettings
@@ -18,7 +18,8 @@ from pretrain.config import PretrainSettings
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = typer.main.get_command(cli.app)
-STAGES = {"pretrain": PretrainSettings, "finetune": FinetuneSettings}  # the others take those of dosimetry
+#: By command, or by what learns; the others take the settings of dosimetry.
+STAGES = {"pretrain": PretrainSettings, "finetune": FinetuneSettings, "correction": CorrectionSettings}
 OF_OTHERS = {  # options of make's, docker's and other programs' that pages name beside ours
     "--beside", "--gpus", "--nthreads", "--nv", "--network", "--read-only", "--rows", "--user", "--target",
 }  # fmt: skip
@@ -60,9 +61,10 @@ def test_commands_of_a_page_exist_with_their_options_and_settings(page):
         overrides = [value for option, value in pairwise(words) if option == "--set"]
         settings = [value for value in overrides if re.fullmatch(r"[\w.]+=[\w./-]+", value) and value != "key=value"]
         if settings and "--set" in given:
-            model = STAGES.get(str(command.name), DosimetrySettings)
             start = [file for file in words if file.startswith("configs/")]
-            build(model, with_overrides(read_yaml(ROOT / start[0]) if start else {}, settings), where=page)
+            content = with_overrides(read_yaml(ROOT / start[0]) if start else {}, settings)
+            model = STAGES.get(content.get("learns", str(command.name)), DosimetrySettings)
+            build(model, content, where=page)
 
 
 def test_options_within_sentences_exist():
