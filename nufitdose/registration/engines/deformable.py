@@ -143,7 +143,7 @@ NUFIT = Engine(
     "nufit",
     predict_and_optimise,
     "rigid registration of {bases}, then the displacement that a neural network gives for all images, optimised "
-    "further for the pair",
+    "further for the pair and, between CTs, corrected by what the network has learned of such displacements",
     NufitSettings(),
     frozenset({Need.WEIGHTS}),
 )
