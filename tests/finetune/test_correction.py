@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -87,20 +86,21 @@ def test_the_same_seed_gives_the_same_losses(run, config, tmp_path):
 
 
 @pytest.mark.slow
-def test_it_learns_what_the_optimiser_misses_on_a_pair(run):
+def test_it_learns_what_the_optimiser_misses_in_a_crop(run):
     (stored, *_) = (StoredExample(path) for path in sorted((run / "prepared").glob("*.safetensors")))
     crops, loss = Crops([stored], 1, seed=0), loss_of(4.0, "float32")
     torch.manual_seed(0)
     model = FieldCorrection(16)
     adam = torch.optim.AdamW(model.parameters(), 3e-3)
+    batch = crops.at(0)
     found = []
-    for place in range(60):
-        terms = loss(model, crops.at(place), torch.Generator())
+    for _ in range(40):
+        terms = loss(model, batch, torch.Generator())
         adam.zero_grad()
         terms["loss"].backward()
         adam.step()
         found.append(terms["loss"].item())
-    assert np.mean(found[-10:]) < 0.9 * np.mean(found[:5])
+    assert found[-1] < 0.8 * found[0]
 
 
 @pytest.mark.slow

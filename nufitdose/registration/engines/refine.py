@@ -32,6 +32,7 @@ _LEAST_CT_CORRELATION = 0.3  # ρ² of the CTs after all: less is no patient, ho
 _DOUBTFUL_CT_CORRELATION = 0.7  # 0.8 and more for one patient, 0.2 to 0.6 for two
 _MOST_VOLUME_CHANGE = 0.2  # standard deviation of log J: 0.09 to 0.21 for one patient, 0.26 and more for two
 _CORRECTION_SHARES = (1.0, 0.5, 0.25)  # the first that serves
+_LEAST_ANATOMY = 0.02  # standard deviation of a CT's brightness about the body: 0.2 of patients, 0 of an empty CT
 _BONE_NOISE_MM = 0.5  # of a displacement in bone; what departs more from rigid motion is real
 
 KernelsOf = Callable[[Level], Kernels[Any]]  # who computes on a level
@@ -127,9 +128,19 @@ def bend(
 
 
 def _corrected(
-    pair: Pair, found: Found, objective: Objective[Any], settings: RefineSettings, correction: FieldCorrection
+    pair: Pair,
+    found: Found,
+    objective: Objective[Any],
+    settings: RefineSettings,
+    correction: FieldCorrection,
 ) -> Found:
-    """What was found corrected, bones rigid; less of it where all is worse than the start or folds, or none."""
+    """What was found corrected, bones rigid; less of it where all is worse than the start or folds, or none.
+
+    None too where the CT shows no anatomy: of such scans nothing was learned.
+    """
+    inside = pair.tensors.body[0, 1].numpy() > 0.5
+    if pair.tensors.ct[0, 1].numpy()[inside].std() < _LEAST_ANATOMY:
+        return found
     level, u = objective.kernels.level, found.displacement
     change = corrected(level, objective.smoothness, settings.misfit, u, correction) - u
     for share in _CORRECTION_SHARES:
@@ -172,14 +183,19 @@ def looks_like_one_patient(pair: Pair, found: Found, terms: ObjectiveSettings) -
     """
     if not bool(pair.tensors.present[0, 0]):
         return True
+    inside = pair.tensors.body[0, 1, ::2, ::2, ::2].numpy() > 0.5
+    spread = field_mm(found, pair).jacobian_statistics(inside).sd_log
+    alike = _ct_correlation(pair, found, terms)
+    return alike >= _DOUBTFUL_CT_CORRELATION or (alike >= _LEAST_CT_CORRELATION and not spread > _MOST_VOLUME_CHANGE)
+
+
+def _ct_correlation(pair: Pair, found: Found, terms: ObjectiveSettings) -> float:
+    """Mean ρ² of the CTs at twice the finest spacing."""
     images, u = pair.tensors, found.displacement
     if can_be_halved(images):
         images, u = images.halved(), _pooled(u)
     (level,) = levels_of(images, 1, terms.model_copy(update={"weight_activity": 0.0, "weight_ct": 1.0}))
-    inside = pair.tensors.body[0, 1, ::2, ::2, ::2].numpy() > 0.5
-    spread = field_mm(found, pair).jacobian_statistics(inside).sd_log
-    alike = correlation(level, u)
-    return alike >= _DOUBTFUL_CT_CORRELATION or (alike >= _LEAST_CT_CORRELATION and not spread > _MOST_VOLUME_CHANGE)
+    return correlation(level, u)
 
 
 def field_mm(found: Found, pair: Pair) -> DisplacementField:
