@@ -11,6 +11,7 @@ import torch
 from support.small_study import small_study_folder
 
 from dosimetry import run_patient
+from dosimetry.config import load_settings
 from nufitdose.io.nifti import load_volume
 from nufitdose.volume import Quantity
 
@@ -40,9 +41,10 @@ def test_again_to_the_bit_and_on_two_threads_within_the_bound(tmp_path):
     if numba.config.NUMBA_NUM_THREADS < 2:
         pytest.skip("numba was given one thread (NUMBA_NUM_THREADS)")
     study = small_study_folder(tmp_path / "study")
+    settings = load_settings(None, ["registration.engine=rigid"])  # its CTs are empty: what bends follows their noise
     for name, count in (("one", 1), ("again", 1), ("two", 2)):
         with threads(count):
-            run_patient(study, tmp_path / name, device="cpu")
+            run_patient(study, tmp_path / name, settings, device="cpu")
     for file in (*TABLES, "maps/dose.nii.gz", "maps/tia.nii.gz", "registered/tp2_field.nii.gz"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "again" / file).read_bytes(), file
     one, two = (load_volume(tmp_path / name / "maps/dose.nii.gz", Quantity.DOSE).data for name in ("one", "two"))
