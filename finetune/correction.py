@@ -1,20 +1,21 @@
 """Learning to correct what the optimiser finds, on digital patients whose motion is known."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from finetune.config import CorrectionSettings
 from finetune.start import load_start
 from nufitdose.cohort import SPLITS, Cohort
 from nufitdose.errors import InputError
 from nufitdose.progress import OnProgress, Steps, tell_warnings
-from nufitdose.registration.network import NufitReg, save_weights
+from nufitdose.registration.network import NufitReg
 from nufitdose.registration.network.correction import FieldCorrection
-from nufitdose.run import RunRecord, collected_warnings, sha256, write_record
-from nufitdose.training.checkpoint import AVERAGE, MODEL, best_checkpoint, load_weights, read_card
+from nufitdose.run import RunRecord, collected_warnings, sha256
 from nufitdose.training.correction_examples import StoredExample, prepare_examples
 from nufitdose.training.correction_task import Crops, loss_of, validation_of
 from nufitdose.training.distributed import Processes, keep_threads, processes
@@ -22,7 +23,7 @@ from nufitdose.training.loop import train
 from nufitdose.training.preparation import read_cohort
 from nufitdose.training.request import RunRequest
 from nufitdose.training.run_state import Progress, Run
-from nufitdose.training.stage import WEIGHTS, held, identity, shown_steps
+from nufitdose.training.stage import WEIGHTS, finish, held, identity, note_studies, shown_steps
 
 
 def run_correction(request: RunRequest) -> Path:
@@ -51,7 +52,7 @@ def run_correction(request: RunRequest) -> Path:
                 progress = work.train(cohort, examples, shown_steps(settings.loop.steps, stream, steps, on_progress))
         record.timings_s = dict(steps.seconds)
         if group.writes:
-            _finish(settings, start, request.out, record, progress)
+            finish(partial(_with_correction, start, settings.width), request.out, record, progress)
             tell_warnings(record.warnings, stream)
         group.wait()
     return request.out / WEIGHTS
@@ -69,11 +70,7 @@ class _Work:
 
     def read_studies(self) -> Cohort:
         cohort = read_cohort(self.settings.data, seed=self.request.seed, least_scans=2)
-        for member in cohort.members:
-            self.record.inputs[member.folder.name] = member.digest
-        self.record.notes["splits"] = {
-            name: sorted({member.patient for member in getattr(cohort, name)}) for name in SPLITS
-        }
+        note_studies(self.record, cohort)
         if self.group.writes:
             self.request.begin(self.record)
         return cohort
@@ -129,32 +126,9 @@ def _some(examples: Sequence[StoredExample], most: int) -> list[StoredExample]:
     return list(examples[:: max(1, -(-len(examples) // max(most, 1)))])
 
 
-def _finish(settings: CorrectionSettings, start: NufitReg, folder: Path, record: RunRecord, progress: Progress) -> None:
-    """Write the weights of the start with the correction of the best checkpoint, and the record of the run."""
-    best = best_checkpoint(folder)
-    assert best is not None
-    card = read_card(best)
-    model = NufitReg(start.settings.model_copy(update={"correction": settings.width}))
-    learned = load_weights(best, AVERAGE if AVERAGE in card.files else MODEL)
-    model.load_state_dict(
-        {name: value for name, value in start.state_dict().items() if not name.startswith("correction.")}
-        | {f"correction.{name}": value for name, value in learned.items()}
-    )
-    description = {
-        "stage": "finetune",
-        "step": card.step,
-        "validation_loss": card.score,
-        "trained_on": record.notes["splits"]["train"],
-        "settings": record.config,
-        "versions": dict(card.versions),
-    }
-    save_weights(model, folder / WEIGHTS, description)
-    record.notes |= {
-        "status": "done",
-        "steps": progress.step,
-        "skipped_steps": progress.skipped,
-        "best_checkpoint": best.relative_to(folder).as_posix(),
-        "best_validation_loss": card.score,
-        "weights_sha256": sha256(folder / WEIGHTS),
-    }
-    write_record(record, folder)
+def _with_correction(start: NufitReg, width: int, learned: Mapping[str, Tensor]) -> NufitReg:
+    """The network of the start, beside it the correction that was learned."""
+    model = NufitReg(start.settings.model_copy(update={"correction": width}))
+    kept = {name: value for name, value in start.state_dict().items() if not name.startswith("correction.")}
+    model.load_state_dict(kept | {f"correction.{name}": value for name, value in learned.items()})
+    return model

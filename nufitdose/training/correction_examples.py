@@ -23,6 +23,7 @@ from nufitdose.registration.objective import ObjectiveSettings
 from nufitdose.registration.optimiser.bones import bone_share
 from nufitdose.registration.optimiser.correlation import HalfImage
 from nufitdose.registration.optimiser.evidence import evidence_of, pooled
+from nufitdose.registration.optimiser.images import activity_at_nodes
 from nufitdose.registration.pair import Pair, resample
 from nufitdose.study import TimePoint
 from nufitdose.training.truth import TrueMotion, read_motion, true_displacement
@@ -157,7 +158,10 @@ def make_example(
     return Example(
         torch.from_numpy(evidence_of(level, settings.misfit, found.displacement)),
         voxel_mm * (true - torch.from_numpy(found.displacement)),
-        *(torch.from_numpy(image[None]) for image in (weight, shares["tumour"], _active(pair), shares["body"])),
+        *(
+            torch.from_numpy(image[None])
+            for image in (weight, shares["tumour"], activity_at_nodes(pair.tensors), shares["body"])
+        ),
     )
 
 
@@ -177,8 +181,3 @@ def _shares(fixed: TimePoint, pair: Pair) -> dict[str, HalfImage]:
             chosen = [label for label, name in drawn.names.items() if drawn.role(name) == role]
             shares[role] += pooled(np.isin(labels, chosen).astype(np.float32))
     return shares
-
-
-def _active(pair: Pair) -> HalfImage:
-    """The fixed activity, 0 ... 1: channels hold its square root."""
-    return pooled(pair.tensors.activity[0, 1].numpy() ** 2)

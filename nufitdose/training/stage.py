@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nufitdose.cohort import SPLITS, Cohort, Member
 from nufitdose.config import Settings
@@ -61,6 +61,12 @@ class Stage:
     depends_on: Mapping[str, Any]
     choose: Callable[[Cohort], Cohort] = lambda cohort: cohort
 
+    def network_of(self, learned: Mapping[str, Tensor]) -> NufitReg:
+        """The network with what was learned, low-rank changes merged."""
+        model = NufitReg(self.network)
+        model.load_state_dict(merge_low_rank(learned))
+        return model
+
 
 def run_stage(stage: Stage, request: RunRequest) -> Path:
     """Train a stage in the folder `request.out`; returns the weights of its best checkpoint.
@@ -89,7 +95,7 @@ def run_stage(stage: Stage, request: RunRequest) -> Path:
                 progress = work.train(cohort, store, shown)
         record.timings_s = dict(steps.seconds)
         if group.writes:
-            _finish(stage, request.out, record, progress)
+            finish(stage.network_of, request.out, record, progress)
             tell_warnings(record.warnings, work.stream)
         group.wait()
     return request.out / WEIGHTS
@@ -119,9 +125,7 @@ class _Work:
         least = 1 if self.stage.between_patients else 2
         cohort = read_cohort(self.stage.settings.data, seed=self.request.seed, least_scans=least)
         cohort = self.stage.choose(cohort)
-        for member in cohort.members:
-            self.record.inputs[member.folder.name] = member.digest
-        self.record.notes["splits"] = {name: _patients(getattr(cohort, name)) for name in SPLITS}
+        note_studies(self.record, cohort)
         if self.group.writes:
             self.request.begin(self.record)
         return cohort
@@ -234,15 +238,26 @@ def shown_steps(
     return show
 
 
-def _finish(stage: Stage, folder: Path, record: RunRecord, progress: Progress) -> None:
-    """Write the weights of the best checkpoint, with their card, and the record of the run."""
+def note_studies(record: RunRecord, cohort: Cohort) -> None:
+    """Write in the record who is there, by digest, and on which side."""
+    for member in cohort.members:
+        record.inputs[member.folder.name] = member.digest
+    record.notes["splits"] = {name: _patients(getattr(cohort, name)) for name in SPLITS}
+
+
+def finish(
+    network_of: Callable[[Mapping[str, Tensor]], NufitReg], folder: Path, record: RunRecord, progress: Progress
+) -> None:
+    """Write the weights of the best checkpoint, with their card, and the record of the run.
+
+    `network_of` makes a network of what was learned.
+    """
     best = best_checkpoint(folder)
     assert best is not None
     card = read_card(best)
-    model = NufitReg(stage.network)
-    model.load_state_dict(merge_low_rank(load_weights(best, AVERAGE if AVERAGE in card.files else MODEL)))
+    model = network_of(load_weights(best, AVERAGE if AVERAGE in card.files else MODEL))
     description = {
-        "stage": stage.name,
+        "stage": record.command,
         "step": card.step,
         "validation_loss": card.score,
         "trained_on": record.notes["splits"]["train"],

@@ -94,7 +94,7 @@ def _level(pair: PairTensors, terms: ObjectiveSettings, volume_with_ct: float) -
     stiffness = _stiffness(pair, terms)
     volume = np.full_like(stiffness, terms.volume_without_ct)
     if has_ct:
-        volume = np.float32(volume_with_ct) * _activity(pair)
+        volume = np.float32(volume_with_ct) * activity_at_nodes(pair)
     stack = np.stack([image.numpy() for image in (*images, pair.body[0])])
     return Level(
         fixed=np.ascontiguousarray(stack[:, 1]),
@@ -108,7 +108,7 @@ def _level(pair: PairTensors, terms: ObjectiveSettings, volume_with_ct: float) -
     )
 
 
-def _activity(pair: PairTensors) -> HalfImage:
+def activity_at_nodes(pair: PairTensors) -> HalfImage:
     """The activity of the fixed scan on the half lattice, 0 ... 1: channels hold its square root."""
     return np.ascontiguousarray(avg_pool3d(pair.activity[:, 1:], 2)[0, 0].numpy() ** 2)
 
