@@ -10,13 +10,14 @@ from torch import Tensor
 
 from finetune.config import CorrectionSettings
 from finetune.start import load_start
-from nufitdose.cohort import SPLITS, Cohort
+from nufitdose.cohort import Cohort
 from nufitdose.errors import InputError
 from nufitdose.progress import OnProgress, Steps, tell_warnings
+from nufitdose.registration.engines.deformable import NufitSettings
 from nufitdose.registration.network import NufitReg
 from nufitdose.registration.network.correction import FieldCorrection
 from nufitdose.run import RunRecord, collected_warnings, sha256
-from nufitdose.training.correction_examples import StoredExample, prepare_examples
+from nufitdose.training.correction_examples import Examples, Preparation, StoredExample
 from nufitdose.training.correction_task import Crops, loss_of, validation_of
 from nufitdose.training.distributed import Processes, keep_threads, processes
 from nufitdose.training.loop import train
@@ -42,17 +43,17 @@ def run_correction(request: RunRequest) -> Path:
             request.require_free_or_resumed()
         group.wait()
         stream = request.stream if group.writes else None
-        work = _Work(settings, request, record, group, sha256(file))
+        work = _Work(settings, request, record, group, start, sha256(file))
         with Steps(1.0, stream) as steps:
             with steps.step("reading the studies", 0.02):
                 cohort = work.read_studies()
             with steps.step("optimising the pairs", 0.38) as on_progress:
                 examples = work.prepare(cohort, on_progress)
             with steps.step("training", 0.6) as on_progress:
-                progress = work.train(cohort, examples, shown_steps(settings.loop.steps, stream, steps, on_progress))
+                progress = work.train(cohort, *examples, shown_steps(settings.loop.steps, stream, steps, on_progress))
         record.timings_s = dict(steps.seconds)
         if group.writes:
-            finish(partial(_with_correction, start, settings.width), request.out, record, progress)
+            finish(partial(_with_correction, start, settings), request.out, record, progress)
             tell_warnings(record.warnings, stream)
         group.wait()
     return request.out / WEIGHTS
@@ -66,6 +67,7 @@ class _Work:
     request: RunRequest
     record: RunRecord
     group: Processes
+    start: NufitReg
     start_sha256: str
 
     def read_studies(self) -> Cohort:
@@ -75,28 +77,26 @@ class _Work:
             self.request.begin(self.record)
         return cohort
 
-    def prepare(self, cohort: Cohort, on_progress: OnProgress) -> dict[str, list[StoredExample]]:
-        """The examples of training and validation by the digest of their study, made by the process that writes."""
-        data = self.settings.data
-        members = (*cohort.train, *cohort.validation)
+    def prepare(self, cohort: Cohort, on_progress: OnProgress) -> tuple[Examples, Examples]:
+        """The examples of training and of validation, made by the process that writes."""
+        settings, data = self.settings, self.settings.data
         place = self.request.out / "prepared" if data.prepared is None else Path(data.prepared)
+        optimiser = NufitSettings(**settings.optimiser.model_dump())
+        preparation = Preparation(place, self.start.eval(), self.start_sha256, optimiser, settings.without_ct > 0)
         if not self.group.writes:
             self.group.wait()
         with keep_threads():
-            found = prepare_examples(members, place, self.settings.optimiser, data.broken, on_progress)
+            taught = preparation.examples(cohort.train, data.broken, lambda share: on_progress(0.8 * share))
+            judged = preparation.examples(cohort.validation, data.broken, lambda share: on_progress(0.8 + 0.2 * share))
         if self.group.writes:
             self.group.wait()
-        return found
+        return taught, judged
 
     def train(
-        self, cohort: Cohort, examples: dict[str, list[StoredExample]], on_progress: Callable[[int, float], None]
+        self, cohort: Cohort, taught: Examples, judged: Examples, on_progress: Callable[[int, float], None]
     ) -> Progress:
         settings, seed = self.settings, self.request.seed
-        taught, judged = (
-            [one for member in getattr(cohort, split) for one in examples.get(member.digest, ())]
-            for split in SPLITS[:2]
-        )
-        if not taught:
+        if not taught.with_ct:
             raise InputError("no pair is left to learn from", remedy="Give digital patients with CTs")
         torch.manual_seed(seed)
         run = Run(
@@ -108,13 +108,13 @@ class _Work:
             on_progress=on_progress,
         )
         model = FieldCorrection(settings.width)
-        some = _some(judged, settings.data.validation_pairs)
+        some = _some([*judged.with_ct, *judged.without_ct], settings.data.validation_pairs)
         validate = validation_of(some, settings.smoothness_mm, settings.loop.precision, self.group.device)
         return train(
             model,
             loss_of(settings.smoothness_mm, settings.loop.precision),
-            Crops(taught, settings.crops, seed=seed, workers=settings.data.workers),
-            validate if judged else None,
+            Crops(taught, settings.crops, seed=seed, without_ct=settings.without_ct, workers=settings.data.workers),
+            validate if some else None,
             settings.loop,
             run,
             resume=self.request.resume,
@@ -126,9 +126,10 @@ def _some(examples: Sequence[StoredExample], most: int) -> list[StoredExample]:
     return list(examples[:: max(1, -(-len(examples) // max(most, 1)))])
 
 
-def _with_correction(start: NufitReg, width: int, learned: Mapping[str, Tensor]) -> NufitReg:
+def _with_correction(start: NufitReg, settings: CorrectionSettings, learned: Mapping[str, Tensor]) -> NufitReg:
     """The network of the start, beside it the correction that was learned."""
-    model = NufitReg(start.settings.model_copy(update={"correction": width}))
+    parts = {"correction": settings.width, "correction_without_ct": settings.without_ct > 0}
+    model = NufitReg(start.settings.model_copy(update=parts))
     kept = {name: value for name, value in start.state_dict().items() if not name.startswith("correction.")}
     model.load_state_dict(kept | {f"correction.{name}": value for name, value in learned.items()})
     return model

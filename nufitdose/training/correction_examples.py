@@ -1,7 +1,9 @@
 """What the correction learns from: evidence and truth of optimised pairs of digital patients, made once, on disk."""
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import permutations
 from pathlib import Path
 
@@ -17,9 +19,11 @@ from nufitdose.cohort import Member
 from nufitdose.errors import InputError
 from nufitdose.files import whole_file
 from nufitdose.io.cohort_folder import Broken, report_broken
-from nufitdose.registration.engines.linear import rigid_pose
-from nufitdose.registration.engines.refine import RefineSettings, finest_level, refine
-from nufitdose.registration.objective import ObjectiveSettings
+from nufitdose.registration.engines.deformable import NufitSettings, uncorrected
+from nufitdose.registration.engines.engine import Request
+from nufitdose.registration.engines.refine import finest_level
+from nufitdose.registration.intensity import tissue_contrast
+from nufitdose.registration.network import NufitReg
 from nufitdose.registration.optimiser.bones import bone_share
 from nufitdose.registration.optimiser.correlation import HalfImage
 from nufitdose.registration.optimiser.evidence import evidence_of, pooled
@@ -27,6 +31,7 @@ from nufitdose.registration.optimiser.images import activity_at_nodes
 from nufitdose.registration.pair import Pair, resample
 from nufitdose.study import TimePoint
 from nufitdose.training.truth import TrueMotion, read_motion, true_displacement
+from nufitdose.volume import Quantity, Volume
 
 _WEIGHTS = {"body": 0.3, "bone": 2.0, "organ": 2.0, "tumour": 6.0}  # of an error of the displacement
 _NAMES = ("evidence", "missing", "weight", "tumour", "active", "body")
@@ -96,64 +101,104 @@ class StoredExample:
             ) from error
 
 
-def prepare_examples(
-    members: Sequence[Member],
-    folder: Path,
-    settings: RefineSettings,
-    broken: Broken,
-    on_progress: Callable[[float], None] = lambda share: None,
-) -> dict[str, list[StoredExample]]:
-    """All ordered pairs of scans of every study, by its digest; what is in `folder` is not made again.
+@dataclass(frozen=True)
+class Examples:
+    """Those of some patients: pairs with their CTs, and pairs whose CTs were hidden."""
 
-    Raises `InputError` where a study's true motion is not known, or a scan has no CT, unless `broken` says to skip it.
+    with_ct: tuple[StoredExample, ...] = ()
+    without_ct: tuple[StoredExample, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """How examples are made: `network` (of digest `sha256`) and optimiser, and whether pairs without CTs are wanted.
+
+    They are kept in `folder`, apart from those of other networks and settings.
     """
-    found: dict[str, list[StoredExample]] = {}
-    faults: list[InputError] = []
-    for number, member in enumerate(members):
-        try:
-            found[member.digest] = [
-                StoredExample(_prepared(member, folder, fixed, moving, settings))
-                for fixed, moving in permutations(member.study.timepoints, 2)
-            ]
-        except InputError as error:
-            faults.append(InputError(error.problem, where=error.where or member.folder, remedy=error.remedy))
-        on_progress((number + 1) / len(members))
-    report_broken(faults, broken)
-    return found
+
+    folder: Path
+    network: NufitReg
+    sha256: str
+    settings: NufitSettings
+    without_ct: bool
+
+    def examples(
+        self,
+        members: Sequence[Member],
+        broken: Broken,
+        on_progress: Callable[[float], None] = lambda share: None,
+    ) -> Examples:
+        """All ordered pairs of scans of every study, every second one without CTs too; none is made twice.
+
+        Raises `InputError` where a study's true motion is not known, or a scan has no CT, unless `broken` says to skip
+        it.
+        """
+        shown: list[StoredExample] = []
+        hidden: list[StoredExample] = []
+        faults: list[InputError] = []
+        for number, member in enumerate(members):
+            try:
+                with_ct, without_ct = self._of(member)
+                shown += with_ct
+                hidden += without_ct
+            except InputError as error:
+                faults.append(InputError(error.problem, where=error.where or member.folder, remedy=error.remedy))
+            on_progress((number + 1) / len(members))
+        report_broken(faults, broken)
+        return Examples(tuple(shown), tuple(hidden))
+
+    def _of(self, member: Member) -> tuple[list[StoredExample], list[StoredExample]]:
+        key = hashlib.sha256(f"{self.sha256} {self.settings.model_dump_json()}".encode()).hexdigest()
+        start = self.folder / key[:16] / member.digest[:16]
+        known = cache(partial(KnownScan.of, member))
+
+        def stored(fixed: TimePoint, moving: TimePoint, *, with_ct: bool) -> StoredExample:
+            path = Path(f"{start}_{fixed.id}_{moving.id}{'' if with_ct else '_without_ct'}.safetensors")
+            if not path.is_file():
+                made = make_example(known(fixed), known(moving), self.settings, self.network, with_ct=with_ct)
+                made.save(path)
+            return StoredExample(path)
+
+        pairs = list(permutations(member.study.timepoints, 2))
+        shown = [stored(*pair, with_ct=True) for pair in pairs]
+        return shown, [stored(*pair, with_ct=False) for pair in pairs[::2] if self.without_ct]
 
 
-def _prepared(member: Member, folder: Path, fixed: TimePoint, moving: TimePoint, settings: RefineSettings) -> Path:
-    path = folder / f"{member.digest[:16]}_{fixed.id}_{moving.id}.safetensors"
-    if not path.is_file():
-        from_f, from_m = (_known_motion(member, scan) for scan in (fixed, moving))
-        make_example(fixed.released(), moving.released(), from_f, from_m, settings).save(path)
-    return path
+@dataclass(frozen=True, eq=False)
+class KnownScan:
+    """A scan of a digital patient, the same without its CT, and its true motion; each is read once."""
 
+    shown: TimePoint
+    hidden: TimePoint
+    motion: TrueMotion
 
-def _known_motion(member: Member, scan: TimePoint) -> TrueMotion:
-    if scan.read_ct is None:
-        raise InputError(f"{scan.id} has no CT; what is learned is to correct pairs with CT", where=member.folder)
-    motion = read_motion(member.folder, scan.id)
-    if motion is None:
-        raise InputError(
-            "the true motion of this patient is not known (no truth/)",
-            where=member.folder,
-            remedy="Train the correction on digital patients (nufitdose simulate cohort)",
-        )
-    return motion
+    @classmethod
+    def of(cls, member: Member, scan: TimePoint) -> "KnownScan":
+        """Raises `InputError` where the scan has no CT, or its motion is not known."""
+        if scan.read_ct is None:
+            raise InputError(f"{scan.id} has no CT; what is learned is to correct pairs with CT", where=member.folder)
+        motion = read_motion(member.folder, scan.id)
+        if motion is None:
+            raise InputError(
+                "the true motion of this patient is not known (no truth/)",
+                where=member.folder,
+                remedy="Train the correction on digital patients (nufitdose simulate cohort)",
+            )
+        return cls(scan.released(), replace(scan, read_ct=None), motion)
 
 
 def make_example(
-    fixed: TimePoint, moving: TimePoint, motion_f: TrueMotion, motion_m: TrueMotion, settings: RefineSettings
+    fixed: KnownScan, moving: KnownScan, settings: NufitSettings, network: NufitReg, *, with_ct: bool = True
 ) -> Example:
-    """What is known of a pair once it was optimised, and what the optimiser missed."""
-    terms = ObjectiveSettings()
-    pose = rigid_pose(fixed, moving, "CT").matrix
-    pair, found = refine(fixed, moving, pose, None, settings, terms)
-    level = finest_level(pair, settings, terms)
+    """What is known of a pair once `nufit` optimised it, its CTs seen or not, and what was missed."""
+    seen, other = (scan.shown if with_ct else scan.hidden for scan in (fixed, moving))
+    request = Request(seen, other, seen.activity.grid, torch.device("cpu"), network=network, settings=settings)
+    pair, found = uncorrected(request)
+    level = finest_level(pair, settings, request.objective)
     voxel_mm = pair.grid.spacing_mm[0]
-    true = true_displacement(motion_f.on(pair.grid), pair.grid, motion_m.on(pair.grid), pair.grid, pose)[0]
-    shares = _shares(fixed, pair)
+    from_f, from_m = (scan.motion.on(pair.grid) for scan in (fixed, moving))
+    true = true_displacement(from_f, pair.grid, from_m, pair.grid, pair.start)[0]
+    shares = _shares(fixed.shown, pair)
     weight = np.sum([_WEIGHTS[name] * share for name, share in shares.items()], axis=0)
     return Example(
         torch.from_numpy(evidence_of(level, settings.misfit, found.displacement)),
@@ -166,10 +211,11 @@ def make_example(
 
 
 def _shares(fixed: TimePoint, pair: Pair) -> dict[str, HalfImage]:
-    """The share of body, bone, organs and tumours in every node, as drawn on the fixed scan."""
-    tensors = pair.tensors
-    ct, body = tensors.ct[0, 1].numpy(), tensors.body[0, 1].numpy()
-    voxel_ml = float(np.prod(tensors.spacing_mm)) / 1000.0
+    """The share of body, bone (by the CT, seen or not), organs and tumours in every node, of the fixed scan."""
+    body = pair.tensors.body[0, 1].numpy()
+    assert fixed.ct is not None
+    ct = tissue_contrast(Volume(resample(fixed.ct, pair.grid, np.eye(4)), pair.grid, Quantity.HU))
+    voxel_ml = pair.grid.voxel_volume_ml
     shares = {"body": pooled(body), "bone": bone_share(ct, body, voxel_ml)}
     shares |= {role: np.zeros_like(shares["body"]) for role in ("organ", "tumour")}
     drawn = fixed.structures

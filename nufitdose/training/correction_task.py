@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from nufitdose.registration.optimiser.evidence import ODD_ALONG
-from nufitdose.training.correction_examples import Example, StoredExample
+from nufitdose.training.correction_examples import Example, Examples, StoredExample
 from nufitdose.training.pairs import made_ahead
 
 _CROP = 32  # nodes
@@ -25,10 +25,14 @@ Number = Float[Tensor, ""]
 
 
 class Crops:
-    """Batches of `count` crops by place, each of an example drawn at random, made ahead in `workers` threads."""
+    """Batches of `count` crops by place, each of an example drawn at random, made ahead in `workers` threads.
 
-    def __init__(self, examples: Sequence[StoredExample], count: int, *, seed: int, workers: int = 0) -> None:
-        self._examples, self._count, self._seed, self._workers = examples, count, seed, workers
+    A share `without_ct` of them is of pairs whose CTs are hidden.
+    """
+
+    def __init__(self, examples: Examples, count: int, *, seed: int, without_ct: float = 0.0, workers: int = 0) -> None:
+        self._examples, self._count, self._seed = examples, count, seed
+        self._without_ct, self._workers = without_ct, workers
 
     def at(self, place: int) -> Example:
         """The batch at `place`."""
@@ -41,7 +45,9 @@ class Crops:
         return made_ahead(self.at, places, self._workers)
 
     def _draw(self, random: np.random.Generator) -> Example:
-        stored = self._examples[int(random.integers(len(self._examples)))]
+        hidden = random.random() < self._without_ct
+        examples = self._examples.without_ct if hidden else self._examples.with_ct
+        stored = examples[int(random.integers(len(examples)))]
         for _ in range(_TRIES):
             low = [int(random.integers(max(n - _CROP, 0) + 1)) for n in stored.shape]
             i, j, k = (slice(a, a + _CROP) for a in low)

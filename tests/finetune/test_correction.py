@@ -1,6 +1,7 @@
 """Learning to correct: it learns, the same every time, lands beside the network, wants truth."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,11 +15,12 @@ from nufitdose.phantom import PatientSettings, simulate_patient
 from nufitdose.phantom import write_patient as write_digital
 from nufitdose.registration.network import NetworkSettings, NufitReg, load_weights, save_weights
 from nufitdose.registration.network.correction import FieldCorrection
-from nufitdose.training.correction_examples import StoredExample
+from nufitdose.training.correction_examples import Examples, StoredExample
 from nufitdose.training.correction_task import Crops, errors, loss_of, mirrored
 from nufitdose.training.records import read_table
 from nufitdose.training.request import RunRequest, read_settings
 
+CT = slice(24, 33)  # what is told of the CTs
 LOOP = {"steps": 4, "learning_rate": 3e-3, "save_every": 2, "validate_every": 4, "warmup_steps": 0}
 
 
@@ -62,16 +64,34 @@ def run(config, tmp_path_factory):
     return run_finetune(RunRequest(config, tmp_path_factory.mktemp("run") / "run", device="cpu")).parent
 
 
+def prepared(run: Path, *, with_ct: bool = True) -> list[Path]:
+    """The pairs of a run with their CTs, or those without."""
+    return sorted(p for p in run.glob("prepared/*/*.safetensors") if p.stem.endswith("_without_ct") != with_ct)
+
+
 @pytest.mark.slow
 def test_the_weights_are_those_of_the_start_and_a_correction(run, start):
     before, after = load_weights(start), load_weights(run / "weights.safetensors")
     assert before.correction is None
     assert any(p.abs().max() > 0 for p in after.correction.head.parameters())
+    assert after.settings.correction_without_ct
     kept = after.state_dict()
     assert all(torch.equal(value, kept[name]) for name, value in before.state_dict().items())
     assert json.loads((run / "weights.json").read_text())["trained_on"] == ["P1"]
     assert {"loss", "displacement", "change"} <= read_table(run / "metrics.csv")[0].keys()
     assert {"displacement_start", "change_start"} <= read_table(run / "validation.csv")[0].keys()
+
+
+@pytest.mark.slow
+def test_crops_of_pairs_whose_cts_are_hidden_tell_nothing_of_them(run):
+    """The share that was asked for; what is missing there is more, and the same structures are looked for."""
+    shown, hidden = ([StoredExample(path) for path in prepared(run, with_ct=with_ct)] for with_ct in (True, False))
+    assert len(hidden) == len(shown) // 2
+    crops = Crops(Examples(tuple(shown), tuple(hidden)), 1, seed=0, without_ct=0.25)
+    batches = [crops.at(place) for place in range(40)]
+    blind = [batch for batch in batches if not batch.evidence[:, CT].any()]
+    assert 4 <= len(blind) <= 16
+    assert all(batch.weight.max() > 1.0 for batch in blind)
 
 
 @pytest.mark.slow
@@ -87,12 +107,12 @@ def test_the_same_seed_gives_the_same_losses(run, config, tmp_path):
 
 @pytest.mark.slow
 def test_it_learns_what_the_optimiser_misses_in_a_crop(run):
-    (stored, *_) = (StoredExample(path) for path in sorted((run / "prepared").glob("*.safetensors")))
-    crops, loss = Crops([stored], 1, seed=0), loss_of(4.0, "float32")
+    stored = StoredExample(prepared(run)[0])
+    crops, loss = Crops(Examples((stored,)), 1, seed=0), loss_of(4.0, "float32")
     torch.manual_seed(0)
     model = FieldCorrection(16)
     adam = torch.optim.AdamW(model.parameters(), 3e-3)
-    batch = crops.at(0)
+    batch = crops.at(0).mapped(lambda image: image[..., 8:24, 8:24, 8:24])
     found = []
     for _ in range(40):
         terms = loss(model, batch, torch.Generator())
@@ -105,7 +125,7 @@ def test_it_learns_what_the_optimiser_misses_in_a_crop(run):
 
 @pytest.mark.slow
 def test_a_mirrored_crop_mirrored_again_is_itself(run):
-    (stored, *_) = (StoredExample(path) for path in sorted((run / "prepared").glob("*.safetensors")))
+    stored = StoredExample(prepared(run)[0])
     crop = stored.read((slice(0, 16), slice(0, 16), slice(0, 16)))
     for axis in range(3):
         twice = mirrored(mirrored(crop, axis), axis)
@@ -117,7 +137,7 @@ def test_a_mirrored_crop_mirrored_again_is_itself(run):
 
 @pytest.mark.slow
 def test_a_change_of_volume_costs_more_than_a_shift_of_the_same_size(run):
-    (batch,) = [Crops([StoredExample(next((run / "prepared").glob("*.safetensors")))], 1, seed=1).at(0)]
+    batch = Crops(Examples((StoredExample(prepared(run)[0]),)), 1, seed=1).at(0)
     shift = torch.full_like(batch.missing, 0.5)
     near, change = errors(shift, batch)
     assert float(change) == 0.0

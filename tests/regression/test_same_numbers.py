@@ -8,12 +8,12 @@ import numba
 import numpy as np
 import pytest
 import torch
-from support.small_study import small_study_folder
 
 from dosimetry import run_patient
 from dosimetry.config import load_settings
 from nufitdose.io.nifti import load_volume
 from nufitdose.volume import Quantity
+from regression.measured import SAMPLES
 
 TABLES = ("metrics.csv", "tac.csv", "uncertainty.csv", "dvh.csv")
 OF_DOSE = 1e-4  # most that 1 and 2 threads may differ by, of the greatest dose; docs/faq.md states it
@@ -40,11 +40,9 @@ def rows(path):
 def test_again_to_the_bit_and_on_two_threads_within_the_bound(tmp_path):
     if numba.config.NUMBA_NUM_THREADS < 2:
         pytest.skip("numba was given one thread (NUMBA_NUM_THREADS)")
-    study = small_study_folder(tmp_path / "study")
-    settings = load_settings(None, ["registration.engine=rigid"])  # its CTs are empty: what bends follows their noise
     for name, count in (("one", 1), ("again", 1), ("two", 2)):
         with threads(count):
-            run_patient(study, tmp_path / name, settings, device="cpu")
+            run_patient(SAMPLES["sample"], tmp_path / name, load_settings(None), device="cpu")
     for file in (*TABLES, "maps/dose.nii.gz", "maps/tia.nii.gz", "registered/tp2_field.nii.gz"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "again" / file).read_bytes(), file
     one, two = (load_volume(tmp_path / name / "maps/dose.nii.gz", Quantity.DOSE).data for name in ("one", "two"))

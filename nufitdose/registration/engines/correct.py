@@ -6,6 +6,7 @@ roughness and change of volume are those of the departure.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from nufitdose.registration.optimiser.correlation import HalfField
 from nufitdose.registration.optimiser.evidence import evidence_of
 from nufitdose.registration.optimiser.images import Level
 from nufitdose.registration.optimiser.lattice import compose
-from nufitdose.registration.optimiser.newton import Smoothness
+from nufitdose.registration.optimiser.newton import Objective
 from nufitdose.registration.optimiser.on_processor import OnProcessor
 
 _MULTIPLE = 4  # of the sides that the network halves twice
@@ -25,15 +26,15 @@ _STIFFER = 3.0  # is the departure from what the network says than a displacemen
 _KEEPS_VOLUME = 10.0  # times more
 
 
-def corrected(level: Level, smoothness: Smoothness, misfit: float, u: HalfField, network: FieldCorrection) -> HalfField:
+def corrected(objective: Objective[Any], u: HalfField, network: FieldCorrection) -> HalfField:
     """The displacement u (voxels of the level, half lattice) after the network's correction and the images' answer."""
-    base = u + predicted(level, misfit, u, network)
+    level = objective.kernels.level
+    base = u + predicted(level, objective.misfit, u, network)
     kernels = OnProcessor(replace(level, volume=_KEEPS_VOLUME * level.volume))
-    bending = (smoothness.length_mm / level.node_mm) ** 2
     u = base
     for _ in range(_STEPS):
-        _, system = kernels.compare(u, misfit)
-        step = kernels.newton_step(system, u - base, _STIFFER * smoothness.weight, bending, 0.0)
+        _, system = kernels.compare(u, objective.misfit)
+        step = kernels.newton_step(system, u - base, _STIFFER * objective.smoothness.weight, objective.bending, 0.0)
         u = compose(step, u)
     return u
 

@@ -21,6 +21,7 @@ from nufitdose.registration.intensity import CT_CONTRASTS
 from nufitdose.registration.network.correction import FieldCorrection
 from nufitdose.registration.network.model import NufitReg
 from nufitdose.registration.objective import NetworkOutput, ObjectiveSettings, displacements
+from nufitdose.registration.optimiser.newton import Found
 from nufitdose.registration.pair import Pair, pair_of
 from nufitdose.types import Affine
 
@@ -31,9 +32,9 @@ class NufitSettings(RefineSettings):
     """Those of the optimisation, and of its start where there are CTs: `passes` looks on a grid of `network_mm`.
 
     Such looks take a third of the time of those that the network was trained for, and with CTs the optimisation finds
-    the rest; activity alone does not tell it. With `correct`, what was found between CTs is corrected by what the
-    network learned of such fields: under the settings alone that it was learned with, the defaults of `RefineSettings`
-    and of the objective.
+    the rest; activity alone does not tell it. With `correct`, what was found is corrected by what the network learned
+    of such fields: under the settings alone that it was learned with, the defaults of `RefineSettings` and of the
+    objective.
     """
 
     network_mm: float = Field(default=6.0, gt=0)
@@ -43,7 +44,7 @@ class NufitSettings(RefineSettings):
 
 def optimise(request: Request) -> DisplacementField:
     """Instance optimisation from the rigid pose."""
-    return _refined(request, _pose(request), None, cast(RefineSettings, request.settings))
+    return _believed(request, *_refined(request, _pose(request), None, None))
 
 
 def predict(request: Request) -> DisplacementField:
@@ -55,21 +56,34 @@ def predict(request: Request) -> DisplacementField:
 
 def predict_and_optimise(request: Request) -> DisplacementField:
     """Instance optimisation from what the network gives."""
+    settings = cast(NufitSettings, request.settings)
+    found = _found_by_both(request, _correction(request, settings))
+    return _believed(request, *found)
+
+
+def uncorrected(request: Request) -> tuple[Pair, Found]:
+    """What `nufit` finds for a pair before its correction: what that is learned from."""
+    return _found_by_both(request, None)
+
+
+def _found_by_both(request: Request, correction: FieldCorrection | None) -> tuple[Pair, Found]:
     pose = _pose(request)
     settings, network = cast(NufitSettings, request.settings), _network(request).settings
     look = (settings.network_mm, settings.passes)
     if request.basis != "CT":
         look = (network.working_spacing_mm, network.passes)
     _, start = predict_after(request, pose, *look)
-    return _refined(request, pose, start, settings, _correction(request, settings))
+    return _refined(request, pose, start, correction)
 
 
 def _correction(request: Request, settings: NufitSettings) -> FieldCorrection | None:
     """What the network learned of optimised fields, where these are such."""
+    network = _network(request)
     learned_with = all(getattr(settings, name) == value for name, value in RefineSettings())
+    learned_with = learned_with and (request.basis == "CT" or network.settings.correction_without_ct)
     if not (settings.correct and learned_with and request.objective == ObjectiveSettings()):
         return None
-    return _network(request).correction
+    return network.correction
 
 
 def _pose(request: Request) -> Affine:
@@ -99,23 +113,23 @@ def predict_after(request: Request, pose: Affine, spacing_mm: float, passes: int
 
 
 def _refined(
-    request: Request,
-    pose: Affine,
-    start: DisplacementField | None,
-    settings: RefineSettings | None,
-    correction: FieldCorrection | None = None,
-) -> DisplacementField:
-    pair, found = refine(
+    request: Request, pose: Affine, start: DisplacementField | None, correction: FieldCorrection | None
+) -> tuple[Pair, Found]:
+    return refine(
         request.fixed,
         request.moving,
         pose,
         start,
-        settings,
+        cast(RefineSettings, request.settings),
         request.objective,
         lambda share: request.on_progress(0.5 + 0.5 * share),
         kernels_on(request.device),
         correction,
     )
+
+
+def _believed(request: Request, pair: Pair, found: Found) -> DisplacementField:
+    """The field of a pair; that of the pose where the scans do not look like one patient's."""
     if not looks_like_one_patient(pair, found, request.objective):
         _log.warning(
             "%s and %s do not look like scans of one patient: their CTs stay unlike however they are bent, and the "
@@ -123,7 +137,7 @@ def _refined(
             request.fixed.id,
             request.moving.id,
         )
-        return DisplacementField.from_affine(pose, request.grid)
+        return DisplacementField.from_affine(pair.start, request.grid)
     return pair.field(field_mm(found, pair), request.grid)
 
 
@@ -143,7 +157,7 @@ NUFIT = Engine(
     "nufit",
     predict_and_optimise,
     "rigid registration of {bases}, then the displacement that a neural network gives for all images, optimised "
-    "further for the pair and, between CTs, corrected by what the network has learned of such displacements",
+    "further for the pair and corrected by what the network has learned of such displacements",
     NufitSettings(),
     frozenset({Need.WEIGHTS}),
 )

@@ -16,7 +16,7 @@ from nufitdose.registration.field import DisplacementField
 from nufitdose.registration.intensity import tissue_contrast
 from nufitdose.registration.network.correction import FieldCorrection
 from nufitdose.registration.objective import ObjectiveSettings
-from nufitdose.registration.optimiser.bones import bone_share, stiffen_bones
+from nufitdose.registration.optimiser.bones import stiffen_bones
 from nufitdose.registration.optimiser.correlation import HalfField
 from nufitdose.registration.optimiser.images import Level, can_be_halved, levels_of
 from nufitdose.registration.optimiser.kernels import Kernels
@@ -81,7 +81,7 @@ def refine(
     """The working grid of a pair, and the displacement found on it that follows after the rigid `pose`.
 
     `start` is a displacement (mm) to improve, `terms` the weights and kinds of the objective's terms. A `correction`
-    corrects what was found between CTs.
+    corrects what was found.
     """
     settings, terms = settings or RefineSettings(), terms or ObjectiveSettings()
     pair = prepare_pair(fixed, moving, pose, settings, with_tumours=terms.rigidity > 0)
@@ -108,7 +108,6 @@ def bend(
     correction: FieldCorrection | None = None,
 ) -> Found:
     """The displacement of a prepared pair."""
-    has_ct = bool(pair.tensors.present[0, 0])
     levels = _levels(pair, len(settings.steps), settings, terms)
     steps = settings.steps[len(settings.steps) - len(levels) :]
     grids = [pair.half_grid]
@@ -119,9 +118,7 @@ def bend(
     kernels = [kernels_of(level) for level in levels]
     found = optimise(kernels, steps, starts, smoothness, settings.misfit, settings.tolerance, on_progress)
     objective = Objective(kernels[-1], smoothness, settings.misfit)
-    if not has_ct:
-        return found
-    found = _with_rigid_bones(pair, found, objective, settings.bones_mm)
+    found = _with_rigid_bones(found, objective, settings.bones_mm)
     if correction is None:
         return found
     return _corrected(pair, found, objective, settings, correction)
@@ -139,16 +136,17 @@ def _corrected(
     None too where the CT shows no anatomy: of such scans nothing was learned.
     """
     inside = pair.tensors.body[0, 1].numpy() > 0.5
-    if pair.tensors.ct[0, 1].numpy()[inside].std() < _LEAST_ANATOMY:
+    ct = objective.kernels.level.ct
+    if ct is not None and ct[inside].std() < _LEAST_ANATOMY:
         return found
-    level, u = objective.kernels.level, found.displacement
-    change = corrected(level, objective.smoothness, settings.misfit, u, correction) - u
+    u = found.displacement
+    change = corrected(objective, u, correction) - u
     for share in _CORRECTION_SHARES:
         tried = np.ascontiguousarray(u + np.float32(share) * change)
         after = objective.at(objective.kernels.brought(tried)).value
         moved = Found(tried, found.before, after, found.steps)
         if after <= found.before and field_mm(moved, pair).jacobian_statistics().minimum > 0.0:
-            return _with_rigid_bones(pair, moved, objective, settings.bones_mm)
+            return _with_rigid_bones(moved, objective, settings.bones_mm)
     return found
 
 
@@ -163,14 +161,13 @@ def _levels(pair: Pair, count: int, settings: RefineSettings, terms: ObjectiveSe
     return levels_of(pair.tensors, count, terms, settings.volume)
 
 
-def _with_rigid_bones(pair: Pair, found: Found, objective: Objective[Any], reach_mm: float) -> Found:
-    """What was found with its bones rigid; as it was where that is worse, by the objective, than the start."""
-    if reach_mm == 0:
+def _with_rigid_bones(found: Found, objective: Objective[Any], reach_mm: float) -> Found:
+    """What was found with its bones rigid; as it was without CT, or where that is worse than the start."""
+    level = objective.kernels.level
+    if reach_mm == 0 or level.ct is None:
         return found
-    tensors, voxel_ml = pair.tensors, float(np.prod(pair.tensors.spacing_mm)) / 1000.0
-    share = bone_share(tensors.ct[0, 1].numpy(), tensors.body[0, 1].numpy(), voxel_ml)
-    noise = _BONE_NOISE_MM / min(tensors.spacing_mm)
-    displacement = stiffen_bones(found.displacement, share, reach_mm / objective.kernels.level.node_mm, noise)
+    noise = 2.0 * _BONE_NOISE_MM / level.node_mm
+    displacement = stiffen_bones(found.displacement, level.bone, reach_mm / level.node_mm, noise)
     after = objective.at(objective.kernels.brought(displacement)).value
     return Found(displacement, found.before, after, found.steps) if after <= found.before else found
 

@@ -1,6 +1,7 @@
 """What the optimiser compares, level by level, from coarse to fine: channels, their weights, the noise in them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch.nn.functional import avg_pool3d
 
 from nufitdose.registration.descriptors import mind_ssc, normalised_gradient
 from nufitdose.registration.objective import ObjectiveSettings, guide
+from nufitdose.registration.optimiser.bones import bone_share
 from nufitdose.registration.optimiser.correlation import HalfImage, Images
 from nufitdose.registration.optimiser.warping import Splines, splines_of
 from nufitdose.registration.pair import PairTensors
@@ -27,7 +29,8 @@ class Level:
     """One resolution: images as `correlation.compare` and `warp_images` want them, weights of the penalties at nodes.
 
     `where` is what is compared and the voxels beside, which slopes there are taken from.
-    `stiffness` weighs the roughness, `volume` beside it the squared divergence. Nodes are `node_mm` apart.
+    `stiffness` weighs the roughness, `volume` beside it the squared divergence. Nodes are `node_mm` apart. `ct` is that
+    of the fixed scan, whether it is compared or not.
     """
 
     fixed: Images
@@ -38,11 +41,19 @@ class Level:
     stiffness: HalfImage
     volume: HalfImage
     node_mm: float
+    ct: Image32 | None
 
     @property
     def voxels(self) -> float:
         """How many are compared."""
         return float(self.fixed[-1].sum())
+
+    @cached_property
+    def bone(self) -> HalfImage:
+        """The share of bone at nodes of the fixed scan; 0 without CT."""
+        if self.ct is None:
+            return np.zeros_like(self.stiffness)
+        return bone_share(self.ct, self.fixed[-1], (self.node_mm / 2.0) ** 3 / 1000.0)
 
 
 def levels_of(pair: PairTensors, count: int, terms: ObjectiveSettings, volume_with_ct: float = 0.0) -> list[Level]:
@@ -105,6 +116,7 @@ def _level(pair: PairTensors, terms: ObjectiveSettings, volume_with_ct: float) -
         stiffness=stiffness,
         volume=volume,
         node_mm=2.0 * min(pair.spacing_mm),
+        ct=pair.ct[0, 1].numpy() if has_ct else None,
     )
 
 

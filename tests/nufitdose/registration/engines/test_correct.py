@@ -12,16 +12,17 @@ from nufitdose.registration.engines.refine import RefineSettings, field_mm, fine
 from nufitdose.registration.network import NetworkSettings, NufitReg
 from nufitdose.registration.network.correction import FieldCorrection
 from nufitdose.registration.objective import ObjectiveSettings
-from nufitdose.registration.optimiser.newton import Smoothness
+from nufitdose.registration.optimiser.newton import Objective, Smoothness
+from nufitdose.registration.optimiser.on_processor import OnProcessor
 
 SHIFT_MM = (0.3, -0.2, 0.1)
 
 
-@pytest.fixture(scope="module")
-def shifts() -> NufitReg:
+def shifts(*, without_ct: bool) -> NufitReg:
     """A network that finds nothing, and corrects by one shift everywhere."""
     torch.manual_seed(0)
-    model = NufitReg(NetworkSettings(encoder="unet", passes=1, working_spacing_mm=8.0, correction=8)).eval()
+    parts = {"correction": 8, "correction_without_ct": without_ct}
+    model = NufitReg(NetworkSettings(encoder="unet", passes=1, working_spacing_mm=8.0, **parts)).eval()
     with torch.no_grad():
         model.head.weight.zero_()
         model.head.bias.zero_()
@@ -49,8 +50,8 @@ def test_images_take_back_a_correction_that_is_wrong():
     network = FieldCorrection(8)
     with torch.no_grad():
         network.head.bias.copy_(torch.tensor((2.0, 0.0, 0.0)))
-    smoothness = Smoothness(settings.smoothness, settings.bending_mm)
-    left_mm = 4.0 * (corrected(level, smoothness, settings.misfit, found.displacement, network) - found.displacement)
+    objective = Objective(OnProcessor(level), Smoothness(settings.smoothness, settings.bending_mm), settings.misfit)
+    left_mm = 4.0 * (corrected(objective, found.displacement, network) - found.displacement)
     bright = level.volume > 0.2 * level.volume.max()
     assert np.abs(np.median(left_mm[:, bright], axis=1)).max() < 1.0
 
@@ -72,9 +73,10 @@ def test_a_correction_that_folds_is_taken_in_part_or_not_at_all():
     assert found.after <= found.before
 
 
-@pytest.mark.parametrize("ct", [True, False])
-def test_only_what_was_learned_is_corrected(shifts, ct):
+@pytest.mark.parametrize(("ct", "learned_without"), [(True, False), (False, False), (False, True)])
+def test_only_what_was_learned_is_corrected(ct, learned_without):
     scans = scan("a", still=False, ct=ct), scan("b", still=True, ct=ct)
+    network = shifts(without_ct=learned_without)
 
     def field(objective=None, **options):
         request = Request(
@@ -82,7 +84,7 @@ def test_only_what_was_learned_is_corrected(shifts, ct):
             GRID,
             torch.device("cpu"),
             objective or ObjectiveSettings(),
-            network=shifts,
+            network=network,
             settings=NUFIT.settings_with(options),
         )
         return NUFIT.run(request).data
@@ -90,6 +92,6 @@ def test_only_what_was_learned_is_corrected(shifts, ct):
     plain = field(correct=False)
     inside = (slice(None), *(slice(n // 4, -n // 4) for n in GRID.shape))
     changed = np.median((field() - plain)[inside], axis=(1, 2, 3))
-    np.testing.assert_allclose(changed, SHIFT_MM if ct else (0.0, 0.0, 0.0), atol=0.03)
+    np.testing.assert_allclose(changed, SHIFT_MM if ct or learned_without else (0.0, 0.0, 0.0), atol=0.03)
     other = ObjectiveSettings(similarity_activity="ngf")
     np.testing.assert_array_equal(field(other), field(other, correct=False))

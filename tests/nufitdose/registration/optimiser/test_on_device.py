@@ -52,6 +52,7 @@ def level_of(channels: int) -> Level:
         stiffness=random.uniform(0.5, 6.0, HALF).astype(np.float32),
         volume=random.uniform(0.0, 4.0, HALF).astype(np.float32),
         node_mm=8.0,
+        ct=None,
     )
 
 
