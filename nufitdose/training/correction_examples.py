@@ -19,7 +19,7 @@ from nufitdose.cohort import Member
 from nufitdose.errors import InputError
 from nufitdose.files import whole_file
 from nufitdose.io.cohort_folder import Broken, report_broken
-from nufitdose.registration.engines.deformable import NufitSettings, uncorrected
+from nufitdose.registration.engines.deformable import NufitSettings, find_with_network
 from nufitdose.registration.engines.engine import Request
 from nufitdose.registration.engines.refine import finest_level
 from nufitdose.registration.intensity import tissue_contrast
@@ -193,7 +193,7 @@ def make_example(
     """What is known of a pair once `nufit` optimised it, its CTs seen or not, and what was missed."""
     seen, other = (scan.shown if with_ct else scan.hidden for scan in (fixed, moving))
     request = Request(seen, other, seen.activity.grid, torch.device("cpu"), network=network, settings=settings)
-    pair, found = uncorrected(request)
+    pair, found = find_with_network(request)
     level = finest_level(pair, settings, request.objective)
     voxel_mm = pair.grid.spacing_mm[0]
     from_f, from_m = (scan.motion.on(pair.grid) for scan in (fixed, moving))

@@ -56,17 +56,11 @@ def predict(request: Request) -> DisplacementField:
 
 def predict_and_optimise(request: Request) -> DisplacementField:
     """Instance optimisation from what the network gives."""
-    settings = cast(NufitSettings, request.settings)
-    found = _found_by_both(request, _correction(request, settings))
-    return _believed(request, *found)
+    return _believed(request, *find_with_network(request, _correction(request)))
 
 
-def uncorrected(request: Request) -> tuple[Pair, Found]:
-    """What `nufit` finds for a pair before its correction: what that is learned from."""
-    return _found_by_both(request, None)
-
-
-def _found_by_both(request: Request, correction: FieldCorrection | None) -> tuple[Pair, Found]:
+def find_with_network(request: Request, correction: FieldCorrection | None = None) -> tuple[Pair, Found]:
+    """What `nufit` finds for a pair; without `correction` what that is learned from."""
     pose = _pose(request)
     settings, network = cast(NufitSettings, request.settings), _network(request).settings
     look = (settings.network_mm, settings.passes)
@@ -76,9 +70,9 @@ def _found_by_both(request: Request, correction: FieldCorrection | None) -> tupl
     return _refined(request, pose, start, correction)
 
 
-def _correction(request: Request, settings: NufitSettings) -> FieldCorrection | None:
+def _correction(request: Request) -> FieldCorrection | None:
     """What the network learned of optimised fields, where these are such."""
-    network = _network(request)
+    settings, network = cast(NufitSettings, request.settings), _network(request)
     learned_with = all(getattr(settings, name) == value for name, value in RefineSettings())
     learned_with = learned_with and (request.basis == "CT" or network.settings.correction_without_ct)
     if not (settings.correct and learned_with and request.objective == ObjectiveSettings()):
