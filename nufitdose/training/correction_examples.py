@@ -3,13 +3,13 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from itertools import permutations
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -34,6 +34,7 @@ from nufitdose.training.truth import TrueMotion, read_motion, true_displacement
 from nufitdose.volume import Quantity, Volume
 
 _WEIGHTS = {"body": 0.3, "bone": 2.0, "organ": 2.0, "tumour": 6.0}  # of an error of the displacement
+_LEAST_TUMOUR = 0.25  # of a node
 _NAMES = ("evidence", "missing", "weight", "tumour", "active", "body")
 Place = tuple[slice, slice, slice]
 
@@ -84,6 +85,12 @@ class StoredExample:
         self._path = path
         with self._open() as file:
             self.shape: tuple[int, ...] = tuple(file.get_slice("body").get_shape()[1:])
+
+    @cached_property
+    def tumours(self) -> Integer[np.ndarray, "node 3"]:
+        """The nodes in tumours."""
+        with self._open() as file:
+            return np.argwhere(file.get_tensor("tumour")[0].numpy() > _LEAST_TUMOUR)
 
     def read(self, part: Place) -> Example:
         """A part of all arrays."""

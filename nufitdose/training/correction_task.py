@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
+from torch.nn.functional import avg_pool3d
 
 from nufitdose.registration.optimiser.evidence import ODD_ALONG
 from nufitdose.training.correction_examples import Example, Examples, StoredExample
@@ -14,10 +15,12 @@ from nufitdose.training.pairs import made_ahead
 _CROP = 32  # nodes
 _LEAST_BODY = 0.25  # of a crop
 _TRIES = 20
+_AT_TUMOURS = 0.5  # share of the crops that hold one, where the patient has any
 _LOST_MM = 8.0  # where the optimiser went so far astray nothing is learned
 _SOFT_MM, _SOFT_CHANGE_MM = 0.2, 0.03  # below them an error counts by its square
 _LEAST_SHARE = 0.3  # of body in a node
 _LEAST_LOSS = 0.3
+_OF_TUMOURS = 0.5  # what is told of tumours apart counts so much
 _MULTIPLE = 4
 _ORDER = 5  # what a number is drawn for; see `pairs`
 
@@ -48,8 +51,13 @@ class Crops:
         hidden = random.random() < self._without_ct
         examples = self._examples.without_ct if hidden else self._examples.with_ct
         stored = examples[int(random.integers(len(examples)))]
+        at_tumour = len(stored.tumours) > 0 and random.random() < _AT_TUMOURS
         for _ in range(_TRIES):
             low = [int(random.integers(max(n - _CROP, 0) + 1)) for n in stored.shape]
+            if at_tumour:
+                node = stored.tumours[int(random.integers(len(stored.tumours)))]
+                around = node - random.integers(_CROP // 4, 3 * _CROP // 4, 3)
+                low = [int(np.clip(a, 0, max(n - _CROP, 0))) for a, n in zip(around, stored.shape, strict=True)]
             i, j, k = (slice(a, a + _CROP) for a in low)
             crop = stored.read((i, j, k))
             if float(crop.body.mean()) >= _LEAST_BODY:
@@ -69,23 +77,22 @@ def mirrored(example: Example, axis: int) -> Example:
 
 
 def loss_of(smoothness_mm: float, precision: str) -> Callable[[nn.Module, Example, Generator], Mapping[str, Number]]:
-    """The loss of a batch, and its terms: `displacement` (mm), `change` and, beside it, `smoothness_mm` times that.
+    """The loss of a batch, and its terms: `displacement` (mm) and `change`, over the body and in tumours.
 
     It is divided by what it would be without a correction, so that pairs that are hard to optimise do not outweigh
     the others.
     """
 
+    def whole(terms: Mapping[str, Number]) -> Number:
+        body = terms["displacement"] + smoothness_mm * terms["change"]
+        tumours = terms["tumour_displacement"] + 2.0 * smoothness_mm * terms["tumour_change"]
+        return body + _OF_TUMOURS * tumours
+
     def loss(model: nn.Module, batch: Example, chance: Generator) -> Mapping[str, Number]:
         with torch.autocast(batch.evidence.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             found = model(batch.evidence)
-        near, change = errors(found.float() - batch.missing, batch)
-        before = errors(-batch.missing, batch)
-        whole = near + smoothness_mm * change
-        return {
-            "loss": whole / (_LEAST_LOSS + before[0] + smoothness_mm * before[1]),
-            "displacement": near,
-            "change": change,
-        }
+        terms = errors(found.float() - batch.missing, batch)
+        return {"loss": whole(terms) / (_LEAST_LOSS + whole(errors(-batch.missing, batch)))} | terms
 
     return loss
 
@@ -103,30 +110,36 @@ def validation_of(
             batch = Example.joined([whole.padded([-(-n // _MULTIPLE) * _MULTIPLE for n in stored.shape])]).to(device)
             terms = loss(model, batch, Generator())
             before = errors(-batch.missing, batch)
-            named = dict(terms) | {"displacement_start": before[0], "change_start": before[1]}
+            named = dict(terms) | {f"{name}_start": value for name, value in before.items()}
             rows.append([float(value) for value in named.values()])
         return dict(zip(named, np.mean(rows, axis=0).tolist(), strict=True))
 
     return validate
 
 
-def errors(error: Float[Tensor, "batch 3 i j k"], batch: Example) -> tuple[Number, Number]:
+def errors(error: Float[Tensor, "batch 3 i j k"], batch: Example) -> dict[str, Number]:
     """Weighted means over the body: of the error of the displacement (mm), and of how it changes with place.
 
-    Means are of `√(|e|² + s²) - s`. The second is that of the divergence, and a tenth of each axis' differences,
-    which count where there is activity, and most in tumours: where volumes are wrong, integrals are.
+    Means are of `√(|e|² + s²) - s`. `change` is that of the divergence, and a tenth of each axis' differences,
+    which count where there is activity, and most in tumours: where volumes are wrong, integrals are. In tumours, which
+    fill few nodes of a body, both are told apart; there the divergence is a mean over 3³ nodes, as integrals feel it.
     """
     known = ((batch.missing**2).sum(1, keepdim=True) < _LOST_MM**2) & (batch.body > _LEAST_SHARE)
-    near = _mean((error**2).sum(1, keepdim=True), _SOFT_MM, batch.weight * known)
+    square = (error**2).sum(1, keepdim=True)
     i, j, k = (n - 1 for n in error.shape[2:])
     here = error[..., :i, :j, :k]
     steps = [error[..., 1:, :j, :k] - here, error[..., :i, 1:, :k] - here, error[..., :i, :j, 1:] - here]
     weight = (0.15 + 3.0 * batch.active + 4.0 * batch.tumour + 0.15 * batch.weight) * known
-    weight = weight[..., :i, :j, :k]
-    divergence = sum(step[:, c : c + 1] for c, step in enumerate(steps))
-    change = _mean(torch.as_tensor(divergence) ** 2, _SOFT_CHANGE_MM, weight)
-    change = change + 0.1 * sum(_mean((step**2).sum(1, keepdim=True), _SOFT_CHANGE_MM, weight) for step in steps)
-    return near, change
+    weight, tumour = weight[..., :i, :j, :k], (batch.tumour * known)[..., :i, :j, :k]
+    divergence = torch.as_tensor(sum(step[:, c : c + 1] for c, step in enumerate(steps)))
+    change = _mean(divergence**2, _SOFT_CHANGE_MM, weight)
+    around = avg_pool3d(divergence, 3, stride=1, padding=1)
+    return {
+        "displacement": _mean(square, _SOFT_MM, batch.weight * known),
+        "change": change + 0.1 * sum(_mean((s**2).sum(1, keepdim=True), _SOFT_CHANGE_MM, weight) for s in steps),
+        "tumour_displacement": _mean(square, _SOFT_MM, batch.tumour * known),
+        "tumour_change": _mean(around**2, _SOFT_CHANGE_MM, tumour),
+    }
 
 
 def _mean(square: Float[Tensor, "batch 1 i j k"], soft: float, weight: Float[Tensor, "batch 1 i j k"]) -> Number:

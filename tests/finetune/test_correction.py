@@ -139,11 +139,24 @@ def test_a_mirrored_crop_mirrored_again_is_itself(run):
 def test_a_change_of_volume_costs_more_than_a_shift_of_the_same_size(run):
     batch = Crops(Examples((StoredExample(prepared(run)[0]),)), 1, seed=1).at(0)
     shift = torch.full_like(batch.missing, 0.5)
-    near, change = errors(shift, batch)
-    assert float(change) == 0.0
+    still = errors(shift, batch)
+    assert float(still["change"]) == 0.0
+    assert float(still["tumour_change"]) == 0.0
     place = torch.linspace(-0.5, 0.5, shift.shape[2]).reshape(1, 1, -1, 1, 1)
-    assert float(errors(shift * place, batch)[1]) > 0.0
-    assert float(near) > 0.0
+    assert float(errors(shift * place, batch)["change"]) > 0.0
+    assert float(still["displacement"]) > 0.0
+
+
+@pytest.mark.slow
+def test_an_error_in_a_tumour_counts_as_if_it_filled_the_body(run):
+    """Half of the crops hold one; in its few nodes an error is told apart from that of the body."""
+    stored = StoredExample(prepared(run)[0])
+    crops = Crops(Examples((stored,)), 1, seed=0)
+    batch = next(batch for batch in map(crops.at, range(20)) if float(batch.tumour.max()) > 0.25)
+    inside = (batch.tumour > 0.25).float()
+    errors_mm = errors(inside * torch.tensor([1.0, 0.0, 0.0]).reshape(1, 3, 1, 1, 1), batch)
+    assert float(errors_mm["tumour_displacement"]) > 0.5
+    assert float(errors_mm["displacement"]) < 0.2 * float(errors_mm["tumour_displacement"])
 
 
 def test_patients_without_truth_are_refused(start, tmp_path):
