@@ -46,9 +46,8 @@ class CorrectionSettings(Settings):
 
     `start` names the network that the correction is added to, as in a fine-tuning; it stays as it is. `width` is that
     of the correction at full resolution. Each step takes `crops` crops of pairs; the loss is the error of the
-    displacement and `smoothness_mm` times that of its differences. A share `without_ct` of the crops is of pairs whose
-    CTs are hidden (0: such pairs will not be corrected). `optimiser` are the settings of what is corrected; its result
-    serves under these alone. Crops are read from disk: `data.memory_gb` bounds nothing.
+    displacement and `smoothness_mm` times that of its differences. `optimiser` are the settings of what is corrected;
+    its result serves under these alone. Crops are read from disk: `data.memory_gb` bounds nothing.
     """
 
     learns: Literal["correction"] = "correction"
@@ -57,6 +56,5 @@ class CorrectionSettings(Settings):
     width: int = Field(default=24, ge=4, multiple_of=4)
     crops: int = Field(default=4, ge=1)
     smoothness_mm: float = Field(default=4.0, ge=0)
-    without_ct: float = Field(default=0.3, ge=0, lt=1)
     optimiser: RefineSettings = RefineSettings()
     loop: LoopSettings = LoopSettings()

@@ -17,7 +17,7 @@ from nufitdose.registration.engines.deformable import NufitSettings
 from nufitdose.registration.network import NufitReg
 from nufitdose.registration.network.correction import FieldCorrection
 from nufitdose.run import RunRecord, collected_warnings, sha256
-from nufitdose.training.correction_examples import Examples, Preparation, StoredExample
+from nufitdose.training.correction_examples import Preparation, StoredExample
 from nufitdose.training.correction_task import Crops, loss_of, validation_of
 from nufitdose.training.distributed import Processes, keep_threads, processes
 from nufitdose.training.loop import train
@@ -77,12 +77,12 @@ class _Work:
             self.request.begin(self.record)
         return cohort
 
-    def prepare(self, cohort: Cohort, on_progress: OnProgress) -> tuple[Examples, Examples]:
+    def prepare(self, cohort: Cohort, on_progress: OnProgress) -> tuple[list[StoredExample], list[StoredExample]]:
         """The examples of training and of validation, made by the process that writes."""
         settings, data = self.settings, self.settings.data
         place = self.request.out / "prepared" if data.prepared is None else Path(data.prepared)
         optimiser = NufitSettings(**settings.optimiser.model_dump())
-        preparation = Preparation(place, self.start.eval(), self.start_sha256, optimiser, settings.without_ct > 0)
+        preparation = Preparation(place, self.start.eval(), self.start_sha256, optimiser)
         if not self.group.writes:
             self.group.wait()
         with keep_threads():
@@ -93,10 +93,14 @@ class _Work:
         return taught, judged
 
     def train(
-        self, cohort: Cohort, taught: Examples, judged: Examples, on_progress: Callable[[int, float], None]
+        self,
+        cohort: Cohort,
+        taught: list[StoredExample],
+        judged: list[StoredExample],
+        on_progress: Callable[[int, float], None],
     ) -> Progress:
         settings, seed = self.settings, self.request.seed
-        if not taught.with_ct:
+        if not taught:
             raise InputError("no pair is left to learn from", remedy="Give digital patients with CTs")
         torch.manual_seed(seed)
         run = Run(
@@ -108,12 +112,12 @@ class _Work:
             on_progress=on_progress,
         )
         model = FieldCorrection(settings.width)
-        some = _some([*judged.with_ct, *judged.without_ct], settings.data.validation_pairs)
+        some = _some(judged, settings.data.validation_pairs)
         validate = validation_of(some, settings.smoothness_mm, settings.loop.precision, self.group.device)
         return train(
             model,
             loss_of(settings.smoothness_mm, settings.loop.precision),
-            Crops(taught, settings.crops, seed=seed, without_ct=settings.without_ct, workers=settings.data.workers),
+            Crops(taught, settings.crops, seed=seed, workers=settings.data.workers),
             validate if some else None,
             settings.loop,
             run,
@@ -128,8 +132,7 @@ def _some(examples: Sequence[StoredExample], most: int) -> list[StoredExample]:
 
 def _with_correction(start: NufitReg, settings: CorrectionSettings, learned: Mapping[str, Tensor]) -> NufitReg:
     """The network of the start, beside it the correction that was learned."""
-    parts = {"correction": settings.width, "correction_without_ct": settings.without_ct > 0}
-    model = NufitReg(start.settings.model_copy(update=parts))
+    model = NufitReg(start.settings.model_copy(update={"correction": settings.width}))
     kept = {name: value for name, value in start.state_dict().items() if not name.startswith("correction.")}
     model.load_state_dict(kept | {f"correction.{name}": value for name, value in learned.items()})
     return model

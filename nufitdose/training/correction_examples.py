@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from itertools import permutations
 from pathlib import Path
@@ -22,16 +22,13 @@ from nufitdose.io.cohort_folder import Broken, report_broken
 from nufitdose.registration.engines.deformable import NufitSettings, find_with_network
 from nufitdose.registration.engines.engine import Request
 from nufitdose.registration.engines.refine import finest_level
-from nufitdose.registration.intensity import tissue_contrast
 from nufitdose.registration.network import NufitReg
-from nufitdose.registration.optimiser.bones import bone_share
 from nufitdose.registration.optimiser.correlation import HalfImage
 from nufitdose.registration.optimiser.evidence import evidence_of, pooled
-from nufitdose.registration.optimiser.images import activity_at_nodes
+from nufitdose.registration.optimiser.images import Level, activity_at_nodes
 from nufitdose.registration.pair import Pair, resample
 from nufitdose.study import TimePoint
 from nufitdose.training.truth import TrueMotion, read_motion, true_displacement
-from nufitdose.volume import Quantity, Volume
 
 _WEIGHTS = {"body": 0.3, "bone": 2.0, "organ": 2.0, "tumour": 6.0}  # of an error of the displacement
 _LEAST_TUMOUR = 0.25  # of a node
@@ -108,75 +105,58 @@ class StoredExample:
             ) from error
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Those of some patients: pairs with their CTs, and pairs whose CTs were hidden."""
-
-    with_ct: tuple[StoredExample, ...] = ()
-    without_ct: tuple[StoredExample, ...] = ()
-
-
 @dataclass(frozen=True, eq=False)
 class Preparation:
-    """How examples are made: `network` (of digest `sha256`) and optimiser, and whether pairs without CTs are wanted.
+    """How examples are made, and the `folder` where they are kept, apart from those of other networks and settings.
 
-    They are kept in `folder`, apart from those of other networks and settings.
+    `sha256` is the digest of the weights of `network`.
     """
 
     folder: Path
     network: NufitReg
     sha256: str
     settings: NufitSettings
-    without_ct: bool
 
     def examples(
         self,
         members: Sequence[Member],
         broken: Broken,
         on_progress: Callable[[float], None] = lambda share: None,
-    ) -> Examples:
-        """All ordered pairs of scans of every study, every second one without CTs too; none is made twice.
+    ) -> list[StoredExample]:
+        """All ordered pairs of scans of every study; none is made twice.
 
         Raises `InputError` where a study's true motion is not known, or a scan has no CT, unless `broken` says to skip
         it.
         """
-        shown: list[StoredExample] = []
-        hidden: list[StoredExample] = []
+        found: list[StoredExample] = []
         faults: list[InputError] = []
         for number, member in enumerate(members):
             try:
-                with_ct, without_ct = self._of(member)
-                shown += with_ct
-                hidden += without_ct
+                found += self._of(member)
             except InputError as error:
                 faults.append(InputError(error.problem, where=error.where or member.folder, remedy=error.remedy))
             on_progress((number + 1) / len(members))
         report_broken(faults, broken)
-        return Examples(tuple(shown), tuple(hidden))
+        return found
 
-    def _of(self, member: Member) -> tuple[list[StoredExample], list[StoredExample]]:
+    def _of(self, member: Member) -> list[StoredExample]:
         key = hashlib.sha256(f"{self.sha256} {self.settings.model_dump_json()}".encode()).hexdigest()
         start = self.folder / key[:16] / member.digest[:16]
         known = cache(partial(KnownScan.of, member))
-
-        def stored(fixed: TimePoint, moving: TimePoint, *, with_ct: bool) -> StoredExample:
-            path = Path(f"{start}_{fixed.id}_{moving.id}{'' if with_ct else '_without_ct'}.safetensors")
+        found = []
+        for fixed, moving in permutations(member.study.timepoints, 2):
+            path = Path(f"{start}_{fixed.id}_{moving.id}.safetensors")
             if not path.is_file():
-                made = make_example(known(fixed), known(moving), self.settings, self.network, with_ct=with_ct)
-                made.save(path)
-            return StoredExample(path)
-
-        pairs = list(permutations(member.study.timepoints, 2))
-        shown = [stored(*pair, with_ct=True) for pair in pairs]
-        return shown, [stored(*pair, with_ct=False) for pair in pairs[::2] if self.without_ct]
+                make_example(known(fixed), known(moving), self.settings, self.network).save(path)
+            found.append(StoredExample(path))
+        return found
 
 
 @dataclass(frozen=True, eq=False)
 class KnownScan:
-    """A scan of a digital patient, the same without its CT, and its true motion; each is read once."""
+    """A scan of a digital patient, held in memory as long as this is, and its true motion."""
 
-    shown: TimePoint
-    hidden: TimePoint
+    scan: TimePoint
     motion: TrueMotion
 
     @classmethod
@@ -191,21 +171,19 @@ class KnownScan:
                 where=member.folder,
                 remedy="Train the correction on digital patients (nufitdose simulate cohort)",
             )
-        return cls(scan.released(), replace(scan, read_ct=None), motion)
+        return cls(scan.released(), motion)
 
 
-def make_example(
-    fixed: KnownScan, moving: KnownScan, settings: NufitSettings, network: NufitReg, *, with_ct: bool = True
-) -> Example:
-    """What is known of a pair once `nufit` optimised it, its CTs seen or not, and what was missed."""
-    seen, other = (scan.shown if with_ct else scan.hidden for scan in (fixed, moving))
-    request = Request(seen, other, seen.activity.grid, torch.device("cpu"), network=network, settings=settings)
+def make_example(fixed: KnownScan, moving: KnownScan, settings: NufitSettings, network: NufitReg) -> Example:
+    """What is known of a pair once `nufit` optimised it, and what was missed."""
+    grid, cpu = fixed.scan.activity.grid, torch.device("cpu")
+    request = Request(fixed.scan, moving.scan, grid, cpu, network=network, settings=settings)
     pair, found = find_with_network(request)
     level = finest_level(pair, settings, request.objective)
     voxel_mm = pair.grid.spacing_mm[0]
     from_f, from_m = (scan.motion.on(pair.grid) for scan in (fixed, moving))
     true = true_displacement(from_f, pair.grid, from_m, pair.grid, pair.start)[0]
-    shares = _shares(fixed.shown, pair)
+    shares = _shares(fixed.scan, pair, level)
     weight = np.sum([_WEIGHTS[name] * share for name, share in shares.items()], axis=0)
     return Example(
         torch.from_numpy(evidence_of(level, settings.misfit, found.displacement)),
@@ -217,13 +195,9 @@ def make_example(
     )
 
 
-def _shares(fixed: TimePoint, pair: Pair) -> dict[str, HalfImage]:
-    """The share of body, bone (by the CT, seen or not), organs and tumours in every node, of the fixed scan."""
-    body = pair.tensors.body[0, 1].numpy()
-    assert fixed.ct is not None
-    ct = tissue_contrast(Volume(resample(fixed.ct, pair.grid, np.eye(4)), pair.grid, Quantity.HU))
-    voxel_ml = pair.grid.voxel_volume_ml
-    shares = {"body": pooled(body), "bone": bone_share(ct, body, voxel_ml)}
+def _shares(fixed: TimePoint, pair: Pair, level: Level) -> dict[str, HalfImage]:
+    """The share of body, bone, organs and tumours in every node, as drawn on the fixed scan."""
+    shares = {"body": pooled(level.fixed[-1]), "bone": level.bone}
     shares |= {role: np.zeros_like(shares["body"]) for role in ("organ", "tumour")}
     drawn = fixed.structures
     if drawn is None:

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import avg_pool3d
 
 from nufitdose.registration.optimiser.evidence import ODD_ALONG
-from nufitdose.training.correction_examples import Example, Examples, StoredExample
+from nufitdose.training.correction_examples import Example, StoredExample
 from nufitdose.training.pairs import made_ahead
 
 _CROP = 32  # nodes
@@ -25,17 +25,14 @@ _MULTIPLE = 4
 _ORDER = 5  # what a number is drawn for; see `pairs`
 
 Number = Float[Tensor, ""]
+Numbers = Float[Tensor, " batch"]
 
 
 class Crops:
-    """Batches of `count` crops by place, each of an example drawn at random, made ahead in `workers` threads.
+    """Batches of `count` crops by place, each of an example drawn at random, made ahead in `workers` threads."""
 
-    A share `without_ct` of them is of pairs whose CTs are hidden.
-    """
-
-    def __init__(self, examples: Examples, count: int, *, seed: int, without_ct: float = 0.0, workers: int = 0) -> None:
-        self._examples, self._count, self._seed = examples, count, seed
-        self._without_ct, self._workers = without_ct, workers
+    def __init__(self, examples: Sequence[StoredExample], count: int, *, seed: int, workers: int = 0) -> None:
+        self._examples, self._count, self._seed, self._workers = examples, count, seed, workers
 
     def at(self, place: int) -> Example:
         """The batch at `place`."""
@@ -48,9 +45,7 @@ class Crops:
         return made_ahead(self.at, places, self._workers)
 
     def _draw(self, random: np.random.Generator) -> Example:
-        hidden = random.random() < self._without_ct
-        examples = self._examples.without_ct if hidden else self._examples.with_ct
-        stored = examples[int(random.integers(len(examples)))]
+        stored = self._examples[int(random.integers(len(self._examples)))]
         at_tumour = len(stored.tumours) > 0 and random.random() < _AT_TUMOURS
         for _ in range(_TRIES):
             low = [int(random.integers(max(n - _CROP, 0) + 1)) for n in stored.shape]
@@ -79,11 +74,11 @@ def mirrored(example: Example, axis: int) -> Example:
 def loss_of(smoothness_mm: float, precision: str) -> Callable[[nn.Module, Example, Generator], Mapping[str, Number]]:
     """The loss of a batch, and its terms: `displacement` (mm) and `change`, over the body and in tumours.
 
-    It is divided by what it would be without a correction, so that pairs that are hard to optimise do not outweigh
-    the others.
+    In every crop it is divided by what it would be without a correction, so that pairs that are hard to optimise do
+    not outweigh the others.
     """
 
-    def whole(terms: Mapping[str, Number]) -> Number:
+    def whole(terms: Mapping[str, Numbers]) -> Numbers:
         body = terms["displacement"] + smoothness_mm * terms["change"]
         tumours = terms["tumour_displacement"] + 2.0 * smoothness_mm * terms["tumour_change"]
         return body + _OF_TUMOURS * tumours
@@ -92,7 +87,8 @@ def loss_of(smoothness_mm: float, precision: str) -> Callable[[nn.Module, Exampl
         with torch.autocast(batch.evidence.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             found = model(batch.evidence)
         terms = errors(found.float() - batch.missing, batch)
-        return {"loss": whole(terms) / (_LEAST_LOSS + whole(errors(-batch.missing, batch)))} | terms
+        share = whole(terms) / (_LEAST_LOSS + whole(errors(-batch.missing, batch)))
+        return {name: values.mean() for name, values in ({"loss": share} | terms).items()}
 
     return loss
 
@@ -110,15 +106,15 @@ def validation_of(
             batch = Example.joined([whole.padded([-(-n // _MULTIPLE) * _MULTIPLE for n in stored.shape])]).to(device)
             terms = loss(model, batch, Generator())
             before = errors(-batch.missing, batch)
-            named = dict(terms) | {f"{name}_start": value for name, value in before.items()}
+            named = dict(terms) | {f"{name}_start": value.mean() for name, value in before.items()}
             rows.append([float(value) for value in named.values()])
         return dict(zip(named, np.mean(rows, axis=0).tolist(), strict=True))
 
     return validate
 
 
-def errors(error: Float[Tensor, "batch 3 i j k"], batch: Example) -> dict[str, Number]:
-    """Weighted means over the body: of the error of the displacement (mm), and of how it changes with place.
+def errors(error: Float[Tensor, "batch 3 i j k"], batch: Example) -> dict[str, Numbers]:
+    """Weighted means over the body of each crop: of the error of the displacement (mm), and of how that changes.
 
     Means are of `√(|e|² + s²) - s`. `change` is that of the divergence, and a tenth of each axis' differences,
     which count where there is activity, and most in tumours: where volumes are wrong, integrals are. In tumours, which
@@ -142,5 +138,6 @@ def errors(error: Float[Tensor, "batch 3 i j k"], batch: Example) -> dict[str, N
     }
 
 
-def _mean(square: Float[Tensor, "batch 1 i j k"], soft: float, weight: Float[Tensor, "batch 1 i j k"]) -> Number:
-    return (weight * ((square + soft**2).sqrt() - soft)).sum() / weight.sum().clamp(min=1.0)
+def _mean(square: Float[Tensor, "batch 1 i j k"], soft: float, weight: Float[Tensor, "batch 1 i j k"]) -> Numbers:
+    costs = weight * ((square + soft**2).sqrt() - soft)
+    return costs.sum((1, 2, 3, 4)) / weight.sum((1, 2, 3, 4)).clamp(min=1.0)

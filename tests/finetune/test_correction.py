@@ -15,12 +15,11 @@ from nufitdose.phantom import PatientSettings, simulate_patient
 from nufitdose.phantom import write_patient as write_digital
 from nufitdose.registration.network import NetworkSettings, NufitReg, load_weights, save_weights
 from nufitdose.registration.network.correction import FieldCorrection
-from nufitdose.training.correction_examples import Examples, StoredExample
+from nufitdose.training.correction_examples import StoredExample
 from nufitdose.training.correction_task import Crops, errors, loss_of, mirrored
 from nufitdose.training.records import read_table
 from nufitdose.training.request import RunRequest, read_settings
 
-CT = slice(24, 33)  # what is told of the CTs
 LOOP = {"steps": 4, "learning_rate": 3e-3, "save_every": 2, "validate_every": 4, "warmup_steps": 0}
 
 
@@ -64,9 +63,9 @@ def run(config, tmp_path_factory):
     return run_finetune(RunRequest(config, tmp_path_factory.mktemp("run") / "run", device="cpu")).parent
 
 
-def prepared(run: Path, *, with_ct: bool = True) -> list[Path]:
-    """The pairs of a run with their CTs, or those without."""
-    return sorted(p for p in run.glob("prepared/*/*.safetensors") if p.stem.endswith("_without_ct") != with_ct)
+def one_of(run: Path) -> StoredExample:
+    """A pair that a run has prepared."""
+    return StoredExample(min(run.glob("prepared/*/*.safetensors")))
 
 
 @pytest.mark.slow
@@ -74,24 +73,11 @@ def test_the_weights_are_those_of_the_start_and_a_correction(run, start):
     before, after = load_weights(start), load_weights(run / "weights.safetensors")
     assert before.correction is None
     assert any(p.abs().max() > 0 for p in after.correction.head.parameters())
-    assert after.settings.correction_without_ct
     kept = after.state_dict()
     assert all(torch.equal(value, kept[name]) for name, value in before.state_dict().items())
     assert json.loads((run / "weights.json").read_text())["trained_on"] == ["P1"]
     assert {"loss", "displacement", "change"} <= read_table(run / "metrics.csv")[0].keys()
     assert {"displacement_start", "change_start"} <= read_table(run / "validation.csv")[0].keys()
-
-
-@pytest.mark.slow
-def test_crops_of_pairs_whose_cts_are_hidden_tell_nothing_of_them(run):
-    """The share that was asked for; what is missing there is more, and the same structures are looked for."""
-    shown, hidden = ([StoredExample(path) for path in prepared(run, with_ct=with_ct)] for with_ct in (True, False))
-    assert len(hidden) == len(shown) // 2
-    crops = Crops(Examples(tuple(shown), tuple(hidden)), 1, seed=0, without_ct=0.25)
-    batches = [crops.at(place) for place in range(40)]
-    blind = [batch for batch in batches if not batch.evidence[:, CT].any()]
-    assert 4 <= len(blind) <= 16
-    assert all(batch.weight.max() > 1.0 for batch in blind)
 
 
 @pytest.mark.slow
@@ -107,8 +93,8 @@ def test_the_same_seed_gives_the_same_losses(run, config, tmp_path):
 
 @pytest.mark.slow
 def test_it_learns_what_the_optimiser_misses_in_a_crop(run):
-    stored = StoredExample(prepared(run)[0])
-    crops, loss = Crops(Examples((stored,)), 1, seed=0), loss_of(4.0, "float32")
+    stored = one_of(run)
+    crops, loss = Crops([stored], 1, seed=0), loss_of(4.0, "float32")
     torch.manual_seed(0)
     model = FieldCorrection(16)
     adam = torch.optim.AdamW(model.parameters(), 3e-3)
@@ -125,7 +111,7 @@ def test_it_learns_what_the_optimiser_misses_in_a_crop(run):
 
 @pytest.mark.slow
 def test_a_mirrored_crop_mirrored_again_is_itself(run):
-    stored = StoredExample(prepared(run)[0])
+    stored = one_of(run)
     crop = stored.read((slice(0, 16), slice(0, 16), slice(0, 16)))
     for axis in range(3):
         twice = mirrored(mirrored(crop, axis), axis)
@@ -137,7 +123,7 @@ def test_a_mirrored_crop_mirrored_again_is_itself(run):
 
 @pytest.mark.slow
 def test_a_change_of_volume_costs_more_than_a_shift_of_the_same_size(run):
-    batch = Crops(Examples((StoredExample(prepared(run)[0]),)), 1, seed=1).at(0)
+    batch = Crops([one_of(run)], 1, seed=1).at(0)
     shift = torch.full_like(batch.missing, 0.5)
     still = errors(shift, batch)
     assert float(still["change"]) == 0.0
@@ -150,8 +136,8 @@ def test_a_change_of_volume_costs_more_than_a_shift_of_the_same_size(run):
 @pytest.mark.slow
 def test_an_error_in_a_tumour_counts_as_if_it_filled_the_body(run):
     """Half of the crops hold one; in its few nodes an error is told apart from that of the body."""
-    stored = StoredExample(prepared(run)[0])
-    crops = Crops(Examples((stored,)), 1, seed=0)
+    stored = one_of(run)
+    crops = Crops([stored], 1, seed=0)
     batch = next(batch for batch in map(crops.at, range(20)) if float(batch.tumour.max()) > 0.25)
     inside = (batch.tumour > 0.25).float()
     errors_mm = errors(inside * torch.tensor([1.0, 0.0, 0.0]).reshape(1, 3, 1, 1, 1), batch)

@@ -32,9 +32,9 @@ class NufitSettings(RefineSettings):
     """Those of the optimisation, and of its start where there are CTs: `passes` looks on a grid of `network_mm`.
 
     Such looks take a third of the time of those that the network was trained for, and with CTs the optimisation finds
-    the rest; activity alone does not tell it. With `correct`, what was found is corrected by what the network learned
-    of such fields: under the settings alone that it was learned with, the defaults of `RefineSettings` and of the
-    objective.
+    the rest; activity alone does not tell it. With `correct`, what was found between CTs is corrected by what the
+    network learned of such fields: under the settings alone that it was learned with, the defaults of `RefineSettings`
+    and of the objective.
     """
 
     network_mm: float = Field(default=6.0, gt=0)
@@ -74,8 +74,7 @@ def _correction(request: Request) -> FieldCorrection | None:
     """What the network learned of optimised fields, where these are such."""
     settings, network = cast(NufitSettings, request.settings), _network(request)
     learned_with = all(getattr(settings, name) == value for name, value in RefineSettings())
-    learned_with = learned_with and (request.basis == "CT" or network.settings.correction_without_ct)
-    if not (settings.correct and learned_with and request.objective == ObjectiveSettings()):
+    if not (settings.correct and learned_with and request.basis == "CT" and request.objective == ObjectiveSettings()):
         return None
     return network.correction
 
@@ -151,7 +150,8 @@ NUFIT = Engine(
     "nufit",
     predict_and_optimise,
     "rigid registration of {bases}, then the displacement that a neural network gives for all images, optimised "
-    "further for the pair and corrected by what the network has learned of such displacements",
+    "further for the pair and, between CTs, corrected by what the network has learned of such "
+    "displacements",
     NufitSettings(),
     frozenset({Need.WEIGHTS}),
 )

@@ -81,7 +81,7 @@ def refine(
     """The working grid of a pair, and the displacement found on it that follows after the rigid `pose`.
 
     `start` is a displacement (mm) to improve, `terms` the weights and kinds of the objective's terms. A `correction`
-    corrects what was found.
+    corrects what was found between CTs.
     """
     settings, terms = settings or RefineSettings(), terms or ObjectiveSettings()
     pair = prepare_pair(fixed, moving, pose, settings, with_tumours=terms.rigidity > 0)
@@ -133,11 +133,11 @@ def _corrected(
 ) -> Found:
     """What was found corrected, bones rigid; less of it where all is worse than the start or folds, or none.
 
-    None too where the CT shows no anatomy: of such scans nothing was learned.
+    None too without CTs, or where they show no anatomy: of such scans nothing was learned.
     """
     inside = pair.tensors.body[0, 1].numpy() > 0.5
     ct = objective.kernels.level.ct
-    if ct is not None and ct[inside].std() < _LEAST_ANATOMY:
+    if ct is None or ct[inside].std() < _LEAST_ANATOMY:
         return found
     u = found.displacement
     change = corrected(objective, u, correction) - u

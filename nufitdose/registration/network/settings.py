@@ -19,8 +19,7 @@ class NetworkSettings(Settings):
     `working_spacing_mm` is the spacing the network is trained at and run at. `ct_contrast`: CTs clipped to ±300 HU, or
     mapped so that lung, soft tissue and bone keep some contrast each (`nufitdose.registration.intensity`). `passes`:
     how often the network looks, each time at the moving scan as warped so far. `checkpointing` trades time for memory
-    in training and changes no result. `correction` is the width of the part that corrects optimised fields (0: none),
-    with `correction_without_ct` of activities alone too.
+    in training and changes no result. `correction` is the width of the part that corrects optimised fields (0: none).
     """
 
     size: Literal["tiny", "small", "base"] = "tiny"
@@ -35,7 +34,6 @@ class NetworkSettings(Settings):
     passes: int = Field(default=2, ge=1, le=8)
     checkpointing: bool = False
     correction: int = Field(default=0, ge=0)
-    correction_without_ct: bool = False
 
     @property
     def channels(self) -> int:

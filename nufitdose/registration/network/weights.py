@@ -26,7 +26,7 @@ from nufitdose.registration.network.settings import NetworkSettings
 SHIPPED = Path(__file__).parents[2] / "data" / "weights" / "nufit.safetensors"
 FORMAT = "nufitdose registration weights, 1"
 _LARGEST_BYTES = 4 << 30
-_YOUNGER = {"correction", "correction_without_ct"}  # than the format: a card that does not say so has none
+_YOUNGER = {"correction"}  # than the format: a card that does not say so has none
 
 
 def save_weights(model: NufitReg, path: str | Path, card: Mapping[str, Any]) -> Path:

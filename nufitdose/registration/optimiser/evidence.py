@@ -28,24 +28,21 @@ ODD_ALONG = [*_VECTOR, *_VECTOR, *_TENSOR, *_VECTOR, *_BEND, *_SCAN, *_SCAN, (),
 
 
 def evidence_of(level: Level, misfit: float, u: HalfField) -> Evidence:
-    """All that is told of a pair of scans at a displacement (voxels, half lattice), numbers of order 1.
+    """All that is told of a pair of scans with CT at a displacement (voxels, half lattice), numbers of order 1.
 
     The displacement (mm) less its mean over two distances, its differences, the step that images ask for at the node,
     their bend; of CT and √activity of both scans mean and differences, and how far they are apart; body, stiffness,
-    bone. Without CTs what they would tell is 0.
+    bone.
     """
     warped = np.empty_like(level.fixed)
     warp_images(level.moving, u, level.where, warped)
     _, system = compare(level.fixed, warped, level.weights, level.floors, misfit)
     voxel_mm = level.node_mm / 2.0
     parts = [*_shape(u * np.float32(voxel_mm), level.node_mm), *_asked(system, voxel_mm)]
-    (*shown, body), (*read, _) = level.fixed, warped
-    if level.ct is None:
-        shown, read = ([np.zeros_like(body), *images] for images in (shown, read))
-    for fixed, moving in zip(shown, read, strict=True):
+    for fixed, moving in zip(level.fixed[:2], warped[:2], strict=True):
         f, m = pooled(fixed), pooled(moving)
         parts += [f, m, *_differences(f), *_differences(m), _APART * np.sqrt(pooled((fixed - moving) ** 2))]
-    parts += [pooled(body), np.log(level.stiffness), level.bone]
+    parts += [pooled(level.fixed[-1]), np.log(level.stiffness), level.bone]
     return np.stack(parts).astype(np.float32)
 
 

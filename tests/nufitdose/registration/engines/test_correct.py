@@ -18,11 +18,11 @@ from nufitdose.registration.optimiser.on_processor import OnProcessor
 SHIFT_MM = (0.3, -0.2, 0.1)
 
 
-def shifts(*, without_ct: bool) -> NufitReg:
+@pytest.fixture(scope="module")
+def shifts() -> NufitReg:
     """A network that finds nothing, and corrects by one shift everywhere."""
     torch.manual_seed(0)
-    parts = {"correction": 8, "correction_without_ct": without_ct}
-    model = NufitReg(NetworkSettings(encoder="unet", passes=1, working_spacing_mm=8.0, **parts)).eval()
+    model = NufitReg(NetworkSettings(encoder="unet", passes=1, working_spacing_mm=8.0, correction=8)).eval()
     with torch.no_grad():
         model.head.weight.zero_()
         model.head.bias.zero_()
@@ -73,10 +73,9 @@ def test_a_correction_that_folds_is_taken_in_part_or_not_at_all():
     assert found.after <= found.before
 
 
-@pytest.mark.parametrize(("ct", "learned_without"), [(True, False), (False, False), (False, True)])
-def test_only_what_was_learned_is_corrected(ct, learned_without):
+@pytest.mark.parametrize("ct", [True, False])
+def test_only_what_was_learned_is_corrected(shifts, ct):
     scans = scan("a", still=False, ct=ct), scan("b", still=True, ct=ct)
-    network = shifts(without_ct=learned_without)
 
     def field(objective=None, **options):
         request = Request(
@@ -84,7 +83,7 @@ def test_only_what_was_learned_is_corrected(ct, learned_without):
             GRID,
             torch.device("cpu"),
             objective or ObjectiveSettings(),
-            network=network,
+            network=shifts,
             settings=NUFIT.settings_with(options),
         )
         return NUFIT.run(request).data
@@ -92,6 +91,6 @@ def test_only_what_was_learned_is_corrected(ct, learned_without):
     plain = field(correct=False)
     inside = (slice(None), *(slice(n // 4, -n // 4) for n in GRID.shape))
     changed = np.median((field() - plain)[inside], axis=(1, 2, 3))
-    np.testing.assert_allclose(changed, SHIFT_MM if ct or learned_without else (0.0, 0.0, 0.0), atol=0.03)
+    np.testing.assert_allclose(changed, SHIFT_MM if ct else (0.0, 0.0, 0.0), atol=0.03)
     other = ObjectiveSettings(similarity_activity="ngf")
     np.testing.assert_array_equal(field(other), field(other, correct=False))

@@ -16,13 +16,9 @@ TERMS = ObjectiveSettings(weight_activity=SETTINGS.activity_weight)
 SLOPES = slice(15, 18)  # the step that images ask for
 
 
-def pair_of(*, ct: bool) -> PairTensors:
-    return prepare_pair(scan("a", still=False, ct=ct), scan("b", still=True, ct=ct), np.eye(4), SETTINGS).tensors
-
-
 @pytest.fixture(scope="module")
 def pair() -> PairTensors:
-    return pair_of(ct=True)
+    return prepare_pair(scan("a", still=False), scan("b", still=True), np.eye(4), SETTINGS).tensors
 
 
 def level_of(pair: PairTensors) -> Level:
@@ -34,9 +30,8 @@ def mirrored(pair: PairTensors, axis: int) -> PairTensors:
     return PairTensors(**images, present=pair.present, spacing_mm=pair.spacing_mm)
 
 
-@pytest.mark.parametrize(("axis", "ct"), [(0, True), (1, True), (2, True), (1, False)])
-def test_mirrored_scans_have_mirrored_evidence(axis, ct):
-    pair = pair_of(ct=ct)
+@pytest.mark.parametrize("axis", range(3))
+def test_mirrored_scans_have_mirrored_evidence(pair, axis):
     level = level_of(pair)
     u = np.random.default_rng(0).normal(0.0, 0.5, (3, *level.stiffness.shape)).astype(np.float32)
     there = np.flip(u, axis + 1).copy()
