@@ -73,7 +73,9 @@ def test_two_runs_on_one_folder(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["simulate", "dosimetry", pytest.param("cohort", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "what", ["dosimetry", *(pytest.param(other, marks=pytest.mark.long) for other in ("simulate", "cohort"))]
+)
 def test_killed_at_any_moment_a_rerun_ends_as_if_nothing_had_been(tmp_path, what):
     for name in ("a", "b"):
         small_study_folder(tmp_path / "studies" / name, teff_h=50.0)

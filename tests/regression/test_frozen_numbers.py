@@ -32,15 +32,17 @@ def moved(found: dict, name: str, engine: str) -> list[str]:
     return lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("name", ["sample", pytest.param("iodine", marks=pytest.mark.long)])
 def test_the_digital_patients(tmp_path, name, engine):
     lines = moved(numbers_of(SAMPLES[name], tmp_path / "out", engine), name, engine)
     assert not lines, "\n".join(lines)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", [pytest.param("rigid", marks=pytest.mark.long), "nufit"])
+@pytest.mark.long
+@pytest.mark.parametrize("engine", ENGINES)
 def test_the_real_patient(tmp_path, real_data, engine):
     study = import_real(real_data("lu177_dotatate_2tp"), tmp_path / "study")
     lines = moved(numbers_of(study, tmp_path / "out", engine), "lu177_dotatate_2tp", engine)

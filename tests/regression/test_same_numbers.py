@@ -1,4 +1,4 @@
-"""The run as it is by default: the same bytes again on this machine, the same numbers within bounds on more threads."""
+"""A run again: the same bytes on this machine, the same numbers within bounds on more threads."""
 
 import csv
 from collections.abc import Iterator
@@ -37,12 +37,14 @@ def rows(path):
 
 
 @pytest.mark.slow
-def test_again_to_the_bit_and_on_two_threads_within_the_bound(tmp_path):
+@pytest.mark.parametrize("engine", ["rigid", pytest.param("nufit", marks=pytest.mark.long)])
+def test_again_to_the_bit_and_on_two_threads_within_the_bound(tmp_path, engine):
     if numba.config.NUMBA_NUM_THREADS < 2:
         pytest.skip("numba was given one thread (NUMBA_NUM_THREADS)")
     for name, count in (("one", 1), ("again", 1), ("two", 2)):
         with threads(count):
-            run_patient(SAMPLES["sample"], tmp_path / name, load_settings(None), device="cpu")
+            settings = load_settings(None, [f"registration.engine={engine}"])
+            run_patient(SAMPLES["sample"], tmp_path / name, settings, device="cpu")
     for file in (*TABLES, "maps/dose.nii.gz", "maps/tia.nii.gz", "registered/tp2_field.nii.gz"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "again" / file).read_bytes(), file
     one, two = (load_volume(tmp_path / name / "maps/dose.nii.gz", Quantity.DOSE).data for name in ("one", "two"))

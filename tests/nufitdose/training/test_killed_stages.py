@@ -34,7 +34,8 @@ def contents(run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["pretrain", pytest.param("finetune", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
 def test_killed_at_every_stage_of_its_run_and_resumed_it_is_the_undisturbed_run(tmp_path, stage):
     cohort = tmp_path / "cohort"
     splits = {"patient_1": "train", "patient_2": "train", "patient_3": "validation"}

@@ -235,6 +235,7 @@ def test_a_compiled_network_has_the_losses_of_one_that_is_not(uninterrupted, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @COMPILER
 def test_the_compiled_network_of_registration_gives_the_same_velocity():
     program = """

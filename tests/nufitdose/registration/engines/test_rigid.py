@@ -267,6 +267,7 @@ def test_the_body_is_found_without_the_couch():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_real_lesions_keep_the_activity_of_their_own_contours(real_data):
     """Each lesion is drawn on both scans: within its contour the later scan must hold, once brought, what it held."""
     early, late = plan_import(real_data("lu177_dotatate_2tp")).study.timepoints

@@ -17,7 +17,7 @@ def test_the_weights_are_small_and_say_what_they_are():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [9001, 9002])
+@pytest.mark.parametrize("seed", [9001, pytest.param(9002, marks=pytest.mark.long)])
 def test_the_network_alone_leaves_less_than_sixty_percent_of_the_affine_error(seed):
     patient = simulate_patient(PatientSettings(shape=(64, 64, 64), spacing_mm=6.0, times_h=[4.0, 24.0], seed=seed))
     fixed, moving = patient.study.timepoints
