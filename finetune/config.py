@@ -44,10 +44,11 @@ class FinetuneSettings(StageSettings):
 class CorrectionSettings(Settings):
     """Everything that learning the correction can be told, on digital patients with CTs whose motion is known.
 
-    `start` names the network that the correction is added to, as in a fine-tuning; it stays as it is. `width` is that
-    of the correction at full resolution. Each step takes `crops` crops of pairs; the loss is the error of the
-    displacement and `smoothness_mm` times that of its differences. `optimiser` are the settings of what is corrected;
-    its result serves under these alone. Crops are read from disk: `data.memory_gb` bounds nothing.
+    `start` names the network that the correction is added to, as in a fine-tuning; it stays as it is. Where it has a
+    correction already that learns on, else a new one of `width` channels at full resolution. Each step takes `crops`
+    crops of pairs; the loss is the error of the displacement and `smoothness_mm` times that of its differences.
+    `optimiser` are the settings of what is corrected; its result serves under these alone. Crops are read from disk:
+    `data.memory_gb` bounds nothing.
     """
 
     learns: Literal["correction"] = "correction"

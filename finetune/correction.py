@@ -1,6 +1,7 @@
 """Learning to correct what the optimiser finds, on digital patients whose motion is known."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,7 +54,8 @@ def run_correction(request: RunRequest) -> Path:
                 progress = work.train(cohort, *examples, shown_steps(settings.loop.steps, stream, steps, on_progress))
         record.timings_s = dict(steps.seconds)
         if group.writes:
-            finish(partial(_with_correction, start, settings), request.out, record, progress)
+            width = start.settings.correction or settings.width
+            finish(partial(_with_correction, start, width), request.out, record, progress)
             tell_warnings(record.warnings, stream)
         group.wait()
     return request.out / WEIGHTS
@@ -102,7 +104,6 @@ class _Work:
         settings, seed = self.settings, self.request.seed
         if not taught:
             raise InputError("no pair is left to learn from", remedy="Give digital patients with CTs")
-        torch.manual_seed(seed)
         run = Run(
             folder=self.request.out,
             seed=seed,
@@ -111,7 +112,8 @@ class _Work:
             processes=self.group,
             on_progress=on_progress,
         )
-        model = FieldCorrection(settings.width)
+        torch.manual_seed(seed)
+        model = deepcopy(self.start.correction) or FieldCorrection(settings.width)
         some = _some(judged, settings.data.validation_pairs)
         validate = validation_of(some, settings.smoothness_mm, settings.loop.precision, self.group.device)
         return train(
@@ -127,12 +129,12 @@ class _Work:
 
 def _some(examples: Sequence[StoredExample], most: int) -> list[StoredExample]:
     """Up to `most` of them, evenly drawn."""
-    return list(examples[:: max(1, -(-len(examples) // max(most, 1)))])
+    return list(examples[:: max(1, -(-len(examples) // max(most, 1)))][:most])
 
 
-def _with_correction(start: NufitReg, settings: CorrectionSettings, learned: Mapping[str, Tensor]) -> NufitReg:
-    """The network of the start, beside it the correction that was learned."""
-    model = NufitReg(start.settings.model_copy(update={"correction": settings.width}))
+def _with_correction(start: NufitReg, width: int, learned: Mapping[str, Tensor]) -> NufitReg:
+    """The network of the start, beside it the correction of such a width that was learned."""
+    model = NufitReg(start.settings.model_copy(update={"correction": width}))
     kept = {name: value for name, value in start.state_dict().items() if not name.startswith("correction.")}
     model.load_state_dict(kept | {f"correction.{name}": value for name, value in learned.items()})
     return model

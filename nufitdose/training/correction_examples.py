@@ -139,9 +139,12 @@ class Preparation:
         report_broken(faults, broken)
         return found
 
+    @cached_property
+    def _key(self) -> str:
+        return hashlib.sha256(f"{self.sha256} {self.settings.model_dump_json()}".encode()).hexdigest()
+
     def _of(self, member: Member) -> list[StoredExample]:
-        key = hashlib.sha256(f"{self.sha256} {self.settings.model_dump_json()}".encode()).hexdigest()
-        start = self.folder / key[:16] / member.digest[:16]
+        start = self.folder / self._key[:16] / member.digest[:16]
         known = cache(partial(KnownScan.of, member))
         found = []
         for fixed, moving in permutations(member.study.timepoints, 2):

@@ -48,11 +48,7 @@ class Crops:
         stored = self._examples[int(random.integers(len(self._examples)))]
         at_tumour = len(stored.tumours) > 0 and random.random() < _AT_TUMOURS
         for _ in range(_TRIES):
-            low = [int(random.integers(max(n - _CROP, 0) + 1)) for n in stored.shape]
-            if at_tumour:
-                node = stored.tumours[int(random.integers(len(stored.tumours)))]
-                around = node - random.integers(_CROP // 4, 3 * _CROP // 4, 3)
-                low = [int(np.clip(a, 0, max(n - _CROP, 0))) for a, n in zip(around, stored.shape, strict=True)]
+            low = _at_tumour(stored, random) if at_tumour else _anywhere(stored, random)
             i, j, k = (slice(a, a + _CROP) for a in low)
             crop = stored.read((i, j, k))
             if float(crop.body.mean()) >= _LEAST_BODY:
@@ -60,6 +56,18 @@ class Crops:
         for axis in np.flatnonzero(random.random(3) < 0.5):
             crop = mirrored(crop, int(axis))
         return crop.padded(3 * [_CROP])
+
+
+def _anywhere(stored: StoredExample, random: np.random.Generator) -> list[int]:
+    """The first node of a crop, along each axis."""
+    return [int(random.integers(max(n - _CROP, 0) + 1)) for n in stored.shape]
+
+
+def _at_tumour(stored: StoredExample, random: np.random.Generator) -> list[int]:
+    """That of a crop with a node of a tumour in its inner half, where the image allows it."""
+    node = stored.tumours[int(random.integers(len(stored.tumours)))]
+    around = node - random.integers(_CROP // 4, 3 * _CROP // 4, 3)
+    return [int(np.clip(a, 0, max(n - _CROP, 0))) for a, n in zip(around, stored.shape, strict=True)]
 
 
 def mirrored(example: Example, axis: int) -> Example:
@@ -74,8 +82,8 @@ def mirrored(example: Example, axis: int) -> Example:
 def loss_of(smoothness_mm: float, precision: str) -> Callable[[nn.Module, Example, Generator], Mapping[str, Number]]:
     """The loss of a batch, and its terms: `displacement` (mm) and `change`, over the body and in tumours.
 
-    In every crop it is divided by what it would be without a correction, so that pairs that are hard to optimise do
-    not outweigh the others.
+    `..._start` are the terms without a correction. In every crop the loss is divided by what it would be then, so that
+    pairs that are hard to optimise do not outweigh the others.
     """
 
     def whole(terms: Mapping[str, Numbers]) -> Numbers:
@@ -86,9 +94,10 @@ def loss_of(smoothness_mm: float, precision: str) -> Callable[[nn.Module, Exampl
     def loss(model: nn.Module, batch: Example, chance: Generator) -> Mapping[str, Number]:
         with torch.autocast(batch.evidence.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             found = model(batch.evidence)
-        terms = errors(found.float() - batch.missing, batch)
-        share = whole(terms) / (_LEAST_LOSS + whole(errors(-batch.missing, batch)))
-        return {name: values.mean() for name, values in ({"loss": share} | terms).items()}
+        terms, before = errors(found.float() - batch.missing, batch), errors(-batch.missing, batch)
+        share = whole(terms) / (_LEAST_LOSS + whole(before))
+        told = {"loss": share} | terms | {f"{name}_start": values for name, values in before.items()}
+        return {name: values.mean() for name, values in told.items()}
 
     return loss
 
@@ -96,7 +105,7 @@ def loss_of(smoothness_mm: float, precision: str) -> Callable[[nn.Module, Exampl
 def validation_of(
     examples: Sequence[StoredExample], smoothness_mm: float, precision: str, device: torch.device
 ) -> Callable[[nn.Module], Mapping[str, float]]:
-    """Mean loss and terms over whole pairs, and the terms without a correction."""
+    """Mean loss and terms over whole pairs."""
     loss = loss_of(smoothness_mm, precision)
 
     def validate(model: nn.Module) -> Mapping[str, float]:
@@ -105,10 +114,8 @@ def validation_of(
             whole = stored.read((slice(None), slice(None), slice(None)))
             batch = Example.joined([whole.padded([-(-n // _MULTIPLE) * _MULTIPLE for n in stored.shape])]).to(device)
             terms = loss(model, batch, Generator())
-            before = errors(-batch.missing, batch)
-            named = dict(terms) | {f"{name}_start": value.mean() for name, value in before.items()}
-            rows.append([float(value) for value in named.values()])
-        return dict(zip(named, np.mean(rows, axis=0).tolist(), strict=True))
+            rows.append([float(value) for value in terms.values()])
+        return dict(zip(terms, np.mean(rows, axis=0).tolist(), strict=True))
 
     return validate
 

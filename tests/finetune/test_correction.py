@@ -81,6 +81,16 @@ def test_the_weights_are_those_of_the_start_and_a_correction(run, start):
 
 
 @pytest.mark.slow
+def test_a_correction_that_the_start_has_learns_on(run, config, tmp_path):
+    """Hardly a step from it, of another width than a new one would have: it is still what it was."""
+    learned = run / "weights.safetensors"
+    asked = (f"start={learned}", "width=16", "loop.steps=1", "loop.learning_rate=1e-9")
+    on = run_finetune(RunRequest(config, tmp_path / "on", asked, device="cpu"))
+    before, after = (load_weights(path).correction.state_dict() for path in (learned, on))
+    assert all(torch.allclose(value, after[name], atol=1e-6) for name, value in before.items())
+
+
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_losses(run, config, tmp_path):
     shared = (f"data.prepared={run / 'prepared'}", "loop.schedule=constant")
     cut = RunRequest(config, tmp_path / "cut", ("loop.steps=2", *shared), device="cpu")
