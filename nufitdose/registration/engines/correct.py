@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import pad
+from jaxtyping import Float
+from torch import Tensor
 
 from nufitdose.registration.network.correction import FieldCorrection
 from nufitdose.registration.optimiser.correlation import HalfField
@@ -41,10 +42,17 @@ def corrected(objective: Objective[Any], u: HalfField, network: FieldCorrection)
 
 def predicted(level: Level, misfit: float, u: HalfField, network: FieldCorrection) -> HalfField:
     """What the network would add to u, voxels of the level."""
-    device = next(network.parameters()).device
-    evidence = torch.from_numpy(evidence_of(level, misfit, u))[None].to(device)
-    i, j, k = (-n % _MULTIPLE for n in u.shape[1:])
-    with torch.no_grad():
-        found_mm = network(pad(evidence, (0, k, 0, j, 0, i)))[0].cpu().numpy()
     a, b, c = u.shape[1:]
+    evidence = _padded(torch.from_numpy(evidence_of(level, misfit, u)))
+    with torch.no_grad():
+        found_mm = network(evidence.to(next(network.parameters()).device))[0].cpu().numpy()
     return np.ascontiguousarray(2.0 / level.node_mm * found_mm[:, :a, :b, :c]).astype(np.float32)
+
+
+def _padded(evidence: Float[Tensor, "evidence i j k"]) -> Float[Tensor, "1 evidence _ _ _"]:
+    """With zeros behind, channels side by side as the network reads them: one copy in place of two."""
+    count, *shape = evidence.shape
+    sides = [-(-n // _MULTIPLE) * _MULTIPLE for n in shape]
+    padded = evidence.new_zeros(1, count, *sides).contiguous(memory_format=torch.channels_last_3d)
+    padded[0, :, : shape[0], : shape[1], : shape[2]] = evidence
+    return padded

@@ -4,6 +4,8 @@ The optimiser weighs the images against one penalty for all bodies. How what it 
 be learned from patients whose motion is known, from what is left at a node.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Float32
 from scipy import ndimage
@@ -34,16 +36,23 @@ def evidence_of(level: Level, misfit: float, u: HalfField) -> Evidence:
     their bend; of CT and √activity of both scans mean and differences, and how far they are apart; body, stiffness,
     bone.
     """
+    told = np.empty((len(ODD_ALONG), *u.shape[1:]), np.float32)
+    for place, numbers in zip(told, _numbers(level, misfit, u), strict=True):
+        place[...] = numbers
+    return told
+
+
+def _numbers(level: Level, misfit: float, u: HalfField) -> Iterator[HalfImage]:
+    """One after the other, that they are not all held twice."""
     warped = np.empty_like(level.fixed)
     warp_images(level.moving, u, level.where, warped)
-    _, system = compare(level.fixed, warped, level.weights, level.floors, misfit)
     voxel_mm = level.node_mm / 2.0
-    parts = [*_shape(u * np.float32(voxel_mm), level.node_mm), *_asked(system, voxel_mm)]
+    yield from _shape(u * np.float32(voxel_mm), level.node_mm)
+    yield from _asked(compare(level.fixed, warped, level.weights, level.floors, misfit)[1], voxel_mm)
     for fixed, moving in zip(level.fixed[:2], warped[:2], strict=True):
         f, m = pooled(fixed), pooled(moving)
-        parts += [f, m, *_differences(f), *_differences(m), _APART * np.sqrt(pooled((fixed - moving) ** 2))]
-    parts += [pooled(level.fixed[-1]), np.log(level.stiffness), level.bone]
-    return np.stack(parts).astype(np.float32)
+        yield from (f, m, *_differences(f), *_differences(m), _APART * np.sqrt(pooled((fixed - moving) ** 2)))
+    yield from (pooled(level.fixed[-1]), np.log(level.stiffness), level.bone)
 
 
 def pooled(image: Image32) -> HalfImage:
@@ -52,14 +61,13 @@ def pooled(image: Image32) -> HalfImage:
     return image[: 2 * i, : 2 * j, : 2 * k].reshape(i, 2, j, 2, k, 2).mean(axis=(1, 3, 5))
 
 
-def _shape(u_mm: HalfField, node_mm: float) -> list[HalfImage]:
-    parts = []
+def _shape(u_mm: HalfField, node_mm: float) -> Iterator[HalfImage]:
     for reach_mm in _AROUND_MM:
         for component in u_mm:
-            around = ndimage.gaussian_filter(component, reach_mm / node_mm, mode="nearest", truncate=2.0)
-            parts.append(component - around)
+            yield component - ndimage.gaussian_filter(component, reach_mm / node_mm, mode="nearest", truncate=2.0)
     scale = np.float32(_STEEP / node_mm)
-    return parts + [scale * difference for component in u_mm for difference in _differences(component)]
+    for component in u_mm:
+        yield from (scale * difference for difference in _differences(component))
 
 
 def _asked(system: NodeSystem, voxel_mm: float) -> list[HalfImage]:

@@ -84,6 +84,7 @@ def optimise(
     finest = Objective(levels[-1], smoothness, misfit)
     start = finest.at(levels[-1].brought(starts[-1]))
     u: Numbers | None = None
+    last: Point[Numbers] | None = None
     made = []
     work = np.cumsum([count * 8.0**n for n, count in enumerate(steps)])
     for n, (kernels, count) in enumerate(zip(levels, steps, strict=True)):
@@ -91,20 +92,20 @@ def optimise(
             u = kernels.doubled(u)
         elif count:
             u = kernels.brought(starts[n])
-        used = 0
+        used, last = 0, None
         if u is not None and count:
-            end, used = _descend(Objective(kernels, smoothness, misfit), u, count, tolerance)
-            u = end
+            last, used = _descend(Objective(kernels, smoothness, misfit), u, count, tolerance)
+            u = last.u
         made.append(used)
         on_progress(work[n] / max(work[-1], 1.0))
-    found = start if u is None else finest.at(u)
-    if not found.value < start.value:
-        return Found(finest.kernels.fetched(start.u), start.value, start.value, tuple(made))
-    return Found(finest.kernels.fetched(found.u), start.value, found.value, tuple(made))
+    if last is None:
+        last = start if u is None else finest.at(u)
+    end = last if last.value < start.value else start
+    return Found(finest.kernels.fetched(end.u), start.value, end.value, tuple(made))
 
 
-def _descend(objective: Objective[Numbers], u: Numbers, most: int, tolerance: float) -> tuple[Numbers, int]:
-    """The displacement after at most `most` steps on one level, and how many were tried."""
+def _descend(objective: Objective[Numbers], u: Numbers, most: int, tolerance: float) -> tuple[Point[Numbers], int]:
+    """Where at most `most` steps on one level end, and how many were tried."""
     point, damping = objective.at(u), 0.0
     for tried in range(1, most + 1):
         new = objective.at(objective.kernels.compose(objective.step(point, damping), point.u))
@@ -112,9 +113,9 @@ def _descend(objective: Objective[Numbers], u: Numbers, most: int, tolerance: fl
             gain = (point.value - new.value) / point.value
             point, damping = new, damping / 4.0
             if gain < tolerance:
-                return point.u, tried
+                return point, tried
         else:
             damping = max(4.0 * damping, _FIRST_DAMPING)
             if damping > _MOST_DAMPING:
-                return point.u, tried
-    return point.u, most
+                return point, tried
+    return point, most
