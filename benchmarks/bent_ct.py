@@ -59,7 +59,7 @@ def bent_pair(ct: Volume, length_mm: float, rms_mm: float, slides: bool, seed: i
     ct = ct.averaged_onto(grid)
     u = rms_mm * np.stack([_smooth(random, grid, length_mm) for _ in range(3)])
     if slides:
-        u[2] += _slide(ct)
+        u[2] += _read(ct.with_data(_slide(ct), Quantity.SCALAR), u, 0.0, order=0).data
     field = DisplacementField(u.astype(np.float32), grid)
     activity = _activity(ct, random)
     bent, moved = (_read(volume, u, air) for volume, air in ((ct, -1000.0), (activity, 0.0)))
@@ -70,11 +70,11 @@ def bent_pair(ct: Volume, length_mm: float, rms_mm: float, slides: bool, seed: i
     return BentPair(fixed, moving, points, {name: u[:, *index.T].T for name, index in places.items()})
 
 
-def _read(volume: Volume, u: np.ndarray, outside: float) -> Volume:
+def _read(volume: Volume, u: np.ndarray, outside: float, order: int = 3) -> Volume:
     """The volume at x + u(x), by cubic splines: linear reading would blur one scan of the two."""
     grid = volume.grid
     index = grid.index(grid.world(np.moveaxis(np.indices(grid.shape), 0, -1)) + np.moveaxis(u, 0, -1))
-    read = ndimage.map_coordinates(volume.data, np.moveaxis(index, -1, 0), order=3, cval=outside)
+    read = ndimage.map_coordinates(volume.data, np.moveaxis(index, -1, 0), order=order, cval=outside)
     return volume.with_data(np.maximum(read, outside).astype(np.float32))
 
 
