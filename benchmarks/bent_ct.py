@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +18,12 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from dosimetry.evaluation.methods import Method
 from nufitdose.anatomy.body import body_mask_from_ct
 from nufitdose.grid import Grid
 from nufitdose.io.nifti import load_volume
-from nufitdose.registration.engines.engine import Request
-from nufitdose.registration.engines.registry import find_engine
 from nufitdose.registration.field import DisplacementField
-from nufitdose.registration.scan_to_scan import load_network_for
+from nufitdose.registration.network import TrainedNetwork
 from nufitdose.study import TimePoint
 from nufitdose.volume import Quantity, Volume
 
@@ -38,8 +37,6 @@ _BORDER_MM = 24.0  # no point is nearer to the border of the CT
 _NOISE_HU, _BRIGHTER_HU, _BRIGHT_HU = 25.0, 40.0, 100.0
 _POINTS = 4000  # of a tissue
 _COUNTS = 60.0  # in a voxel of the mean activity
-
-Find = Callable[[TimePoint, TimePoint, Grid], DisplacementField]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,40 +120,24 @@ def _scanned(ct: Volume, random: np.random.Generator, brighter_hu: float) -> Vol
 def _places(ct: Volume, inside: np.ndarray, random: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
     """Voxels of each tissue within the body, away from the border and from what the moving scan does not show."""
     body = (body_mask_from_ct(ct).data > 0) & inside
-    for axis, spacing in enumerate(ct.grid.spacing_mm):
-        near = int(np.ceil(_BORDER_MM / spacing))
-        body[tuple(slice(None) if a != axis else slice(0, near) for a in range(3))] = False
-        body[tuple(slice(None) if a != axis else slice(-near, None) for a in range(3))] = False
+    near = [int(np.ceil(_BORDER_MM / spacing)) for spacing in ct.grid.spacing_mm]
+    inner = np.zeros_like(body)
+    inner[tuple(slice(n, -n) for n in near)] = True
     for name, (low, high) in TISSUES.items():
-        found = np.argwhere(body & (ct.data > low) & (ct.data < high))
+        found = np.argwhere(body & inner & (ct.data > low) & (ct.data < high))
         yield name, random.permutation(found)[:_POINTS]
 
 
-def errors_mm(
-    pair: BentPair, find: Callable[[TimePoint, TimePoint, Grid], DisplacementField]
-) -> tuple[list[float], float]:
+def errors_mm(pair: BentPair, method: Method, network: TrainedNetwork | None) -> tuple[list[float], float]:
     """The mean error of each tissue, and seconds."""
     begun = time.monotonic()
-    field = find(pair.fixed, pair.moving, pair.fixed.activity.grid)
+    grid, cpu = pair.fixed.activity.grid, torch.device("cpu")
+    field = method.find_field(Path(), pair.fixed, pair.moving, grid, cpu, network)
     seconds = time.monotonic() - begun
     errors = []
     for name, points in pair.points_mm.items():
         errors.append(float(np.linalg.norm(field.at(points) - pair.true_mm[name], axis=1).mean()))
     return errors, seconds
-
-
-def _finder(name: str, weights: Path | None) -> Find:
-    engine = find_engine(name)
-    engine.check_installed()
-    network = load_network_for(engine, weights)
-    model = None if network is None else network.model
-
-    def find(fixed: TimePoint, moving: TimePoint, grid: Grid) -> DisplacementField:
-        return engine.run(
-            Request(fixed, moving, grid, torch.device("cpu"), network=model, settings=engine.settings_with({}))
-        )
-
-    return find
 
 
 def main() -> None:
@@ -166,17 +147,21 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=1)
     given = arguments.parse_args()
     folder = Path(os.environ["NUFITDOSE_DATA"]) / "totalseg_ct"
-    finders = {name: _finder(name, given.weights) for name in given.engines.split(",")}
+    methods = [Method(name, name, given.weights) for name in given.engines.split(",")]
+    networks = [method.load_network() for method in methods]
     print(f"| CT, field | engine | {', mm | '.join(TISSUES)}, mm | seconds |")
     print("|---" * (len(TISSUES) + 3) + "|")
     for name, file in CTS.items():
         ct = load_volume(folder / file, Quantity.HU)
         for length_mm, rms_mm in FIELDS_MM:
             pair = bent_pair(ct, length_mm, rms_mm, name == "chest", given.seed)
-            for engine, find in finders.items():
-                errors, seconds = errors_mm(pair, find)
+            for method, network in zip(methods, networks, strict=True):
+                errors, seconds = errors_mm(pair, method, network)
                 told = " | ".join(f"{error:.2f}" for error in errors)
-                print(f"| {name}, {length_mm:g} and {rms_mm:g} mm | `{engine}` | {told} | {seconds:.1f} |", flush=True)
+                print(
+                    f"| {name}, {length_mm:g} and {rms_mm:g} mm | `{method.name}` | {told} | {seconds:.1f} |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":
