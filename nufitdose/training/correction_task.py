@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 from torch.nn.functional import avg_pool3d
 
+from nufitdose.registration.network.correction import MULTIPLE
 from nufitdose.registration.optimiser.evidence import ODD_ALONG
 from nufitdose.training.correction_examples import Example, StoredExample
 from nufitdose.training.pairs import made_ahead
@@ -21,7 +22,6 @@ _SOFT_MM, _SOFT_CHANGE_MM = 0.2, 0.03  # below them an error counts by its squar
 _LEAST_SHARE = 0.3  # of body in a node
 _LEAST_LOSS = 0.3
 _OF_TUMOURS = 0.5  # what is told of tumours apart counts so much
-_MULTIPLE = 4
 _ORDER = 5  # what a number is drawn for; see `pairs`
 
 Number = Float[Tensor, ""]
@@ -112,7 +112,7 @@ def validation_of(
         rows = []
         for stored in examples:
             whole = stored.read((slice(None), slice(None), slice(None)))
-            batch = Example.joined([whole.padded([-(-n // _MULTIPLE) * _MULTIPLE for n in stored.shape])]).to(device)
+            batch = Example.joined([whole.padded([-(-n // MULTIPLE) * MULTIPLE for n in stored.shape])]).to(device)
             terms = loss(model, batch, Generator())
             rows.append([float(value) for value in terms.values()])
         return dict(zip(terms, np.mean(rows, axis=0).tolist(), strict=True))

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nufitdose.registration.network.correction import FieldCorrection
+from nufitdose.registration.network.correction import MULTIPLE, FieldCorrection
 from nufitdose.registration.optimiser.correlation import HalfField
 from nufitdose.registration.optimiser.evidence import evidence_of
 from nufitdose.registration.optimiser.images import Level
@@ -21,7 +21,6 @@ from nufitdose.registration.optimiser.lattice import compose
 from nufitdose.registration.optimiser.newton import Objective
 from nufitdose.registration.optimiser.on_processor import OnProcessor
 
-_MULTIPLE = 4  # of the sides that the network halves twice
 _STEPS = 2
 _STIFFER = 3.0  # is the departure from what the network says than a displacement, and its volume
 _KEEPS_VOLUME = 10.0  # times more
@@ -52,7 +51,7 @@ def predicted(level: Level, misfit: float, u: HalfField, network: FieldCorrectio
 def _padded(evidence: Float[Tensor, "evidence i j k"]) -> Float[Tensor, "1 evidence _ _ _"]:
     """With zeros behind, channels side by side as the network reads them: one copy in place of two."""
     count, *shape = evidence.shape
-    sides = [-(-n // _MULTIPLE) * _MULTIPLE for n in shape]
+    sides = [-(-n // MULTIPLE) * MULTIPLE for n in shape]
     padded = evidence.new_zeros(1, count, *sides).contiguous(memory_format=torch.channels_last_3d)
     padded[0, :, : shape[0], : shape[1], : shape[2]] = evidence
     return padded

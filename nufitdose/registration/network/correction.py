@@ -9,6 +9,8 @@ from torch.nn.functional import interpolate
 
 from nufitdose.registration.optimiser.evidence import ODD_ALONG
 
+MULTIPLE = 4  # of the sides of what it is shown: its three levels halve them twice
+
 
 class FieldCorrection(nn.Module):
     """From evidence to what is to be added to the displacement, mm along the axes of the lattice; 0 untrained."""
