@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from nufitdose.config import Settings, build, read_yaml
 from nufitdose.phantom.command import read_body
 from nufitdose.phantom.image_anatomy import liver_centre_mm
+from nufitdose.phantom.motion import MotionSize
 from nufitdose.phantom.settings import LabelledImages
 
 Range = tuple[float, float]
@@ -30,15 +31,18 @@ class CohortMix(Settings):
     """What is drawn for every patient; by default nothing differs.
 
     `motion`, `counts` and `blur` (of the scanner's resolution) are factors between two bounds, the last two evenly in
-    their logarithms; `sliding`, `truncated` (a CT of `truncated_mm`) and `images` are shares of the patients. The field
-    of view keeps a share within `field` of each side, and its middle is moved along z by up to `shift_mm`. A patient of
-    `images` has one of `bodies`, the others are built.
+    their logarithms; `sliding`, `bent` (by a smooth random field of `bent_mm` besides, bones and all), `truncated` (a
+    CT of `truncated_mm`) and `images` are shares of the patients. The field of view keeps a share within `field` of
+    each side, and its middle is moved along z by up to `shift_mm`. A patient of `images` has one of `bodies`, the
+    others are built.
     """
 
     motion: Range = (1.0, 1.0)
     counts: Range = (1.0, 1.0)
     blur: Range = (1.0, 1.0)
     sliding: float = Field(0.0, ge=0, le=1)
+    bent: float = Field(0.0, ge=0, le=1)
+    bent_mm: Range = (1.0, 4.0)
     truncated: float = Field(0.0, ge=0, le=1)
     truncated_mm: Range = (350.0, 500.0)
     field: Range = (1.0, 1.0)
@@ -48,7 +52,7 @@ class CohortMix(Settings):
 
     @model_validator(mode="after")
     def _ranges_are_in_order(self) -> "CohortMix":
-        for name in ("motion", "counts", "blur", "truncated_mm", "field"):
+        for name in ("motion", "counts", "blur", "bent_mm", "truncated_mm", "field"):
             low, high = getattr(self, name)
             if not 0.0 <= low <= high or (low == 0.0 and name != "motion") or (name == "field" and high > 1.0):
                 raise ValueError(f"{name} [{low:g}, {high:g}] is no range from a smaller to a larger value")
@@ -64,6 +68,7 @@ class CohortMix(Settings):
         counts, blur = (float(np.exp(random.uniform(*np.log(bounds)))) for bounds in (self.counts, self.blur))
         slides, cut, from_images = random.random(3) < (self.sliding, self.truncated, self.images)
         kept, shift, body = random.uniform(*self.field, 3), random.uniform(-1, 1) * self.shift_mm, random.random()
+        bent, bent_mm = random.random() < self.bent, random.uniform(*self.bent_mm)
         drawn: dict[str, Any] = {
             "motion": motion,
             "count_level": counts,
@@ -72,6 +77,7 @@ class CohortMix(Settings):
             "ct_field_mm": truncated_mm if cut else None,
             "shape": tuple(int(n) for n in np.maximum(np.rint(np.multiply(shape, kept)), 16)),
             "centre_z_mm": centre_z_mm + shift,
+            "motion_size": MotionSize(bent_mm=bent_mm if bent else 0.0),
         }
         if from_images:
             images = _read(self.bodies[int(body * len(self.bodies))])

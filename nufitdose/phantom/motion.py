@@ -25,6 +25,7 @@ _MARGIN_MM = 60.0
 _FALL_OFF_MM = 11.0
 _BONE_WEIGHT = 3.0
 _LEAST_JACOBIAN = 0.25
+_BENDS_MM = (100.0, 250.0)  # wavelengths
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class MotionSize:
     kidney_mm: float = 2.5
     bowel_mm: float = 6.0
     local_mm: float = 2.0
+    bent_mm: float = 0.0  # of a smooth random velocity that spares nothing and keeps no volume
     posture_deg: float = 1.2
     posture_mm: float = 2.0
     bladder_volume: float = 0.45  # of the logarithm of the volume
@@ -165,6 +167,9 @@ class Mover:
             velocity[2] += weight * (sz + s * rz + tx * ry - ty * rx)
         velocity /= np.maximum(total, np.float32(1e-12))
         velocity += self._local(random, size.local_mm)
+        if size.bent_mm > 0:
+            bends = [SmoothNoise.draw(random, _BENDS_MM).on(self.lattice) for _ in range(3)]
+            velocity += np.float32(size.bent_mm) * np.stack(bends)
         for component in velocity:
             ndimage.gaussian_filter(component, 1.0, output=component, mode="nearest")
         return velocity

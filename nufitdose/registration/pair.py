@@ -209,8 +209,7 @@ def resample(volume: Volume, grid: Grid, matrix: Affine, *, cubic: bool = False)
     outside = OUTSIDE.get(volume.quantity, 0.0)
     if cubic:
         return read_affine_cubic(source.data, to_index, grid.shape, outside)
-    image = torch.from_numpy(np.ascontiguousarray(source.data))[None]
-    return read_affine(image, to_index, grid.shape, [outside])[0].numpy()
+    return read_affine(source.data[None], to_index, grid.shape, [outside])[0]
 
 
 def _tumours(moving: TimePoint, fixed: TimePoint, grid: Grid, start: Affine) -> ImageTensor | None:

@@ -9,6 +9,9 @@ from typing import no_type_check
 import numpy as np
 
 from nufitdose.compiled import compiled, inlined, part_of_kernel
+from nufitdose.registration.lanes import read_single
+
+_ONE = np.uintp(1)
 
 
 @inlined
@@ -203,9 +206,11 @@ def cubic_weights(t):
 def read_cubic(coefficients, to_index, outside, out):
     """Fill `out` with the splines at `to_index @ (i, j, k, 1)`, clamped, `outside` beyond the voxels.
 
-    `coefficients` hold one voxel more before and two after along each axis.
+    `coefficients`, contiguous, hold one voxel more before and two after along each axis.
     """
     ni, nj, nk = coefficients.shape[0] - 3, coefficients.shape[1] - 3, coefficients.shape[2] - 3
+    flat, per_j = coefficients.reshape(-1), np.uintp(coefficients.shape[2])
+    per_i = np.uintp(coefficients.shape[1]) * per_j
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
             for k in range(out.shape[2]):
@@ -217,12 +222,36 @@ def read_cubic(coefficients, to_index, outside, out):
                 q, _, fy = _cell(y, nj)
                 r, _, fz = _cell(z, nk)
                 across, along = cubic_weights(np.float32(fx)), cubic_weights(np.float32(fy))
-                c0, c1, c2, c3 = cubic_weights(np.float32(fz))
-                total = np.float32(0.0)
-                for e in range(4):
-                    for f in range(4):
-                        row = coefficients[p + e, q + f]
-                        total += (
-                            across[e] * along[f] * (c0 * row[r] + c1 * row[r + 1] + c2 * row[r + 2] + c3 * row[r + 3])
-                        )
-                out[i, j, k] = total
+                at = np.uintp(p) * per_i + np.uintp(q) * per_j + np.uintp(r)
+                (out[i, j, k],) = read_single(flat, at, per_i, per_j, across, along, cubic_weights(np.float32(fz)))
+
+
+@compiled
+@no_type_check
+def read_linear(images, to_index, outside, out):
+    """Fill `out` with channels at `to_index @ (i, j, k, 1)`, linear; beyond the voxels lie those of `outside`."""
+    channels, ni, nj, nk = images.shape
+    for i in range(out.shape[1]):
+        for j in range(out.shape[2]):
+            for k in range(out.shape[3]):
+                x, y, z = _apply(to_index, i, j, k)
+                if not (-1.0 < x < ni and -1.0 < y < nj and -1.0 < z < nk):
+                    for c in range(channels):
+                        out[c, i, j, k] = outside[c]
+                    continue
+                p, q, r = int(np.floor(x)), int(np.floor(y)), int(np.floor(z))
+                fx, fy, fz = np.float32(x - p), np.float32(y - q), np.float32(z - r)
+                inside = 0 <= p < ni - 1 and 0 <= q < nj - 1 and 0 <= r < nk - 1
+                for c in range(channels):
+                    if inside:
+                        a, b, d = np.uintp(p), np.uintp(q), np.uintp(r)
+                        out[c, i, j, k] = _linear(images[c], a, _ONE, fx, b, _ONE, fy, d, _ONE, fz)
+                        continue
+                    total = np.float32(0.0)
+                    for corner in range(8):
+                        a, b, d = p + (corner >> 2), q + ((corner >> 1) & 1), r + (corner & 1)
+                        held = 0 <= a < ni and 0 <= b < nj and 0 <= d < nk
+                        weight = (fx if corner & 4 else 1 - fx) * (fy if corner & 2 else 1 - fy)
+                        weight *= fz if corner & 1 else 1 - fz
+                        total += weight * (images[c, a, b, d] if held else outside[c])
+                    out[c, i, j, k] = total

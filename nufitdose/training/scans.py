@@ -98,7 +98,7 @@ def pair_scans(fixed: Scan, moving: Scan, extra: Affine | None = None, *, same_p
     start = start_of(fixed, moving) @ (np.eye(4) if extra is None else extra)
     own = fixed.channels.float()
     to_index = moving.grid.inverse_affine @ start @ fixed.grid.affine
-    brought = read_affine(moving.channels.float(), to_index, fixed.grid.shape, _OUTSIDE)
+    brought = torch.from_numpy(read_affine(moving.channels.float().numpy(), to_index, fixed.grid.shape, _OUTSIDE))
     both = torch.stack([brought, own], dim=1)[:, None]  # channel 0 moving, 1 fixed
     ct, activity, body, weight = both
     truth = None

@@ -29,7 +29,8 @@ def save_study(
 
     Activity is written as it is held, at acquisition and with the scanner's calibration factor applied: the factor in
     the manifest is then 1 and a statement says so. Structures of all time points share one list of
-    names; `tumours` adds to those the structures carry themselves. `on_progress` is told after each image.
+    names, and where none has a name none are written; `tumours` adds to those the structures carry themselves.
+    `on_progress` is told after each image.
     """
     folder = Path(folder)
     names, entries = _shared_names(study), []
@@ -51,7 +52,7 @@ def save_study(
         manifest["tracer"] = study.tracer
     if study.administration.time is not None:
         manifest["administration"]["time"] = study.administration.time.isoformat()
-    if study.structures is not None:
+    if names and study.structures is not None:
         marked = set(tumours) | set(study.structures.tumours)
         reference = next(entry for entry in entries if entry["id"] == study.reference_id)
         manifest["structures"] = {
@@ -118,7 +119,7 @@ def _write_timepoint(
     if timepoint.sources is not None:
         entry["dicom"] = f"{place}/dicom.yaml"
         write_whole(folder / entry["dicom"], dump_yaml(_sources(timepoint.sources)))
-    if timepoint.structures is not None:
+    if names and timepoint.structures is not None:
         entry["structures"] = []
         for number, layer in enumerate(_relabelled(timepoint.structures, names), start=1):
             suffix = "" if number == 1 else f"_{number}"

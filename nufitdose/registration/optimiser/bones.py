@@ -7,11 +7,14 @@ gradually. Where the rigid motion fits the bones around a node no better than no
 rigidly, and are left as they are.
 """
 
+from itertools import product
+
 import numpy as np
 from jaxtyping import Float64
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from nufitdose.compiled import side_by_side
 from nufitdose.registration.intensity import KNOTS_BRIGHTNESS, KNOTS_HU
 from nufitdose.registration.optimiser.correlation import HalfField, HalfImage
 from nufitdose.types import Image32
@@ -45,12 +48,13 @@ def stiffen_bones(u: HalfField, share: HalfImage, reach: float, noise: float) ->
     place = 2.0 * np.indices(u.shape[1:], dtype=np.float64)
     moved = place + u
     weight = np.maximum(_around(share, reach), 1e-9)
-    centre, centre_moved = ([_around(share * x, reach) / weight for x in points] for points in (place, moved))
+    means = list(side_by_side(lambda image: _around(share * image, reach) / weight, [*place, *moved]))
+    centre, centre_moved = means[:3], means[3:]
+    pairs = list(product(range(3), repeat=2))
+    mixed = side_by_side(lambda pair: _around(share * place[pair[0]] * moved[pair[1]], reach) / weight, pairs)
     covariance = np.empty((int(chosen.sum()), 3, 3))
-    for c in range(3):
-        for d in range(3):
-            mean = _around(share * place[c] * moved[d], reach) / weight
-            covariance[:, c, d] = (mean - centre[c] * centre_moved[d])[chosen]
+    for (c, d), mean in zip(pairs, mixed, strict=True):
+        covariance[:, c, d] = (mean - centre[c] * centre_moved[d])[chosen]
     away = np.stack([(x - m)[chosen] for x, m in zip(place, centre, strict=True)], axis=-1)
     rigid = np.einsum("nij,nj->ni", _rotations(covariance), away)
     rigid += np.stack([(m - x)[chosen] for x, m in zip(place, centre_moved, strict=True)], axis=-1)

@@ -107,79 +107,126 @@ def _add_planes(ring, out):
 
 @part_of_kernel
 @no_type_check
-def _windows(sums, here, weights, floors, misfit, padded):
-    """P, Q and R = P F̄ - Q W̄ of every window of a plane, inside a margin of zeros; the sum of what is unlike."""
+def _windows(sums, here, weights, floors, misfit, padded, costs):
+    """P, Q and R = P F̄ - Q W̄ of every window of a plane, inside a margin of zeros; add what is unlike to `costs[k]`."""
     channels = len(weights)
     _, nj, nk = sums.shape
-    half, one, tiny, two = float32(0.5), float32(1.0), float32(1e-12), float32(2.0)
-    total = 0.0
+    half, one, tiny, two, zero = float32(0.5), float32(1.0), float32(1e-12), float32(2.0), float32(0.0)
+    weight, apart = np.empty(nk, dtype=np.float32), np.empty(nk, dtype=np.float32)
     for n in range(channels):
-        floor_f, floor_m = floors[n, 0], floors[n, 1]
+        floor_f, floor_m, always, by_mean = floors[n, 0], floors[n, 1], weights[n, 0], weights[n, 1]
+        m = 1 + 5 * n
         for j in range(nj):
-            count, own, s = sums[0, j], here[j], sums[1 + 5 * n : 6 + 5 * n, j]
-            rows = padded[3 * n : 3 * n + 3, j + 2]
-            row = float32(0.0)
+            count, own = sums[0, j], here[j]
+            s_f, s_w, s_ff, s_ww, s_fw = sums[m, j], sums[m + 1, j], sums[m + 2, j], sums[m + 3, j], sums[m + 4, j]
+            to_p, to_q, to_r = padded[3 * n, j + 2], padded[3 * n + 1, j + 2], padded[3 * n + 2, j + 2]
             for k in range(nk):
                 size = max(count[k], one)
-                mean_f, mean_w = s[0, k] / size, s[1, k] / size
-                a = max(s[2, k] - mean_f * s[0, k], float32(0.0)) + floor_f * size + tiny
-                b = max(s[3, k] - mean_w * s[1, k], float32(0.0)) + floor_m * size + tiny
-                c = s[4, k] - mean_f * s[1, k]
-                w = own[k] * (weights[n, 0] + weights[n, 1] * (mean_f + half))
-                unlike = max(one - c * c / (a * b), float32(0.0))
-                p = two * w * c / (a * b) * (misfit / (unlike + misfit))
+                mean_f, mean_w = s_f[k] / size, s_w[k] / size
+                a = max(s_ff[k] - mean_f * s_f[k], zero) + floor_f * size + tiny
+                b = max(s_ww[k] - mean_w * s_w[k], zero) + floor_m * size + tiny
+                c = s_fw[k] - mean_f * s_w[k]
+                w = own[k] * (always + by_mean * (mean_f + half))
+                unlike = max(one - c * c / (a * b), zero) / misfit
+                p = two * w * c / (a * b) / (one + unlike)
                 q = p * c / b
-                rows[0, k + 2] = p
-                rows[1, k + 2] = q
-                rows[2, k + 2] = p * mean_f - q * mean_w
-                row += w * misfit * np.log1p(unlike / misfit)
-            total += row
-    return total
+                to_p[k + 2] = p
+                to_q[k + 2] = q
+                to_r[k + 2] = p * mean_f - q * mean_w
+                weight[k] = w * misfit
+                apart[k] = unlike
+            _add_logarithms(weight, apart, costs)
 
 
 @part_of_kernel
 @no_type_check
-def _gather(fixed, warped, sums, i, nodes):
-    """Add slope and bend of the voxels of plane i to the nodes [j, k, 9] that hold them."""
+def _add_logarithms(weight, x, to):
+    """Add `weight log(1 + x)`, x of 0 and more, by the series of artanh: a call for every number stops all else.
+
+    `1 + x = 2^e m` with m between √½ and √2, `log m = 2 artanh((m - 1) / (m + 1))`; 1e-7 of it is lost.
+    """
+    one, two, half, root, log_2 = float32(1.0), float32(2.0), float32(0.5), float32(2.0**0.5), float32(np.log(2.0))
+    third, fifth, seventh, ninth = float32(1 / 3), float32(1 / 5), float32(1 / 7), float32(1 / 9)
+    mantissa = np.empty(len(x), dtype=np.float32)
+    for k in range(len(x)):
+        mantissa[k] = one + x[k]
+    bits = mantissa.view(np.int32)
+    for k in range(len(x)):
+        exponent = (bits[k] >> 23) - 127
+        bits[k] = (bits[k] & 0x7FFFFF) | 0x3F800000
+        m = mantissa[k]
+        exponent, m = (exponent + 1, half * m) if m > root else (exponent, m)
+        beyond = x[k] if exponent == 0 else m - one  # x itself has more digits than 1 + x
+        z = beyond / (beyond + two)
+        y = z * z
+        series = one + y * (third + y * (fifth + y * (seventh + y * ninth)))
+        to[k] += weight[k] * (float32(exponent) * log_2 + two * z * series)
+
+
+@part_of_kernel
+@no_type_check
+def _gather(fixed, warped, sums, i, rows):
+    """Add slope and bend of the voxels of plane i to `rows[j, n, k]`, of which two rows of voxels share one."""
     channels = fixed.shape[0] - 1
     _, ni, nj, nk = fixed.shape
     up, down = min(i + 1, ni - 1), max(i - 1, 0)
-    across = float32(1.0 / max(up - down, 1))
-    half = float32(0.5)
+    across, half = float32(1.0 / max(up - down, 1)), float32(0.5)
+    slope, bend, gradient = (
+        np.empty(nk, dtype=np.float32),
+        np.empty(nk, dtype=np.float32),
+        np.empty(nk, dtype=np.float32),
+    )
     for n in range(channels):
         for j in range(2 * (nj // 2)):
             above, below = min(j + 1, nj - 1), max(j - 1, 0)
             along = float32(1.0 / max(above - below, 1))
-            f, w = fixed[n, i, j], warped[n, i, j]
-            w_up, w_down, w_above, w_below = (
-                warped[n, up, j],
-                warped[n, down, j],
-                warped[n, i, above],
-                warped[n, i, below],
-            )
+            f, w, w_above, w_below = fixed[n, i, j], warped[n, i, j], warped[n, i, above], warped[n, i, below]
+            w_up, w_down = warped[n, up, j], warped[n, down, j]
             seen_f, seen_m = fixed[channels, i, j], warped[channels, i, j]
             p, q, r = sums[3 * n, j], sums[3 * n + 1, j], sums[3 * n + 2, j]
-            node = nodes[j // 2]
-            for k in range(2 * (nk // 2)):
+            for k in range(nk):
                 v = seen_f[k] * seen_m[k]
-                if v == 0:
-                    continue
-                nxt, bef = min(k + 1, nk - 1), max(k - 1, 0)
-                gi = (w_up[k] - w_down[k]) * across
-                gj = (w_above[k] - w_below[k]) * along
-                gk = (w[nxt] - w[bef]) / float32(nxt - bef)
-                slope = v * ((f[k] - half) * p[k] - (w[k] - half) * q[k] - r[k])
-                bend = v * q[k]
-                to = node[k // 2]
-                to[0] += slope * gi
-                to[1] += slope * gj
-                to[2] += slope * gk
-                to[3] += bend * gi * gi
-                to[4] += bend * gj * gj
-                to[5] += bend * gk * gk
-                to[6] += bend * gi * gj
-                to[7] += bend * gi * gk
-                to[8] += bend * gj * gk
+                slope[k] = v * ((f[k] - half) * p[k] - (w[k] - half) * q[k] - r[k])
+                bend[k] = v * q[k]
+            for k in range(1, nk - 1):
+                gradient[k] = half * (w[k + 1] - w[k - 1])
+            gradient[0], gradient[nk - 1] = w[1] - w[0], w[nk - 1] - w[nk - 2]
+            to = rows[j // 2]
+            g_i, g_j, g_k, h_ii, h_jj, h_kk, h_ij, h_ik, h_jk = (
+                to[0],
+                to[1],
+                to[2],
+                to[3],
+                to[4],
+                to[5],
+                to[6],
+                to[7],
+                to[8],
+            )
+            for k in range(nk):
+                s, b = slope[k], bend[k]
+                i_, j_, k_ = across * (w_up[k] - w_down[k]), along * (w_above[k] - w_below[k]), gradient[k]
+                g_i[k] += s * i_
+                g_j[k] += s * j_
+                g_k[k] += s * k_
+                h_ii[k] += b * i_ * i_
+                h_jj[k] += b * j_ * j_
+                h_kk[k] += b * k_ * k_
+                h_ij[k] += b * i_ * j_
+                h_ik[k] += b * i_ * k_
+                h_jk[k] += b * j_ * k_
+
+
+@part_of_kernel
+@no_type_check
+def _to_nodes(rows, nodes):
+    """Voxels of two planes, rows already added, to the nodes [j, k, 9] that hold them; `rows` are 0 again."""
+    for j in range(nodes.shape[0]):
+        for n in range(_NUMBERS):
+            row = rows[j, n]
+            for k in range(nodes.shape[1]):
+                nodes[j, k, n] = row[2 * k] + row[2 * k + 1]
+    rows[:] = float32(0.0)
 
 
 @compiled
@@ -196,6 +243,7 @@ def _compare(first, last, fixed, warped, weights, floors, misfit, planes, system
     ring_force = np.zeros((5, forces, nj, nk), dtype=np.float32)
     sums = np.zeros((moments, nj, nk), dtype=np.float32)
     sums_force = np.zeros((forces, nj, nk), dtype=np.float32)
+    costs, rows = np.empty(nk, dtype=np.float32), np.zeros((nj // 2, _NUMBERS, nk), dtype=np.float32)
     for i in range(low - 4, high + 4):
         at = (i + 10) % 5
         if 0 <= i < ni:
@@ -210,9 +258,11 @@ def _compare(first, last, fixed, warped, weights, floors, misfit, planes, system
         at = (window + 10) % 5
         if 0 <= window < ni:
             _add_planes(ring, sums)
-            value = _windows(sums, fixed[channels, window], weights, floors, misfit, padded_force)
+            costs[:] = float32(0.0)
+            _windows(sums, fixed[channels, window], weights, floors, misfit, padded_force, costs)
             if low <= window < high:
-                planes[window] = value
+                for k in range(nk):
+                    planes[window] += costs[k]
             for m in range(forces):
                 _box_plane(padded_force[m], scratch, ring_force[at, m])
         else:
@@ -220,4 +270,6 @@ def _compare(first, last, fixed, warped, weights, floors, misfit, planes, system
         voxel = i - 4
         if low <= voxel < high:
             _add_planes(ring_force, sums_force)
-            _gather(fixed, warped, sums_force, voxel, system[voxel // 2])
+            _gather(fixed, warped, sums_force, voxel, rows)
+            if voxel % 2:
+                _to_nodes(rows, system[voxel // 2])

@@ -10,7 +10,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from nufitdose.compiled import compiled, part_of_kernel
+from nufitdose.compiled import compiled, over_slabs, part_of_kernel
 from nufitdose.registration.optimiser.correlation import HalfField
 from nufitdose.types import Field
 
@@ -114,15 +114,15 @@ def doubled(u: Field, shape: tuple[int, ...]) -> HalfField:
 def compose(inner: HalfField, outer: HalfField) -> HalfField:
     """`inner + outer∘(x + inner)`."""
     out = np.empty_like(inner)
-    _compose(inner, outer, out)
+    over_slabs(_compose, inner.shape[1], inner, outer, out)
     return out
 
 
 @compiled
 @no_type_check
-def _compose(inner, outer, out):
+def _compose(first, last, inner, outer, out):
     _, ni, nj, nk = inner.shape
-    for i in range(ni):
+    for i in range(first, last):
         for j in range(nj):
             for k in range(nk):
                 x = min(max(i + 0.5 * inner[0, i, j, k], 0.0), ni - 1.0)

@@ -10,12 +10,15 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float32
-from numpy import float32
+from numpy import float32, int32
 
 from nufitdose.compiled import compiled, over_slabs, part_of_kernel
+from nufitdose.registration.lanes import read_pair
 from nufitdose.registration.optimiser.correlation import HalfField, Images
 from nufitdose.registration.reading import spline_coefficients
 from nufitdose.registration.sampling import cubic_weights
+
+_INDEX = np.uintp  # unsigned, for the compiler need not ask then whether it counts from the end
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,32 +62,12 @@ def _node(x, nodes):
 
 @part_of_kernel
 @no_type_check
-def _read_pair(image, p, q, r, across, along, deep):
-    """Both channels of a pair: sums over 4³ coefficients."""
-    a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = float32(0.0)
-    k = 2 * r
-    for e in range(4):
-        for f in range(4):
-            w, row = across[e] * along[f], image[p + e, q + f]
-            a0 += w * row[k]
-            b0 += w * row[k + 1]
-            a1 += w * row[k + 2]
-            b1 += w * row[k + 3]
-            a2 += w * row[k + 4]
-            b2 += w * row[k + 5]
-            a3 += w * row[k + 6]
-            b3 += w * row[k + 7]
-    c0, c1, c2, c3 = deep
-    return c0 * a0 + c1 * a1 + c2 * a2 + c3 * a3, c0 * b0 + c1 * b1 + c2 * b2 + c3 * b3
-
-
-@part_of_kernel
-@no_type_check
 def _read_mask(mask, p, q, r, fx, fy, fz):
     """Linear in the cell that begins at voxel (p, q, r)."""
     ni, nj, nk = mask.shape
     one = float32(1.0)
-    p1, q1, r1 = min(p + 1, ni - 1), min(q + 1, nj - 1), min(r + 1, nk - 1)
+    p1, q1, r1 = _INDEX(min(p + 1, ni - 1)), _INDEX(min(q + 1, nj - 1)), _INDEX(min(r + 1, nk - 1))
+    p, q, r = _INDEX(p), _INDEX(q), _INDEX(r)
     low = (one - fy) * ((one - fz) * mask[p, q, r] + fz * mask[p, q, r1]) + fy * (
         (one - fz) * mask[p, q1, r] + fz * mask[p, q1, r1]
     )
@@ -94,6 +77,15 @@ def _read_mask(mask, p, q, r, fx, fy, fz):
     return (one - fx) * low + fx * high
 
 
+@part_of_kernel
+@no_type_check
+def _cell(x, voxels):
+    """The voxel that a coordinate lies behind, and by how much; beyond the image the border's."""
+    x = min(max(x, float32(0.0)), float32(voxels - 1))
+    voxel = int32(x)
+    return voxel, x - float32(voxel)
+
+
 @compiled
 @no_type_check
 def _warp(first, last, coefficients, mask, u, where, out):
@@ -101,6 +93,9 @@ def _warp(first, last, coefficients, mask, u, where, out):
     _, mi, mj, mk = u.shape
     rows = np.empty((3, mk), dtype=np.float32)
     one = float32(1.0)
+    flat, per_j = coefficients.reshape(-1), _INDEX(coefficients.shape[3])
+    per_i = _INDEX(coefficients.shape[2]) * per_j
+    per_pair = _INDEX(coefficients.shape[1]) * per_i
     for i in range(first, last):
         i0, i1, si = _node(i, mi)
         for j in range(nj):
@@ -111,19 +106,19 @@ def _warp(first, last, coefficients, mask, u, where, out):
                     rows[n, k] = a * u[n, i0, j0, k] + b * u[n, i0, j1, k] + c * u[n, i1, j0, k] + d * u[n, i1, j1, k]
             for k in range(nk):
                 if not where[i, j, k]:
-                    out[:, i, j, k] = float32(0.0)
+                    for n in range(channels):
+                        out[n, i, j, k] = float32(0.0)
                     continue
                 k0, k1, sk = _node(k, mk)
-                x = i + (one - sk) * rows[0, k0] + sk * rows[0, k1]
-                y = j + (one - sk) * rows[1, k0] + sk * rows[1, k1]
-                z = k + (one - sk) * rows[2, k0] + sk * rows[2, k1]
-                x, y, z = min(max(x, 0.0), ni - 1.0), min(max(y, 0.0), nj - 1.0), min(max(z, 0.0), nk - 1.0)
-                p, q, r = int(x), int(y), int(z)
-                fx, fy, fz = float32(x - p), float32(y - q), float32(z - r)
+                p, fx = _cell(float32(i) + (one - sk) * rows[0, k0] + sk * rows[0, k1], ni)
+                q, fy = _cell(float32(j) + (one - sk) * rows[1, k0] + sk * rows[1, k1], nj)
+                r, fz = _cell(float32(k) + (one - sk) * rows[2, k0] + sk * rows[2, k1], nk)
                 across, along, deep = cubic_weights(fx), cubic_weights(fy), cubic_weights(fz)
+                at = _INDEX(p) * per_i + _INDEX(q) * per_j + _INDEX(2) * _INDEX(r)
                 for n in range(0, channels - 1, 2):
-                    value, next_value = _read_pair(coefficients[n // 2], p, q, r, across, along, deep)
+                    value, next_value = read_pair(flat, at, per_i, per_j, across, along, deep)
                     out[n, i, j, k] = value
                     if n + 1 < channels - 1:
                         out[n + 1, i, j, k] = next_value
+                    at += per_pair
                 out[channels - 1, i, j, k] = _read_mask(mask, p, q, r, fx, fy, fz)

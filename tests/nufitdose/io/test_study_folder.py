@@ -86,6 +86,14 @@ def test_structures_of_several_time_points_share_their_labels(tmp_path):
     assert found.structures.present() == ("liver",)
 
 
+def test_a_study_on_which_nothing_is_drawn_survives(tmp_path):
+    nothing = Structures((Volume(np.zeros(GRID.shape, np.uint8), GRID, Quantity.LABELS),), {})
+    base = small_study((4.0, 24.0), structures=False)
+    points = tuple(TimePoint.of(tp.id, tp.time_h, tp.activity, tp.ct, nothing) for tp in base.timepoints)
+    save_study(Study("P", "Lu-177", base.administration, "tp1", points), tmp_path)
+    assert all(timepoint.structures is None for timepoint in load_study(tmp_path).timepoints)
+
+
 def test_overlapping_structures_survive(tmp_path):
     layers = tuple(Volume((sphere(r) * n).astype(np.uint8), GRID, Quantity.LABELS) for n, r in ((1, 12.0), (2, 18.0)))
     drawn = Structures(layers, {1: "core", 2: "whole"}, frozenset({"core"}))

@@ -8,8 +8,11 @@ import pytest
 import yaml
 
 from nufitdose.errors import InputError
+from nufitdose.grid import Grid
 from nufitdose.phantom import CohortPlan, simulate_cohort
+from nufitdose.phantom.fields import jacobian_determinant
 from nufitdose.phantom.mix import CohortMix, read_mix
+from nufitdose.phantom.motion import MotionSize, Mover, motion_lattice
 
 MIX = CohortMix(
     motion=(0.5, 2.0), counts=(0.1, 10.0), blur=(0.8, 1.4), sliding=0.5, truncated=0.3, field=(0.5, 1.0), shift_mm=50.0
@@ -51,6 +54,21 @@ def test_what_is_drawn_lies_within_its_bounds_and_fills_them():
     assert 15 < sum(patient.sliding for patient in drawn) < 45
     assert 6 < sum(patient.ct_field_mm is not None for patient in drawn) < 32
     assert abs(np.median(np.log([patient.count_level for patient in drawn]))) < 0.8  # even in the logarithm
+
+
+def test_a_bent_patient_moves_besides_as_its_share_and_bounds_say():
+    mix = CohortMix(bent=0.5, bent_mm=(2.0, 3.0))
+    drawn = [plan(60, mix).patient(n).motion_size.bent_mm for n in range(1, 61)]
+    assert 18 < np.count_nonzero(drawn) < 42
+    assert all(size == 0.0 or 2.0 <= size <= 3.0 for size in drawn)
+    lattice = motion_lattice(Grid.from_spacing((40, 36, 40), (6.0,) * 3))
+    labels = np.zeros(lattice.shape, np.uint8)
+    labels[20:40, 20:30, 20:40] = 1
+    mover = Mover(lattice, labels, ("air", "vertebra"))
+    still, bent = (mover.draw(np.random.default_rng(7), MotionSize(bent_mm=size)).forward for size in (0.0, 3.0))
+    assert (bent - still).std() == pytest.approx(3.0, rel=0.3)
+    in_bone = [jacobian_determinant(forward, lattice)[labels > 0].std() for forward in (still, bent)]
+    assert in_bone[1] > 3 * in_bone[0]
 
 
 def test_a_patient_depends_on_its_seed_alone_and_without_a_mix_is_as_before():
