@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dosimetry.config import DosimetrySettings
+from dosimetry.curves.requirements import with_tracer
 from dosimetry.curves.structures import structure_curves
 from dosimetry.dose import absorbed_dose
 from dosimetry.metrics import Region, dose_volume_metrics
@@ -61,6 +62,7 @@ def judge_structures(
     frames = tuple(_frame(timepoint, study, fields) for timepoint in study.timepoints)
     regions = regions_of(study)
     tumours = study.structures.tumours if study.structures else frozenset()
+    settings = settings.model_copy(update={"kinetics": with_tracer(settings.kinetics, study.tracer)})
     curves = structure_curves(frames, regions, settings.kinetics, half_life_h(study.nuclide), tumours=tumours)
     reference = study.reference.ct
     anatomy = None if reference is None else prepare_anatomy(reference, grid)

@@ -1,7 +1,7 @@
-"""Cubic splines read with neighbouring coefficients as one number of the processor's, four or eight of them at once.
+"""Sums over rows of an image, for splines: neighbouring numbers are one number of the processor's, four or eight long.
 
-Written in the compiler's own terms, for of ordinary loops it makes single numbers, at three times the time. Indices are
-unsigned and nobody looks whether they lie in the array.
+Written in the compiler's own terms, for of ordinary loops it makes single numbers, at three times the time. Sums are
+taken in one order, whatever the processor has. Indices are unsigned, and nobody looks whether they lie in the array.
 """
 
 from typing import Any
@@ -10,32 +10,31 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-_REACH = 4  # coefficients along each axis
-_FLOAT, _INDEX = ir.FloatType(), ir.IntType(32)
+_REACH = 4  # rows along both axes
+_INDEX = ir.IntType(32)
 
 
 @intrinsic
-def read_single(typing_context, flat, at, per_i, per_j, across, along, deep):  # type: ignore[no-untyped-def]
-    """`Σ_efg across[e] along[f] deep[g] flat[at + e per_i + f per_j + g]` over 4³, a tuple of one number.
-
-    `flat` is of float32; sums are taken in the order e, f, g.
-    """
-    return types.UniTuple(types.float32, 1)(flat, at, per_i, per_j, across, along, deep), _build
+def four_of_rows(typing_context, flat, at, per_i, per_j, across, along):  # type: ignore[no-untyped-def]
+    """`Σ_e across[e] Σ_f along[f] flat[at + e per_i + f per_j + n]` over 4 x 4 rows, for n from 0 to 3."""
+    return types.UniTuple(flat.dtype, 4)(flat, at, per_i, per_j, across, along), _build
 
 
 @intrinsic
-def read_pair(typing_context, flat, at, per_i, per_j, across, along, deep):  # type: ignore[no-untyped-def]
-    """`read_single` of two channels that take turns: 2g + n in place of g, for n = 0 and n = 1."""
-    return types.UniTuple(types.float32, 2)(flat, at, per_i, per_j, across, along, deep), _build
+def eight_of_rows(typing_context, flat, at, per_i, per_j, across, along):  # type: ignore[no-untyped-def]
+    """`four_of_rows` for n from 0 to 7."""
+    return types.UniTuple(flat.dtype, 8)(flat, at, per_i, per_j, across, along), _build
 
 
 def _build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     count = signature.return_type.count
-    lanes = ir.VectorType(_FLOAT, _REACH * count)
+    lanes = ir.VectorType(context.get_value_type(signature.return_type.dtype), count)
     data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
     at, per_i, per_j = arguments[1:4]
-    across, along, deep = ([builder.extract_value(w, n) for n in range(_REACH)] for w in arguments[4:7])
-    along_everywhere = [_everywhere(builder, lanes, w) for w in along]
+    across, along = (
+        [_everywhere(builder, lanes, builder.extract_value(weights, n)) for n in range(_REACH)]
+        for weights in arguments[4:6]
+    )
     planes = []
     for e in range(_REACH):
         plane = builder.add(at, builder.mul(per_i, ir.Constant(per_i.type, e)))
@@ -43,13 +42,10 @@ def _build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         for f in range(_REACH):
             row = builder.add(plane, builder.mul(per_j, ir.Constant(per_j.type, f)))
             place = builder.bitcast(builder.gep(data, [row]), lanes.as_pointer())
-            rows.append(builder.fmul(along_everywhere[f], builder.load(place, align=4)))
-        planes.append(builder.fmul(_everywhere(builder, lanes, across[e]), _sum(builder, rows)))
+            rows.append(builder.fmul(along[f], builder.load(place, align=signature.return_type.dtype.bitwidth // 8)))
+        planes.append(builder.fmul(across[e], _sum(builder, rows)))
     total = _sum(builder, planes)
-    read = []
-    for n in range(count):
-        parts = [builder.extract_element(total, ir.Constant(_INDEX, count * g + n)) for g in range(_REACH)]
-        read.append(_sum(builder, [builder.fmul(w, part) for w, part in zip(deep, parts, strict=True)]))
+    read = [builder.extract_element(total, ir.Constant(_INDEX, n)) for n in range(count)]
     return context.make_tuple(builder, signature.return_type, read)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Integer
 
 from nufitdose.compiled import compiled, inlined, over_slabs
+from nufitdose.registration.lanes import four_of_rows
 from nufitdose.types import Affine
 
 MARGIN = 4  # voxels around the moving image that repeat its border, so that reading there is as smooth as elsewhere
@@ -111,14 +112,16 @@ def _read(padded, x, y, z):
     j, fj = _cell(y, padded.shape[1])
     k, fk = _cell(z, padded.shape[2])
     wi, wj, wk, di, dj, dk = _splines(fi), _splines(fj), _splines(fk), _slopes(fi), _slopes(fj), _slopes(fk)
-    value = along_i = along_j = along_k = 0.0
-    for a in range(4):
-        for b in range(4):
-            v = padded[i + a, j + b, k : k + 4]
-            plain = wk[0] * v[0] + wk[1] * v[1] + wk[2] * v[2] + wk[3] * v[3]
-            slope = dk[0] * v[0] + dk[1] * v[1] + dk[2] * v[2] + dk[3] * v[3]
-            value += wi[a] * wj[b] * plain
-            along_i += di[a] * wj[b] * plain
-            along_j += wi[a] * dj[b] * plain
-            along_k += wi[a] * wj[b] * slope
-    return value, along_i, along_j, along_k
+    per_j = np.uintp(padded.shape[2])
+    per_i = np.uintp(padded.shape[1]) * per_j
+    flat, at = padded.reshape(-1), np.uintp(i) * per_i + np.uintp(j) * per_j + np.uintp(k)
+    plain = four_of_rows(flat, at, per_i, per_j, wi, wj)
+    along_i = _product(wk, four_of_rows(flat, at, per_i, per_j, di, wj))
+    along_j = _product(wk, four_of_rows(flat, at, per_i, per_j, wi, dj))
+    return _product(wk, plain), along_i, along_j, _product(dk, plain)
+
+
+@inlined
+@no_type_check
+def _product(a, b):
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2] + a[3] * b[3]

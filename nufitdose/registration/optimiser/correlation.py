@@ -20,8 +20,7 @@ from jaxtyping import Float32
 from numpy import float32
 
 from nufitdose.compiled import compiled, over_blocks, part_of_kernel
-
-_NUMBERS = 9  # of slope and bend
+from nufitdose.registration.optimiser.planes import NUMBERS, add_planes, box_plane, gather, products, to_nodes
 
 Images = Float32[np.ndarray, "channel i j k"]
 HalfField = Float32[np.ndarray, "3 half_i half_j half_k"]
@@ -46,63 +45,9 @@ def compare(
     """
     _, ni, nj, nk = fixed.shape
     planes = np.zeros(ni)
-    system = np.zeros((ni // 2, nj // 2, nk // 2, _NUMBERS), dtype=np.float32)
+    system = np.zeros((ni // 2, nj // 2, nk // 2, NUMBERS), dtype=np.float32)
     over_blocks(_compare, ni // 2, fixed, warped, weights, floors, np.float32(misfit), planes, system)
     return float(planes.sum()), system
-
-
-@part_of_kernel
-@no_type_check
-def _box_plane(image, scratch, out):
-    """Sums over windows of 5² of a plane with a margin of 2 zeros, without one in the result."""
-    nj, nk = out.shape
-    for j in range(nj + 4):
-        source, target = image[j], scratch[j]
-        for k in range(nk):
-            target[k] = source[k] + source[k + 1] + source[k + 2] + source[k + 3] + source[k + 4]
-    for j in range(nj):
-        a, b, c, d, e = scratch[j], scratch[j + 1], scratch[j + 2], scratch[j + 3], scratch[j + 4]
-        target = out[j]
-        for k in range(nk):
-            target[k] = a[k] + b[k] + c[k] + d[k] + e[k]
-
-
-@part_of_kernel
-@no_type_check
-def _products(fixed, warped, i, padded):
-    """v, and of each channel v F, v W, v F², v W², v F W of a plane, inside a margin of zeros."""
-    channels = fixed.shape[0] - 1
-    _, _, nj, nk = fixed.shape
-    half = float32(0.5)
-    for j in range(nj):
-        seen_f, seen_m = fixed[channels, i, j], warped[channels, i, j]
-        here = padded[0, j + 2]
-        for k in range(nk):
-            here[k + 2] = seen_f[k] * seen_m[k]
-        for n in range(channels):
-            f, w = fixed[n, i, j], warped[n, i, j]
-            rows = padded[1 + 5 * n : 6 + 5 * n, j + 2]
-            for k in range(nk):
-                v = seen_f[k] * seen_m[k]
-                vf, vw = v * (f[k] - half), v * (w[k] - half)
-                rows[0, k + 2] = vf
-                rows[1, k + 2] = vw
-                rows[2, k + 2] = vf * (f[k] - half)
-                rows[3, k + 2] = vw * (w[k] - half)
-                rows[4, k + 2] = vf * (w[k] - half)
-
-
-@part_of_kernel
-@no_type_check
-def _add_planes(ring, out):
-    """The sum of the ring's planes, always in one order of the planes' numbers."""
-    count, nj, nk = out.shape
-    for m in range(count):
-        for j in range(nj):
-            a, b, c, d, e = ring[0, m, j], ring[1, m, j], ring[2, m, j], ring[3, m, j], ring[4, m, j]
-            target = out[m, j]
-            for k in range(nk):
-                target[k] = a[k] + b[k] + c[k] + d[k] + e[k]
 
 
 @part_of_kernel
@@ -163,72 +108,6 @@ def _add_logarithms(weight, x, to):
         to[k] += weight[k] * (float32(exponent) * log_2 + two * z * series)
 
 
-@part_of_kernel
-@no_type_check
-def _gather(fixed, warped, sums, i, rows):
-    """Add slope and bend of the voxels of plane i to `rows[j, n, k]`, of which two rows of voxels share one."""
-    channels = fixed.shape[0] - 1
-    _, ni, nj, nk = fixed.shape
-    up, down = min(i + 1, ni - 1), max(i - 1, 0)
-    across, half = float32(1.0 / max(up - down, 1)), float32(0.5)
-    slope, bend, gradient = (
-        np.empty(nk, dtype=np.float32),
-        np.empty(nk, dtype=np.float32),
-        np.empty(nk, dtype=np.float32),
-    )
-    for n in range(channels):
-        for j in range(2 * (nj // 2)):
-            above, below = min(j + 1, nj - 1), max(j - 1, 0)
-            along = float32(1.0 / max(above - below, 1))
-            f, w, w_above, w_below = fixed[n, i, j], warped[n, i, j], warped[n, i, above], warped[n, i, below]
-            w_up, w_down = warped[n, up, j], warped[n, down, j]
-            seen_f, seen_m = fixed[channels, i, j], warped[channels, i, j]
-            p, q, r = sums[3 * n, j], sums[3 * n + 1, j], sums[3 * n + 2, j]
-            for k in range(nk):
-                v = seen_f[k] * seen_m[k]
-                slope[k] = v * ((f[k] - half) * p[k] - (w[k] - half) * q[k] - r[k])
-                bend[k] = v * q[k]
-            for k in range(1, nk - 1):
-                gradient[k] = half * (w[k + 1] - w[k - 1])
-            gradient[0], gradient[nk - 1] = w[1] - w[0], w[nk - 1] - w[nk - 2]
-            to = rows[j // 2]
-            g_i, g_j, g_k, h_ii, h_jj, h_kk, h_ij, h_ik, h_jk = (
-                to[0],
-                to[1],
-                to[2],
-                to[3],
-                to[4],
-                to[5],
-                to[6],
-                to[7],
-                to[8],
-            )
-            for k in range(nk):
-                s, b = slope[k], bend[k]
-                i_, j_, k_ = across * (w_up[k] - w_down[k]), along * (w_above[k] - w_below[k]), gradient[k]
-                g_i[k] += s * i_
-                g_j[k] += s * j_
-                g_k[k] += s * k_
-                h_ii[k] += b * i_ * i_
-                h_jj[k] += b * j_ * j_
-                h_kk[k] += b * k_ * k_
-                h_ij[k] += b * i_ * j_
-                h_ik[k] += b * i_ * k_
-                h_jk[k] += b * j_ * k_
-
-
-@part_of_kernel
-@no_type_check
-def _to_nodes(rows, nodes):
-    """Voxels of two planes, rows already added, to the nodes [j, k, 9] that hold them; `rows` are 0 again."""
-    for j in range(nodes.shape[0]):
-        for n in range(_NUMBERS):
-            row = rows[j, n]
-            for k in range(nodes.shape[1]):
-                nodes[j, k, n] = row[2 * k] + row[2 * k + 1]
-    rows[:] = float32(0.0)
-
-
 @compiled
 @no_type_check
 def _compare(first, last, fixed, warped, weights, floors, misfit, planes, system):
@@ -243,13 +122,13 @@ def _compare(first, last, fixed, warped, weights, floors, misfit, planes, system
     ring_force = np.zeros((5, forces, nj, nk), dtype=np.float32)
     sums = np.zeros((moments, nj, nk), dtype=np.float32)
     sums_force = np.zeros((forces, nj, nk), dtype=np.float32)
-    costs, rows = np.empty(nk, dtype=np.float32), np.zeros((nj // 2, _NUMBERS, nk), dtype=np.float32)
+    costs, rows = np.empty(nk, dtype=np.float32), np.zeros((nj // 2, NUMBERS, nk), dtype=np.float32)
     for i in range(low - 4, high + 4):
         at = (i + 10) % 5
         if 0 <= i < ni:
-            _products(fixed, warped, i, padded)
+            products(fixed, warped, i, padded)
             for m in range(moments):
-                _box_plane(padded[m], scratch, ring[at, m])
+                box_plane(padded[m], scratch, ring[at, m])
         else:
             ring[at] = float32(0.0)
         window = i - 2
@@ -257,19 +136,19 @@ def _compare(first, last, fixed, warped, weights, floors, misfit, planes, system
             continue
         at = (window + 10) % 5
         if 0 <= window < ni:
-            _add_planes(ring, sums)
+            add_planes(ring, sums)
             costs[:] = float32(0.0)
             _windows(sums, fixed[channels, window], weights, floors, misfit, padded_force, costs)
             if low <= window < high:
                 for k in range(nk):
                     planes[window] += costs[k]
             for m in range(forces):
-                _box_plane(padded_force[m], scratch, ring_force[at, m])
+                box_plane(padded_force[m], scratch, ring_force[at, m])
         else:
             ring_force[at] = float32(0.0)
         voxel = i - 4
         if low <= voxel < high:
-            _add_planes(ring_force, sums_force)
-            _gather(fixed, warped, sums_force, voxel, rows)
+            add_planes(ring_force, sums_force)
+            gather(fixed, warped, sums_force, voxel, rows)
             if voxel % 2:
-                _to_nodes(rows, system[voxel // 2])
+                to_nodes(rows, system[voxel // 2])

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float32
 from numpy import float32, int32
 
 from nufitdose.compiled import compiled, over_slabs, part_of_kernel
-from nufitdose.registration.lanes import read_pair
+from nufitdose.registration.lanes import eight_of_rows
 from nufitdose.registration.optimiser.correlation import HalfField, Images
 from nufitdose.registration.reading import spline_coefficients
 from nufitdose.registration.sampling import cubic_weights
@@ -113,12 +113,12 @@ def _warp(first, last, coefficients, mask, u, where, out):
                 p, fx = _cell(float32(i) + (one - sk) * rows[0, k0] + sk * rows[0, k1], ni)
                 q, fy = _cell(float32(j) + (one - sk) * rows[1, k0] + sk * rows[1, k1], nj)
                 r, fz = _cell(float32(k) + (one - sk) * rows[2, k0] + sk * rows[2, k1], nk)
-                across, along, deep = cubic_weights(fx), cubic_weights(fy), cubic_weights(fz)
+                across, along, (c0, c1, c2, c3) = cubic_weights(fx), cubic_weights(fy), cubic_weights(fz)
                 at = _INDEX(p) * per_i + _INDEX(q) * per_j + _INDEX(2) * _INDEX(r)
                 for n in range(0, channels - 1, 2):
-                    value, next_value = read_pair(flat, at, per_i, per_j, across, along, deep)
-                    out[n, i, j, k] = value
+                    a0, b0, a1, b1, a2, b2, a3, b3 = eight_of_rows(flat, at, per_i, per_j, across, along)
+                    out[n, i, j, k] = c0 * a0 + c1 * a1 + c2 * a2 + c3 * a3
                     if n + 1 < channels - 1:
-                        out[n + 1, i, j, k] = next_value
+                        out[n + 1, i, j, k] = c0 * b0 + c1 * b1 + c2 * b2 + c3 * b3
                     at += per_pair
                 out[channels - 1, i, j, k] = _read_mask(mask, p, q, r, fx, fy, fz)
