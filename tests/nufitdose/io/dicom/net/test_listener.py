@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import shutil
 import signal
 import socket
 import struct
@@ -15,6 +14,7 @@ import pytest
 from support.archives import Listener, wait_for
 from support.damage import mangle_attribute
 from support.dicom_files import ct, every, nm, pet, write
+from support.programs import find_program
 
 pytest.importorskip("pynetdicom", reason="the extra 'archive' is not installed")
 from pynetdicom import AE
@@ -215,12 +215,11 @@ def test_a_door_that_cannot_be_is_refused(how):
 
 
 def test_dcmtk_is_understood(tmp_path):
-    if shutil.which("storescu") is None:
-        pytest.skip("storescu is not installed (Debian: dcmtk)")
+    storescu = find_program("storescu")
     scans = write(tmp_path / "d", [nm(), *ct()])
     with Listener(tmp_path / "in", "--quiet", "0.5", "--allow", "DCMTK") as listener:
         command = [
-            "storescu",
+            storescu,
             "-R",
             "-aet",
             "DCMTK",
