@@ -80,8 +80,8 @@ def _read_mask(mask, p, q, r, fx, fy, fz):
 @part_of_kernel
 @no_type_check
 def _cell(x, voxels):
-    """The voxel that a coordinate lies behind, and by how much; beyond the image the border's."""
-    x = min(max(x, float32(0.0)), float32(voxels - 1))
+    """The voxel that a coordinate lies behind, and by how much; beyond the image (or nowhere, NaN) the border's."""
+    x = max(float32(0.0), min(float32(voxels - 1), x))
     voxel = int32(x)
     return voxel, x - float32(voxel)
 

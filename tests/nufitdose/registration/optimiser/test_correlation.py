@@ -82,6 +82,16 @@ def test_what_is_not_moved_stays_as_it_is(images):
     np.testing.assert_allclose(out, moving, atol=1e-5)
 
 
+def test_a_displacement_to_nowhere_reads_within_the_image(images):
+    _, moving = images
+    out, u = np.empty_like(moving), wave(0.3)
+    u[:, 2:4, 3, 3:5] = np.array([np.nan, np.inf, -1e30], np.float32)[:, None, None]
+    warp_images(splines_of(moving), u, EVERYWHERE, out)
+    assert np.isfinite(out).all()
+    assert out.min() > moving.min() - 0.2
+    assert out.max() < moving.max() + 0.2
+
+
 def test_the_slope_is_that_of_the_value(images):
     """Uphill and smooth: slopes of images are central differences, a node's share in its voxels taken as even."""
     fixed, moving = images
